@@ -1,0 +1,30 @@
+# make demo: the main job on data and a model it makes itself, offline.   make test: every test but the slow ones.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test slow lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/edgeprune demo -o runs/demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest --durations=10
+
+slow: $(VENV)/.installed
+	$(BIN)/python -m pytest --durations=10 -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch comes first and by name: asked for through another package, pip would take a CUDA build of gigabytes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache
