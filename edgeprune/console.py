@@ -1,0 +1,101 @@
+"""What a person sees while a command works: lines, and a bar with the time left.
+
+Everything goes to standard error, so that ``--json`` has standard output for itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Ui(Protocol):
+    """Where a stage reports to."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+    def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
+        """Pass items on while a bar shows how many are left."""
+
+    def note(self, text: str) -> None:
+        """Change the text beside the bar that is showing."""
+
+
+class Silent:
+    """Says nothing (tests, ``--quiet``)."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
+        """Pass the items on."""
+        yield from items
+
+
+class Terminal:
+    """Lines and a progress bar on standard error; without a terminal, lines only."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def say(self, text: str) -> None:
+        """Print a line above any bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def note(self, text: str) -> None:
+        """Change the text beside the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, note=text)
+
+    def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
+        """Pass items on while a bar shows how many are left and for how long."""
+        if not sys.stderr.isatty() or self._bar is not None:
+            yield from items
+            return
+        with self._shown(label, total):
+            for item in items:
+                yield item
+                self._bar.advance(self._task)
+
+    @contextmanager
+    def _shown(self, label: str, total: int) -> Iterator[None]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeLeft(),
+                   TextColumn("{task.fields[note]}"))  # fmt: skip
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            self._bar, self._task = bar, bar.add_task(label, total=total, note="")
+            try:
+                yield
+            finally:
+                self._bar = None
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would: 3.2 s, 4 min 05 s, 1 h 12 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def points(share: float) -> str:
+    """Write an accuracy as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"

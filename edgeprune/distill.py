@@ -1,0 +1,84 @@
+"""Train a student against its teacher: logits and last hidden state, then the labels.
+
+The recovery after a trial cut (``prune.py``) is the same with fewer epochs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeprune import losses, models, train
+from edgeprune.audio import Windows, load_windows
+from edgeprune.console import Ui, points
+from edgeprune.settings import Distill
+from edgeprune.teach import freeze
+
+WEIGHT_DECAY = 0.01
+
+
+def distill(
+    teacher: Path, pruned: Path, clips: Path, seed: int, accelerator: str, *, out: Path,
+    settings: Distill, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the student: a model folder ``model/`` and ``distill.json`` with its learning curve.
+
+    A model that lost no layer is its teacher already and is copied.
+    """
+    kept = json.loads((pruned / "prune.json").read_text("utf-8"))
+    if len(kept["kept"]) == kept["layers"]:
+        shutil.copytree(teacher / "model", out / "model", dirs_exist_ok=True)
+        (out / "distill.json").write_text(json.dumps({"skipped": True, "curve": []}), "utf-8")
+        ui.say("  every layer was kept: the student is the teacher")
+        return
+    windows = load_windows(clips)
+    student, master = (models.load_classifier(str(f / "model")) for f in (pruned, teacher))
+    curve = train_student(
+        student, master, windows, settings, (settings.epochs, settings.label_epochs), seed,
+        work=out / "work", accelerator=accelerator, ui=ui, title="distill",
+    )  # fmt: skip
+    best = max((step["valid_accuracy"] for step in curve), default=float("nan"))
+    ui.say(f"  student: {points(best)} of the validation clips")
+    models.save(student, out / "model")
+    facts = {"skipped": False, "valid_accuracy": best, "curve": curve, "seed": seed}
+    (out / "distill.json").write_text(json.dumps(facts, indent=1), "utf-8")
+
+
+def train_student(
+    student: Any, teacher: Any, windows: Windows, settings: Distill, epochs: tuple[int, int],
+    seed: int, *, work: Path, accelerator: str, ui: Ui, title: str,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train a student in place; ``epochs`` are those against the teacher and those on labels."""
+    device = models.choose_device(accelerator)
+    teacher.eval().requires_grad_(False).to(device)
+    freeze(student, "whole")
+    rate = settings.learning_rate or train.default_learning_rate(models.count_parameters(student))
+    plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, sum(epochs), seed)
+    return train.fit(
+        student, windows.split("train"), windows.split("valid"), models.labels_of(student),
+        student_loss(teacher, settings, epochs[0]), plan,
+        work=work, device=device, ui=ui, title=title,
+    )  # fmt: skip
+
+
+def student_loss(
+    teacher: Any, settings: Distill, distill_epochs: int
+) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
+    """Return the loss of an epoch: the teacher's logits and last states, later the labels."""
+
+    def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
+        with torch.no_grad():
+            wanted, states = models.logits_and_states(teacher, samples)
+        logits, own = models.logits_and_states(student, samples)
+        soft = losses.logit_loss(logits, wanted, settings.temperature)
+        if epoch >= distill_epochs:
+            return 0.5 * losses.label_loss(logits, targets, 0.0) + 0.5 * soft
+        return soft + settings.hidden_weight * losses.hidden_loss(own[-1], states[-1])
+
+    return loss

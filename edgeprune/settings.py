@@ -1,0 +1,279 @@
+"""Every stage's settings: one frozen dataclass a stage, read from a recipe (TOML) and checked.
+
+The command line's options override single fields; the resolved recipe is saved beside the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeprune_device.errors import EdgepruneError
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Which clips, under which labelling, split how, in windows how long."""
+
+    label: str = "label"
+    """Column of the manifest with the classes."""
+    group: str = ""
+    """Column that must not stand in two splits (speaker, recording, site); empty for none."""
+    window_seconds: float = 0.0
+    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s."""
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    """Train, valid and test shares where the data gives no split."""
+    test_fold: str = ""
+    """Which fold is the test split where the data is folded; empty: the last."""
+    split_seed: int = 0
+    """Seed of a split made here."""
+
+
+@dataclass(frozen=True)
+class Teach:
+    """Fine-tune the model for these labels."""
+
+    when: str = "auto"
+    """``auto``: only if the model's own head does not know every label; or ``always``."""
+    tune: str = "whole"
+    """``whole`` model (but its waveform encoder), or its ``head`` alone."""
+    epochs: int = 30
+    """Passes over the training clips at most."""
+    patience: int = 10
+    """Epochs without a better validation accuracy before stopping."""
+    batch_size: int = 32
+    """Windows a step."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: 3e-5 from 20 million parameters on, else 5e-4."""
+    weight_decay: float = 0.05
+    """AdamW's."""
+    label_smoothing: float = 0.1
+    """Share of the target spread over all labels."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Measure the graph convexity of every layer."""
+
+    split: str = "valid"
+    """Clips to score on; ``valid`` was not trained on, so late layers do not look too good."""
+    max_clips: int = 3000
+    """Clips at most, drawn by class; time grows with their square."""
+    neighbours: int = 10
+    """k of the neighbour graph."""
+    permutations: int = 20
+    """Random labellings in the null."""
+    labelings: tuple[str, ...] = ()
+    """Columns scored beside the labels; empty: label, speaker, individual and the group."""
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Choose the layers to keep: convexity proposes, measurement decides."""
+
+    keep: int = 0
+    """Keep the first N layers; 0: find the cut."""
+    layers: tuple[int, ...] = ()
+    """Keep exactly these layers, counted from 0; empty: find the cut."""
+    tolerance: float = 0.01
+    """The first cut tried stands after the first layer this near the peak (a share of it)."""
+    recovery_epochs: int = 4
+    """Epochs of distillation before a cut is judged."""
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Train the pruned student against its teacher, then on the labels."""
+
+    epochs: int = 12
+    """Epochs against the teacher's logits and last hidden state."""
+    label_epochs: int = 6
+    """Epochs on labels and the teacher's logits after that."""
+    batch_size: int = 32
+    """Windows a step."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: as for teaching."""
+    temperature: float = 2.0
+    """Of the softened logits (Hinton, Vinyals, Dean 2015)."""
+    hidden_weight: float = 1.0
+    """Weight of the last hidden state's loss (L1 and 1 - cosine, as DistilHuBERT)."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the ONNX graph."""
+
+    opset: int = 18
+    """ONNX operator set."""
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Make the deployed file, and the decision rule that goes with it."""
+
+    method: str = "dynamic"
+    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; or ``none``."""
+    hop_seconds: float = 0.0
+    """Step between windows in the field; 0: a quarter of the window."""
+    precision: float = 0.95
+    """Each label's threshold is the lowest that reaches this on validation clips and noise."""
+    smoothing_windows: int = 2
+    """Scores are averaged over so many windows before the threshold."""
+    refractory_seconds: float = 1.0
+    """A label that was just reported stays quiet for so long."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure latency here."""
+
+    threads: tuple[int, ...] = (1, 2)
+    """Thread counts to measure."""
+    seconds: float = 3.0
+    """Measuring time for each file, thread count and round."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole recipe."""
+
+    seeds: int = 3
+    """Independent repetitions; the accuracies' spread over them is reported."""
+    max_drop: float = 0.01
+    """Accuracy that may be lost, as a share of all clips (0.01 is one point)."""
+    accelerator: str = "auto"
+    """auto, cpu, cuda or mps."""
+    clips: Clips = field(default_factory=Clips)
+    teach: Teach = field(default_factory=Teach)
+    score: Score = field(default_factory=Score)
+    prune: Prune = field(default_factory=Prune)
+    distill: Distill = field(default_factory=Distill)
+    export: Export = field(default_factory=Export)
+    quantize: Quantize = field(default_factory=Quantize)
+    bench: Bench = field(default_factory=Bench)
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "accelerator": ("auto", "cpu", "cuda", "mps"),
+    "teach.when": ("auto", "always"),
+    "teach.tune": ("whole", "head"),
+    "score.split": ("train", "valid", "test"),
+    "quantize.method": ("dynamic", "none"),
+}
+POSITIVE = ("seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs")
+AT_LEAST_ZERO = (
+    "max_drop", "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
+    "prune.recovery_epochs", "distill.epochs", "distill.label_epochs", "distill.learning_rate",
+    "quantize.hop_seconds", "score.permutations",
+)  # fmt: skip
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a recipe file into plain nested values.
+
+    Raises
+    ------
+    EdgepruneError
+        No such file, or not TOML.
+
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise EdgepruneError(f"The recipe {path} could not be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgepruneError(f"The recipe {path} is not TOML: {error}.") from error
+
+
+def build_settings(*layers: Mapping[str, Any]) -> Settings:
+    """Merge plain nested values, later ones first, into checked settings.
+
+    Raises
+    ------
+    EdgepruneError
+        An unknown name (the nearest known one is named), a wrong type or a value out of range.
+
+    """
+    settings = Settings()
+    for values in layers:
+        settings = _merge(settings, values, "")
+    for name, known in CHOICES.items():
+        if _get(settings, name) not in known:
+            raise EdgepruneError(
+                f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
+            )
+    for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
+        for name in names:
+            if _get(settings, name) < least:
+                raise EdgepruneError(f"{name} = {_get(settings, name)} must be at least {least}.")
+    if settings.max_drop >= 1:
+        raise EdgepruneError(
+            f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
+            "One point of accuracy is 0.01.",
+        )
+    return settings
+
+
+def to_toml(settings: Settings) -> str:
+    """Write settings as a recipe that ``read_recipe`` reads back to the same settings."""
+    top, tables = [], []
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if dataclasses.is_dataclass(value):
+            lines = [f"{f.name} = {_toml(getattr(value, f.name))}" for f in dataclasses.fields(value)]
+            tables.append("\n".join([f"[{item.name}]", *lines]))
+        else:
+            top.append(f"{item.name} = {_toml(value)}")
+    return "\n\n".join(["\n".join(top), *tables]) + "\n"
+
+
+def _merge(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    fields = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known: {', '.join(fields)}."
+            raise EdgepruneError(f"The recipe has no setting {prefix}{name}.", hint)
+        changes[name] = _fit(fields[name], value, f"{prefix}{name}")
+    return dataclasses.replace(settings, **changes)
+
+
+def _fit(default: Any, value: Any, name: str) -> Any:
+    """Check a value against the type of its default."""
+    if dataclasses.is_dataclass(default):
+        if isinstance(value, Mapping):
+            return _merge(default, value, f"{name}.")
+    elif isinstance(default, tuple):
+        if isinstance(value, (list, tuple)):
+            return tuple(value)
+    elif isinstance(default, float):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif type(value) is type(default):
+        return value
+    raise EdgepruneError(
+        f"{name} = {value!r} has the wrong type.", f"Its default is {default!r}."
+    )
+
+
+def _get(settings: Settings, name: str) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)

@@ -1,0 +1,183 @@
+"""Run one stage of a recipe, or reuse what it left behind.
+
+A stage is a plain function ``stage(*inputs, out=FOLDER, settings=..., ui=...)`` that reads its
+inputs and writes only to ``out``. It works in ``NAME.partial/``; when it is done, ``stage.json``
+is written there and the folder is renamed, so a folder called NAME is whole. The record holds a
+key made of the settings and the identity of every input: the same key is reused, another key is
+made anew. An interrupted stage with the same key finds its own files again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeprune import __version__
+from edgeprune.console import Ui, duration
+from edgeprune_device.errors import EdgepruneError
+
+RECORD = "stage.json"
+RUN = "run.json"
+
+
+class Run:
+    """One output folder and the stages in it."""
+
+    def __init__(self, folder: Path, ui: Ui) -> None:
+        self.folder = folder
+        self.ui = ui
+
+    def stage(self, work: Callable[..., None], settings: Any, *inputs: Any, name: str) -> Path:
+        """Run a stage, or keep its folder if settings and inputs are those it was made from.
+
+        Parameters
+        ----------
+        work : callable
+            ``work(*inputs, out, settings, ui)``.
+        settings : frozen dataclass, mapping or None
+        inputs : Path or str or number
+            Folders of earlier stages, source files, or plain values.
+        name : str
+            Folder, relative to the run's.
+
+        Returns
+        -------
+        Path
+            The finished folder.
+
+        Raises
+        ------
+        EdgepruneError
+            The disk is full, or what the stage itself raises.
+
+        """
+        out = self.folder / name
+        key = stage_key(work, settings, inputs)
+        if _recorded_key(out) == key:
+            self.ui.say(f"{name:<16} kept")
+            return out
+        partial = out.with_name(out.name + ".partial")
+        if partial.exists() and _recorded_key(partial) != key:
+            shutil.rmtree(partial)
+        start = time.monotonic()
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            _write_record(partial, {"key": key, "finished": False})
+            work(*inputs, out=partial, settings=settings, ui=self.ui)
+            seconds = time.monotonic() - start
+            _write_record(partial, {"key": key, "finished": True, "seconds": round(seconds, 2)})
+            if out.exists():
+                shutil.rmtree(out)
+            partial.rename(out)
+        except OSError as error:
+            raise _explained(error, out) from error
+        self.ui.say(f"{name:<16} {duration(seconds)}")
+        return out
+
+    def forget(self, name: str) -> None:
+        """Remove a stage's result, so that it and its readers run again."""
+        for folder in (self.folder / name, self.folder / f"{name}.partial"):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+
+def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
+    """Open an output folder for a command on given inputs.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if missing.
+    identity : dict
+        What the folder is for (command, model, data, labelling).
+
+    Raises
+    ------
+    EdgepruneError
+        The folder holds something else, or another run.
+
+    """
+    record = folder / RUN
+    if folder.exists() and not folder.is_dir():
+        raise EdgepruneError(f"{folder} is a file, not a folder for results.")
+    if record.exists():
+        found = json.loads(record.read_text("utf-8"))
+        for name, value in identity.items():
+            if found.get(name) != value:
+                raise EdgepruneError(
+                    f"{folder} holds another run: its {name} is {found.get(name)}, not {value}.",
+                    "Name another folder with -o, or delete this one.",
+                )
+    elif folder.exists() and any(folder.iterdir()):
+        raise EdgepruneError(
+            f"{folder} is not empty and holds no run of edgeprune.", "Name another folder with -o."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise _explained(error, folder) from error
+    return Run(folder, ui)
+
+
+def stage_key(work: Callable[..., None], settings: Any, inputs: tuple[Any, ...]) -> str:
+    """Return the digest that decides whether a stage's result can be reused."""
+    described = {
+        "version": __version__,
+        "stage": work.__name__,
+        "settings": _plain(settings),
+        "inputs": [_identity(item) for item in inputs],
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(settings: Any) -> Any:
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return json.loads(json.dumps(dataclasses.asdict(settings)))
+    return json.loads(json.dumps(settings))
+
+
+def _identity(item: Any) -> Any:
+    """Return what an input is: an earlier stage's key, a listing of sizes and times, or itself."""
+    if not isinstance(item, Path):
+        return json.loads(json.dumps(item))
+    for folder in (item, *item.parents):  # a file or folder inside a stage's folder
+        if (folder / RECORD).is_file():
+            return [_recorded_key(folder), str(item.relative_to(folder))]
+        if (folder / RUN).is_file():
+            break
+    paths = sorted(p for p in item.rglob("*") if p.is_file()) if item.is_dir() else [item]
+    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+
+
+def _recorded_key(folder: Path) -> str | None:
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    partial = folder.name.endswith(".partial")
+    key: str | None = record.get("key") if record.get("finished") or partial else None
+    return key
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+def _explained(error: OSError, out: Path) -> Exception:
+    """Turn the file system's refusals into sentences; leave any other error as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EdgepruneError(
+            f"The disk is full: {out} could not be written.",
+            "Free some space and run the same command again; finished stages are kept.",
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return EdgepruneError(f"{out} cannot be written: {error.strerror}.")
+    return error

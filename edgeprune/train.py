@@ -1,0 +1,204 @@
+"""The one training loop: teaching, recovery after a cut, and distillation all go through it.
+
+Each epoch is seeded on its own and ends with a checkpoint, so that an interrupted training goes
+on from the last finished epoch and ends where an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeprune.audio import Windows
+from edgeprune.augment import augment
+from edgeprune.console import Ui
+from edgeprune.models import logits_of
+
+BIG_MODEL_PARAMETERS = 20_000_000
+WARMUP_SHARE = 0.1
+GRADIENT_NORM = 1.0
+EVALUATION_BATCH = 64
+CHECKPOINT = "checkpoint.pt"
+
+Loss = Callable[[Any, Tensor, Tensor, int], Tensor]
+"""(model, samples (batch, window), targets (batch,), epoch) -> scalar."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    patience: int
+    seed: int
+
+
+def default_learning_rate(parameters: int) -> float:
+    """Peak learning rate for a model of this size: big pretrained ones want gentle steps."""
+    return 3e-5 if parameters >= BIG_MODEL_PARAMETERS else 5e-4
+
+
+def fit(
+    model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss, plan: Plan, *,
+    work: Path, device: torch.device, ui: Ui, title: str,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train a model in place and leave it at its best epoch by validation accuracy.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Parameters without ``requires_grad`` stay as they are.
+    train, valid : Windows
+    labels : tuple of str
+        The model's labels.
+    loss : callable
+        See ``Loss``.
+    plan : Plan
+    work : Path
+        Folder of the checkpoint; an earlier one of the same length is gone on from.
+    device : torch.device
+    ui, title
+        Where progress goes, and under what name.
+
+    Returns
+    -------
+    list of dict
+        The learning curve: epoch, loss, valid_accuracy.
+
+    """
+    model.to(device)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    steps = math.ceil(len(train.samples) / plan.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(steps * plan.epochs))
+    state = _resume(model, optimizer, schedule, work)
+    targets = train.targets(labels)
+    batches = _batches(train, targets, plan, state, device, steps)
+    total = (plan.epochs - state["epoch"]) * steps
+    losses: list[float] = []
+    for epoch, last, samples, target in ui.track(batches, title, total):
+        model.train()
+        value = loss(model, samples, target, epoch)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(weights, GRADIENT_NORM)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(value.detach()))
+        if last:
+            _end_epoch(model, state, epoch, losses, valid, labels, device)
+            _checkpoint(model, optimizer, schedule, state, work)
+            ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_accuracy']:.1f} %")
+            losses = []
+            if epoch - state["best_epoch"] >= plan.patience:
+                break
+    if state["best"]:
+        model.load_state_dict(state["best"])
+    (work / CHECKPOINT).unlink(missing_ok=True)
+    model.eval().to("cpu")
+    curve: list[dict[str, float]] = state["curve"]
+    return curve
+
+
+def warmup_cosine(steps: int) -> Callable[[int], float]:
+    """Return the learning rate's factor by step: linear rise, then half a cosine to 1 %."""
+    warm = max(1, round(steps * WARMUP_SHARE))
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        done = min(1.0, (step - warm) / max(1, steps - warm))
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+    return factor
+
+
+def _batches(
+    train: Windows, targets: NDArray[np.int64], plan: Plan, state: dict[str, Any],
+    device: torch.device, steps: int,
+) -> Iterator[tuple[int, bool, Tensor, Tensor]]:  # fmt: skip
+    """Yield (epoch, last of its epoch?, samples, targets), every epoch seeded on its own."""
+    for epoch in range(state["epoch"], plan.epochs):
+        seed = plan.seed * 100_003 + epoch
+        torch.manual_seed(seed)  # dropout and SpecAugment
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(train.samples), generator=generator).numpy()
+        for step in range(steps):
+            index = np.sort(order[step * plan.batch_size : (step + 1) * plan.batch_size])
+            samples = torch.from_numpy(np.array(train.samples[index])).to(device)
+            changed = augment(samples, train.sample_rate, generator)
+            target = torch.from_numpy(targets[index]).to(device)
+            yield epoch, step == steps - 1, changed, target
+
+
+def _end_epoch(
+    model: Any, state: dict[str, Any], epoch: int, losses: list[float], valid: Windows,
+    labels: tuple[str, ...], device: torch.device,
+) -> None:  # fmt: skip
+    """Evaluate, keep the weights if they are the best so far, and write the curve."""
+    accuracy = accuracy_of(predict(model, valid, device), valid, labels)
+    state["curve"].append(
+        {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_accuracy": accuracy}
+    )
+    state["epoch"] = epoch + 1
+    if accuracy >= state["best_accuracy"]:  # the later of equals has seen more
+        state["best_accuracy"], state["best_epoch"] = accuracy, epoch
+        state["best"] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+
+
+def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.float32]:
+    """Return the logits (windows, labels) of a model, in evaluation mode."""
+    model.eval()
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(windows.samples), EVALUATION_BATCH):
+            batch = np.array(windows.samples[start : start + EVALUATION_BATCH])
+            out.append(logits_of(model, torch.from_numpy(batch).to(device)).cpu().numpy())
+    return np.concatenate(out)
+
+
+def accuracy_of(logits: NDArray[np.float32], windows: Windows, labels: tuple[str, ...]) -> float:
+    """Return the share of clips whose mean score is highest at their label."""
+    return float(correct_clips(logits, windows, labels).mean())
+
+
+def correct_clips(
+    logits: NDArray[np.float32], windows: Windows, labels: tuple[str, ...]
+) -> NDArray[np.bool_]:
+    """Return, for each clip in order, whether its windows' mean score is highest at its label."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = shifted / shifted.sum(axis=1, keepdims=True)
+    _, first, codes = np.unique(windows.clip, return_index=True, return_inverse=True)
+    sums = np.zeros((len(first), scores.shape[1]))
+    np.add.at(sums, codes, scores)
+    return np.asarray(sums.argmax(axis=1) == windows.targets(labels)[first])
+
+
+def _checkpoint(model: Any, optimizer: Any, schedule: Any, state: dict[str, Any], work: Path) -> None:
+    partial = work / f"{CHECKPOINT}.partial"
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(), "state": state}, partial)  # fmt: skip
+    partial.replace(work / CHECKPOINT)
+
+
+def _resume(model: Any, optimizer: Any, schedule: Any, work: Path) -> dict[str, Any]:
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / CHECKPOINT).exists():
+        return {"epoch": 0, "curve": [], "best": {}, "best_accuracy": -1.0, "best_epoch": 0}
+    saved = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    schedule.load_state_dict(saved["schedule"])
+    state: dict[str, Any] = saved["state"]
+    return state
