@@ -75,10 +75,21 @@ class Windows:
                        self.labels, self.sample_rate)  # fmt: skip
 
 
-def clips(model: str, data: Path, *, out: Path, settings: Clips, ui: Ui) -> None:
+def clips(
+    model: str | Path, data: Path, digest: str, *, out: Path, settings: Clips, ui: Ui
+) -> None:
     """Read the data as a model needs it: the stage before all others.
 
     Writes ``samples.npy`` and ``clips.json``.
+
+    Parameters
+    ----------
+    model : str or Path
+        For its sampling rate, and its window if that is fixed.
+    data : Path
+        Folder of class folders, or manifest.
+    digest : str
+        Of the data as ``read_data`` found it, so that a changed clip is read again.
 
     Raises
     ------
@@ -86,7 +97,7 @@ def clips(model: str, data: Path, *, out: Path, settings: Clips, ui: Ui) -> None
         Bad data, each kind in its own sentence; a window the model cannot take.
 
     """
-    config = read_config(model)
+    config = read_config(str(model))
     rate = int(getattr(config, "sampling_rate", 16000))
     dataset, bad = check_audio(read_data(data, settings.label, settings.group or None))
     for line in bad:
@@ -99,7 +110,7 @@ def clips(model: str, data: Path, *, out: Path, settings: Clips, ui: Ui) -> None
     described = {
         "sample_rate": rate, "window_samples": window, "labels": list(dataset.labels),
         "label_column": settings.label, "group_column": settings.group, "left_out": bad,
-        "digest": dataset.digest, "source": str(data), "rows": rows,
+        "digest": digest, "source": str(data), "rows": rows,
         "windows": [[int(v) for v in row] for row in offsets],
     }  # fmt: skip
     (out / "clips.json").write_text(json.dumps(described, ensure_ascii=False), "utf-8")
@@ -129,7 +140,8 @@ def _decode(
             pieces.extend(cut)
             offsets.extend((index, 0, window) for _ in cut)
         rows.append({"path": str(clip.path), "label": clip.label, "split": name,
-                     "group": clip.group or "", "columns": dict(clip.columns)})  # fmt: skip
+                     "group": clip.group or "", "columns": dict(clip.columns),
+                     "start": clip.start_seconds, "end": clip.end_seconds})  # fmt: skip
     return np.stack(pieces).astype(np.float32), offsets, rows, window
 
 
@@ -156,6 +168,15 @@ def load_windows(folder: Path) -> Windows:
         samples=np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False),
         sound=table[:, 1:], clip=table[:, 0], rows=tuple(described["rows"]),
         labels=tuple(described["labels"]), sample_rate=described["sample_rate"],
+    )  # fmt: skip
+
+
+def stored_clips(folder: Path, split: str) -> tuple[Clip, ...]:
+    """Return one split's clips as the manifest had them, to be read again from their files."""
+    return tuple(
+        Clip(path=Path(row["path"]), label=row["label"], group=row["group"] or None, split=split,
+             start_seconds=row["start"], end_seconds=row["end"], columns=row["columns"])
+        for row in read_description(folder)["rows"] if row["split"] == split
     )  # fmt: skip
 
 

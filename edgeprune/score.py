@@ -28,7 +28,7 @@ USUAL_LABELINGS = ("label", "speaker", "individual")
 
 
 def score(
-    teacher: str | Path, source: str, clips: Path, accelerator: str, *, out: Path,
+    teacher: str | Path, source: str | Path, clips: Path, accelerator: str, *, out: Path,
     settings: Score, ui: Ui,
 ) -> None:  # fmt: skip
     """Score the teacher, and the model as it came; writes ``scores.json``.
@@ -37,7 +37,7 @@ def score(
     ----------
     teacher : Path or str
         The model whose layers are to be chosen.
-    source : str
+    source : Path or str
         The model before it was taught; the same as ``teacher`` if there is no other.
     clips : Path
         The ``clips`` stage's folder.
@@ -56,7 +56,7 @@ def score(
     labelings = choose_labelings(windows, task, described["group_column"], settings.labelings)
     device = models.choose_device(accelerator)
     curves = {}
-    for name, model in {"teacher": str(teacher), "untouched": source}.items():
+    for name, model in {"teacher": str(teacher), "untouched": str(source)}.items():
         if name == "untouched" and str(source) == str(teacher):
             break
         states = layer_states(models.load_classifier(model), windows, device, ui)

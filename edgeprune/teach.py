@@ -22,16 +22,17 @@ from edgeprune_device.errors import EdgepruneError
 
 
 def teach(
-    model: str, clips: Path, seed: int, accelerator: str, *, out: Path, settings: Teach, ui: Ui
-) -> None:
+    model: str | Path, clips: Path, seed: int, accelerator: str, *, out: Path, settings: Teach,
+    ui: Ui,
+) -> None:  # fmt: skip
     """Write the teacher: a model folder ``model/`` and ``teach.json`` with its learning curve."""
     windows = load_windows(clips)
-    known = models.own_labels(model)
+    known = models.own_labels(str(model))
     skipped = settings.when == "auto" and set(windows.labels) <= set(known)
     device = models.choose_device(accelerator)
     labels = known if skipped else windows.labels
     train.torch.manual_seed(seed)  # the fresh head's weights
-    teacher = models.load_classifier(model, None if skipped else labels)
+    teacher = models.load_classifier(str(model), None if skipped else labels)
     _check_rate(teacher, windows)
     valid = windows.split("valid")
     curve: list[dict[str, float]] = []

@@ -1,0 +1,53 @@
+"""Decision thresholds: how sure the deployed file must be before it reports a label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOWEST = 0.5
+HIGHEST = 0.995
+NO_LABEL = -1
+
+
+def choose_thresholds(
+    scores: NDArray[np.floating], truth: NDArray[np.integer], labels: Sequence[str],
+    precision: float,
+) -> dict[str, float]:  # fmt: skip
+    """Return each label's lowest threshold that reaches a precision on these windows.
+
+    Parameters
+    ----------
+    scores : array (n, labels)
+        What the deployed file answered, 0 to 1.
+    truth : array (n,)
+        The right label's index, -1 where there is none (noise).
+    labels : sequence of str
+    precision : float
+        Share of a label's reports that must be right, 0 to 1.
+
+    Returns
+    -------
+    dict
+        Label to threshold, between 0.5 and 0.995. A label that cannot reach the precision gets
+        the threshold above its highest wrong score.
+
+    """
+    thresholds = {}
+    for index, label in enumerate(labels):
+        own = scores[:, index]
+        right = truth == index
+        candidates = np.unique(own[own >= LOWEST])
+        reported = (len(own) - np.searchsorted(np.sort(own), candidates)).astype(float)
+        hits = right.sum() - np.searchsorted(np.sort(own[right]), candidates)
+        good = candidates[hits >= precision * reported]
+        wrong = own[~right]
+        highest_wrong = float(wrong.max()) if wrong.size else 0.0
+        lowest = float(good[0]) if good.size else highest_wrong + 1e-3
+        # Half-way down to the next lower score, so that rounding on the board changes nothing.
+        below = own[own < lowest]
+        middle = (lowest + float(below.max())) / 2 if below.size else lowest
+        thresholds[label] = round(min(HIGHEST, max(LOWEST, middle)), 4)
+    return thresholds

@@ -1,0 +1,270 @@
+"""The commands: signatures, help, and one call each. The work's imports stand in the bodies.
+
+Nothing heavy is loaded for ``--help``; ``main`` is the only place that prints an error or picks an
+exit status.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeprune import __version__
+from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
+
+EXTRAS = dict.fromkeys(
+    ("torch", "transformers", "safetensors", "onnx", "scipy", "matplotlib", "jinja2", "rich"),
+    "compress",
+)
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich help costs more start-up than all the rest together
+    help="Shrink an audio transformer until it fits the recorder in the field, and run it there.",
+    epilog="Start with: edgeprune demo",
+)
+
+Model = Annotated[str, typer.Argument(help="Model folder (config.json, model.safetensors) or hub id.")]
+Data = Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV/TSV manifest.")]
+BundleArgument = Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+Label = Annotated[str, typer.Option(help="Column of the manifest with the classes.")]
+Group = Annotated[str, typer.Option(help="Column that stays on one side of a split: speaker, site.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Recipe = Annotated[Path | None, typer.Option(help="Recipe file (TOML) that sets every stage.")]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Window = Annotated[float, typer.Option(help="Window in seconds; 0: the model's own, or the clips'.")]
+
+
+@app.command(epilog="Example: edgeprune compress facebook/wav2vec2-base birds/labels.csv -o runs/birds")
+def compress(
+    model: Model,
+    data: Data,
+    out: Out,
+    label: Label = "",
+    group: Group = "",
+    window: Window = 0.0,
+    seeds: Annotated[int, typer.Option(help="Repetitions, for the spread of the accuracies.")] = 0,
+    max_drop: Annotated[float, typer.Option(help="Points of accuracy that may be lost.")] = -1.0,
+    keep: Annotated[int, typer.Option(help="Keep the first N layers instead of searching.")] = 0,
+    layers: Annotated[str, typer.Option(help="Keep these layers, counted from 0: 0,1,3")] = "",
+    recipe: Recipe = None,
+    accelerator: Accelerator = "",
+    redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn MODEL and labelled clips into a bundle the recorder runs.
+
+    Teaches the model the labels if it must, finds the layers the task needs, distills the rest
+    away, quantizes, verifies on the test clips, measures the speed, and reports. Run the same
+    command again after an interruption: it goes on where it stopped.
+    """
+    from edgeprune.console import Terminal
+    from edgeprune.pipeline import check_floor
+    from edgeprune.pipeline import compress as run
+
+    settings = _settings(
+        recipe,
+        {"seeds": seeds, "accelerator": accelerator, "max_drop": max_drop / 100},
+        {"label": label, "group": group, "window_seconds": window},
+        {"keep": keep, "layers": _numbers(layers)},
+    )
+    done = run(model, data, out, settings, Terminal(), tuple(redo or ()))
+    _print(done, done["text"], as_json)
+    check_floor(done, settings.max_drop)
+
+
+@app.command(epilog="Example: edgeprune score facebook/wav2vec2-base birds/labels.csv -o runs/score")
+def score(
+    model: Model,
+    data: Data,
+    out: Out,
+    label: Label = "",
+    group: Group = "",
+    window: Window = 0.0,
+    recipe: Recipe = None,
+    accelerator: Accelerator = "",
+    as_json: Json = False,
+) -> None:
+    """Measure how convex the classes are in every layer of MODEL, as it is."""
+    from edgeprune.console import Terminal
+    from edgeprune.pipeline import score_only
+    from edgeprune.report import score_report
+
+    settings = _settings(
+        recipe,
+        {"accelerator": accelerator},
+        {"label": label, "group": group, "window_seconds": window},
+        {},
+    )
+    done = score_report(score_only(model, data, out, settings, Terminal()), out)
+    _print(done, done["text"], as_json)
+
+
+@app.command(epilog="Example: edgeprune verify runs/birds/bundle birds/labels.csv --teacher "
+             "runs/birds/seed-0/export-teacher/bundle")  # fmt: skip
+def verify(
+    bundle: BundleArgument,
+    data: Data,
+    teacher: Annotated[Path | None, typer.Option(help="The teacher's bundle, to compare.")] = None,
+    label: Label = "",
+    group: Group = "",
+    split: Annotated[str, typer.Option(help="train, valid, test, or all clips.")] = "test",
+    max_drop: Annotated[float, typer.Option(help="Points of accuracy that may be lost.")] = 1.0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write verify.json here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle's own accuracy on clips, through the recorder's runtime.
+
+    The baseline is the teacher's bundle if it is given, otherwise the teacher's accuracy that the
+    bundle records. Ends with status 1 if the bundle is more than --max-drop points under it.
+    """
+    from edgeprune.console import Terminal
+    from edgeprune.verify import verify_command
+
+    done = verify_command(
+        bundle, data, teacher, label=label, group=group, split=split, max_drop=max_drop / 100,
+        out=out, track=Terminal().track,
+    )  # fmt: skip
+    _print(done, done["text"], as_json)
+    if not done["held"]:
+        raise EdgepruneError(done["verdict"], "Allow more with --max-drop.", 1)
+
+
+@app.command(epilog="Example: edgeprune bench runs/birds/bundle -o bench")
+def bench(
+    bundles: Annotated[list[Path], typer.Argument(help="Bundles, measured side by side.")],
+    out: Out = Path("bench"),
+    threads: Annotated[str, typer.Option(help="Thread counts to measure.")] = "1,2",
+    seconds: Annotated[float, typer.Option(help="Time for each file, thread count, round.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Measure latency, real-time factor, memory and size of bundles on this machine."""
+    from edgeprune.console import Terminal
+    from edgeprune_device.bench import bench as run
+
+    done = run(bundles, out, threads=_numbers(threads), seconds=seconds, say=Terminal().say)
+    _print(done, (out / "bench.md").read_text("utf-8"), as_json)
+
+
+@app.command(epilog="Example: edgeprune listen runs/birds/bundle --from-wav forest.wav -o journal")
+def listen(
+    bundle: BundleArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Journal folder.")] = Path("journal"),
+    device: Annotated[str, typer.Option(help="Input device, by name or number.")] = "",
+    from_wav: Annotated[Path | None, typer.Option(help="Listen to a file, same path.")] = None,
+    stdin: Annotated[bool, typer.Option(help="Raw 16-bit mono samples on standard input.")] = False,
+    hop: Annotated[float, typer.Option(help="Seconds between windows; 0: the bundle's.")] = 0.0,
+    threshold: Annotated[float, typer.Option(help="For every label; 0: the bundle's.")] = 0.0,
+    threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Stop after so many seconds; 0: never.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Run BUNDLE on the microphone until interrupted; detections go to a journal folder."""
+    from edgeprune.console import Terminal
+    from edgeprune_device.listen import listen as run
+
+    if from_wav is not None and stdin:
+        raise EdgepruneError("Both --from-wav and --stdin were given.", "Use one of them.")
+    stats = run(
+        bundle, out, source="wav" if from_wav else "stdin" if stdin else "microphone",
+        device=device or None, from_wav=from_wav, hop_seconds=hop or None,
+        threshold=threshold or None, threads=threads, seconds=seconds or None, say=Terminal().say,
+    )  # fmt: skip
+    _print(stats, "", as_json)
+
+
+@app.command(epilog="Example: edgeprune devices")
+def devices(as_json: Json = False) -> None:
+    """List the inputs that listen can record from."""
+    from edgeprune_device.microphone import list_devices
+
+    found = list_devices()
+    lines = [f"{d['index']:>3}  {d['name']}  ({d['channels']} ch, {d['rate']:g} Hz)" for d in found]
+    _print({"devices": found}, "\n".join(lines) or "No input was found.", as_json)
+
+
+@app.command(epilog="Example: edgeprune demo -o runs/demo")
+def demo(
+    out: Out = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
+    """Run everything on recordings and a model made here, offline, in a few minutes."""
+    from edgeprune.console import Terminal
+    from edgeprune.demo import demo as run
+
+    done = run(out, Terminal())
+    _print(done, done["text"], as_json)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    """Take the options before the command."""
+    if version:
+        typer.echo(f"edgeprune {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; the only place that prints an error or picks an exit status."""
+    try:
+        app()
+    except EdgepruneError as error:
+        fail(str(error), error.hint, error.status)
+    except KeyboardInterrupt:
+        fail("Interrupted.", "Run the same command again to go on.", INTERRUPTED)
+    except ModuleNotFoundError as error:
+        name = (error.name or "").split(".")[0]
+        if name not in EXTRAS:
+            raise
+        hint = f"pip install 'edgeprune[{EXTRAS[name]}]'"
+        fail(f"This command needs {name}, which is not installed.", hint, NOT_INSTALLED)
+
+
+def fail(message: str, hint: str, status: int) -> None:
+    """Print one error and end the program."""
+    sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+    sys.stderr.flush()
+    raise SystemExit(status)
+
+
+def _settings(
+    recipe: Path | None, top: dict[str, Any], clips: dict[str, Any], prune: dict[str, Any]
+) -> Any:
+    """Merge the recipe and the options that were given; an option's default means not given."""
+    from edgeprune.settings import build_settings, read_recipe
+
+    given = {k: v for k, v in top.items() if v and not (k == "max_drop" and v < 0)}
+    if top.get("max_drop") == 0:
+        given["max_drop"] = 0.0
+    nested = {"clips": {k: v for k, v in clips.items() if v},
+              "prune": {k: v for k, v in prune.items() if v}}  # fmt: skip
+    return build_settings(read_recipe(recipe) if recipe else {}, {**given, **nested})
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise EdgepruneError(f"{text!r} is not a list of whole numbers.", "Example: 0,1,3") from None
+
+
+def _print(done: dict[str, Any], text: str, as_json: bool) -> None:
+    shown = {key: value for key, value in done.items() if key != "text"}
+    if as_json:
+        typer.echo(json.dumps(shown, indent=1))
+    elif text:
+        typer.echo(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Export a classifier to ONNX: raw samples of one window in, scores out.
+
+Normalisation, spectrogram and softmax are inside the graph, weight-norm is folded, the weights are
+inside the file (a bundle holds no external data), and the file is compared with torch before it is
+accepted.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune import models
+from edgeprune.audio import Windows, load_windows
+from edgeprune.bundles import describe, golden_inputs, write
+from edgeprune.console import Ui
+from edgeprune.families import family_of, submodule
+from edgeprune.settings import Export
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+
+AGREEMENT = 1e-4  # largest difference of a score between the file and torch
+MOST_BYTES = 2**31 - 1  # protobuf's limit
+INPUT, OUTPUT = "samples", "scores"
+
+
+class Scorer(nn.Module):
+    """A classifier as the recorder sees it: samples (1, window) to scores (1, labels)."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Scores that sum to one."""
+        return torch.softmax(models.logits_of(self.model, samples), dim=-1)
+
+
+def export(
+    model: Path, clips: Path, name: str, licence: str, *, out: Path, settings: Export, ui: Ui
+) -> None:
+    """Write a model folder's float32 bundle to ``bundle/``, and ``export.json``.
+
+    Parameters
+    ----------
+    model : Path
+        A folder that ``load_classifier`` reads.
+    clips : Path
+        The ``clips`` stage's folder; golden inputs and the check come from its validation split.
+    name : str
+        The bundle's name.
+    licence : str
+        Of the model and what it was trained on, as far as it is known.
+
+    """
+    classifier = models.load_classifier(str(model))
+    valid = load_windows(clips).split("valid")
+    scorer = Scorer(classifier)
+    data = to_onnx(classifier, valid.window_samples, settings.opset)
+    worst = compare(data, scorer, valid)
+    manifest = describe(
+        name, classifier, valid, quantization="none", opset=settings.opset, licence=licence
+    )
+    write(out / "bundle", manifest, data, golden_inputs(valid))
+    (out / "export.json").write_text(
+        json.dumps({"worst_difference_to_torch": worst, "bytes": len(data)}, indent=1), "utf-8"
+    )
+    ui.say(f"  {name}: {len(data) / 1e6:.1f} MB, within {worst:.0e} of torch")
+
+
+def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
+    """Return the ONNX file of a classifier; the model itself stays as it is.
+
+    Raises
+    ------
+    EdgepruneError
+        The file would be over protobuf's 2 GB.
+
+    """
+    folded = copy.deepcopy(classifier).eval()
+    fold_weight_norm(folded)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # the tracer warns of every shape that is fixed on purpose
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Scorer(folded).eval(), (torch.randn(1, window_samples) * 0.1,), buffer,
+            input_names=[INPUT], output_names=[OUTPUT], opset_version=opset, dynamo=False,
+        )  # fmt: skip
+    data = buffer.getvalue()
+    if len(data) > MOST_BYTES:
+        raise EdgepruneError(f"The ONNX file would have {len(data) / 1e9:.1f} GB; 2 GB is the most.")
+    onnx.checker.check_model(onnx.load_from_string(data))
+    return data
+
+
+def fold_weight_norm(model: Any) -> None:
+    """Replace the positional convolution's weight-norm by the weight it amounts to, in place."""
+    path = family_of(model.config.model_type).weight_norm
+    if not path:
+        return
+    convolution = submodule(model, path)
+    if torch.nn.utils.parametrize.is_parametrized(convolution, "weight"):
+        torch.nn.utils.parametrize.remove_parametrizations(convolution, "weight")
+
+
+def compare(data: bytes, scorer: Scorer, windows: Windows, count: int = 16) -> float:
+    """Return the largest difference of a score between an ONNX file and torch on real windows.
+
+    Raises
+    ------
+    EdgepruneError
+        It is over 1e-4: the exported graph computes something else (status 1).
+
+    """
+    run = onnx_runner(data)
+    index = np.linspace(0, len(windows.samples) - 1, num=min(count, len(windows.samples)), dtype=int)
+    worst = 0.0
+    with torch.inference_mode():
+        for sample in np.array(windows.samples[index]):
+            expected = scorer(torch.from_numpy(sample)[None]).numpy()
+            worst = max(worst, float(np.abs(run(sample[None]) - expected).max()))
+    if not worst <= AGREEMENT:
+        raise EdgepruneError(
+            f"The exported graph differs from torch by {worst:.1e} (allowed: {AGREEMENT:.0e}).",
+            "Please report this with the model's config.json.", FAILED_CHECK,
+        )  # fmt: skip
+    return worst
+
+
+def onnx_runner(data: bytes) -> Any:
+    """Return a function from samples (1, window) to scores (1, labels) for an ONNX file."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+    def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(session.run([OUTPUT], {INPUT: samples})[0], dtype=np.float32)
+
+    return run

@@ -1,0 +1,233 @@
+"""The recipe, read top to bottom: clips, teach, score, prune, distill, export, quantize, verify.
+
+Each seed goes through all of them on its own, on the same splits; the best by validation accuracy
+becomes the bundle, which is then measured beside its teacher, and the report says it all.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune import __version__
+from edgeprune.audio import clips, read_description, stored_clips
+from edgeprune.console import Ui, points
+from edgeprune.distill import distill
+from edgeprune.export_onnx import export
+from edgeprune.models import choose_device, read_config
+from edgeprune.prune import prune
+from edgeprune.quantize import quantize
+from edgeprune.report import report
+from edgeprune.score import score
+from edgeprune.settings import Settings, to_toml
+from edgeprune.stages import Run, open_run
+from edgeprune.teach import teach
+from edgeprune.verify import verify_bundles, write_report
+from edgeprune_calibration.manifest import read_data
+from edgeprune_device.bench import bench
+from edgeprune_device.bundle import read_bundle, write_bundle
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+
+ROWS = ("teacher", "student", "bundle")
+LICENCE = "as the model and the recordings it was made from; see provenance"
+
+
+def compress(
+    model: str, data: Path, out: Path, settings: Settings, ui: Ui, redo: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Turn a model and labelled clips into a bundle the recorder can run, and report on it.
+
+    Parameters
+    ----------
+    model : str
+        Folder in Hugging Face's layout, or a hub id.
+    data : Path
+        Folder of class folders, or a manifest.
+    out : Path
+        The run's folder; finished stages in it are reused.
+    settings : Settings
+    ui : Ui
+    redo : tuple of str
+        Stages to run again although nothing changed.
+
+    Returns
+    -------
+    dict
+        The report, as in ``report.json``.
+
+    Raises
+    ------
+    EdgepruneError
+        Bad input (nothing is written then), or what a stage refuses.
+
+    """
+    run, source, digest = _open("compress", model, data, out, settings, ui)
+    _forget(run, redo, settings.seeds)
+    (out / "recipe.toml").write_text(to_toml(settings), "utf-8")
+    clip_folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
+    for seed in range(settings.seeds):
+        one_seed(run, source, clip_folder, seed, settings)
+    best = best_seed(out, settings.seeds)
+    chosen = f"seed-{best}"
+    folders = [out / f"seed-{seed}" for seed in range(settings.seeds)]
+    final = run.stage(
+        deploy, settings, str(source), *[f / "verify" for f in folders],
+        out / chosen / "quantize", clip_folder, name="deploy",
+    )  # fmt: skip
+    bundle = final / "bundle"
+    files = (out / chosen / "export-teacher" / "bundle", out / chosen / "export" / "bundle", bundle)
+    speed = run.stage(measure_speed, settings.bench, *files, name="bench")
+    inputs = [clip_folder, speed, final, *folders]
+    done = report(out, model, best, settings, inputs, ui)
+    publish(bundle, out / "bundle")
+    return done
+
+
+def score_only(model: str, data: Path, out: Path, settings: Settings, ui: Ui) -> Path:
+    """Score a model's layers as it is; returns the folder with ``scores.json``."""
+    run, source, digest = _open("score", model, data, out, settings, ui)
+    (out / "recipe.toml").write_text(to_toml(settings), "utf-8")
+    clip_folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
+    return run.stage(
+        score, settings.score, source, source, clip_folder, settings.accelerator, name="score"
+    )
+
+
+def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Settings) -> None:
+    """Run the recipe for one seed, in ``seed-N/``."""
+    name = f"seed-{seed}"
+    taught = run.stage(teach, s.teach, source, clip_folder, seed, s.accelerator, name=f"{name}/teach")
+    facts = json.loads((taught / "teach.json").read_text("utf-8"))
+    before = taught / "model" if facts["skipped"] else source
+    scores = run.stage(
+        score, s.score, taught / "model", before, clip_folder, s.accelerator, name=f"{name}/score"
+    )
+    recovery = {"distill": asdict(s.distill), "seed": seed, "accelerator": s.accelerator,
+                "max_drop": s.max_drop}  # fmt: skip
+    pruned = run.stage(prune, s.prune, taught, scores, clip_folder, recovery, name=f"{name}/prune")
+    student = run.stage(
+        distill, s.distill, taught, pruned, clip_folder, seed, s.accelerator, name=f"{name}/distill"
+    )
+    title = run.folder.resolve().name
+    for stage, folder in (("export-teacher", taught), ("export", student)):
+        run.stage(
+            export, s.export, folder / "model", clip_folder, f"{title}-{stage}", LICENCE,
+            name=f"{name}/{stage}",
+        )  # fmt: skip
+    files = run.folder / name
+    deployed = run.stage(
+        quantize, s.quantize, student / "model", files / "export" / "bundle", clip_folder, title,
+        LICENCE, name=f"{name}/quantize",
+    )  # fmt: skip
+    run.stage(
+        verify, None, files / "export-teacher" / "bundle", files / "export" / "bundle",
+        deployed / "bundle", clip_folder, name=f"{name}/verify",
+    )  # fmt: skip
+
+
+def verify(
+    teacher: Path, student: Path, bundle: Path, clip_folder: Path, *, out: Path, settings: None, ui: Ui
+) -> None:
+    """Measure teacher, student and deployed file on the test split, all as the recorder would.
+
+    Writes ``verify.json``, and each file's right (1) or wrong (0) per clip in ``NAME.npy``.
+    """
+    del settings
+    tested = stored_clips(clip_folder, "test")
+    paths = dict(zip(ROWS, (teacher, student, bundle), strict=True))
+    result, answers = verify_bundles(paths, tested, ui.track)
+    truth = [clip.label for clip in tested]
+    for name, given in answers.items():
+        correct = [a == b for a, b in zip(given.decided, truth, strict=True)]
+        np.save(out / f"{name}.npy", np.array(correct, dtype=np.uint8))
+    write_report(result, out / "verify.json")
+    ui.say("  test: " + ", ".join(f"{name} {points(result[name]['accuracy'])}" for name in ROWS))
+
+
+def best_seed(out: Path, seeds: int) -> int:
+    """Return the seed whose student is best on the validation clips; the first of equals."""
+    accuracies = []
+    for seed in range(seeds):
+        folder = out / f"seed-{seed}"
+        student = json.loads((folder / "distill" / "distill.json").read_text("utf-8"))
+        taught = json.loads((folder / "teach" / "teach.json").read_text("utf-8"))
+        accuracies.append((taught if student["skipped"] else student)["valid_accuracy"])
+    return int(np.argmax(accuracies))
+
+
+def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) -> None:
+    """Write the chosen seed's bundle with where it came from and what it measured."""
+    *verified, quantized, clip_folder = inputs
+    del ui
+    bundle = read_bundle(quantized / "bundle")
+    chosen = json.loads((quantized.parent / "verify" / "verify.json").read_text("utf-8"))
+    data = read_description(clip_folder)
+    kept = json.loads((quantized.parent / "prune" / "prune.json").read_text("utf-8"))
+    keys = ("digest", "clips", "accuracy", "interval", "macro_f1", "agreement", "difference")
+    metrics = {n: {k: chosen[n][k] for k in keys if k in chosen[n]} for n in ROWS}
+    manifest = dict(bundle.manifest)
+    manifest["provenance"] = {
+        "edgeprune": __version__, "model": source, "data": data["source"],
+        "data_digest": data["digest"], "label_column": data["label_column"],
+        "group_column": data["group_column"], "kept_layers": kept["kept"],
+        "teacher_layers": kept["layers"], "settings": json.loads(json.dumps(asdict(settings))),
+        "metrics": metrics, "seed": int(quantized.parent.name.removeprefix("seed-")),
+        "seeds": len(verified),
+    }  # fmt: skip
+    names = [name for name in manifest.pop("files") if name != "bundle.json"]
+    files = {name: (quantized / "bundle" / name).read_bytes() for name in names}
+    write_bundle(out / "bundle", manifest, files)
+
+
+def measure_speed(
+    teacher: Path, student: Path, bundle: Path, *, out: Path, settings: Any, ui: Ui
+) -> None:
+    """Measure latency, memory and size of teacher, student and deployed file in one run."""
+    bench((teacher, student, bundle), out, threads=settings.threads, seconds=settings.seconds,
+          names=ROWS, say=ui.say)  # fmt: skip
+
+
+def publish(bundle: Path, target: Path) -> None:
+    """Put the finished bundle where the user looks for it; the old one goes when the new is whole."""
+    manifest = read_bundle(bundle).manifest
+    files = {name: (bundle / name).read_bytes() for name in manifest["files"]}
+    write_bundle(target, {k: v for k, v in manifest.items() if k != "files"}, files)
+
+
+def check_floor(done: dict[str, Any], max_drop: float) -> None:
+    """Raise with status 1 if the delivered file lost more than allowed on the test split."""
+    lost = -done["delivered"]["bundle"]["difference"]
+    if lost > max_drop + 1e-9:
+        raise EdgepruneError(
+            f"The bundle is {100 * lost:.2f} points under its teacher on the test clips; "
+            f"--max-drop allows {100 * max_drop:g}.",
+            "Allow more with --max-drop, keep more layers with --keep, or distill for longer.",
+            FAILED_CHECK,
+        )
+
+
+def _open(
+    command: str, model: str, data: Path, out: Path, settings: Settings, ui: Ui
+) -> tuple[Run, str | Path, str]:
+    """Check everything that can be checked before a folder is made."""
+    read_config(model)
+    dataset = read_data(data, settings.clips.label, settings.clips.group or None)
+    choose_device(settings.accelerator)
+    source: str | Path = Path(model).resolve() if Path(model).exists() else model
+    identity = {"command": command, "model": str(source), "data": str(data.resolve()),
+                "label": settings.clips.label}  # fmt: skip
+    return open_run(out, identity, ui), source, dataset.digest
+
+
+def _forget(run: Run, redo: tuple[str, ...], seeds: int) -> None:
+    stages = ("teach", "score", "prune", "distill", "export-teacher", "export", "quantize", "verify")
+    for name in redo:
+        if name not in (*stages, "clips", "deploy", "bench"):
+            known = ", ".join(("clips", *stages, "deploy", "bench"))
+            raise EdgepruneError(f"There is no stage {name!r} to redo.", f"Known: {known}.")
+        for seed in range(seeds):
+            run.forget(f"seed-{seed}/{name}" if name in stages else name)

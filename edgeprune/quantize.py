@@ -1,0 +1,125 @@
+"""Make the deployed file: int8 where it is fast and safe, and the thresholds that go with it.
+
+Dynamic int8 of MatMul and Gemm, per channel, and nothing else: ONNX Runtime's default over all
+operators quantizes the convolutions of the waveform encoder, which makes these models both slower
+and wrong (see README, "Why the convolutions stay in float"). Thresholds are set after
+quantization, on what the deployed file itself answers.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from edgeprune import models
+from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import coloured_noise
+from edgeprune.bundles import describe, golden_inputs, operators, write
+from edgeprune.console import Ui
+from edgeprune.export_onnx import onnx_runner
+from edgeprune.families import family_of
+from edgeprune.settings import Quantize
+from edgeprune_calibration.thresholds import choose_thresholds
+from edgeprune_device.bundle import read_bundle
+
+INT8_OPERATORS = ["MatMul", "Gemm"]
+
+
+def quantize(
+    student: Path, exported: Path, clips: Path, name: str, licence: str, *, out: Path,
+    settings: Quantize, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the deployed bundle to ``bundle/``, and ``quantize.json``.
+
+    Parameters
+    ----------
+    student : Path
+        The student's model folder.
+    exported : Path
+        Its float32 bundle.
+    clips : Path
+        The ``clips`` stage's folder.
+    name, licence : str
+        Of the bundle.
+
+    """
+    source = read_bundle(exported)
+    classifier = models.load_classifier(str(student))
+    data = source.model_bytes
+    if settings.method == "dynamic":
+        data = to_int8(data, family_of(classifier.config.model_type).float_scopes)
+    valid = load_windows(clips).split("valid")
+    manifest = describe(
+        name, classifier, valid, quantization=settings.method,
+        opset=source.manifest["model"]["opset"], licence=licence,
+    )  # fmt: skip
+    window = valid.window_samples / valid.sample_rate
+    manifest["audio"]["hop_seconds"] = settings.hop_seconds or window / 4
+    manifest["decision"] = decision(data, valid, models.labels_of(classifier), settings, ui)
+    write(out / "bundle", manifest, data, golden_inputs(valid))
+    facts = {"bytes": len(data), "float_bytes": len(source.model_bytes), "method": settings.method,
+             "operators": operators(data)}  # fmt: skip
+    (out / "quantize.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    ui.say(f"  {len(source.model_bytes) / 1e6:.1f} MB -> {len(data) / 1e6:.1f} MB")
+
+
+def to_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
+    """Quantize an ONNX file's matrix products to int8 weights, per channel.
+
+    Parameters
+    ----------
+    data : bytes
+        A float32 ONNX file.
+    float_scopes : tuple of str
+        Modules whose products stay in float.
+
+    """
+    graph = onnx.load_from_string(data)
+    del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
+    keep = [
+        node.name for node in graph.graph.node
+        if any(f"/{scope}/" in node.name for scope in float_scopes)
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            graph, target, op_types_to_quantize=INT8_OPERATORS, per_channel=True,
+            weight_type=QuantType.QInt8, nodes_to_exclude=keep,
+        )  # fmt: skip
+        return target.read_bytes()
+
+
+def decision(
+    data: bytes, valid: Windows, labels: tuple[str, ...], settings: Quantize, ui: Ui
+) -> dict[str, Any]:
+    """Set each label's threshold on validation clips and noise, as the deployed file scores them."""
+    sounds = np.concatenate([valid.samples, noise_windows(valid)])
+    truth = np.concatenate([valid.targets(labels), np.full(len(sounds) - len(valid.samples), -1)])
+    scores = score_all(data, sounds, ui)
+    thresholds = choose_thresholds(scores, truth, labels, settings.precision)
+    return {"thresholds": thresholds, "smoothing_windows": settings.smoothing_windows,
+            "refractory_seconds": settings.refractory_seconds, "ignore": []}  # fmt: skip
+
+
+def noise_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:
+    """Make as many windows of coloured noise as there are clips, at the clips' own levels."""
+    count = len(valid.samples)
+    levels = np.sqrt(np.mean(np.square(valid.samples), axis=1))
+    generator = torch.Generator().manual_seed(seed)
+    noise = coloured_noise(count, valid.window_samples, generator).numpy()
+    quieter = 10 ** (-np.random.default_rng(seed).uniform(0, 20, count) / 20)
+    return np.asarray(noise * (levels * quieter)[:, None], dtype=np.float32).clip(-1, 1)
+
+
+def score_all(data: bytes, sounds: NDArray[np.float32], ui: Ui) -> NDArray[np.float32]:
+    """Return the scores (n, labels) a file gives windows (n, samples)."""
+    run = onnx_runner(data)
+    return np.concatenate([run(x[None]) for x in ui.track(sounds, "thresholds", len(sounds))])

@@ -1,0 +1,144 @@
+"""Verify a bundle: the deployed file's own accuracy, through the recorder's own runtime.
+
+Needs no torch: it runs on the recorder as on the workstation. Every clip of the test split is read
+from its file, cut into the bundle's windows and scored one window at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.statistics import bootstrap_interval, wilson_interval
+from edgeprune_calibration.manifest import Clip
+from edgeprune_device.bundle import Bundle, read_bundle
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.runtime import check_golden, open_model
+from edgeprune_device.sound import read_clip, windows_of
+
+Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one bundle said of every clip."""
+
+    scores: NDArray[np.float32]
+    """(clips, labels): the mean of a clip's windows."""
+    labels: tuple[str, ...]
+    golden_difference: float
+    """Largest difference to the bundle's golden outputs on this machine."""
+
+    @property
+    def decided(self) -> list[str]:
+        """The label with the highest score, for every clip."""
+        return [self.labels[index] for index in self.scores.argmax(axis=1)]
+
+
+def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
+    """Score clips with a bundle as the recorder would.
+
+    Raises
+    ------
+    EdgepruneError
+        A clip that cannot be read, a label the bundle does not know, golden outputs missed.
+
+    """
+    unknown = sorted({clip.label for clip in clips} - set(bundle.labels))
+    if unknown:
+        raise EdgepruneError(
+            f"The bundle {bundle.name} does not know the label {unknown[0]!r} of these clips.",
+            f"It knows: {', '.join(bundle.labels)}. Is --label right?",
+        )
+    run = open_model(bundle)
+    golden = check_golden(bundle, run)
+    scores = []
+    for clip in track(clips, f"verify {bundle.name}", len(clips)):
+        sound = read_clip(clip.path, bundle.sample_rate, clip.start_seconds, clip.end_seconds)
+        windows = windows_of(sound, bundle.window_samples, bundle.window_samples)
+        scores.append(np.mean([run(window) for window in windows], axis=0))
+    return Answers(np.asarray(scores, dtype=np.float32), bundle.labels, golden)
+
+
+def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Return accuracy, its 95 % interval, macro F1 and each label's recall and precision.
+
+    The interval is Wilson's over clips; where clips have a group, also a bootstrap over groups.
+    """
+    truth = [clip.label for clip in clips]
+    correct = np.array([a == b for a, b in zip(answers.decided, truth, strict=True)])
+    low, high = wilson_interval(int(correct.sum()), len(correct))
+    result: dict[str, Any] = {
+        "clips": len(correct), "correct": int(correct.sum()), "accuracy": float(correct.mean()),
+        "interval": [low, high], "golden_difference": answers.golden_difference,
+    }  # fmt: skip
+    groups = [clip.group for clip in clips]
+    if all(groups):
+        result["interval_over_groups"] = bootstrap_interval(correct, [str(g) for g in groups])
+    per_label = {}
+    for label in sorted(set(truth)):
+        is_it = np.array([t == label for t in truth])
+        said = np.array([d == label for d in answers.decided])
+        hits = int((is_it & said).sum())
+        per_label[label] = {"recall": hits / int(is_it.sum()),
+                            "precision": hits / int(said.sum()) if said.any() else 0.0}  # fmt: skip
+    f1 = [2 * v["recall"] * v["precision"] / (v["recall"] + v["precision"])
+          if v["recall"] + v["precision"] else 0.0 for v in per_label.values()]  # fmt: skip
+    return {**result, "macro_f1": float(np.mean(f1)), "per_label": per_label}
+
+
+def compare(answers: Answers, teacher: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Return agreement with the teacher and the paired difference in accuracy.
+
+    The difference (bundle minus teacher) is on the same clips; its 95 % interval is a bootstrap
+    over clips, or over groups where clips have one.
+    """
+    truth = np.array([clip.label for clip in clips])
+    own, other = np.array(answers.decided), np.array(teacher.decided)
+    difference = (own == truth).astype(float) - (other == truth)
+    groups = [str(clip.group) for clip in clips] if all(clip.group for clip in clips) else None
+    return {
+        "agreement": float((own == other).mean()),
+        "difference": float(difference.mean()),
+        "difference_interval": bootstrap_interval(difference, groups),
+    }
+
+
+def verify_bundles(
+    bundles: dict[str, Path], clips: Sequence[Clip], track: Track
+) -> tuple[dict[str, Any], dict[str, Answers]]:
+    """Verify several bundles on the same clips; the first is the teacher of the others.
+
+    Returns
+    -------
+    report : dict
+        By name: the bundle's digest, ``measure`` and, for all but the first, ``compare``.
+    answers : dict of Answers
+
+    """
+    if not clips:
+        raise EdgepruneError("The test split holds no clip.", "Choose another with --split.")
+    report: dict[str, Any] = {}
+    answers: dict[str, Answers] = {}
+    for name, path in bundles.items():
+        bundle = read_bundle(path)
+        answers[name] = answer(bundle, clips, track)
+        report[name] = {"bundle": bundle.name, "digest": bundle.digest,
+                        **measure(answers[name], clips)}  # fmt: skip
+        if len(answers) > 1:
+            first = next(iter(answers.values()))
+            report[name] |= compare(answers[name], first, clips)
+    return report, answers
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write verify.json whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    partial.replace(path)
