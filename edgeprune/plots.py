@@ -1,0 +1,110 @@
+"""The report's figures: convexity curves, latency distributions, learning curves, as inline SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plt
+
+INK, ACCENT, SOFT, GREY = "#1d2a35", "#0b7a75", "#d9822b", "#9aa5b1"
+SERIES = (ACCENT, SOFT, "#5b6abf", "#b5495b", "#6b8e23", GREY)
+STYLE = {
+    "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.spines.right": False,
+    "axes.spines.top": False, "font.size": 10, "svg.fonttype": "none", "text.color": INK,
+    "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "edgeprune",
+}  # fmt: skip
+
+
+def convexity_figure(
+    curves: Sequence[Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]], task: str,
+    cuts: Sequence[int],
+) -> str:  # fmt: skip
+    """Draw every labelling's convexity over the layers, side by side.
+
+    Parameters
+    ----------
+    curves : sequence of mapping
+        For each seed: model (``teacher``, ``untouched``) -> labelling -> one mapping a layer.
+    task : str
+        The labelling the model was taught; it comes first.
+    cuts : sequence of int
+        The depth kept by each seed; drawn on the task's panel.
+
+    """
+    names = list(curves[0]["teacher"])
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            1, len(names), figsize=(1.2 + 4.6 * len(names), 3.6), sharey=True, squeeze=False
+        )
+        for panel, name in zip(panels[0], names, strict=True):
+            for model, colour in (("teacher", ACCENT), ("untouched", SOFT)):
+                runs = [run[model][name] for run in curves if model in run]
+                if runs:
+                    _curve(panel, runs, model, colour)
+            if name == task:
+                for depth in sorted(set(cuts)):
+                    panel.axvline(depth, color=INK, linestyle=":", linewidth=1)
+                    panel.annotate(f"cut {depth}", (depth, 3), rotation=90, fontsize=8,
+                                   ha="right", va="bottom")  # fmt: skip
+            panel.set_title(f"classes: {name}" + (" (the task)" if name == task else ""), loc="left")
+            panel.set_xlabel("layer (0: input of the first block)")
+            panel.set_ylim(0, 102)
+        panels[0][0].set_ylabel("graph convexity, %")
+        panels[0][0].legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=4, fontsize=9)
+        return _svg(figure)
+
+
+def _curve(panel: Any, runs: Sequence[Sequence[Mapping[str, Any]]], model: str, colour: str) -> None:
+    values = np.array([[100 * layer["mean_of_classes"] for layer in run] for run in runs])
+    null = np.array([[100 * layer["null_high"] for layer in run] for run in runs])
+    layers = np.arange(values.shape[1])
+    panel.plot(layers, values.mean(0), color=colour, marker="o", markersize=3,
+               label={"teacher": "taught model", "untouched": "model as it came"}[model])  # fmt: skip
+    if len(runs) > 1:
+        panel.fill_between(layers, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
+    panel.plot(layers, null.mean(0), color=colour, linewidth=0.8, linestyle="--",
+               label="97.5 % of permuted labels")  # fmt: skip
+
+
+def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
+    """Draw the cumulative distribution of latencies by variant."""
+    with plt.rc_context(STYLE):
+        figure, panel = plt.subplots(figsize=(7.2, 3.4))
+        for (name, samples), colour in zip(samples_ms.items(), SERIES * 4, strict=False):
+            ordered = np.sort(np.asarray(samples))
+            panel.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered) * 100, color=colour,
+                       label=name, where="post")  # fmt: skip
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        panel.set_xlabel("latency of one window, ms (logarithmic)")
+        panel.set_ylabel("share of windows at most, %")
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+        return _svg(figure)
+
+
+def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Draw validation accuracy over epochs by training."""
+    with plt.rc_context(STYLE):
+        figure, panel = plt.subplots(figsize=(7.2, 3.0))
+        for (name, curve), colour in zip(curves.items(), SERIES * 4, strict=False):
+            panel.plot([step["epoch"] for step in curve],
+                       [100 * step["valid_accuracy"] for step in curve],
+                       color=colour, label=name)  # fmt: skip
+        panel.set_xlabel("epoch")
+        panel.set_ylabel("validation accuracy, %")
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+        return _svg(figure)
+
+
+def _svg(figure: Any) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]
