@@ -102,14 +102,16 @@ def clips(
     dataset, bad = check_audio(read_data(data, settings.label, settings.group or None))
     for line in bad:
         ui.say(f"left out: {line}")
-    parts = split_clips(dataset, settings.split_seed, settings.fractions, settings.test_fold or None)
+    parts = split_clips(
+        dataset, settings.split_seed, settings.fractions, settings.test_fold or None
+    )
     fixed = family_of(config.model_type).window
     own = int(getattr(config, fixed)) if fixed else 0
     decoded, offsets, rows, window = _decode(dataset, parts, rate, settings, own, ui)
     np.save(out / "samples.npy", decoded)
     described = {
         "sample_rate": rate, "window_samples": window, "labels": list(dataset.labels),
-        "label_column": settings.label, "group_column": settings.group, "left_out": bad,
+        "label_column": settings.label, "group_column": dataset.group_column, "left_out": bad,
         "digest": digest, "source": str(data), "rows": rows,
         "windows": [[int(v) for v in row] for row in offsets],
     }  # fmt: skip
@@ -120,7 +122,12 @@ def clips(
 
 
 def _decode(
-    dataset: Dataset, parts: dict[str, tuple[Clip, ...]], rate: int, settings: Clips, own: int, ui: Ui
+    dataset: Dataset,
+    parts: dict[str, tuple[Clip, ...]],
+    rate: int,
+    settings: Clips,
+    own: int,
+    ui: Ui,
 ) -> tuple[NDArray[np.float32], list[tuple[int, int, int]], list[dict[str, Any]], int]:
     """Read every clip and cut it; rows of (clip, first, last) go with the windows."""
     ordered = [(name, clip) for name in SPLITS for clip in parts[name]]

@@ -79,7 +79,9 @@ def coloured_noise(batch: int, length: int, generator: torch.Generator) -> Tenso
     slope = _uniform(batch, (0.0, 1.0), generator)
     frequency = torch.arange(spectrum.shape[-1]).clamp_min(1).float()
     noise = torch.fft.irfft(spectrum * frequency[None, :] ** -slope[:, None], n=length)
-    return noise / noise.square().mean(dim=1, keepdim=True).sqrt()
+    level: Tensor = noise.square().mean(dim=1, keepdim=True).sqrt()
+    unit: Tensor = noise / level
+    return unit
 
 
 def _uniform(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:

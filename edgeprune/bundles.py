@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeprune import __version__, models
 from edgeprune.audio import Windows
+from edgeprune.families import layers_of
 from edgeprune_device.bundle import golden_files, write_bundle
 
 GOLDEN_CLIPS = 3
@@ -52,7 +53,7 @@ def describe(
         "model": {
             "file": MODEL_FILE, "format": "onnx", "opset": opset, "quantization": quantization,
             "parameters": models.count_parameters(classifier),
-            "layers": len(models.layers_of(classifier)),
+            "layers": len(layers_of(classifier)),
             "family": classifier.config.model_type,
             "input": {"name": "samples", "shape": [1, windows.window_samples], "dtype": "float32"},
             "output": {"name": "scores", "shape": [1, len(labels)], "dtype": "float32"},

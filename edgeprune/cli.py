@@ -31,19 +31,27 @@ app = typer.Typer(
     epilog="Start with: edgeprune demo",
 )
 
-Model = Annotated[str, typer.Argument(help="Model folder (config.json, model.safetensors) or hub id.")]
+Model = Annotated[
+    str, typer.Argument(help="Model folder (config.json, model.safetensors) or hub id.")
+]
 Data = Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV/TSV manifest.")]
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 Label = Annotated[str, typer.Option(help="Column of the manifest with the classes.")]
-Group = Annotated[str, typer.Option(help="Column that stays on one side of a split: speaker, site.")]
+Group = Annotated[
+    str, typer.Option(help="Column that stays on one side of a split: speaker, site.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Recipe = Annotated[Path | None, typer.Option(help="Recipe file (TOML) that sets every stage.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Window = Annotated[float, typer.Option(help="Window in seconds; 0: the model's own, or the clips'.")]
+Window = Annotated[
+    float, typer.Option(help="Window in seconds; 0: the model's own, or the clips'.")
+]
 
 
-@app.command(epilog="Example: edgeprune compress facebook/wav2vec2-base birds/labels.csv -o runs/birds")
+@app.command(
+    epilog="Example: edgeprune compress facebook/wav2vec2-base birds/labels.csv -o runs/birds"
+)
 def compress(
     model: Model,
     data: Data,
@@ -81,7 +89,9 @@ def compress(
     check_floor(done, settings.max_drop)
 
 
-@app.command(epilog="Example: edgeprune score facebook/wav2vec2-base birds/labels.csv -o runs/score")
+@app.command(
+    epilog="Example: edgeprune score facebook/wav2vec2-base birds/labels.csv -o runs/score"
+)
 def score(
     model: Model,
     data: Data,
@@ -168,8 +178,9 @@ def listen(
     as_json: Json = False,
 ) -> None:
     """Run BUNDLE on the microphone until interrupted; detections go to a journal folder."""
-    from edgeprune.console import Terminal
     from edgeprune_device.listen import listen as run
+
+    from edgeprune.console import Terminal
 
     if from_wav is not None and stdin:
         raise EdgepruneError("Both --from-wav and --stdin were given.", "Use one of them.")
@@ -255,7 +266,9 @@ def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise EdgepruneError(f"{text!r} is not a list of whole numbers.", "Example: 0,1,3") from None
+        raise EdgepruneError(
+            f"{text!r} is not a list of whole numbers.", "Example: 0,1,3"
+        ) from None
 
 
 def _print(done: dict[str, Any], text: str, as_json: bool) -> None:

@@ -43,8 +43,10 @@ class Silent:
 class Terminal:
     """Lines and a progress bar on standard error; without a terminal, lines only."""
 
+    _bar: Any
+
     def __init__(self) -> None:
-        self._bar: Any = None
+        self._bar = None
         self._task: Any = None
 
     def say(self, text: str) -> None:
@@ -65,13 +67,13 @@ class Terminal:
         if not sys.stderr.isatty() or self._bar is not None:
             yield from items
             return
-        with self._shown(label, total):
+        with self._shown(label, total) as bar:
             for item in items:
                 yield item
-                self._bar.advance(self._task)
+                bar.advance(self._task)
 
     @contextmanager
-    def _shown(self, label: str, total: int) -> Iterator[None]:
+    def _shown(self, label: str, total: int) -> Iterator[Any]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.progress import TimeRemainingColumn as TimeLeft
@@ -81,7 +83,7 @@ class Terminal:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             self._bar, self._task = bar, bar.add_task(label, total=total, note="")
             try:
-                yield
+                yield bar
             finally:
                 self._bar = None
 

@@ -88,16 +88,18 @@ def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
     """
     folded = copy.deepcopy(classifier).eval()
     fold_weight_norm(folded)
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # torch types it as a path
     with warnings.catch_warnings():  # the tracer warns of every shape that is fixed on purpose
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Scorer(folded).eval(), (torch.randn(1, window_samples) * 0.1,), buffer,
             input_names=[INPUT], output_names=[OUTPUT], opset_version=opset, dynamo=False,
         )  # fmt: skip
-    data = buffer.getvalue()
+    data: bytes = buffer.getvalue()
     if len(data) > MOST_BYTES:
-        raise EdgepruneError(f"The ONNX file would have {len(data) / 1e9:.1f} GB; 2 GB is the most.")
+        raise EdgepruneError(
+            f"The ONNX file would have {len(data) / 1e9:.1f} GB; 2 GB is the most."
+        )
     onnx.checker.check_model(onnx.load_from_string(data))
     return data
 
@@ -122,7 +124,9 @@ def compare(data: bytes, scorer: Scorer, windows: Windows, count: int = 16) -> f
 
     """
     run = onnx_runner(data)
-    index = np.linspace(0, len(windows.samples) - 1, num=min(count, len(windows.samples)), dtype=int)
+    index = np.linspace(
+        0, len(windows.samples) - 1, num=min(count, len(windows.samples)), dtype=int
+    )
     worst = 0.0
     with torch.inference_mode():
         for sample in np.array(windows.samples[index]):

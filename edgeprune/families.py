@@ -7,7 +7,7 @@ tiny model of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -42,13 +42,15 @@ class Family:
 
 
 _POSITIONS = "encoder.pos_conv_embed.conv"
-_WAVEFORM = {"normalize": True, "frozen": "feature_extractor", "weight_norm": _POSITIONS}
+_WAVEFORM = Family(
+    "encoder.layers", normalize=True, frozen="feature_extractor", weight_norm=_POSITIONS
+)
 
 FAMILIES: dict[str, Family] = {  # by config.model_type
-    "wav2vec2": Family("encoder.layers", **_WAVEFORM),
-    "hubert": Family("encoder.layers", **_WAVEFORM),
+    "wav2vec2": _WAVEFORM,
+    "hubert": _WAVEFORM,
     # Block 0 owns the relative position embedding that all the others read.
-    "wavlm": Family("encoder.layers", keep=(0,), attention="eager", **_WAVEFORM),
+    "wavlm": replace(_WAVEFORM, keep=(0,), attention="eager"),
     # The Fourier, mel and cosine matrices span ten orders of magnitude: int8 would destroy them.
     "kwt": Family("blocks", class_tokens=1, window="num_samples", float_scopes=("frontend",)),
 }

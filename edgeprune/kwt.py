@@ -31,7 +31,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 
-class KwtConfig(PreTrainedConfig):
+class KwtConfig(PreTrainedConfig):  # type: ignore[misc]
     """Shape of a Keyword Transformer; the defaults are KWT-1's."""
 
     model_type = "kwt"
@@ -67,6 +67,16 @@ class KwtConfig(PreTrainedConfig):
 class KwtFrontend(nn.Module):
     """Raw samples to normalised MFCC, by fixed matrices that the checkpoint holds."""
 
+    window: Tensor
+    dft_real: Tensor
+    dft_imag: Tensor
+    mel: Tensor
+    log_floor: Tensor
+    dct: Tensor
+    mean: Tensor
+    inv_std: Tensor
+    gather_frames: Tensor
+
     def __init__(self, config: KwtConfig) -> None:
         super().__init__()
         self.frame_step = config.frame_step
@@ -87,7 +97,7 @@ class KwtFrontend(nn.Module):
         self.register_buffer("gather_frames", gather.to(torch.int32))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Samples (batch, num_samples) in [-1, 1] to MFCC (batch, frames, num_mfcc)."""
+        """Turn samples (batch, num_samples) in [-1, 1] into MFCC (batch, frames, num_mfcc)."""
         hops = samples.reshape(samples.shape[0], -1, self.frame_step)
         frames = hops[:, self.gather_frames.long()].flatten(2) * self.window
         real = frames @ self.dft_real.T
@@ -111,13 +121,14 @@ class KwtAttention(nn.Module):
         self.out = nn.Linear(size, size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (batch, n, hidden) to the same shape."""
+        """Turn tokens (batch, n, hidden) into others of the same shape."""
         q, k, v = (
             part(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.q, self.k, self.v)
         )
         weights = torch.softmax(q @ k.transpose(-1, -2) * self.scale, dim=-1)
-        return self.out((weights @ v).transpose(1, 2).flatten(2))
+        mixed: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
+        return mixed
 
 
 class KwtMlp(nn.Module):
@@ -130,8 +141,9 @@ class KwtMlp(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (batch, n, hidden) to the same shape."""
-        return self.fc2(self.act(self.fc1(tokens)))
+        """Turn tokens (batch, n, hidden) into others of the same shape."""
+        hidden: Tensor = self.fc2(self.act(self.fc1(tokens)))
+        return hidden
 
 
 class KwtBlock(nn.Module):
@@ -145,9 +157,10 @@ class KwtBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (batch, n, hidden) to the same shape."""
-        tokens = self.norm1(tokens + self.attn(tokens))
-        return self.norm2(tokens + self.mlp(tokens))
+        """Turn tokens (batch, n, hidden) into others of the same shape."""
+        attended = self.norm1(tokens + self.attn(tokens))
+        mixed: Tensor = self.norm2(attended + self.mlp(attended))
+        return mixed
 
 
 def spec_mask(shape: tuple[int, int, int], config: KwtConfig) -> Tensor:
@@ -179,7 +192,7 @@ def spec_mask(shape: tuple[int, int, int], config: KwtConfig) -> Tensor:
     return keep
 
 
-class KwtPreTrainedModel(PreTrainedModel):
+class KwtPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     """What the headless model and the classifier share; the tensors carry no prefix."""
 
     config_class = KwtConfig
@@ -215,7 +228,7 @@ class KwtModel(KwtPreTrainedModel):
         """Nothing here; the classifier adds its head before the weights are initialised."""
 
     def encode(self, input_values: Tensor) -> tuple[Tensor, ...]:
-        """Samples (batch, num_samples) to the tokens before block 1 and after every block."""
+        """Turn samples (batch, num_samples) into the tokens before block 1 and after each block."""
         mfcc = self.frontend(input_values)
         if self.training:
             keep = spec_mask((mfcc.shape[0], mfcc.shape[1], mfcc.shape[2]), self.config)
@@ -229,7 +242,7 @@ class KwtModel(KwtPreTrainedModel):
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> BaseModelOutput:
-        """Samples (batch, num_samples) to tokens (batch, num_tokens, hidden)."""
+        """Turn samples (batch, num_samples) into tokens (batch, num_tokens, hidden)."""
         states = self.encode(input_values)
         return BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=states if output_hidden_states else None
@@ -246,7 +259,7 @@ class KwtForAudioClassification(KwtModel):
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> SequenceClassifierOutput:
-        """Samples (batch, num_samples) to logits (batch, num_labels)."""
+        """Turn samples (batch, num_samples) into logits (batch, num_labels)."""
         states = self.encode(input_values)
         return SequenceClassifierOutput(
             logits=self.head(states[-1][:, 0]),

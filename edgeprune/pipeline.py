@@ -100,7 +100,9 @@ def score_only(model: str, data: Path, out: Path, settings: Settings, ui: Ui) ->
 def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Settings) -> None:
     """Run the recipe for one seed, in ``seed-N/``."""
     name = f"seed-{seed}"
-    taught = run.stage(teach, s.teach, source, clip_folder, seed, s.accelerator, name=f"{name}/teach")
+    taught = run.stage(
+        teach, s.teach, source, clip_folder, seed, s.accelerator, name=f"{name}/teach"
+    )
     facts = json.loads((taught / "teach.json").read_text("utf-8"))
     before = taught / "model" if facts["skipped"] else source
     scores = run.stage(
@@ -130,7 +132,14 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
 
 
 def verify(
-    teacher: Path, student: Path, bundle: Path, clip_folder: Path, *, out: Path, settings: None, ui: Ui
+    teacher: Path,
+    student: Path,
+    bundle: Path,
+    clip_folder: Path,
+    *,
+    out: Path,
+    settings: None,
+    ui: Ui,
 ) -> None:
     """Measure teacher, student and deployed file on the test split, all as the recorder would.
 
@@ -167,7 +176,16 @@ def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) ->
     chosen = json.loads((quantized.parent / "verify" / "verify.json").read_text("utf-8"))
     data = read_description(clip_folder)
     kept = json.loads((quantized.parent / "prune" / "prune.json").read_text("utf-8"))
-    keys = ("digest", "clips", "accuracy", "interval", "macro_f1", "agreement", "difference")
+    keys = (
+        "digest",
+        "clips",
+        "clips_digest",
+        "accuracy",
+        "interval",
+        "macro_f1",
+        "agreement",
+        "difference",
+    )
     metrics = {n: {k: chosen[n][k] for k in keys if k in chosen[n]} for n in ROWS}
     manifest = dict(bundle.manifest)
     manifest["provenance"] = {
@@ -224,7 +242,16 @@ def _open(
 
 
 def _forget(run: Run, redo: tuple[str, ...], seeds: int) -> None:
-    stages = ("teach", "score", "prune", "distill", "export-teacher", "export", "quantize", "verify")
+    stages = (
+        "teach",
+        "score",
+        "prune",
+        "distill",
+        "export-teacher",
+        "export",
+        "quantize",
+        "verify",
+    )
     for name in redo:
         if name not in (*stages, "clips", "deploy", "bench"):
             known = ", ".join(("clips", *stages, "deploy", "bench"))

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 INK, ACCENT, SOFT, GREY = "#1d2a35", "#0b7a75", "#d9822b", "#9aa5b1"
 SERIES = (ACCENT, SOFT, "#5b6abf", "#b5495b", "#6b8e23", GREY)
-STYLE = {
+STYLE: Any = {
     "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.spines.right": False,
     "axes.spines.top": False, "font.size": 10, "svg.fonttype": "none", "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "edgeprune",
@@ -52,7 +52,9 @@ def convexity_figure(
                     panel.axvline(depth, color=INK, linestyle=":", linewidth=1)
                     panel.annotate(f"cut {depth}", (depth, 3), rotation=90, fontsize=8,
                                    ha="right", va="bottom")  # fmt: skip
-            panel.set_title(f"classes: {name}" + (" (the task)" if name == task else ""), loc="left")
+            panel.set_title(
+                f"classes: {name}" + (" (the task)" if name == task else ""), loc="left"
+            )
             panel.set_xlabel("layer (0: input of the first block)")
             panel.set_ylim(0, 102)
         panels[0][0].set_ylabel("graph convexity, %")
@@ -60,7 +62,9 @@ def convexity_figure(
         return _svg(figure)
 
 
-def _curve(panel: Any, runs: Sequence[Sequence[Mapping[str, Any]]], model: str, colour: str) -> None:
+def _curve(
+    panel: Any, runs: Sequence[Sequence[Mapping[str, Any]]], model: str, colour: str
+) -> None:
     values = np.array([[100 * layer["mean_of_classes"] for layer in run] for run in runs])
     null = np.array([[100 * layer["null_high"] for layer in run] for run in runs])
     layers = np.arange(values.shape[1])

@@ -66,7 +66,7 @@ def prune(
 
     def holds(keep: Sequence[int]) -> bool:
         accuracy = try_cut(judge, keep, _folder(out, keep), ui)
-        held, depth = accuracy >= floor, keep[-1] + 1
+        held, depth = bool(accuracy >= floor), keep[-1] + 1
         tried.append({"keep": list(keep), "layers": len(keep), "valid_accuracy": accuracy,
                       "convexity": curve[depth], "held": held})  # fmt: skip
         ui.say(f"  keep {len(keep):>2} layers: convexity {100 * curve[depth]:.1f} %, valid "
@@ -85,7 +85,7 @@ def prune(
         shutil.rmtree(_folder(out, candidate["keep"]))
     result = {
         "kept": list(keep), "layers": layers, "floor": floor, "tried": tried,
-        "rule": "convexity, checked by measurement" if not fixed_layers(settings, layers) else "given",
+        "rule": "given" if fixed_layers(settings, layers) else "convexity, checked by measurement",
         "first_candidate": first_within(curve, settings.tolerance),
     }  # fmt: skip
     (out / "prune.json").write_text(json.dumps(result, indent=1), "utf-8")

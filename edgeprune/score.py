@@ -49,7 +49,7 @@ def score(
         raise EdgepruneError(
             f"The {settings.split} split has {len(windows.samples)} clips; a graph of "
             f"{settings.neighbours} neighbours needs more.",
-            "Score another split (score.split = \"train\") or lower score.neighbours.",
+            'Score another split (score.split = "train") or lower score.neighbours.',
         )
     described = read_description(clips)
     task = described["label_column"]
@@ -61,9 +61,7 @@ def score(
             break
         states = layer_states(models.load_classifier(model), windows, device, ui)
         curves[name] = score_states(states, labelings, settings, ui)
-    peak = first_within(
-        [layer["mean_of_classes"] for layer in curves["teacher"][task]], 0.01
-    )
+    peak = first_within([layer["mean_of_classes"] for layer in curves["teacher"][task]], 0.01)
     ui.say(f"  convexity of {task!r}: within 1 % of its peak from layer {peak} on")
     facts = {"task": task, "split": settings.split, "clips": len(windows.samples),
              "neighbours": settings.neighbours, "permutations": settings.permutations,
@@ -145,9 +143,7 @@ def layer_states(
     return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
 
-def sound_frames(
-    sound: NDArray[np.int64], window_samples: int, frames: int
-) -> NDArray[np.float32]:
+def sound_frames(sound: NDArray[np.int64], window_samples: int, frames: int) -> NDArray[np.float32]:
     """Mark the frames whose middle lies in the sound, not in the padding.
 
     Parameters

@@ -225,7 +225,9 @@ def to_toml(settings: Settings) -> str:
     for item in dataclasses.fields(settings):
         value = getattr(settings, item.name)
         if dataclasses.is_dataclass(value):
-            lines = [f"{f.name} = {_toml(getattr(value, f.name))}" for f in dataclasses.fields(value)]
+            lines = [
+                f"{f.name} = {_toml(getattr(value, f.name))}" for f in dataclasses.fields(value)
+            ]
             tables.append("\n".join([f"[{item.name}]", *lines]))
         else:
             top.append(f"{item.name} = {_toml(value)}")
@@ -257,9 +259,7 @@ def _fit(default: Any, value: Any, name: str) -> Any:
             return float(value)
     elif type(value) is type(default):
         return value
-    raise EdgepruneError(
-        f"{name} = {value!r} has the wrong type.", f"Its default is {default!r}."
-    )
+    raise EdgepruneError(f"{name} = {value!r} has the wrong type.", f"Its default is {default!r}.")
 
 
 def _get(settings: Settings, name: str) -> Any:

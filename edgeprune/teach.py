@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edgeprune import losses, models, train
@@ -31,7 +32,7 @@ def teach(
     skipped = settings.when == "auto" and set(windows.labels) <= set(known)
     device = models.choose_device(accelerator)
     labels = known if skipped else windows.labels
-    train.torch.manual_seed(seed)  # the fresh head's weights
+    torch.manual_seed(seed)  # the fresh head's weights
     teacher = models.load_classifier(str(model), None if skipped else labels)
     _check_rate(teacher, windows)
     valid = windows.split("valid")

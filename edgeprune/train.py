@@ -91,7 +91,7 @@ def fit(
         model.train()
         value = loss(model, samples, target, epoch)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, GRADIENT_NORM)
         optimizer.step()
         schedule.step()
@@ -185,7 +185,9 @@ def correct_clips(
     return np.asarray(sums.argmax(axis=1) == windows.targets(labels)[first])
 
 
-def _checkpoint(model: Any, optimizer: Any, schedule: Any, state: dict[str, Any], work: Path) -> None:
+def _checkpoint(
+    model: Any, optimizer: Any, schedule: Any, state: dict[str, Any], work: Path
+) -> None:
     partial = work / f"{CHECKPOINT}.partial"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(), "state": state}, partial)  # fmt: skip

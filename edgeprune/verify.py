@@ -6,6 +6,7 @@ from its file, cut into the bundle's windows and scored one window at a time.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.statistics import bootstrap_interval, wilson_interval
-from edgeprune_calibration.manifest import Clip
+from edgeprune.tables import table, to_text
+from edgeprune_calibration.manifest import Clip, Dataset, check_audio, read_data
+from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.runtime import check_golden, open_model
@@ -75,8 +78,9 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     correct = np.array([a == b for a, b in zip(answers.decided, truth, strict=True)])
     low, high = wilson_interval(int(correct.sum()), len(correct))
     result: dict[str, Any] = {
-        "clips": len(correct), "correct": int(correct.sum()), "accuracy": float(correct.mean()),
-        "interval": [low, high], "golden_difference": answers.golden_difference,
+        "clips": len(correct), "clips_digest": clips_digest(clips), "correct": int(correct.sum()),
+        "accuracy": float(correct.mean()), "interval": [low, high],
+        "golden_difference": answers.golden_difference,
     }  # fmt: skip
     groups = [clip.group for clip in clips]
     if all(groups):
@@ -135,6 +139,109 @@ def verify_bundles(
             first = next(iter(answers.values()))
             report[name] |= compare(answers[name], first, clips)
     return report, answers
+
+
+def verify_command(
+    bundle: Path, data: Path, teacher: Path | None = None, *, label: str = "", group: str = "",
+    split: str = "test", max_drop: float = 0.01, out: Path | None = None, track: Track,
+) -> dict[str, Any]:  # fmt: skip
+    """Verify a bundle against its teacher, or against what its manifest says of its teacher.
+
+    Parameters
+    ----------
+    bundle, teacher : Path
+        Bundles; ``teacher`` may be None.
+    data : Path
+        As ``read_data``.
+    label, group : str
+        Columns; empty: those the bundle was made with.
+    split : str
+        ``train``, ``valid``, ``test`` or ``all``.
+    max_drop : float
+        Share of accuracy that may be lost.
+    out : Path or None
+        Folder for ``verify.json``.
+    track : callable
+        Shows progress.
+
+    Returns
+    -------
+    dict
+        What was measured by name, ``baseline``, ``held``, ``verdict``, ``text``.
+
+    Raises
+    ------
+    EdgepruneError
+        Bad data or bundle; clips that are not those of the recorded baseline without a teacher.
+
+    """
+    read = read_bundle(bundle)
+    made = read.manifest["provenance"]
+    dataset, bad = check_audio(
+        read_data(data, label or made.get("label_column", "label"), group or None)
+    )
+    clips = _clips_of(dataset, split, made.get("settings", {}).get("clips", {}))
+    paths = ({"teacher": teacher} if teacher else {}) | {"bundle": bundle}
+    result, _ = verify_bundles(paths, clips, track)
+    baseline = result["teacher"]["accuracy"] if teacher else _recorded(read, clips)
+    lost = baseline - result["bundle"]["accuracy"]
+    held = lost <= max_drop + 1e-9
+    verdict = (
+        f"The bundle is {100 * abs(lost):.2f} points {'under' if lost > 0 else 'over'} its teacher "
+        f"on {len(clips)} {split} clips; --max-drop allows {100 * max_drop:g} under."
+    )
+    done = {**result, "baseline": baseline, "split": split, "left_out": bad,
+            "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_report(done, out / "verify.json")
+    return {**done, "text": _text(done, tuple(paths))}
+
+
+def _clips_of(dataset: Dataset, split: str, made: dict[str, Any]) -> Sequence[Clip]:
+    """Return the clips of a split, made as ``compress`` made it where the data names none."""
+    if split == "all":
+        return dataset.clips
+    given = {key: made[key] for key in ("fractions", "test_fold") if made.get(key)}
+    parts = split_clips(dataset, made.get("split_seed", 0), **given)
+    if split not in parts:
+        raise EdgepruneError(f"There is no split {split!r}.", "Known: train, valid, test, all.")
+    return parts[split]
+
+
+def _recorded(bundle: Bundle, clips: Sequence[Clip]) -> float:
+    """Return the teacher's accuracy as the bundle records it for these very clips."""
+    found = bundle.manifest["provenance"].get("metrics", {}).get("teacher")
+    if not found or found["clips_digest"] != clips_digest(clips):
+        raise EdgepruneError(
+            f"The bundle {bundle.name} does not record its teacher's accuracy on these clips.",
+            "Name the teacher's bundle: --teacher RUN/seed-0/export-teacher/bundle",
+        )
+    accuracy: float = found["accuracy"]
+    return accuracy
+
+
+def clips_digest(clips: Sequence[Clip]) -> str:
+    """Return a digest of which clips these are: their files' content, parts and labels."""
+    rows = sorted(
+        [hashlib.sha256(clip.path.read_bytes()).hexdigest(), clip.label,
+         clip.start_seconds, clip.end_seconds] for clip in clips
+    )  # fmt: skip
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _text(done: dict[str, Any], names: Sequence[str]) -> str:
+    rows = []
+    for name in names:
+        found = done[name]
+        low, high = found["interval"]
+        rows.append((name, found["clips"],
+                     f"{100 * found['accuracy']:.2f} % [{100 * low:.1f}, {100 * high:.1f}]",
+                     f"{100 * found['macro_f1']:.2f} %",
+                     f"{100 * found['agreement']:.2f} %" if "agreement" in found else "",
+                     f"{found['golden_difference']:.1e}"))  # fmt: skip
+    headers = ("", "clips", "accuracy [95 %]", "macro F1", "agreement", "golden difference")
+    return f"{to_text(table(headers, rows))}\n\n{done['verdict']}"
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

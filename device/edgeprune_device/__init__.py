@@ -1,1 +1,1 @@
-"""The recorder: runs a bundle on live sound with numpy, one runtime and a sound card; never torch."""
+"""The recorder: runs a bundle on live sound with numpy, one runtime and a sound card."""

@@ -1,0 +1,133 @@
+"""Train, validation and test clips: the data's own split, or one made here.
+
+A split made here is seeded, keeps every group (speaker, recording, site) on one side, and gives
+each side every label in about the same share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_calibration.manifest import Clip, Dataset
+from edgeprune_device.errors import EdgepruneError
+
+PARTS = ("train", "valid", "test")
+ATTEMPTS = 50  # orders in which groups are dealt out; the best result is kept
+
+
+def split_clips(
+    dataset: Dataset, seed: int = 0, fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    test_fold: str | None = None,
+) -> dict[str, tuple[Clip, ...]]:  # fmt: skip
+    """Return the clips of each split.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With a split for every clip or for none. Of folds, the last (or ``test_fold``) becomes the
+        test split, the one before it (of three or more) the validation split. A part the data
+        does not name is taken from its training clips.
+    seed : int
+    fractions : tuple of float
+        Shares of train, valid and test where they are made here.
+    test_fold : str or None
+
+    Raises
+    ------
+    EdgepruneError
+        A label does not stand in every split, or there is no such fold.
+
+    """
+    given = _given(dataset, test_fold)
+    parts = {part: tuple(c for c, p in zip(dataset.clips, given, strict=True) if p == part)
+             for part in PARTS}  # fmt: skip
+    missing = [part for part in PARTS if not parts[part]]
+    if missing:
+        wanted = [part for part in PARTS if part == "train" or part in missing]
+        shares = [fractions[PARTS.index(part)] for part in wanted]
+        parts |= _deal(parts["train"], wanted, shares, seed)
+    _check(dataset, parts, made=bool(missing))
+    return parts
+
+
+def _given(dataset: Dataset, test_fold: str | None) -> list[str]:
+    """Return the part each clip has by the data's own split column; ``train`` without one."""
+    names = [clip.split or "train" for clip in dataset.clips]
+    folds = sorted({name for name in names if name.startswith("fold")}, key=lambda f: int(f[4:]))
+    if not folds:
+        if test_fold:
+            raise EdgepruneError(f"{dataset.source} has no folds, so none is {test_fold!r}.")
+        return names
+    test = test_fold or folds[-1]
+    if test not in folds:
+        raise EdgepruneError(f"There is no {test!r} in {dataset.source}.", f"It has: {folds}.")
+    valid = folds[folds.index(test) - 1] if len(folds) > 2 else None
+    return ["test" if n == test else "valid" if n == valid else "train" for n in names]
+
+
+def _deal(
+    clips: Sequence[Clip], parts: Sequence[str], shares: Sequence[float], seed: int
+) -> dict[str, tuple[Clip, ...]]:
+    """Deal groups out to the parts so that each gets its share of every label."""
+    labels, label = np.unique([clip.label for clip in clips], return_inverse=True)
+    names = [clip.group if clip.group else f"\0{i}" for i, clip in enumerate(clips)]
+    groups, group = np.unique(names, return_inverse=True)
+    counts = np.zeros((len(groups), len(labels)))
+    np.add.at(counts, (group, label), 1)
+    target = np.outer(np.asarray(shares) / sum(shares), counts.sum(axis=0))
+    best: tuple[float, NDArray[np.int64]] | None = None
+    attempts = ATTEMPTS if len(groups) < len(clips) else 1
+    for attempt in range(attempts):
+        order = np.random.default_rng([seed, attempt]).permutation(len(groups))
+        order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]  # large ones first
+        cost, dealt = _deal_once(counts, target, order)
+        if best is None or cost < best[0]:
+            best = (cost, dealt)
+    assert best is not None
+    chosen = best[1][group]
+    return {part: tuple(c for c, p in zip(clips, chosen, strict=True) if p == index)
+            for index, part in enumerate(parts)}  # fmt: skip
+
+
+def _deal_once(
+    counts: NDArray[np.float64], target: NDArray[np.float64], order: NDArray[np.int64]
+) -> tuple[float, NDArray[np.int64]]:
+    """Give each group in turn to the part whose labels it brings nearest to their target.
+
+    Returns the cost (labels missing from a part weigh most) and each group's part.
+    """
+    have = np.zeros_like(target)
+    dealt = np.zeros(len(counts), dtype=np.int64)
+    scale = 1.0 / np.maximum(target, 1e-9)
+    for index in order:
+        lack = np.clip(target - have, 0, None)
+        use = np.minimum(counts[index], lack)
+        over = counts[index] - use
+        gain = ((use - over) * scale).sum(axis=1)
+        dealt[index] = int(gain.argmax())
+        have[dealt[index]] += counts[index]
+    missing = float((have == 0).sum())
+    return missing * 1e6 + float((np.square(have - target) * scale).sum()), dealt
+
+
+def _check(dataset: Dataset, parts: dict[str, tuple[Clip, ...]], *, made: bool) -> None:
+    trained = {clip.label for clip in parts["train"]}
+    for label in dataset.labels:
+        for part in PARTS:
+            if any(clip.label == label for clip in parts[part]):
+                continue
+            if made:
+                groups = len({c.group or str(i) for i, c in enumerate(dataset.clips)
+                              if c.label == label})  # fmt: skip
+                raise EdgepruneError(
+                    f"The label {label!r} cannot stand in train, valid and test: it has clips of "
+                    f"{groups} {dataset.group_column or 'source'}{'s' if groups != 1 else ''}.",
+                    "Add clips, choose another --group, or give a split column.",
+                )
+            if part == "train" and label not in trained:
+                raise EdgepruneError(
+                    f"The label {label!r} of {dataset.source} has no clip in the train split."
+                )

@@ -1,0 +1,252 @@
+"""One variant, one round: a process that loads a bundle, times single windows, and says so in JSON.
+
+Both ends of the pipe are here. `run_child` starts ``python -m edgeprune_device.bench_child`` and
+reads its last line; `main` is what runs in there:
+
+1. import the runtime, and read the process's memory: what Python and the runtime cost alone;
+2. read the bundle and open the model (`load_ms`), run one cold window (`first_ms`);
+3. check the golden outputs, so that nothing is timed that computes something else;
+4. warm up until the latencies settle;
+5. time single windows of fresh noise, back to back, until the time is up;
+6. read the peak memory.
+
+A process of its own for each measurement, because a peak of memory never goes down again and
+because an allocator that another model has warmed is not the one the recorder starts with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.bundle import read_bundle
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.runtime import LITERT_MODULES, check_golden, open_model
+
+RUNTIME_MODULES = {"onnx": ("onnxruntime",), "tflite": tuple(name for name, _ in LITERT_MODULES)}
+FEWEST_WINDOWS = 20
+MOST_WINDOWS = 20_000  # a model that takes microseconds is known well enough by then
+CAP_SECONDS = 60.0  # a slow board stops here, even before FEWEST_WINDOWS
+WARM_WINDOWS = 3
+SETTLED = 0.05  # of the latency: the last WARM_WINDOWS against those before them
+HUNG_SECONDS = 600.0  # beyond all the times above: load, golden outputs and warm-up on a slow board
+NOISE_LEVEL = 0.1  # RMS, full scale 1; silence would be faster than life on some kernels
+NS_PER_MS = 1e6
+BYTES_PER_KIB = 1024
+
+Samples = NDArray[np.float32]
+Run = Callable[[Samples], Samples]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one child measured."""
+
+    latencies_ms: NDArray[np.float64]  # (windows,), in order
+    cpu_ms_per_window: float  # over all threads, mean
+    load_ms: float  # bundle read and checked, model opened; without imports
+    first_ms: float  # the first, cold window
+    peak_rss_bytes: int  # of the whole process
+    before_rss_bytes: int | None  # after the imports, before the bundle; None without /proc
+    golden_difference: float  # largest, to the stored outputs
+
+
+def run_child(path: Path, model_format: str, digest: str, threads: int, seconds: float) -> Round:
+    """Measure one variant for one round in a process of its own.
+
+    Parameters
+    ----------
+    path : Path
+        The bundle, which the child reads again.
+    model_format, digest : str
+        Of the bundle as it was first read: which runtime to import, and that it is still the same.
+    threads : int
+        Threads of the runtime.
+    seconds : float
+        Time to measure, warm-up aside.
+
+    Raises
+    ------
+    EdgepruneError
+        If the child fails, with the last line it wrote, or does not end.
+
+    """
+    home = str(Path(__file__).resolve().parents[1])
+    ways = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [
+        sys.executable, "-P", "-m", "edgeprune_device.bench_child", str(path),
+        "--format", model_format, "--digest", digest,
+        "--threads", str(threads), "--seconds", repr(float(seconds)),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(  # kills the child if it is interrupted
+            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+            errors="replace", timeout=seconds + HUNG_SECONDS,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(ways)},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise EdgepruneError(
+            f"Measuring {path} did not end within {error.timeout:.0f} s.",
+            "Measure a smaller bundle on this machine.",
+            FAILED_CHECK,
+        ) from None
+    if done.returncode:
+        raise EdgepruneError(
+            f"Measuring {path} at threads {threads} failed: {last_words(done)}", "", FAILED_CHECK
+        )
+    told = json.loads(done.stdout.splitlines()[-1])
+    return Round(latencies_ms=np.array(told.pop("latencies_ns"), np.float64) / NS_PER_MS, **told)
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Give the last line a failed process wrote, or else how it ended."""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        short = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"ended by {name}{short}."
+    return lines[-1] if lines else f"status {done.returncode}, without a word."
+
+
+def warm_up(run: Run, noise: Callable[[], Samples], seconds: float) -> int:
+    """Run until the latency settles or the time is up; return the windows it took.
+
+    Settled: the median of the last three lies within 5 % of that of the three before.
+    """
+    taken: list[int] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < WARM_WINDOWS or time.perf_counter() < end:
+        window = noise()
+        start = time.perf_counter_ns()
+        run(window)
+        taken.append(time.perf_counter_ns() - start)
+        if len(taken) >= 2 * WARM_WINDOWS:
+            before = float(np.median(taken[-2 * WARM_WINDOWS : -WARM_WINDOWS]))
+            if abs(float(np.median(taken[-WARM_WINDOWS:])) - before) <= SETTLED * before:
+                break
+    return len(taken)
+
+
+def time_windows(run: Run, noise: Callable[[], Samples], seconds: float) -> tuple[list[int], float]:
+    """Time single windows, back to back.
+
+    Returns
+    -------
+    latencies_ns : list of int
+        One for each window, in order: at least 20, unless `CAP_SECONDS` are over before.
+    cpu_ms : float
+        Mean processor time of a window in ms, all threads together.
+
+    """
+    taken: list[int] = []
+    cpu = 0
+    begun = time.perf_counter()
+    while True:
+        window = noise()
+        cpu_start = time.process_time_ns()
+        start = time.perf_counter_ns()
+        run(window)
+        taken.append(time.perf_counter_ns() - start)
+        cpu += time.process_time_ns() - cpu_start
+        passed = time.perf_counter() - begun
+        enough = passed >= seconds and len(taken) >= FEWEST_WINDOWS
+        if enough or passed >= max(CAP_SECONDS, seconds) or len(taken) >= MOST_WINDOWS:
+            return taken, cpu / len(taken) / NS_PER_MS
+
+
+def status_bytes(field: str, status: Path = Path("/proc/self/status")) -> int | None:
+    """Read a memory field (VmRSS: now, VmHWM: the peak) of this process; None if it is not told."""
+    try:
+        lines = status.read_text("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith(f"{field}:")]
+    return int(found[0][1]) * BYTES_PER_KIB if found else None
+
+
+def peak_bytes() -> int:
+    """Give the peak resident memory of this process.
+
+    The fallback can be too high: Linux hands ru_maxrss on from the process that started this one,
+    while VmHWM begins anew with the program.
+    """
+    peak = status_bytes("VmHWM")
+    if peak is not None:
+        return peak
+    scale = 1 if sys.platform == "darwin" else BYTES_PER_KIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what the arguments say and write one line of JSON; return the exit status."""
+    parser = argparse.ArgumentParser(prog="edgeprune_device.bench_child")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--format", required=True)
+    parser.add_argument("--digest", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    given = parser.parse_args(arguments)
+    try:
+        told = _measure(given.path, given.format, given.digest, given.threads, given.seconds)
+    except EdgepruneError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED_CHECK
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
+
+
+def _measure(
+    path: Path, model_format: str, digest: str, threads: int, seconds: float
+) -> dict[str, float | int | list[int] | None]:
+    for module in RUNTIME_MODULES[model_format]:
+        with contextlib.suppress(ImportError):  # open_model says what is missing
+            importlib.import_module(module)
+            break
+    before = status_bytes("VmRSS")
+    start = time.perf_counter_ns()
+    bundle = read_bundle(path)
+    run = open_model(bundle, threads=threads)
+    loaded = time.perf_counter_ns()
+    if bundle.digest != digest:
+        raise EdgepruneError(f"{path} was changed while it was measured.")
+    rng = np.random.default_rng(0)
+
+    def noise() -> Samples:
+        drawn = rng.standard_normal(bundle.window_samples, dtype=np.float32)
+        drawn *= np.float32(NOISE_LEVEL)
+        return drawn
+
+    window = noise()
+    cold = time.perf_counter_ns()
+    run(window)
+    first = time.perf_counter_ns() - cold
+    difference = check_golden(bundle, run)
+    warm_up(run, noise, seconds / 2)
+    taken, cpu_ms = time_windows(run, noise, seconds)
+    return {
+        "latencies_ns": taken,
+        "cpu_ms_per_window": cpu_ms,
+        "load_ms": (loaded - start) / NS_PER_MS,
+        "first_ms": first / NS_PER_MS,
+        "peak_rss_bytes": peak_bytes(),
+        "before_rss_bytes": before,
+        "golden_difference": float(difference),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

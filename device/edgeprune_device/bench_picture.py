@@ -1,0 +1,82 @@
+"""The picture of a benchmark: every variant's latencies on one logarithmic axis, as inline SVG.
+
+A strip for each variant, in the colours that the page's style sheet names (``--ink``, ``--soft``,
+``--line``, ``--fill``), so that it follows the page into the dark.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+LEFT, WIDTH, ROW, AXIS, BINS = 210, 720, 46, 34, 90  # px, px, px, px, bars of a strip
+
+
+def picture(result: Mapping[str, Any]) -> str:
+    """Draw the distribution of each variant's latencies, a strip each, as SVG."""
+    variants = result["variants"]
+    low, high = axis_ends(result)
+    height = ROW * len(variants) + AXIS
+
+    def place(value: float) -> float:
+        return LEFT + WIDTH * float(np.log(value / low) / np.log(high / low))
+
+    edges = np.geomspace(low, high, BINS + 1)
+    parts = [f'<svg viewBox="0 0 {LEFT + WIDTH + 30} {height}" role="img" '
+             f'width="{LEFT + WIDTH + 30}" aria-label="Latency distributions">']  # fmt: skip
+    for tick in ticks(low, high):
+        x = place(tick)
+        parts.append(
+            f'<path d="M{x:.1f} 0V{height - AXIS + 5}" stroke="var(--line)"/><text class="soft" '
+            f'x="{x:.1f}" y="{height - AXIS + 20}" text-anchor="middle">{tick:g}</text>'
+        )
+    for row, one in enumerate(variants):
+        base = ROW * (row + 1) - 6
+        counts = np.histogram(one["samples_ms"], edges)[0]
+        tops = base - (ROW - 12) * counts / max(1, counts.max())
+        steps = "".join(
+            f"L{place(a):.1f} {y:.1f}L{place(b):.1f} {y:.1f}"
+            for a, b, y in zip(edges[:-1], edges[1:], tops, strict=True)
+        )
+        name = html.escape(f"{one['name'][-24:]}, {one['threads']} thr.")
+        parts.append(
+            f'<text x="{LEFT - 12}" y="{base - 10}" text-anchor="end">{name}</text>'
+            f'<path d="M{LEFT} {base}{steps}L{LEFT + WIDTH} {base}Z" fill="var(--fill)" '
+            f'fill-opacity=".45" stroke="var(--fill)" stroke-width=".7"/>'
+            f'<path d="M{place(one["p50_ms"]):.1f} {base}v{12 - ROW}" stroke="var(--ink)"/>'
+        )
+        gap = (ROW - 14) / len(one["round_medians_ms"])
+        parts += [
+            f'<circle cx="{place(median):.1f}" cy="{base - ROW + 15 + gap * (turn + 0.5):.1f}" '
+            f'r="2" fill="var(--ink)"/>'
+            for turn, median in enumerate(one["round_medians_ms"])
+        ]
+    return "\n".join([*parts, "</svg>"])
+
+
+def axis_ends(result: Mapping[str, Any]) -> tuple[float, float]:
+    """Give the ends of the picture's axis in ms: the lowest latency, the highest p99 or median."""
+    variants = result["variants"]
+    low = min(one["min_ms"] for one in variants)
+    high = max(max(one["p99_ms"], *one["round_medians_ms"]) for one in variants)
+    return 0.97 * low, 1.03 * high
+
+
+def beyond(result: Mapping[str, Any]) -> str:
+    """Give the share of the samples that the picture leaves out, as text."""
+    samples = np.concatenate([np.asarray(one["samples_ms"]) for one in result["variants"]])
+    return f"{float((samples > axis_ends(result)[1]).mean()):.1%}"
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Give the numbers 1, 2, 5 times a power of ten between two; finer on a short axis."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), np.arange(10, 100) / 10):
+        found = [float(f"{step * 10.0**p:.4g}") for p in powers for step in steps]
+        found = [tick for tick in found if low <= tick <= high]
+        if len(found) >= 3:
+            break
+    return found

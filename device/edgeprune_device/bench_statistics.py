@@ -1,0 +1,192 @@
+"""From the latencies of rounds to the numbers of a benchmark: pure, on arrays, without clocks.
+
+Two intervals are given, and both take the round as the unit, for windows within a round are not
+independent of one another:
+
+- of the median: lowest to highest of the rounds' medians, a distribution-free order-statistic
+  interval. R rounds cover the median round with probability 1 - 2^(1-R): 93.75 % for five.
+- of the speed-up: 95 % percentile bootstrap over paired rounds. All R^R resamples are counted, none
+  are drawn, so it needs no seed; with few rounds it is, like any such bootstrap, a little narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.bench_child import Round
+
+KEPT_SAMPLES = 2000
+SPREAD_LIMIT = 0.10  # of the median, between the rounds' medians
+WINDOWS_FOR_P99 = 100
+ORDER_SEED = 20
+BYTES_PER_MB = 1_000_000
+MS_PER_SECOND = 1000
+SPEEDUP_COVERAGE = 0.95
+
+Latencies = NDArray[np.float64]
+
+
+def summarize(
+    measured: Sequence[Round], hop_seconds: float, window_seconds: float
+) -> dict[str, Any]:
+    """Sum up one variant's rounds.
+
+    Parameters
+    ----------
+    measured : sequence of Round
+        In the order they were measured.
+    hop_seconds, window_seconds : float
+        Audio that a window newly brings, and audio that the model sees at once.
+
+    Returns
+    -------
+    dict
+        Latencies in ms over the windows of all rounds, memory in MB (1e6 bytes), and two ratios of
+        the median latency to the audio's duration:
+
+        - `real_time_factor`: to the hop. Under 1 the recorder keeps up; 0.25 means that the model
+          is busy a quarter of the time.
+        - `share_of_window`: to the window; the same where windows do not overlap.
+
+    """
+    per_round = [one.latencies_ms for one in measured]
+    pooled = np.concatenate(per_round)
+    p50, p90, p99 = (float(value) for value in np.percentile(pooled, (50, 90, 99)))
+    medians = [float(np.median(one)) for one in per_round]
+    return {
+        "n": len(pooled),
+        "p50_ms": p50,
+        "p90_ms": p90,
+        "p99_ms": p99,
+        "mean_ms": float(pooled.mean()),
+        "min_ms": float(pooled.min()),
+        "max_ms": float(pooled.max()),
+        "p50_interval_ms": [min(medians), max(medians)],
+        "p50_interval_coverage": order_coverage(len(medians)),
+        "p50_interval_method": "lowest and highest of the rounds' medians (order statistics)",
+        "round_medians_ms": medians,
+        "real_time_factor": p50 / MS_PER_SECOND / hop_seconds,
+        "share_of_window": p50 / MS_PER_SECOND / window_seconds,
+        "cpu_ms_per_window": float(np.median([one.cpu_ms_per_window for one in measured])),
+        "first_ms": float(np.median([one.first_ms for one in measured])),
+        "load_ms": float(np.median([one.load_ms for one in measured])),
+        "peak_rss_mb": max(one.peak_rss_bytes for one in measured) / BYTES_PER_MB,
+        "model_rss_mb": model_rss_mb(measured),
+        "golden_difference": max(one.golden_difference for one in measured),
+        "samples_ms": thin(pooled, KEPT_SAMPLES),
+    }
+
+
+def model_rss_mb(measured: Sequence[Round]) -> float | None:
+    """Give the median peak in MB over what Python and the runtime hold before the bundle is read.
+
+    None if a system does not tell what they hold.
+    """
+    shares = [
+        one.peak_rss_bytes - one.before_rss_bytes
+        for one in measured
+        if one.before_rss_bytes is not None
+    ]
+    return float(np.median(shares)) / BYTES_PER_MB if shares else None
+
+
+def speedup(baseline: Sequence[Round], measured: Sequence[Round]) -> dict[str, Any]:
+    """Compare two variants that were measured in the same rounds: ratio of medians, interval."""
+    base = [one.latencies_ms for one in baseline]
+    own = [one.latencies_ms for one in measured]
+    return {
+        "speedup": float(np.median(np.concatenate(base)) / np.median(np.concatenate(own))),
+        "speedup_interval": list(speedup_interval(base, own, SPEEDUP_COVERAGE)),
+        "speedup_interval_coverage": SPEEDUP_COVERAGE,
+        "speedup_interval_method": "percentile bootstrap over paired rounds, all resamples",
+    }
+
+
+def speedup_interval(
+    baseline: Sequence[Latencies], variant: Sequence[Latencies], coverage: float
+) -> tuple[float, float]:
+    """Give the percentile-bootstrap interval of baseline's median / variant's median.
+
+    Round i of one and round i of the other were measured at the same time and are resampled
+    together (Efron and Tibshirani 1993, ch. 13); medians are taken over the windows of all the
+    rounds in a resample. Each distinct resample is taken once, with its number of orders.
+
+    Parameters
+    ----------
+    baseline, variant : sequences of arrays, ms, one (windows,) array for each round
+        The same number of rounds.
+    coverage : float
+        Nominal, 0 to 1.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end; no unit.
+
+    """
+    if len(baseline) != len(variant):
+        raise ValueError(f"{len(baseline)} rounds of the baseline, {len(variant)} of the variant")
+    ratios, weights = [], []
+    for picked in combinations_with_replacement(range(len(variant)), len(variant)):
+        ratios.append(
+            float(np.median(np.concatenate([baseline[i] for i in picked])))
+            / float(np.median(np.concatenate([variant[i] for i in picked])))
+        )
+        repeats = math.prod(math.factorial(times) for times in Counter(picked).values())
+        weights.append(math.factorial(len(picked)) // repeats)
+    order = np.argsort(ratios)
+    reached = np.cumsum(np.array(weights)[order])
+    tail = (1 - coverage) / 2
+    ends = np.searchsorted(reached, np.array([tail, 1 - tail]) * reached[-1])
+    low, high = np.array(ratios)[order][ends]
+    return float(low), float(high)
+
+
+def order_coverage(rounds: int) -> float:
+    """Give the probability that the median of what rounds give lies between lowest and highest."""
+    return 1 - 2.0 ** (1 - rounds)
+
+
+def thin(samples: Latencies, most: int) -> list[float]:
+    """Keep at most `most` samples, evenly spaced and in order, first and last among them."""
+    if len(samples) > most:
+        samples = samples[np.linspace(0, len(samples) - 1, most).round().astype(int)]
+    return [round(float(value), 6) for value in samples]
+
+
+def round_orders(variants: int, rounds: int) -> list[list[int]]:
+    """Shuffle the order of the variants for each round; the same every time."""
+    rng = np.random.default_rng(ORDER_SEED)
+    return [[int(place) for place in rng.permutation(variants)] for _ in range(rounds)]
+
+
+def sample_notes(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Say which variants' timings are less than they seem: unsteady, or few; a sentence each."""
+    notes = []
+    for entry in entries:
+        medians = entry["round_medians_ms"]
+        name = f"{entry['name']} at {thread_text(entry['threads'])}"
+        spread = (max(medians) - min(medians)) / float(np.median(medians))
+        if spread > SPREAD_LIMIT:
+            notes.append(
+                f"{name}: the rounds' medians lie {spread:.0%} "
+                "apart, so the machine was not steady."
+            )
+        if entry["n"] < WINDOWS_FOR_P99:
+            notes.append(
+                f"{name}: {entry['n']} windows are too few for a "
+                "p99; it is close to the slowest of them."
+            )
+    return notes
+
+
+def thread_text(count: int) -> str:
+    """Write a number of threads."""
+    return f"{count} thread{'s' if count > 1 else ''}"

@@ -1,0 +1,202 @@
+"""What a measurement was made on: board, processor, memory, runtimes; and the state it was in.
+
+`machine_facts` does not change while a benchmark runs, `machine_state` does and is read before and
+after. A fact that a system does not tell is None: never an error, never a made-up 0. All files are
+read under `root`, so that a board can be described by a folder in a test.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path("/")
+RUNTIMES = ("onnxruntime", "ai-edge-litert", "numpy")
+# Of the many flags a processor has, those that change how fast an int8 or float32 product is.
+INSTRUCTIONS = (
+    "asimd", "asimddp", "asimdhp", "i8mm", "sve", "bf16",
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",
+)  # fmt: skip
+# Raspberry Pi firmware, get_throttled: bits 0 to 3 now, 16 to 19 the same since boot.
+THROTTLE_BITS = {
+    0: "under-voltage",
+    1: "frequency capped",
+    2: "throttled",
+    3: "soft temperature limit",
+}
+SINCE_BOOT = 16
+LOAD_LIMIT = 0.5  # per core, before the start
+KIB_PER_MB = 1_000_000 / 1024
+
+
+def usable_cores() -> int:
+    """Give the number of cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def machine_facts(root: Path = ROOT) -> dict[str, Any]:
+    """Describe the machine.
+
+    Returns
+    -------
+    dict
+        `model`, `architecture`, `cores` (that this process may use), `cores_of_machine`,
+        `memory_mb` (1e6 bytes), `os`, `kernel`, `python`, `runtimes` (name to version),
+        `instructions` (flags that matter), `governors` (each once) and `frequency_mhz` (lowest and
+        highest that may be set).
+
+    """
+    processor = _text(root / "proc/cpuinfo") or ""
+    policies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+    return {
+        "model": _model(root, processor),
+        "architecture": platform.machine() or None,
+        "cores": usable_cores(),
+        "cores_of_machine": os.cpu_count() or 1,
+        "memory_mb": _memory_mb(_text(root / "proc/meminfo") or ""),
+        "os": _system(_text(root / "etc/os-release") or ""),
+        "kernel": platform.release() or None,
+        "python": platform.python_version(),
+        "runtimes": {name: _version(name) for name in RUNTIMES},
+        "instructions": _instructions(processor),
+        "governors": _each_once([_text(place / "scaling_governor") for place in policies]),
+        "frequency_mhz": _frequencies(policies),
+    }
+
+
+def machine_state(root: Path = ROOT) -> dict[str, Any]:
+    """Describe the moment.
+
+    Returns
+    -------
+    dict
+        `load_average` (1 minute, of the whole machine), `temperature_c` (of the warmest zone) and
+        `throttled` (the Raspberry Pi's flags as a number).
+
+    """
+    zones = [_number(zone / "temp") for zone in (root / "sys/class/thermal").glob("thermal_zone*")]
+    degrees = [millidegrees / 1000 for millidegrees in zones if millidegrees is not None]
+    return {
+        "load_average": _load(root),
+        "temperature_c": max(degrees, default=None),
+        "throttled": _throttled(root),
+    }
+
+
+def throttle_reasons(flags: int) -> list[str]:
+    """Spell out the Raspberry Pi's get_throttled flags.
+
+    >>> throttle_reasons(0x50001)
+    ['under-voltage now', 'under-voltage since boot', 'throttled since boot']
+    """
+    return [
+        f"{reason} {when}"
+        for shift, when in ((0, "now"), (SINCE_BOOT, "since boot"))
+        for bit, reason in THROTTLE_BITS.items()
+        if flags >> (bit + shift) & 1
+    ]
+
+
+def state_notes(
+    machine: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[str]:
+    """Say what about the machine's state makes timings less than they seem, a sentence each."""
+    notes = []
+    load, cores = before["load_average"], machine["cores_of_machine"]
+    if load is not None and load > LOAD_LIMIT * cores:
+        notes.append(f"The load average was {load:.2f} on {cores} cores before the start.")
+    slow = [governor for governor in machine["governors"] or () if governor != "performance"]
+    if slow:
+        notes.append(f"The frequency governor was {', '.join(slow)}, not performance.")
+    flags = (before["throttled"] or 0) | (after["throttled"] or 0)
+    if reasons := throttle_reasons(flags):
+        notes.append(f"The board reports {', '.join(reasons)} ({flags:#x}).")
+    return notes
+
+
+def _model(root: Path, processor: str) -> str | None:
+    board = _text(root / "proc/device-tree/model")
+    names = re.findall(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", processor, re.MULTILINE)
+    return board or (names[0].strip() if names else platform.processor() or None)
+
+
+def _system(release: str) -> str | None:
+    pretty = re.search(r'^PRETTY_NAME="?([^"\n]+)', release, re.MULTILINE)
+    return pretty[1] if pretty else platform.system() or None
+
+
+def _memory_mb(meminfo: str) -> float | None:
+    total = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return round(int(total[1]) / KIB_PER_MB, 1) if total else None
+
+
+def _instructions(processor: str) -> list[str] | None:
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", processor, re.MULTILINE)
+    return [one for one in INSTRUCTIONS if one in flags[1].split()] if flags else None
+
+
+def _frequencies(policies: list[Path]) -> list[float] | None:
+    low = [khz for place in policies if (khz := _number(place / "cpuinfo_min_freq")) is not None]
+    high = [khz for place in policies if (khz := _number(place / "cpuinfo_max_freq")) is not None]
+    return [min(low) / 1000, max(high) / 1000] if low and high else None
+
+
+def _load(root: Path) -> float | None:
+    if text := _text(root / "proc/loadavg"):
+        return float(text.split()[0])
+    try:
+        return os.getloadavg()[0] if root == ROOT else None
+    except OSError:
+        return None
+
+
+def _throttled(root: Path) -> int | None:
+    """Read the flags from the firmware's file, or else from vcgencmd."""
+    text = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
+    if text is None and root == ROOT and (tool := shutil.which("vcgencmd")):
+        try:
+            done = subprocess.run(
+                [tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        text = done.stdout.partition("=")[2].strip()
+    try:
+        return int(text, 16) if text else None
+    except ValueError:
+        return None
+
+
+def _each_once(found: list[str | None]) -> list[str] | None:
+    return sorted({one for one in found if one}) or None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(_text(path) or "")
+    except ValueError:
+        return None
+
+
+def _text(path: Path) -> str | None:
+    """Read a small file; device-tree strings end with a NUL."""
+    try:
+        return path.read_text("utf-8", "replace").strip("\0\n ") or None
+    except OSError:
+        return None

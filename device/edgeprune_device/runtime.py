@@ -1,0 +1,180 @@
+"""The runtimes that run a bundle's file: ONNX Runtime and LiteRT, one row each.
+
+A runtime is imported when a bundle needs it; the one that is there is never replaced by another
+in silence.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.bundle import Bundle
+from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
+
+Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Samples (window,) in [-1, 1] to scores (labels,)."""
+
+LITERT_MODULES = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+)
+
+
+def open_model(bundle: Bundle, threads: int = 1) -> Scorer:
+    """Open a bundle's model.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        As ``read_bundle`` checked it.
+    threads : int
+        Threads inside one inference.
+
+    Returns
+    -------
+    callable
+        From samples (window,) to scores (labels,), both float32.
+
+    Raises
+    ------
+    EdgepruneError
+        The runtime is not installed, or refuses the file.
+
+    """
+    if threads < 1:
+        raise EdgepruneError(f"{threads} threads cannot run a model.", "Use --threads 1 or more.")
+    return RUNTIMES[bundle.format](bundle, threads)
+
+
+def check_golden(bundle: Bundle, run: Scorer) -> float:
+    """Compare the model's answers to the golden inputs with those of the workstation.
+
+    Returns
+    -------
+    float
+        The largest difference of a score.
+
+    Raises
+    ------
+    EdgepruneError
+        It is over the tolerance, or not a number: this machine computes something else (status 1).
+
+    """
+    worst = 0.0
+    for golden in bundle.golden:
+        difference = float(np.abs(run(golden.samples) - golden.scores).max())
+        if not difference <= golden.tolerance:
+            raise EdgepruneError(
+                f"The bundle {bundle.name} answers differently here than where it was made: a "
+                f"golden score is off by {difference:.3g} (allowed: {golden.tolerance:g}).",
+                "Update the runtime, or make the bundle again for this processor.",
+                FAILED_CHECK,
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def runtime_name(format: str) -> str:
+    """Return the runtime and version that runs a format here, such as ``onnxruntime 1.31.1``."""
+    packages = ["onnxruntime"] if format == "onnx" else [name for _, name in LITERT_MODULES]
+    for package in packages:
+        try:
+            return f"{package} {metadata.version(package)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return f"{packages[0]} (not installed)"
+
+
+def _onnx(bundle: Bundle, threads: int) -> Scorer:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise _missing("onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # a board has better use
+    try:
+        session = onnxruntime.InferenceSession(
+            bundle.model_bytes, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime raises its own types, which share no other base
+        raise _refused(bundle, error) from None
+    names = bundle.manifest["model"]
+    source, target = names["input"]["name"], [names["output"]["name"]]
+    _check_shapes(bundle, session.get_inputs(), session.get_outputs())
+
+    def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(session.run(target, {source: samples[None]})[0][0], dtype=np.float32)
+
+    return run
+
+
+def _check_shapes(bundle: Bundle, inputs: Any, outputs: Any) -> None:
+    """Compare what the file takes and gives with what the manifest says."""
+    model = bundle.manifest["model"]
+    for role, found in (("input", inputs), ("output", outputs)):
+        expected = (model[role]["name"], list(model[role]["shape"]), "tensor(float)")
+        if [(x.name, list(x.shape), x.type) for x in found] != [expected]:
+            raise EdgepruneError(
+                f"The model of bundle {bundle.name} has another {role} than bundle.json says.",
+                "Make the bundle again.",
+            )
+
+
+def _litert(bundle: Bundle, threads: int) -> Scorer:
+    for module, _ in LITERT_MODULES:
+        try:
+            interpreter_class = importlib.import_module(module).Interpreter
+            break
+        except ImportError:
+            continue
+    else:
+        raise _missing("ai-edge-litert")
+    try:
+        interpreter = interpreter_class(model_content=bundle.model_bytes, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise _refused(bundle, error) from None
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    shapes = [list(source["shape"]), list(target["shape"])]
+    if shapes != [[1, bundle.window_samples], [1, len(bundle.labels)]]:
+        raise EdgepruneError(
+            f"The model of bundle {bundle.name} has other shapes than bundle.json says.",
+            "Make the bundle again.",
+        )
+
+    def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        interpreter.set_tensor(source["index"], np.asarray(samples[None], dtype=np.float32))
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(target["index"])[0], dtype=np.float32)
+
+    return run
+
+
+def _missing(package: str) -> EdgepruneError:
+    return EdgepruneError(
+        f"This bundle needs {package}, which is not installed.", f"pip install {package}",
+        NOT_INSTALLED,
+    )  # fmt: skip
+
+
+def _refused(bundle: Bundle, error: Exception) -> EdgepruneError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    made_for = bundle.manifest.get("requirements", {}).get("runtime", "another runtime")
+    return EdgepruneError(
+        f"{runtime_name(bundle.format)} refuses the model of bundle {bundle.name}: {reason}",
+        f"It was made for {made_for}.",
+    )
+
+
+RUNTIMES: dict[str, Callable[[Bundle, int], Scorer]] = {"onnx": _onnx, "tflite": _litert}

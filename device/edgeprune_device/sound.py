@@ -1,0 +1,190 @@
+"""Sound files as mono float32 at the rate a model wants, whole or as a stream, and cut to windows.
+
+The workstation and the recorder read through these same functions, so that a model hears in
+training, in verification and in the field what one code path makes of a file. Channels are
+averaged; the resampler is soxr at its HQ setting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from edgeprune_device.errors import EdgepruneError
+
+LOWEST_RATE, HIGHEST_RATE = (
+    1000,
+    768_000,
+)  # Hz; outside, a header is wrong rather than the resampler
+QUALITY = "HQ"
+
+
+def read_clip(
+    path: Path, sample_rate: int | None, start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Read a clip, or a part of it.
+
+    Parameters
+    ----------
+    path : Path
+        Any format libsndfile reads.
+    sample_rate : int or None
+        Wanted rate in Hz; None: the file's own.
+    start_seconds, end_seconds : float or None
+        The part to read; None: from the beginning, to the end.
+
+    Returns
+    -------
+    array (samples,)
+        Mono, at the wanted rate.
+
+    Raises
+    ------
+    EdgepruneError
+        No such file, not audio, no samples, not finite, a rate that cannot be resampled, or a
+        part that lies outside the file.
+
+    """
+    with _open(path) as file:
+        rate = file.samplerate
+        first = round((start_seconds or 0.0) * rate)
+        last = file.frames if end_seconds is None else min(file.frames, round(end_seconds * rate))
+        if file.frames > 0 and not 0 <= first < last:
+            raise EdgepruneError(
+                f"The part from {start_seconds or 0:g} s to "
+                f"{'the end' if end_seconds is None else f'{end_seconds:g} s'} is not in {path}, "
+                f"which lasts {file.frames / rate:g} s."
+            )
+        file.seek(first)
+        samples = _mono(_read(file, path, last - first), path)
+    if samples.size == 0:
+        raise EdgepruneError(f"The clip {path} is empty.")
+    if sample_rate is not None and rate != sample_rate:
+        samples = soxr.resample(samples, rate, sample_rate, quality=QUALITY)
+    if samples.size == 0:
+        raise EdgepruneError(f"The clip {path} is too short to be resampled.")
+    return samples
+
+
+def fit_window(clip: NDArray[np.float32], window_samples: int) -> tuple[NDArray[np.float32], int]:
+    """Put a clip that is not longer than a window in the middle of zeros.
+
+    Returns
+    -------
+    window : array (window_samples,)
+    first : int
+        Where the clip begins in it.
+
+    """
+    first = (window_samples - len(clip)) // 2
+    window = np.zeros(window_samples, dtype=np.float32)
+    window[first : first + len(clip)] = clip
+    return window, first
+
+
+def windows_of(
+    clip: NDArray[np.float32], window_samples: int, hop_samples: int
+) -> list[NDArray[np.float32]]:
+    """Cut a clip into windows that cover all of it; the last one ends where the clip ends.
+
+    Parameters
+    ----------
+    clip : array (samples,)
+    window_samples, hop_samples : int
+
+    Returns
+    -------
+    list of array (window_samples,)
+        A clip shorter than a window gives one, with the clip in the middle of zeros.
+
+    """
+    if len(clip) <= window_samples:
+        return [fit_window(clip, window_samples)[0]]
+    last = len(clip) - window_samples
+    starts = [*range(0, last, hop_samples), last]
+    return [clip[start : start + window_samples] for start in starts]
+
+
+def stream_file(path: Path, sample_rate: int, block_samples: int) -> Iterator[NDArray[np.float32]]:
+    """Yield a file as blocks of mono samples at the wanted rate, however long it is.
+
+    Parameters
+    ----------
+    path : Path
+    sample_rate : int
+        Wanted rate in Hz.
+    block_samples : int
+        Samples read from the file at a time, at the file's own rate.
+
+    Raises
+    ------
+    EdgepruneError
+        As ``read_clip``.
+
+    """
+    with _open(path) as file:
+        if file.frames == 0:
+            raise EdgepruneError(f"The file {path} is empty.")
+        resampler = None
+        if file.samplerate != sample_rate:
+            resampler = soxr.ResampleStream(
+                file.samplerate, sample_rate, 1, dtype="float32", quality=QUALITY
+            )
+        while True:
+            block = _mono(_read(file, path, block_samples), path)
+            last = len(block) < block_samples
+            if resampler is not None:
+                block = resampler.resample_chunk(block, last=last)
+            if block.size:
+                yield block
+            if last:
+                return
+
+
+def seconds_of(path: Path) -> float:
+    """Return how long a file lasts, in seconds, from its header."""
+    with _open(path) as file:
+        return float(file.frames / file.samplerate)
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise EdgepruneError(f"There is no sound file {path}.")
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        file.close()
+        raise EdgepruneError(
+            f"The sampling rate of {path}, {file.samplerate} Hz, cannot be resampled.",
+            f"It must lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz; is the header right?",
+        )
+    return file
+
+
+def _read(file: Any, path: Path, frames: int) -> NDArray[np.float32]:
+    try:
+        return np.asarray(file.read(frames, dtype="float32", always_2d=True))
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> EdgepruneError:
+    reason = str(error).replace(str(path), "it").replace(repr(str(path)), "it").rstrip(".")
+    return EdgepruneError(f"{path} cannot be read as sound: {reason}.")
+
+
+def _mono(frames: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
+    mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
+    if not math.isfinite(float(mono.sum(dtype=np.float64))):
+        raise EdgepruneError(f"{path} holds samples that are not finite numbers.")
+    return np.ascontiguousarray(mono)

@@ -1,0 +1,347 @@
+"""The report: what a run did and measured, as report.json, report.md and report.html.
+
+``report.json`` holds every number; the other two and the terminal's table are views of it. All
+figures come from the stages' own records and from the delivered files; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from edgeprune import __version__, plots
+from edgeprune.audio import read_description
+from edgeprune.console import Ui, points
+from edgeprune.settings import Settings
+from edgeprune.statistics import bootstrap_interval
+from edgeprune.tables import Table, table, to_html, to_markdown, to_text
+from edgeprune_device.bundle import read_bundle
+
+ROWS = ("teacher", "student", "bundle")
+TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle"}
+TEMPLATE = "report.html.j2"
+
+
+def report(
+    out: Path, model: str, best_seed: int, settings: Settings, inputs: Sequence[Path], ui: Ui
+) -> dict[str, Any]:
+    """Write the report of a finished ``compress`` run.
+
+    Parameters
+    ----------
+    out : Path
+        The run's folder.
+    model : str
+        As the user named it.
+    best_seed : int
+        The seed that is delivered.
+    settings : Settings
+    inputs : sequence of Path
+        The finished ``clips``, ``bench`` and ``deploy`` stages, then each seed's folder.
+    ui : Ui
+
+    Returns
+    -------
+    dict
+        What ``report.json`` holds, and ``text``: the table for the terminal.
+
+    """
+    clip_folder, speed_folder, final, *folders = inputs
+    r = gather(out, model, best_seed, settings, clip_folder, speed_folder, final, folders)
+    tables = make_tables(r)
+    figures = make_figures(r)
+    _write(out / "report.json", json.dumps(r, indent=1, ensure_ascii=False) + "\n")
+    _write(out / "report.md", to_page(r, tables))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+    )  # fmt: skip
+    page = environment.get_template(TEMPLATE).render(
+        r=r, tables={name: _safe(to_html(t)) for name, t in tables.items()},
+        figures={name: _safe(svg) for name, svg in figures.items()}, facts=facts_of(r),
+        recipe=(out / "recipe.toml").read_text("utf-8"),
+    )  # fmt: skip
+    _write(out / "report.html", page)
+    ui.say(f"report           {out / 'report.html'}")
+    shown = f"\n{to_text(tables['summary'])}\n\n{r['headline']}\n"
+    text = f"{shown}Report: {out / 'report.html'}\nBundle: {out / 'bundle'}"
+    return {**r, "text": text}
+
+
+def gather(
+    out: Path, model: str, best_seed: int, settings: Settings, clip_folder: Path,
+    speed_folder: Path, final: Path, folders: Sequence[Path],
+) -> dict[str, Any]:  # fmt: skip
+    """Collect every number of a run from its stages' records."""
+    data = read_description(clip_folder)
+    tested = [row for row in data["rows"] if row["split"] == "test"]
+    seeds = [_seed(folder) for folder in folders]
+    speed = _json(speed_folder / "bench.json")
+    chosen = out / f"seed-{best_seed}"
+    bundles = {
+        "teacher": chosen / "export-teacher" / "bundle",
+        "student": chosen / "export" / "bundle",
+        "bundle": final / "bundle",
+    }
+    groups = [row["group"] for row in tested] if all(row["group"] for row in tested) else None
+    rows = {name: _row(name, folders, seeds, bundles[name], speed, groups) for name in ROWS}
+    r: dict[str, Any] = {
+        "name": out.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "edgeprune_version": __version__, "model": model,
+        "data": {
+            "source": data["source"], "digest": data["digest"], "labels": data["labels"],
+            "label_column": data["label_column"], "group_column": data["group_column"],
+            "left_out": data["left_out"], "sample_rate": data["sample_rate"],
+            "window_seconds": data["window_samples"] / data["sample_rate"],
+            **{f"{part}_clips": sum(row["split"] == part for row in data["rows"])
+               for part in ("train", "valid", "test")},
+        },
+        "settings": json.loads(json.dumps(asdict(settings))), "machine": _machine(speed),
+        "summary": rows, "seeds": seeds, "best_seed": best_seed,
+        "delivered": _json(chosen / "verify" / "verify.json"),
+        "score": _json(chosen / "score" / "scores.json"), "bench": speed,
+        "bundle": str(out / "bundle"),
+    }  # fmt: skip
+    return {**r, "headline": headline(r)}
+
+
+def _seed(folder: Path) -> dict[str, Any]:
+    taught = _json(folder / "teach" / "teach.json")
+    pruned = _json(folder / "prune" / "prune.json")
+    distilled = _json(folder / "distill" / "distill.json")
+    scores = _json(folder / "score" / "scores.json")
+    verified = _json(folder / "verify" / "verify.json")
+    exported = _json(folder / "export" / "export.json")
+    return {
+        "seed": int(folder.name.removeprefix("seed-")),
+        "teacher_valid": taught["valid_accuracy"], "taught": not taught["skipped"],
+        "kept": pruned["kept"], "layers": pruned["layers"], "floor": pruned["floor"],
+        "first_candidate": pruned["first_candidate"], "tried": pruned["tried"],
+        "curves": scores["curves"], "verify": verified,
+        "export_difference": exported["worst_difference_to_torch"],
+        "learning": {"teach": taught.get("curve", []), "distill": distilled.get("curve", [])},
+        "seconds": {
+            stage.parent.name: _json(stage)["seconds"] for stage in sorted(folder.glob("*/stage.json"))
+        },
+    }  # fmt: skip
+
+
+def _row(
+    name: str, folders: Sequence[Path], seeds: Sequence[dict[str, Any]], bundle: Path,
+    speed: dict[str, Any], groups: list[str] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return one line of the before/after table: pooled accuracy, size and speed."""
+    right = np.array([np.load(f / "verify" / f"{name}.npy") for f in folders], dtype=float)
+    base = np.array([np.load(f / "verify" / "teacher.npy") for f in folders], dtype=float)
+    found = [s["verify"][name] for s in seeds]
+    model = read_bundle(bundle).manifest["model"]
+    one = next(v for v in speed["variants"] if v["name"] == name and v["threads"] == _least(speed))
+    return {
+        "accuracy": float(right.mean()), "interval": bootstrap_interval(right.mean(0), groups),
+        "by_seed": [v["accuracy"] for v in found],
+        "macro_f1": float(np.mean([v["macro_f1"] for v in found])),
+        "difference": float((right - base).mean()),
+        "difference_interval": bootstrap_interval((right - base).mean(0), groups),
+        "agreement": float(np.mean([v.get("agreement", 1.0) for v in found])),
+        "layers": model["layers"], "parameters": model["parameters"],
+        "quantization": model["quantization"],
+        "bytes": one["model_bytes"], "p50_ms": one["p50_ms"], "p90_ms": one["p90_ms"],
+        "p99_ms": one["p99_ms"], "real_time_factor": one["real_time_factor"],
+        "peak_rss_mb": one["peak_rss_mb"], "threads": one["threads"],
+    }  # fmt: skip
+
+
+def _least(speed: dict[str, Any]) -> int:
+    return min(int(v["threads"]) for v in speed["variants"])
+
+
+def _machine(speed: dict[str, Any]) -> str:
+    machine = speed["machine"]
+    return f"{machine['model']} ({machine['architecture']}, {machine['cores']} cores)"
+
+
+def headline(r: dict[str, Any]) -> str:
+    """Say in one sentence what the run came to."""
+    before, after = r["summary"]["teacher"], r["summary"]["bundle"]
+    low, high = after["difference_interval"]
+    return (
+        f"{before['layers']} layers became {after['layers']}, {before['bytes'] / 1e6:.1f} MB became "
+        f"{after['bytes'] / 1e6:.1f} MB, {before['p50_ms']:.1f} ms a window became "
+        f"{after['p50_ms']:.1f} ms; test accuracy went from {points(before['accuracy'])} to "
+        f"{points(after['accuracy'])} ({100 * after['difference']:+.1f} points, 95 % interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f})."
+    )
+
+
+def make_tables(r: dict[str, Any]) -> dict[str, Table]:
+    """Make the report's tables from its numbers."""
+    return {
+        "summary": _summary(r), "seeds": _seeds(r), "candidates": _candidates(r),
+        "speed": _speed(r), "labels": _labels(r),
+    }  # fmt: skip
+
+
+def _summary(r: dict[str, Any]) -> Table:
+    rows = []
+    for name, v in r["summary"].items():
+        low, high = v["interval"]
+        title = TITLES[name] + (", int8" if v["quantization"] == "dynamic" else "") * (
+            name == "bundle"
+        )
+        rows.append((
+            title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
+            f"{points(v['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]",
+            "" if name == "teacher" else f"{100 * v['difference']:+.2f}",
+            "" if name == "teacher" else points(v["agreement"]),
+            f"{v['p50_ms']:.1f} / {v['p90_ms']:.1f} / {v['p99_ms']:.1f}",
+            f"{r['summary']['teacher']['p50_ms'] / v['p50_ms']:.2f} x", f"{v['peak_rss_mb']:.0f} MB",
+        ))  # fmt: skip
+    headers = ("", "layers", "parameters", "file", "test accuracy [95 %]", "points", "agreement",
+               "p50 / p90 / p99 ms", "speed", "peak memory")  # fmt: skip
+    return table(headers, rows, main=2)
+
+
+def _seeds(r: dict[str, Any]) -> Table:
+    rows = [
+        (f"seed {s['seed']}" + (" (delivered)" if s["seed"] == r["best_seed"] else ""),
+         f"{len(s['kept'])} of {s['layers']}",
+         *(points(s["verify"][name]["accuracy"]) for name in ROWS),
+         f"{100 * s['verify']['bundle']['difference']:+.2f}",
+         points(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
+        for s in r["seeds"]
+    ]  # fmt: skip
+    return table(("", "layers kept", *ROWS, "points", "agreement", "export vs torch"), rows)
+
+
+def _candidates(r: dict[str, Any]) -> Table:
+    rows = [
+        (f"seed {s['seed']}", f"{c['layers']} of {s['layers']}", points(c["convexity"]),
+         points(c["valid_accuracy"]), points(s["floor"]),
+         ("holds, kept" if c["keep"] == s["kept"] else "holds") if c["held"] else "under the floor")
+        for s in r["seeds"] for c in s["tried"]
+    ]  # fmt: skip
+    return table(("", "layers", "convexity", "valid. accuracy", "floor", "verdict"), rows,
+                 "Every cut that was tried, in that order")  # fmt: skip
+
+
+def _speed(r: dict[str, Any]) -> Table:
+    rows = [
+        (TITLES.get(v["name"], v["name"]), v["threads"], f"{v['p50_ms']:.2f}", f"{v['p90_ms']:.2f}",
+         f"{v['p99_ms']:.2f}", f"{v['speedup']:.2f} x", f"{v['real_time_factor']:.4f}",
+         f"{v['peak_rss_mb']:.0f}", f"{v['load_ms']:.0f}", v["n"])
+        for v in r["bench"]["variants"]
+    ]  # fmt: skip
+    return table(("", "threads", "p50 ms", "p90 ms", "p99 ms", "speed", "real-time factor",
+                  "peak MB", "load ms", "windows"), rows)  # fmt: skip
+
+
+def _labels(r: dict[str, Any]) -> Table:
+    verified = r["delivered"]
+    rows = [
+        (label, *(points(verified[name]["per_label"][label]["recall"]) for name in ROWS),
+         points(found["precision"]))
+        for label, found in verified["bundle"]["per_label"].items()
+    ]  # fmt: skip
+    headers = ("label", *(f"recall, {name}" for name in ROWS), "precision, bundle")
+    return table(headers, rows, "Delivered seed, test clips")
+
+
+def make_figures(r: dict[str, Any]) -> dict[str, str]:
+    """Draw the report's figures."""
+    least = _least(r["bench"])
+    samples = {TITLES[v["name"]]: v["samples_ms"] for v in r["bench"]["variants"]
+               if v["threads"] == least}  # fmt: skip
+    curves = {f"{stage}, seed {s['seed']}": curve for s in r["seeds"]
+              for stage, curve in s["learning"].items() if curve}  # fmt: skip
+    return {
+        "convexity": plots.convexity_figure(
+            [s["curves"] for s in r["seeds"]],
+            r["score"]["task"],
+            [len(s["kept"]) for s in r["seeds"]],
+        ),
+        "latency": plots.latency_figure(samples),
+        "learning": plots.learning_figure(curves) if curves else "",
+    }
+
+
+def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
+    """List what the report says of data, method and machine."""
+    data = r["data"]
+    notes = r["bench"].get("notes", [])
+    return [
+        ("model", r["model"]), ("data", data["source"]), ("data digest", data["digest"][:16]),
+        ("labels", f"{len(data['labels'])} of column {data['label_column']}"),
+        ("clips", ", ".join(f"{data[f'{p}_clips']} {p}" for p in ("train", "valid", "test"))),
+        ("kept apart by", data["group_column"] or "nothing: clips are split one by one"),
+        ("machine", r["machine"]), ("bundle", r["bundle"]),
+        *(("speed, note", note) for note in notes),
+    ]  # fmt: skip
+
+
+def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
+    """Return report.md."""
+    titles = {"summary": "Before and after", "seeds": "Seeds", "candidates": "Cuts tried",
+              "speed": "Speed here", "labels": "Labels"}  # fmt: skip
+    parts = [f"# {r['name']}", r["headline"]]
+    for name, title in titles.items():
+        parts += [f"## {title}", to_markdown(tables[name])]
+    parts += [
+        "## How this was made",
+        "\n".join(f"- {name}: {value}" for name, value in facts_of(r)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def score_report(folder: Path, out: Path) -> dict[str, Any]:
+    """Write the report of ``edgeprune score``: report.json, report.md and convexity.svg.
+
+    Parameters
+    ----------
+    folder : Path
+        The ``score`` stage.
+    out : Path
+        The run's folder.
+
+    """
+    scores = _json(folder / "scores.json")
+    curves = scores["curves"]["teacher"]
+    rows = [
+        (index, *(f"{points(curves[name][index]['mean_of_classes'])} "
+                  f"(null {100 * curves[name][index]['null_high']:.1f})" for name in curves))
+        for index in range(len(curves[scores["task"]]))
+    ]  # fmt: skip
+    shown = table(("layer", *(f"convexity of {name}" for name in curves)), rows)
+    peak = scores["first_within_1_percent"]
+    line = f"Classes of {scores['task']!r} are within 1 % of their peak convexity from layer {peak} on."
+    _write(
+        out / "convexity.svg", plots.convexity_figure([scores["curves"]], scores["task"], [peak])
+    )
+    _write(out / "report.json", json.dumps(scores, indent=1) + "\n")
+    _write(out / "report.md", f"# Layers\n\n{line}\n\n{to_markdown(shown)}\n\n![](convexity.svg)\n")
+    text = f"\n{to_text(shown)}\n\n{line}\nReport: {out / 'report.md'}"
+    return {**scores, "text": text}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def _safe(markup: str) -> Any:
+    """Mark what this program drew itself as markup (its texts are escaped already)."""
+    import markupsafe
+
+    return markupsafe.Markup(markup)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
