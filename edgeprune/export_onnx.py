@@ -105,13 +105,25 @@ def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
 
 
 def fold_weight_norm(model: Any) -> None:
-    """Replace the positional convolution's weight-norm by the weight it amounts to, in place."""
+    """Put a plain convolution with the weight it amounts to in place of one with weight-norm.
+
+    torch's own ``remove_parametrizations`` edits a class that deep copies share, and so would
+    break the model this one was copied from.
+    """
     path = family_of(model.config.model_type).weight_norm
     if not path:
         return
-    convolution = submodule(model, path)
-    if torch.nn.utils.parametrize.is_parametrized(convolution, "weight"):
-        torch.nn.utils.parametrize.remove_parametrizations(convolution, "weight")
+    old: Any = submodule(model, path)
+    plain = nn.Conv1d(
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,
+        old.groups, bias=old.bias is not None,
+    )  # fmt: skip
+    with torch.no_grad():
+        plain.weight.copy_(old.weight)
+        if plain.bias is not None:
+            plain.bias.copy_(old.bias)
+    parent, _, name = path.rpartition(".")
+    setattr(submodule(model, parent), name, plain)
 
 
 def compare(data: bytes, scorer: Scorer, windows: Windows, count: int = 16) -> float:

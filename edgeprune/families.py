@@ -120,3 +120,8 @@ def keep_layers(model: Any, keep: Sequence[int]) -> None:
     parent = submodule(model, parent_path) if parent_path else model.base_model
     setattr(parent, name, nn.ModuleList(blocks[index] for index in keep))
     setattr(model.config, family.depth, len(keep))
+    if hasattr(
+        model, "layer_weights"
+    ):  # a head on a weighted sum: one for block 0's input, one each
+        kept = model.layer_weights.detach()[[0, *(index + 1 for index in keep)]]
+        model.layer_weights = nn.Parameter(kept.clone())

@@ -31,6 +31,7 @@ from edgeprune_calibration.manifest import read_data
 from edgeprune_device.bench import bench
 from edgeprune_device.bundle import read_bundle, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.machine import usable_cores
 
 ROWS = ("teacher", "student", "bundle")
 LICENCE = "as the model and the recordings it was made from; see provenance"
@@ -205,8 +206,11 @@ def measure_speed(
     teacher: Path, student: Path, bundle: Path, *, out: Path, settings: Any, ui: Ui
 ) -> None:
     """Measure latency, memory and size of teacher, student and deployed file in one run."""
-    bench((teacher, student, bundle), out, threads=settings.threads, seconds=settings.seconds,
-          names=ROWS, say=ui.say)  # fmt: skip
+    threads = tuple(n for n in settings.threads if n <= usable_cores()) or (1,)
+    if threads != settings.threads:
+        ui.say(f"  this machine has {usable_cores()} core(s): measured with {threads} thread(s)")
+    bench((teacher, student, bundle), out, threads=threads, seconds=settings.seconds,
+          rounds=settings.rounds, names=ROWS, say=ui.say)  # fmt: skip
 
 
 def publish(bundle: Path, target: Path) -> None:

@@ -1,7 +1,8 @@
 """Choose the layers to keep: convexity proposes, measurement decides.
 
 The first candidate is the cut after the first layer whose convexity is within ``tolerance`` of
-the curve's peak (arXiv 2408.11858 keeps layers 0..L and fine-tunes). Each cut is recovered for a
+the curve's peak (arXiv 2408.11858 keeps layers 0..L and fine-tunes). The curve is that of the
+model as it came: fine-tuning makes the last layers convex for any labels. Each cut is recovered for a
 few epochs and judged by its validation accuracy:
 
 - if it holds (within ``max_drop`` of the teacher), shallower cuts follow in the order of their
@@ -57,7 +58,10 @@ def prune(
 
     """
     facts = json.loads((scores / "scores.json").read_text("utf-8"))
-    curve = [layer["mean_of_classes"] for layer in facts["curves"]["teacher"][facts["task"]]]
+    curves = facts["curves"]  # a model that was not taught has one curve
+    curve = [
+        x["mean_of_classes"] for x in curves.get(settings.curve, curves["teacher"])[facts["task"]]
+    ]
     floor = _teacher_accuracy(teacher) - recovery["max_drop"]
     judge = Judge(teacher, load_windows(clips), Distill(**recovery["distill"]),
                   settings.recovery_epochs, recovery["seed"], recovery["accelerator"])  # fmt: skip

@@ -9,7 +9,10 @@ quantization, on what the deployed file itself answers.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +91,23 @@ def to_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
         node.name for node in graph.graph.node
         if any(f"/{scope}/" in node.name for scope in float_scopes)
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _no_advice():
         target = Path(folder) / "int8.onnx"
         quantize_dynamic(
             graph, target, op_types_to_quantize=INT8_OPERATORS, per_channel=True,
             weight_type=QuantType.QInt8, nodes_to_exclude=keep,
         )  # fmt: skip
         return target.read_bytes()
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Keep the quantizer from advising a preprocessing that these graphs do not need."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def decision(

@@ -318,7 +318,7 @@ def score_report(folder: Path, out: Path) -> dict[str, Any]:
         for index in range(len(curves[scores["task"]]))
     ]  # fmt: skip
     shown = table(("layer", *(f"convexity of {name}" for name in curves)), rows)
-    peak = scores["first_within_1_percent"]
+    peak = scores["first_within_1_percent"]["teacher"]
     line = f"Classes of {scores['task']!r} are within 1 % of their peak convexity from layer {peak} on."
     _write(
         out / "convexity.svg", plots.convexity_figure([scores["curves"]], scores["task"], [peak])

@@ -61,11 +61,15 @@ def score(
             break
         states = layer_states(models.load_classifier(model), windows, device, ui)
         curves[name] = score_states(states, labelings, settings, ui)
-    peak = first_within([layer["mean_of_classes"] for layer in curves["teacher"][task]], 0.01)
-    ui.say(f"  convexity of {task!r}: within 1 % of its peak from layer {peak} on")
+    peaks = {
+        name: first_within([layer["mean_of_classes"] for layer in curve[task]], 0.01)
+        for name, curve in curves.items()
+    }
+    found = ", ".join(f"{peak} ({name})" for name, peak in peaks.items())
+    ui.say(f"  convexity of {task!r} is within 1 % of its peak from layer {found} on")
     facts = {"task": task, "split": settings.split, "clips": len(windows.samples),
              "neighbours": settings.neighbours, "permutations": settings.permutations,
-             "curves": curves, "first_within_1_percent": peak}  # fmt: skip
+             "curves": curves, "first_within_1_percent": peaks}  # fmt: skip
     (out / "scores.json").write_text(json.dumps(facts, indent=1), "utf-8")
 
 

@@ -42,9 +42,9 @@ class Teach:
     """``auto``: only if the model's own head does not know every label; or ``always``."""
     tune: str = "whole"
     """``whole`` model (but its waveform encoder), or its ``head`` alone."""
-    epochs: int = 30
+    epochs: int = 20
     """Passes over the training clips at most."""
-    patience: int = 10
+    patience: int = 8
     """Epochs without a better validation accuracy before stopping."""
     batch_size: int = 32
     """Windows a step."""
@@ -80,9 +80,12 @@ class Prune:
     """Keep the first N layers; 0: find the cut."""
     layers: tuple[int, ...] = ()
     """Keep exactly these layers, counted from 0; empty: find the cut."""
+    curve: str = "untouched"
+    """Whose convexity proposes: the model as it came (``untouched``, arXiv 2408.11858), or the
+    ``teacher``, whose last layers fine-tuning has made convex for any labels."""
     tolerance: float = 0.01
     """The first cut tried stands after the first layer this near the peak (a share of it)."""
-    recovery_epochs: int = 4
+    recovery_epochs: int = 6
     """Epochs of distillation before a cut is judged."""
 
 
@@ -90,14 +93,14 @@ class Prune:
 class Distill:
     """Train the pruned student against its teacher, then on the labels."""
 
-    epochs: int = 12
+    epochs: int = 8
     """Epochs against the teacher's logits and last hidden state."""
-    label_epochs: int = 6
+    label_epochs: int = 4
     """Epochs on labels and the teacher's logits after that."""
     batch_size: int = 32
     """Windows a step."""
     learning_rate: float = 0.0
-    """Peak of the schedule; 0: as for teaching."""
+    """Peak of the schedule; 0: twice that of teaching."""
     temperature: float = 2.0
     """Of the softened logits (Hinton, Vinyals, Dean 2015)."""
     hidden_weight: float = 1.0
@@ -136,6 +139,8 @@ class Bench:
     """Thread counts to measure."""
     seconds: float = 3.0
     """Measuring time for each file, thread count and round."""
+    rounds: int = 5
+    """Rounds, 3 to 7, in which the files are measured in turn."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
     "teach.when": ("auto", "always"),
     "teach.tune": ("whole", "head"),
+    "prune.curve": ("untouched", "teacher"),
     "score.split": ("train", "valid", "test"),
     "quantize.method": ("dynamic", "none"),
 }

@@ -24,7 +24,7 @@ NOT_IN_CSV = ("samples_ms", "round_medians_ms", "p50_interval_ms", "speedup_inte
 
 HEADINGS = (
     "bundle", "weights", "layers", "parameters", "model MB", "threads", "median ms", "p99 ms",
-    "real-time factor", "speed-up", "peak MB", "for the model MB",
+    "real-time factor", "speed-up", "peak MB", "model's share MB",
 )  # fmt: skip
 WORDS = 2  # columns of text, to the left; the rest are numbers, to the right
 
@@ -37,10 +37,12 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap;
+  font-size: .9rem; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: right; }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
 th, .soft { color: var(--soft); font-weight: 500; }
+th { white-space: normal; vertical-align: bottom; }
 svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif;
   fill: var(--ink); } svg .soft { fill: var(--soft); }
 """
@@ -158,7 +160,8 @@ def method_line(result: Mapping[str, Any]) -> str:
         f"In brackets: lowest to highest of the rounds' medians "
         f"({first['p50_interval_coverage']:.1%} interval); for the speed-up over "
         f"{first['baseline']} at the same threads, 95 % bootstrap interval over paired rounds. "
-        f"MB are 1e6 bytes; peak: of the whole process; for the model: without Python and runtime."
+        f"MB are 1e6 bytes; peak: memory of the whole process; model's share: "
+        "over what Python and the runtime hold before the bundle is read."
     )
 
 

@@ -1,0 +1,187 @@
+"""The main job on tiny recordings: one run made once, looked at from all sides."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TONES, make_model, make_recordings
+
+from edgeprune.console import Silent
+from edgeprune.pipeline import check_floor, compress
+from edgeprune.settings import Settings, build_settings
+from edgeprune_device.bundle import read_bundle
+from edgeprune_device.errors import EdgepruneError
+
+STAGES = ("teach", "score", "prune", "distill", "export-teacher", "export", "quantize", "verify")
+RECIPE: dict[str, Any] = {
+    "seeds": 2,
+    "max_drop": 0.5,
+    "teach": {"epochs": 15, "batch_size": 8, "learning_rate": 3e-3},
+    "score": {"neighbours": 3, "permutations": 5},
+    "prune": {"recovery_epochs": 2},
+    "distill": {"epochs": 4, "label_epochs": 1, "batch_size": 8, "learning_rate": 3e-3},
+    "bench": {"seconds": 0.05, "threads": [1], "rounds": 3},
+}
+
+
+class Lines(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @property
+    def kept(self) -> set[str]:
+        return {line.split()[0] for line in self.said if line.endswith("kept")}
+
+
+def settings(**changes: Any) -> Settings:
+    return build_settings(RECIPE, changes)
+
+
+@pytest.fixture(scope="module")
+def finished(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tones"
+    compress(str(backbone), recordings, out, settings(), Silent())
+    return out
+
+
+@pytest.fixture
+def run_copy(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "tones")
+    return tmp_path / "tones"
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
+    return found
+
+
+def test_every_stage_of_every_seed_leaves_a_whole_folder(finished: Path) -> None:
+    for seed in ("seed-0", "seed-1"):
+        assert {p.name for p in (finished / seed).iterdir()} == set(STAGES)
+    assert not list(finished.rglob("*.partial"))
+    for name in ("report.html", "report.md", "report.json", "recipe.toml", "bundle/bundle.json"):
+        assert (finished / name).is_file()
+
+
+def test_the_tones_are_learnt_and_the_student_is_shallower(finished: Path) -> None:
+    r = report_of(finished)
+    assert r["summary"]["teacher"]["accuracy"] > 0.8
+    assert r["summary"]["bundle"]["layers"] < 3
+    assert r["summary"]["bundle"]["accuracy"] > 0.5
+
+
+def test_accuracies_in_the_report_are_those_of_the_files_clip_by_clip(finished: Path) -> None:
+    r = report_of(finished)
+    for name in ("teacher", "student", "bundle"):
+        right = [np.load(finished / f"seed-{seed}/verify/{name}.npy") for seed in (0, 1)]
+        assert r["summary"][name]["accuracy"] == pytest.approx(np.mean(right))
+        low, high = r["summary"][name]["interval"]
+        assert low <= r["summary"][name]["accuracy"] <= high
+
+
+def test_parameters_and_bytes_are_counted_from_the_files(finished: Path) -> None:
+    import onnx
+    from safetensors.numpy import load_file
+
+    r = report_of(finished)
+    chosen = finished / f"seed-{r['best_seed']}"
+    weights = load_file(chosen / "distill" / "model" / "model.safetensors")
+    assert r["summary"]["student"]["parameters"] == sum(w.size for w in weights.values())
+    file = finished / "bundle" / "model.onnx"
+    assert r["summary"]["bundle"]["bytes"] == file.stat().st_size
+    onnx.checker.check_model(onnx.load(file))
+
+
+def test_the_bundle_says_where_it_came_from(finished: Path) -> None:
+    r, bundle = report_of(finished), read_bundle(finished / "bundle")
+    made = bundle.manifest["provenance"]
+    assert bundle.labels == tuple(sorted(TONES))
+    assert made["data_digest"] == r["data"]["digest"]
+    assert made["kept_layers"] == r["seeds"][r["best_seed"]]["kept"]
+    assert made["metrics"]["bundle"]["accuracy"] == r["delivered"]["bundle"]["accuracy"]
+    assert bundle.manifest["model"]["quantization"] == "dynamic"
+
+
+def test_no_speaker_stands_on_two_sides(finished: Path) -> None:
+    rows = json.loads((finished / "clips" / "clips.json").read_text("utf-8"))["rows"]
+    sides: dict[str, set[str]] = {}
+    for row in rows:
+        sides.setdefault(row["columns"]["speaker"], set()).add(row["split"])
+    assert all(len(side) == 1 for side in sides.values())
+    assert {s for side in sides.values() for s in side} == {"train", "valid", "test"}
+
+
+def test_a_second_run_keeps_every_stage_and_says_so(
+    run_copy: Path, backbone: Path, recordings: Path
+) -> None:
+    lines = Lines()
+    compress(str(backbone), recordings, run_copy, settings(), lines)
+    expected = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES}
+    assert lines.kept == expected | {"clips", "deploy", "bench"}
+
+
+def test_a_changed_setting_reruns_only_what_reads_it(
+    run_copy: Path, backbone: Path, recordings: Path
+) -> None:
+    lines = Lines()
+    compress(
+        str(backbone), recordings, run_copy, settings(quantize={"method": "none"}), lines
+    )  # fmt: skip
+    again = {f"seed-{s}/{stage}" for s in (0, 1) for stage in ("quantize", "verify")}
+    kept = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES} | {"clips"}
+    assert lines.kept == kept - again
+    assert read_bundle(run_copy / "bundle").manifest["model"]["quantization"] == "none"
+
+
+def test_a_stage_named_with_redo_runs_again(
+    run_copy: Path, backbone: Path, recordings: Path
+) -> None:
+    lines = Lines()
+    compress(str(backbone), recordings, run_copy, settings(), lines, ("bench",))
+    assert "bench" not in lines.kept
+    assert "seed-0/teach" in lines.kept
+    with pytest.raises(EdgepruneError, match="no stage 'benhc'"):
+        compress(str(backbone), recordings, run_copy, settings(), lines, ("benhc",))
+
+
+def test_layers_named_by_the_user_are_kept(
+    backbone: Path, recordings: Path, tmp_path: Path
+) -> None:
+    chosen = settings(seeds=1, prune={"layers": [0, 2]})
+    done = compress(str(backbone), recordings, tmp_path / "run", chosen, Silent())
+    assert done["seeds"][0]["kept"] == [0, 2]
+    assert len(done["seeds"][0]["tried"]) == 1
+
+
+def test_a_model_that_knows_the_labels_is_not_taught(recordings: Path, tmp_path: Path) -> None:
+    taught = make_model(tmp_path / "taught", "hubert", tuple(sorted(TONES)), layers=2)
+    chosen = settings(seeds=1, max_drop=0.9, prune={"keep": 1, "recovery_epochs": 0})
+    done = compress(str(taught), recordings, tmp_path / "run", chosen, Silent())
+    assert not done["seeds"][0]["taught"]
+    assert list(done["score"]["curves"]) == ["teacher"]
+
+
+def test_a_bundle_under_the_floor_ends_with_status_1() -> None:
+    done = {"delivered": {"bundle": {"difference": -0.02}}}
+    check_floor(done, 0.02)
+    with pytest.raises(EdgepruneError, match="2.00 points under its teacher") as error:
+        check_floor(done, 0.01)
+    assert error.value.status == 1
+
+
+def test_an_output_folder_that_holds_another_run_is_left_alone(
+    finished: Path, backbone: Path, tmp_path: Path
+) -> None:
+    other = make_recordings(tmp_path / "other", speakers=4)
+    before = sorted(finished.rglob("*"))
+    with pytest.raises(EdgepruneError, match="holds another run: its data is"):
+        compress(str(backbone), other, finished, settings(), Silent())
+    assert sorted(finished.rglob("*")) == before

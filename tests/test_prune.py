@@ -1,0 +1,82 @@
+"""The search for the cut: which candidates are tried, in which order, and which one is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from edgeprune.prune import fixed_layers, search
+from edgeprune.settings import Prune
+from edgeprune_device.errors import EdgepruneError
+
+
+class Holds:
+    """Says a cut holds from some depth on, and remembers what was asked."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.asked: list[int] = []
+
+    def __call__(self, keep: Sequence[int]) -> bool:
+        assert list(keep) == list(range(len(keep)))
+        self.asked.append(len(keep))
+        return len(keep) >= self.depth
+
+
+RISING = [0.30, 0.50, 0.60, 0.70, 0.80, 0.90, 0.995, 1.0, 0.99]
+"""Convexity of a model with eight layers: within 1 % of the peak from layer 6 on."""
+
+
+@pytest.mark.parametrize(
+    ("holds_from", "asked", "kept"),
+    [
+        (5, [6, 5, 4], 5),  # shallower while it holds
+        (6, [6, 5], 6),
+        (7, [6, 7], 7),  # the first fails: deeper, one by one
+        (9, [6, 7], 8),  # nothing holds: all layers stay, untried
+        (1, [6, 5, 4, 3, 2, 1], 1),
+    ],
+)
+def test_convexity_proposes_and_measurement_decides(
+    holds_from: int, asked: list[int], kept: int
+) -> None:
+    holds = Holds(holds_from)
+    assert search(RISING, 0.01, 1, holds) == list(range(kept))
+    assert holds.asked == asked
+
+
+def test_shallower_cuts_follow_in_the_order_of_their_convexity() -> None:
+    curve = [0.1, 0.2, 0.8, 0.4, 0.6, 1.0, 1.0]
+    holds = Holds(1)
+    assert search(curve, 0.01, 1, holds) == [0]
+    assert holds.asked == [5, 2, 1]  # 4 and 3 are deeper than 2, which held
+
+
+def test_no_cut_is_tried_that_is_shallower_than_one_that_failed() -> None:
+    curve = [0.1, 0.5, 0.2, 0.8, 0.7, 1.0, 1.0]
+    holds = Holds(4)
+    assert search(curve, 0.01, 1, holds) == [0, 1, 2, 3]
+    assert holds.asked == [5, 3, 4]
+
+
+def test_a_peak_at_the_last_layer_still_lets_shallower_cuts_be_tried() -> None:
+    holds = Holds(2)
+    assert search([0.1, 0.2, 0.3, 0.9], 0.01, 1, holds) == [0, 1]
+    assert holds.asked == [2, 1]
+
+
+def test_a_family_may_set_the_shallowest_cut() -> None:
+    holds = Holds(0)
+    assert search(RISING, 0.01, 3, holds) == [0, 1, 2]
+    assert min(holds.asked) == 3
+
+
+def test_layers_named_by_the_user_are_kept_as_they_are() -> None:
+    assert fixed_layers(Prune(), 12) is None
+    assert fixed_layers(Prune(keep=4), 12) == [0, 1, 2, 3]
+    assert fixed_layers(Prune(layers=(0, 5, 7)), 12) == [0, 5, 7]
+    with pytest.raises(EdgepruneError, match="more than the model's 12 layers"):
+        fixed_layers(Prune(keep=13), 12)
+    with pytest.raises(EdgepruneError, match="Both --keep and --layers"):
+        fixed_layers(Prune(keep=3, layers=(0, 1)), 12)
