@@ -18,8 +18,9 @@ from edgeprune.audio import clips, read_description, stored_clips
 from edgeprune.console import Ui, points
 from edgeprune.distill import distill
 from edgeprune.export_onnx import export
+from edgeprune.families import family_of
 from edgeprune.models import choose_device, read_config
-from edgeprune.prune import prune
+from edgeprune.prune import fixed_layers, prune
 from edgeprune.quantize import quantize
 from edgeprune.report import report
 from edgeprune.score import score
@@ -236,7 +237,8 @@ def _open(
     command: str, model: str, data: Path, out: Path, settings: Settings, ui: Ui
 ) -> tuple[Run, str | Path, str]:
     """Check everything that can be checked before a folder is made."""
-    read_config(model)
+    config = read_config(model)
+    fixed_layers(settings.prune, getattr(config, family_of(config.model_type).depth))
     dataset = read_data(data, settings.clips.label, settings.clips.group or None)
     choose_device(settings.accelerator)
     source: str | Path = Path(model).resolve() if Path(model).exists() else model

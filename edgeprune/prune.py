@@ -6,7 +6,8 @@ model as it came: fine-tuning makes the last layers convex for any labels. Each 
 few epochs and judged by its validation accuracy:
 
 - if it holds (within ``max_drop`` of the teacher), shallower cuts follow in the order of their
-  convexity; none is tried that is shallower than one that failed;
+  convexity, each taken from the recovered one before it; none is tried that is shallower than one
+  that failed;
 - if it does not, deeper cuts follow one by one until one holds.
 
 The shallowest cut that held is kept; ``prune.json`` lists every candidate tried.
@@ -68,13 +69,17 @@ def prune(
     layers = len(curve) - 1
     tried: list[dict[str, Any]] = []
 
+    start = teacher / "model"
+
     def holds(keep: Sequence[int]) -> bool:
-        accuracy = try_cut(judge, keep, _folder(out, keep), ui)
+        nonlocal start
+        accuracy = try_cut(judge, start, keep, _folder(out, keep), ui)
         held, depth = bool(accuracy >= floor), keep[-1] + 1
         tried.append({"keep": list(keep), "layers": len(keep), "valid_accuracy": accuracy,
                       "convexity": curve[depth], "held": held})  # fmt: skip
         ui.say(f"  keep {len(keep):>2} layers: convexity {100 * curve[depth]:.1f} %, valid "
                f"{points(accuracy)} ({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
+        start = _folder(out, keep) / "model" if held else start
         return held
 
     family = family_of(models.read_config(str(teacher / "model")).model_type)
@@ -110,18 +115,22 @@ def fixed_layers(settings: Prune, layers: int) -> list[int] | None:
     Raises
     ------
     EdgepruneError
-        Both ways of naming them were used, or more layers than there are.
+        Both ways of naming them were used, or layers that are not there.
 
     """
     if settings.keep and settings.layers:
         raise EdgepruneError("Both --keep and --layers were given.", "Use one of them.")
-    if settings.keep > layers:
-        raise EdgepruneError(f"--keep {settings.keep} is more than the model's {layers} layers.")
-    return list(range(settings.keep)) if settings.keep else list(settings.layers) or None
+    keep = list(range(settings.keep)) if settings.keep else list(settings.layers)
+    if keep and (keep != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= layers):
+        raise EdgepruneError(
+            f"Layers {', '.join(map(str, keep))} cannot be kept of a model with {layers} layers.",
+            f"Name them in ascending order, from 0 to {layers - 1}.",
+        )
+    return keep or None
 
 
-def try_cut(judge: Judge, keep: Sequence[int], folder: Path, ui: Ui) -> float:
-    """Cut the teacher, recover it for a few epochs, save it, and return its validation accuracy.
+def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui) -> float:
+    """Cut a model, recover it for a few epochs, save it, and return its validation accuracy.
 
     A cut that was tried before an interruption is read, not trained again.
     """
@@ -129,7 +138,7 @@ def try_cut(judge: Judge, keep: Sequence[int], folder: Path, ui: Ui) -> float:
     if record.exists():
         accuracy: float = json.loads(record.read_text("utf-8"))
         return accuracy
-    student, teacher = (models.load_classifier(str(judge.teacher / "model")) for _ in range(2))
+    student, teacher = (models.load_classifier(str(f)) for f in (start, judge.teacher / "model"))
     keep_layers(student, keep)
     if judge.epochs:
         train_student(

@@ -78,6 +78,9 @@ class Run:
             partial.rename(out)
         except OSError as error:
             raise _explained(error, out) from error
+        except EdgepruneError:
+            shutil.rmtree(partial)  # bad input: nothing in it can be gone on from
+            raise
         self.ui.say(f"{name:<16} {duration(seconds)}")
         return out
 
