@@ -9,10 +9,10 @@ demo: $(VENV)/.installed
 	$(BIN)/edgeprune demo -o runs/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGUMENTS)
 
 slow: $(VENV)/.installed
-	$(BIN)/python -m pytest --durations=10 -m slow
+	$(BIN)/python -m pytest --durations=10 -m slow $(PYTEST_ARGUMENTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """The embedded default: recordings made here, a small model shipped with the package, everything run.
 
 Offline, in a few minutes: bird-like songs of invented species are synthesised, the model in
-``demo_model/`` (a wav2vec 2.0 of 0.8 million parameters that ``benchmarks/demo_model.py`` made) is
+``demo_model/`` (a wav2vec 2.0 of 0.4 million parameters that ``benchmarks/demo_model.py`` made) is
 taught them, compressed, verified, measured and set to listen to a stream.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from edgeprune.console import Terminal, duration
 from edgeprune.pipeline import compress
 from edgeprune.settings import build_settings
-from edgeprune.songs import make_recordings, make_stream
+from edgeprune.recordings import Parameters, make_recordings, make_stream
 from edgeprune.verify import verify_command
 from edgeprune_calibration.events import match, read_detections, read_truth
 from edgeprune_device.bench import bench
@@ -25,7 +25,8 @@ from edgeprune_device.machine import usable_cores
 
 MODEL = Path(__file__).parent / "demo_model"
 RECORD = "demo.json"
-STREAM_MINUTES = 4.0
+RECORDINGS = Parameters()
+STREAM_MINUTES, SONGS = 4.0, 40
 RECIPE: dict[str, Any] = {  # small data and one seed: a demonstration, not a study
     "seeds": 1,
     "max_drop": 0.02,
@@ -59,7 +60,7 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
     _claim(out)
     begun = time.monotonic()
     ui.say("1 of 5  recordings: bird-like songs in wind, rain and distance")
-    labels = make_recordings(out / "recordings", track=ui.track)
+    labels = make_recordings(out / "recordings", RECORDINGS, ui.track)
     ui.say("2 of 5  compress")
     run = out / "run"
     made = compress(str(MODEL), labels, run, build_settings(RECIPE), ui)
@@ -71,7 +72,7 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
     bench((teacher, bundle), out / "bench", threads=threads, seconds=1.0, rounds=3,
           names=("teacher", "bundle"), say=ui.say)  # fmt: skip
     ui.say("5 of 5  listen: a stream with songs of individuals never heard before")
-    truth = make_stream(out / "stream.flac", labels, minutes=STREAM_MINUTES)
+    truth = make_stream(out / "stream.flac", RECORDINGS, STREAM_MINUTES, SONGS)
     stats = listen(bundle, out / "journal" / _stamp(), source="wav", from_wav=out / "stream.flac",
                    say=ui.say)  # fmt: skip
     journal = Path(stats["journal"])

@@ -136,12 +136,12 @@ def make_bundle(folder: Path, labels: tuple[str, ...] = tuple(TONES), seed: int 
 
     window = 1600
     time = np.arange(window) / RATE
-    pitches = np.linspace(300, 2500, len(labels))
-    # Sine and cosine of each label's pitch: the squared sum is the power there, whatever the phase.
-    waves = [np.sin(2 * np.pi * p * time) for p in pitches]
-    waves += [np.cos(2 * np.pi * p * time) for p in pitches]
+    pitches = [TONES.get(label, 500.0 + 400 * i) for i, label in enumerate(labels)]
+    # The power around each label's pitch, whatever the phase: sine and cosine, squared and summed.
+    near = [p * (1 + step / 200) for p in pitches for step in range(-12, 13)]
+    waves = [f(2 * np.pi * p * time) for f in (np.sin, np.cos) for p in near]
     matrix = (np.stack(waves, axis=1) / window * (10 + seed)).astype(np.float32)
-    fold = np.concatenate([np.eye(len(labels))] * 2).astype(np.float32) * 20
+    fold = np.concatenate([np.repeat(np.eye(len(labels)), 25, axis=0)] * 2).astype(np.float32) * 20
 
     def answer(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         logits = (samples @ matrix) ** 2 @ fold

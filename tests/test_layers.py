@@ -40,7 +40,9 @@ def imports_of(file: Path) -> set[str]:
 
 def loaded_by(code: str) -> set[str]:
     """Return the top-level modules a fresh interpreter has loaded after running code."""
-    script = f"import sys\n{code}\nimport json; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    script = (
+        f"import sys\n{code}\nimport json; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
