@@ -13,6 +13,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -72,7 +73,8 @@ class Run:
             _write_record(partial, {"key": key, "finished": False})
             work(*inputs, out=partial, settings=settings, ui=self.ui)
             seconds = time.monotonic() - start
-            _write_record(partial, {"key": key, "finished": True, "seconds": round(seconds, 2)})
+            record = {"key": key, "finished": True, "made": secrets.token_hex(8)}
+            _write_record(partial, {**record, "seconds": round(seconds, 2)})
             if out.exists():
                 shutil.rmtree(out)
             partial.rename(out)
@@ -148,12 +150,16 @@ def _plain(settings: Any) -> Any:
 
 
 def _identity(item: Any) -> Any:
-    """Return what an input is: an earlier stage's key, a listing of sizes and times, or itself."""
+    """Return what an input is: which making of a stage, a listing of sizes and times, or itself.
+
+    A stage that was made again is another input even if its own key is the same.
+    """
     if not isinstance(item, Path):
         return json.loads(json.dumps(item))
     for folder in (item, *item.parents):  # a file or folder inside a stage's folder
         if (folder / RECORD).is_file():
-            return [_recorded_key(folder), str(item.relative_to(folder))]
+            record = json.loads((folder / RECORD).read_text("utf-8"))
+            return [record["made"], str(item.relative_to(folder))]
         if (folder / RUN).is_file():
             break
     paths = sorted(p for p in item.rglob("*") if p.is_file()) if item.is_dir() else [item]

@@ -78,7 +78,7 @@ def make_model(folder: Path, family: str, labels: tuple[str, ...] = (), layers: 
         model = AutoModel.from_config(config)
     if family == "kwt":  # its fixed matrices come with a checkpoint: any will do here
         generator = torch.Generator().manual_seed(1)
-        for name, buffer in model.named_buffers():
+        for _, buffer in model.named_buffers():
             if buffer.is_floating_point():
                 buffer.copy_(torch.rand(buffer.shape, generator=generator) * 0.1 + 0.01)
     model.save_pretrained(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,5 +111,5 @@ def test_the_learning_rate_rises_then_falls_to_one_per_cent() -> None:
     values = [factor(step) for step in range(100)]
     assert values[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert values[10] == pytest.approx(1.0)
-    assert all(a >= b for a, b in zip(values[10:], values[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(values[10:]))
     assert factor(100) == pytest.approx(0.01)

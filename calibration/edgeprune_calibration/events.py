@@ -82,7 +82,9 @@ def match(
 
 
 def _overlap(a: Event, b: Event, tolerance: float) -> bool:
-    return a.start_seconds < b.end_seconds + tolerance and b.start_seconds < a.end_seconds + tolerance
+    return (
+        a.start_seconds < b.end_seconds + tolerance and b.start_seconds < a.end_seconds + tolerance
+    )
 
 
 def read_truth(path: Path) -> list[Event]:

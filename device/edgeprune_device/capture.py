@@ -59,8 +59,9 @@ def from_stdin(sample_rate: int) -> Iterator[Block | None]:
 
     def read() -> Iterator[Block]:
         wanted = 2 * round(BLOCK_SECONDS * sample_rate)
-        while data := sys.stdin.buffer.read(wanted):
-            yield Block(_samples(data[: len(data) // 2 * 2]))
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as pipe:
+            while data := read_exactly(pipe, wanted):
+                yield Block(_samples(data[: len(data) // 2 * 2]))
 
     # A pipe may be faster than the model: it waits, nothing is dropped.
     yield from _read_aside(read, drop=False)
@@ -81,7 +82,7 @@ def from_microphone(device: str | None, sample_rate: int) -> Iterator[Block | No
         command += ["--device", device]
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C in the terminal reaches the parent alone
+        bufsize=0, start_new_session=True,  # a Ctrl-C in the terminal reaches the parent alone
     )  # fmt: skip
     assert child.stdout is not None
     try:
@@ -96,11 +97,11 @@ def packets(stream: IO[bytes], sample_rate: int) -> Iterator[Block]:
     """Turn the microphone process's packets into blocks at the model's rate, losses counted."""
     resampler: soxr.ResampleStream | None = None
     expected = 0
-    while len(header := stream.read(microphone.HEADER.size)) == microphone.HEADER.size:
+    while len(header := read_exactly(stream, microphone.HEADER.size)) == microphone.HEADER.size:
         magic, rate, total, count, _overflows = microphone.HEADER.unpack(header)
         if magic != microphone.MAGIC:
             raise EdgepruneError("The capture process sent no packet.", "", FAILED_CHECK)
-        samples = _samples(stream.read(count * microphone.BYTES_PER_SAMPLE))
+        samples = _samples(read_exactly(stream, count * microphone.BYTES_PER_SAMPLE))
         lost = round((total - count - expected) * sample_rate / rate)
         expected = total
         if rate != sample_rate:
@@ -108,6 +109,19 @@ def packets(stream: IO[bytes], sample_rate: int) -> Iterator[Block]:
                 resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
             samples = resampler.resample_chunk(samples)
         yield Block(samples, lost)
+
+
+def read_exactly(stream: IO[bytes], count: int) -> bytes:
+    """Read so many bytes, or what there is before the end.
+
+    For unbuffered streams: a thread that is waiting in a buffered one holds its lock, and Python
+    aborts if it must end then.
+    """
+    parts = []
+    while count > 0 and (part := stream.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def _read_aside(read: Callable[[], Iterator[Block]], *, drop: bool) -> Iterator[Block | None]:

@@ -60,7 +60,7 @@ class Windower:
         A stream shorter than a window stands in the middle of zeros, as a clip does.
         """
         unheard = self.position - self._heard
-        if unheard < max(1, self.hop_samples // 2):
+        if unheard == 0 or 2 * unheard < self.hop_samples:
             return
         if self.position - self._begin < self.window_samples:
             yield self._begin, fit_window(self._held, self.window_samples)[0]

@@ -1,0 +1,173 @@
+"""The recorder loop on a file, on standard input, and stopped in the middle."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, TONES, tone
+from numpy.typing import NDArray
+
+from edgeprune_device import listen as module
+from edgeprune_device.bundle import read_bundle
+from edgeprune_device.capture import Block
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.listen import listen
+
+SUNG = {1.0: "low", 3.2: "high", 5.0: "middle"}
+"""What is heard in the stream, and when in seconds."""
+
+
+def stream() -> NDArray[np.float32]:
+    sound = 0.003 * np.random.default_rng(0).standard_normal(8 * RATE)
+    for second, label in SUNG.items():
+        first = round(second * RATE)
+        sound[first : first + 4800] += tone(TONES[label], 0.3, 1)
+    return sound.astype(np.float32)
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "stream.wav", stream(), RATE, subtype="FLOAT")
+    return tmp_path / "stream.wav"
+
+
+def hear(bundle: Path, out: Path, wav: Path, **options: Any) -> dict[str, Any]:
+    return listen(bundle, out, source="wav", from_wav=wav, say=lambda _: None, **options)
+
+
+def detections(journal: Path) -> list[dict[str, Any]]:
+    text = (journal / "detections.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_tone_is_found_once_where_it_is(tiny_bundle: Path, wav: Path, tmp_path: Path) -> None:
+    stats = hear(tiny_bundle, tmp_path / "j", wav)
+    found = detections(tmp_path / "j")
+    assert [d["label"] for d in found] == list(SUNG.values())
+    for second, detection in zip(SUNG, found, strict=True):
+        assert detection["start_seconds"] < second + 0.3
+        assert detection["end_seconds"] > second
+    assert stats["detections"] == {"low": 1, "middle": 1, "high": 1}
+    assert stats["reason"] == "end of file"
+    assert stats["captured_seconds"] == pytest.approx(8.0)
+
+
+def test_a_file_gives_the_same_bytes_each_time(
+    tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        hear(tiny_bundle, tmp_path / name, wav)
+    first, second = ((tmp_path / n / "detections.jsonl").read_bytes() for n in ("a", "b"))
+    assert first == second
+
+
+def test_windows_are_counted_and_the_hop_can_be_changed(
+    tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    window, samples = read_bundle(tiny_bundle).window_samples, 8 * RATE
+    for hop in (0.05, 0.1, 0.5):
+        stats = hear(tiny_bundle, tmp_path / str(hop), wav, hop_seconds=hop)
+        whole = (samples - window) // round(hop * RATE) + 1
+        assert stats["windows"] - whole in (0, 1)  # and a last one that ends with the file
+
+
+def test_a_file_at_another_rate_is_heard_the_same(
+    tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    import soxr
+
+    soundfile.write(tmp_path / "fast.flac", soxr.resample(stream(), RATE, 44100), 44100)
+    hear(tiny_bundle, tmp_path / "j", tmp_path / "fast.flac")
+    assert [d["label"] for d in detections(tmp_path / "j")] == list(SUNG.values())
+
+
+def test_a_threshold_no_score_reaches_says_nothing_and_the_time_can_be_limited(
+    tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    stats = hear(tiny_bundle, tmp_path / "j", wav, threshold=1.0, seconds=2.0)
+    assert stats["reason"] == "time is up"
+    assert stats["captured_seconds"] == pytest.approx(2.0)
+
+
+def test_lost_audio_is_counted_and_the_clock_goes_on(
+    tiny_bundle: Path, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = stream()
+    blocks = [Block(sound[: 2 * RATE]), None, Block(sound[3 * RATE :], lost_samples=RATE)]
+    monkeypatch.setattr(module, "_blocks", lambda *_: (block for block in blocks))
+    stats = hear(tiny_bundle, tmp_path / "j", wav)
+    assert stats["lost_seconds"] == pytest.approx(1.0)
+    assert stats["captured_seconds"] == pytest.approx(7.0)
+    starts = [d["start_seconds"] for d in detections(tmp_path / "j")]
+    assert starts == pytest.approx([1.0, 3.2, 5.0], abs=0.35)
+
+
+def test_a_silent_microphone_is_an_error_and_the_journal_says_so(
+    tiny_bundle: Path, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_blocks", lambda *_: (None for _ in range(3)))
+    with pytest.raises(EdgepruneError, match="Nothing has come from the microphone") as error:
+        hear(tiny_bundle, tmp_path / "j", wav)
+    assert error.value.status == 1
+    stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
+    assert stats["reason"].startswith("error: Nothing has come")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"hop_seconds": -1.0}, "--hop -1"), ({"threshold": 1.5}, "--threshold 1.5"),
+     ({"seconds": -2.0}, "--seconds -2"), ({"threads": 0}, "0 threads")],
+)  # fmt: skip
+def test_options_that_make_no_sense_leave_no_journal(
+    options: dict[str, Any], sentence: str, tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EdgepruneError, match=sentence):
+        hear(tiny_bundle, tmp_path / "j", wav, **options)
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_file_that_is_no_sound_leaves_no_journal(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("not a sound")
+    with pytest.raises(EdgepruneError, match=r"text\.wav cannot be read as sound"):
+        hear(tiny_bundle, tmp_path / "j", tmp_path / "text.wav")
+    with pytest.raises(EdgepruneError, match="There is no sound file"):
+        hear(tiny_bundle, tmp_path / "j", tmp_path / "nothing.wav")
+    assert not (tmp_path / "j").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_in_under_five_seconds_with_everything_written(
+    number: signal.Signals, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "edgeprune.cli", "listen", str(tiny_bundle), "--stdin",
+               "-o", str(tmp_path / "j"), "--json"]  # fmt: skip
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write((stream() * 32767).astype("<i2").tobytes())
+        process.stdin.flush()
+        lines, deadline = tmp_path / "j" / "detections.jsonl", time.monotonic() + 30
+        while not (lines.exists() and lines.read_text().count("\n") == 3):
+            assert time.monotonic() < deadline, "the tones were not found"
+            time.sleep(0.05)
+        begin = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(timeout=5) == 0
+        assert time.monotonic() - begin < 5
+        assert process.stdout is not None
+        stats = json.loads(process.stdout.read())
+    assert stats["reason"] == "interrupted"
+    assert stats == json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
+    assert [d["label"] for d in detections(tmp_path / "j")] == list(SUNG.values())
+    assert all("utc" in d for d in detections(tmp_path / "j"))
