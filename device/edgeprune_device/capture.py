@@ -105,7 +105,10 @@ def packets(stream: IO[bytes], sample_rate: int) -> Iterator[Block]:
         lost = round((total - count - expected) * sample_rate / rate)
         expected = total
         if rate != sample_rate:
-            if resampler is None or lost:  # what stands before a gap says nothing of what follows
+            if resampler is not None and lost:  # what stands before a gap says nothing of the rest
+                yield Block(resampler.resample_chunk(samples[:0], last=True))
+                resampler = None
+            if resampler is None:
                 resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
             samples = resampler.resample_chunk(samples)
         yield Block(samples, lost)
