@@ -1,0 +1,84 @@
+"""The deployed file: int8 that agrees, and thresholds set on what it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import RATE, TONES, make_model, tone
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+
+from edgeprune import models
+from edgeprune.audio import Windows
+from edgeprune.console import Silent
+from edgeprune.export_onnx import Scorer, compare, onnx_runner, to_onnx
+from edgeprune.quantize import decision, noise_windows, to_int8
+from edgeprune.settings import Quantize
+from edgeprune_device.errors import EdgepruneError
+
+LABELS = tuple(sorted(TONES))
+
+
+def windows(each: int = 4, seconds: float = 0.25) -> Windows:
+    labels = [label for label in LABELS for _ in range(each)]
+    samples = np.stack([tone(TONES[x], seconds, i) for i, x in enumerate(labels)])
+    sound = np.tile([0, samples.shape[1]], (len(labels), 1))
+    rows = tuple({"label": x, "columns": {}} for x in labels)
+    return Windows(samples, sound, np.arange(len(labels)), rows, LABELS, RATE)
+
+
+def test_int8_is_smaller_and_agrees_where_the_weights_are_large(tmp_path: Path) -> None:
+    config = Wav2Vec2Config(
+        hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4,
+        conv_dim=(16, 16, 16), conv_stride=(5, 8, 8), conv_kernel=(10, 8, 8),
+        num_feat_extract_layers=3, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+        classifier_proj_size=64, num_labels=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path)
+    model = models.load_classifier(str(tmp_path))
+    data = to_onnx(model, 4000, 18)
+    small = to_int8(data)
+    assert len(small) < 0.5 * len(data)
+    full, quick = onnx_runner(data), onnx_runner(small)
+    for sample in windows().samples:
+        assert np.abs(full(sample[None]) - quick(sample[None])).max() < 0.02
+
+
+def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    first = models.load_classifier(str(make_model(tmp_path / "a", "hubert", LABELS)))
+    data = to_onnx(first, 4000, 18)
+    assert compare(data, Scorer(first), windows()) < 1e-4
+    with torch.no_grad():
+        first.classifier.weight.mul_(5)
+    with pytest.raises(EdgepruneError, match="differs from torch") as error:
+        compare(data, Scorer(first), windows())
+    assert error.value.status == 1
+
+
+def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model = models.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
+    names = list(model.state_dict())
+    to_onnx(model, 4000, 18)
+    assert list(model.state_dict()) == names
+    models.logits_of(model, torch.zeros(1, 4000))
+
+
+def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path) -> None:
+    model = models.load_classifier(str(make_model(tmp_path / "m", "kwt", LABELS)))
+    rule = decision(
+        to_onnx(model, RATE, 18), windows(seconds=1.0), LABELS,
+        Quantize(smoothing_windows=3, refractory_seconds=2.0), Silent(),
+    )  # fmt: skip
+    assert set(rule["thresholds"]) == set(LABELS)
+    assert (rule["smoothing_windows"], rule["refractory_seconds"]) == (3, 2.0)
+
+
+def test_noise_is_as_loud_as_the_clips_or_up_to_20_db_less() -> None:
+    clips = windows()
+    noise = noise_windows(clips)
+    level = 20 * np.log10(np.sqrt(np.mean(noise**2, axis=1) / np.mean(clips.samples**2, axis=1)))
+    assert noise.shape == clips.samples.shape
+    assert -20.5 < level.min() < level.max() < 0.5

@@ -1,0 +1,116 @@
+"""The README's commands exist, take the options it shows, and run in the order it gives."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import typer.main
+from conftest import RATE, TONES, make_bundle, tone
+
+from edgeprune.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "device/README.md", "calibration/README.md", "benchmarks/README.md",
+         "CONTRIBUTING.md")  # fmt: skip
+RECIPE = """
+seeds = 1
+max_drop = 0.9
+[teach]
+epochs = 2
+[score]
+neighbours = 3
+permutations = 3
+[prune]
+recovery_epochs = 1
+[distill]
+epochs = 1
+label_epochs = 0
+[bench]
+seconds = 0.05
+rounds = 3
+threads = [1]
+"""
+
+
+def commands(page: str) -> list[list[str]]:
+    """Return the edgeprune commands of a page's shell blocks, continued lines joined."""
+    text = (ROOT / page).read_text("utf-8")
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] in ("edgeprune", ".venv/bin/edgeprune"):
+                found.append(words[1:])
+    return found
+
+
+def options_of(command: str) -> set[str]:
+    group: Any = typer.main.get_command(app)
+    return {name for p in group.commands[command].params for name in (*p.opts, *p.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
+    for command, *words in commands(page):
+        shown = {word.split("=")[0] for word in words if word.startswith("-")}
+        assert shown <= options_of(command) | {"--help"}, f"{page}: edgeprune {command}"
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    first = re.search(r"```sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert first is not None
+    assert [line.split("#")[0].strip() for line in first[1].splitlines()][:2] == [
+        "make demo", "make test",
+    ]  # fmt: skip
+
+
+def test_every_command_is_in_the_readme() -> None:
+    group: Any = typer.main.get_command(app)
+    assert {words[0] for words in commands("README.md")} >= set(group.commands)
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for page in PAGES:
+        text = (ROOT / page).read_text("utf-8")
+        for target in re.findall(r"\]\(([^)#]+)", text):
+            if not target.startswith("http"):
+                assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_commands_for_ones_own_clips_run_as_they_stand(
+    backbone: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """On a tiny model and tiny recordings, with a recipe that makes it quick."""
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    sound = 0.003 * np.random.default_rng(0).standard_normal(3 * RATE)
+    sound[RATE : RATE + 4800] += tone(TONES["high"], 0.3, 1)
+    soundfile.write(tmp_path / "forest.wav", sound, RATE)
+    other = make_bundle(tmp_path / "other")
+    names = {"facebook/wav2vec2-base": str(backbone), "my-clips/labels.csv": str(recordings)}
+    ran = []
+    for command, *words in commands("README.md"):
+        if command in ("demo", "devices") or (
+            not names.keys() & set(words) and command != "listen"
+        ):
+            continue
+        if command == "listen" and "--from-wav" not in words:
+            continue
+        words = [names.get(word, word) for word in words]
+        words += ["--recipe", "tiny.toml"] if command in ("compress", "score") else []
+        words += ["--max-drop", "90"] if command == "verify" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeprune.cli", command, *words],
+            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        ran.append(command)
+    assert {"compress", "score", "verify", "listen"} <= set(ran)
+    assert other.exists()
