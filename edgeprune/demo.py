@@ -30,7 +30,7 @@ STREAM_MINUTES, SONGS = 4.0, 40
 RECIPE: dict[str, Any] = {  # small data and one seed: a demonstration, not a study
     "seeds": 1,
     "max_drop": 0.02,
-    "teach": {"epochs": 6},
+    "teach": {"epochs": 8},
     "prune": {"recovery_epochs": 3},
     "distill": {"epochs": 5, "label_epochs": 3},
     "bench": {"seconds": 1.0, "rounds": 3},

@@ -119,7 +119,8 @@ def decision(
     scores = score_all(data, sounds, ui)
     thresholds = choose_thresholds(scores, truth, labels, settings.precision)
     return {"thresholds": thresholds, "smoothing_windows": settings.smoothing_windows,
-            "refractory_seconds": settings.refractory_seconds, "ignore": []}  # fmt: skip
+            "refractory_seconds": settings.refractory_seconds,
+            "ignore": [label for label in labels if label in settings.ignore]}  # fmt: skip
 
 
 def noise_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:

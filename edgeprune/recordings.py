@@ -23,7 +23,6 @@ from edgeprune.songs import SPECIES, Species, individual_of, song
 
 SAMPLE_RATE = 16000  # Hz
 BACKGROUND = "background"
-SNR_RANGE_DB = (-2.0, 20.0)
 LEVEL_RANGE = (0.005, 0.05)  # of the background, as a share of full scale
 PARAMETERS = "recordings.json"
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
@@ -39,6 +38,8 @@ class Parameters:
     clips: int = 12
     """Clips of each individual."""
     clip_seconds: float = 1.0
+    snr_db: tuple[float, float] = (-12.0, 8.0)
+    """Lowest and highest signal-to-noise ratio of a song, over all frequencies."""
 
 
 def make_recordings(folder: Path, parameters: Parameters, track: Track) -> Path:
@@ -101,7 +102,7 @@ def clip(parameters: Parameters, kind: int, bird: int, number: int) -> NDArray[n
         sung = far_song(SPECIES[kind], parameters.seed, kind, bird, generator)
         late = length - len(sung)
         begin = int(generator.integers(min(0, late), max(0, late) + 1))
-        add(sound, sung * _gain(sound, sung, generator), begin)
+        add(sound, sung * _gain(sound, sung, parameters, generator), begin)
     return _within(sound * generator.uniform(*LEVEL_RANGE))
 
 
@@ -174,7 +175,7 @@ def make_stream(path: Path, parameters: Parameters, minutes: float, songs: int) 
         if spare <= 0:
             raise ValueError(f"{songs} songs do not fit into {minutes:g} minutes")
         begin = number * slot + int(generator.integers(spare))
-        sung = sung * _gain(place[begin : begin + len(sung)], sung, generator)
+        sung = sung * _gain(place[begin : begin + len(sung)], sung, parameters, generator)
         add(place, sung, begin)
         rows.append((f"{begin / SAMPLE_RATE:.3f}", f"{(begin + len(sung)) / SAMPLE_RATE:.3f}",
                      SPECIES[kind].name))  # fmt: skip
@@ -192,10 +193,11 @@ def add(sound: NDArray[np.float64], other: NDArray[np.float64], begin: int) -> N
 
 
 def _gain(
-    place: NDArray[np.float64], sung: NDArray[np.float64], generator: np.random.Generator
-) -> float:
+    place: NDArray[np.float64], sung: NDArray[np.float64], parameters: Parameters,
+    generator: np.random.Generator,
+) -> float:  # fmt: skip
     """Return the factor that gives a song its signal-to-noise ratio."""
-    wanted = 10 ** (generator.uniform(*SNR_RANGE_DB) / 20)
+    wanted = 10 ** (generator.uniform(*parameters.snr_db) / 20)
     return float(wanted * np.sqrt(np.mean(place**2) / np.mean(sung**2)))
 
 

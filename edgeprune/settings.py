@@ -129,6 +129,9 @@ class Quantize:
     """Scores are averaged over so many windows before the threshold."""
     refractory_seconds: float = 1.0
     """A label that was just reported stays quiet for so long."""
+    ignore: tuple[str, ...] = ("background", "noise", "silence", "unknown", "_background_noise_",
+                               "_silence_", "_unknown_")  # fmt: skip
+    """Labels that the recorder never reports, where the data has them."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 
 def bootstrap_interval(
-    values: NDArray[np.floating] | NDArray[np.bool_], groups: Sequence[str] | None = None, *, draws: int = 4000,
-    seed: int = 0,
+    values: NDArray[np.floating] | NDArray[np.bool_], groups: Sequence[str] | None = None, *,
+    draws: int = 4000, seed: int = 0,
 ) -> tuple[float, float]:  # fmt: skip
     """Return a 95 % percentile bootstrap interval of the mean (Efron 1979).
 
