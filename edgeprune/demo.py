@@ -62,7 +62,7 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
     ui.say("1 of 5  recordings: bird-like songs in wind, rain and distance")
     labels = make_recordings(out / "recordings", RECORDINGS, ui.track)
     ui.say("2 of 5  compress")
-    run = out / "run"
+    run = out / "birds"
     made = compress(str(MODEL), labels, run, build_settings(RECIPE), ui)
     bundle, teacher = run / "bundle", run / "seed-0" / "export-teacher" / "bundle"
     ui.say("3 of 5  verify: the bundle's own file on the test clips")

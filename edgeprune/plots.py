@@ -85,6 +85,7 @@ def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
             panel.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered) * 100, color=colour,
                        label=name, where="post")  # fmt: skip
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
         panel.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         panel.set_xlabel("latency of one window, ms (logarithmic)")

@@ -77,7 +77,7 @@ def prune(
         held, depth = bool(accuracy >= floor), keep[-1] + 1
         tried.append({"keep": list(keep), "layers": len(keep), "valid_accuracy": accuracy,
                       "convexity": curve[depth], "held": held})  # fmt: skip
-        ui.say(f"  keep {len(keep):>2} layers: convexity {100 * curve[depth]:.1f} %, valid "
+        ui.say(f"  keep {len(keep):>2} of {layers} layers: convexity {100 * curve[depth]:.1f} %, valid "
                f"{points(accuracy)} ({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
         start = _folder(out, keep) / "model" if held else start
         return held

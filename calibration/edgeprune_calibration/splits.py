@@ -82,7 +82,8 @@ def _deal(
     attempts = ATTEMPTS if len(groups) < len(clips) else 1
     for attempt in range(attempts):
         order = np.random.default_rng([seed, attempt]).permutation(len(groups))
-        order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]  # large ones first
+        size = np.round(np.log2(counts[order].sum(axis=1)))  # large ones first, roughly
+        order = order[np.argsort(-size, kind="stable")]
         cost, dealt = _deal_once(counts, target, order)
         if best is None or cost < best[0]:
             best = (cost, dealt)

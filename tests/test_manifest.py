@@ -1,0 +1,163 @@
+"""Labelled clips: what is read, and one sentence for each thing that can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgeprune_calibration.manifest import check_audio, read_data
+from edgeprune_device.errors import EdgepruneError
+
+
+def manifest(folder: Path, text: str, name: str = "labels.csv") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, "utf-8")
+    return folder / name
+
+
+def sounds(folder: Path, names: list[str], rate: int = 8000) -> None:
+    for index, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        noise = 0.1 * np.random.default_rng(index).standard_normal(rate // 10)
+        soundfile.write(folder / name, noise, rate)
+
+
+def test_class_folders_are_labels(tmp_path: Path) -> None:
+    sounds(
+        tmp_path,
+        ["robin/a.wav", "robin/deep/b.flac", "wren/c.wav", "wren/d.WAV".replace("WAV", "wav")],
+    )
+    (tmp_path / "robin" / "notes.txt").write_text("no sound")
+    (tmp_path / ".cache").mkdir()
+    data = read_data(tmp_path)
+    assert data.labels == ("robin", "wren")
+    assert sorted((c.label, c.path.name) for c in data.clips) == [
+        ("robin", "a.wav"), ("robin", "b.flac"), ("wren", "c.wav"), ("wren", "d.wav"),
+    ]  # fmt: skip
+    assert data.group_column == ""
+
+
+def test_a_manifests_columns_are_read(tmp_path: Path) -> None:
+    text = (
+        "\ufeffpath,label,speaker,split,start,end,mood\n"
+        "a/1.wav,yes,ann,train,0.5,1.25,calm\na/2.wav,no,ann,training,,,\n"
+        "b/3.wav,yes,bob,validation,,,\nb/4.wav,no,cem,TEST,,,\n"
+    )
+    data = read_data(manifest(tmp_path, text))
+    first = data.clips[0]
+    assert first.path == (tmp_path / "a/1.wav").resolve()
+    assert (first.label, first.group, first.split) == ("yes", "ann", "train")
+    assert (first.start_seconds, first.end_seconds) == (0.5, 1.25)
+    assert first.columns["mood"] == "calm"
+    assert [c.split for c in data.clips] == ["train", "train", "valid", "test"]
+    assert data.clips[1].start_seconds is None
+
+
+def test_tabs_and_another_labelling(tmp_path: Path) -> None:
+    text = (
+        "path\tlabel\tspeaker\n1.wav\tyes\tann\n2.wav\tno\tann\n3.wav\tyes\tbob\n4.wav\tno\tbob\n"
+    )
+    data = read_data(manifest(tmp_path, text, "labels.tsv"), "speaker")
+    assert data.labels == ("ann", "bob")
+    assert data.group_column == ""  # the speaker is the label, not a group
+    assert data.clips[0].columns["label"] == "yes"
+
+
+HEAD = "path,label,speaker,split\n"
+FOUR = "1.wav,a,s1,train\n2.wav,a,s1,train\n3.wav,b,s2,valid\n4.wav,b,s3,test\n"
+BAD = [
+    ("name,label\n1.wav,a\n", "has no column 'path'"),
+    ("path,species\n1.wav,a\n", "has no column 'label'"),
+    ("", "has no column 'path'"),
+    ("path,label\n", "names no clip"),
+    ("path,label\n1.wav,a\n2.wav,\n", "Line 3 of .*labels.csv has no label"),
+    ("path,label\n1.wav,a\n,a\n", "Line 3 of .* has no path"),
+    ("path,label\n1.wav,a\n2.wav,a\n", "has the single label 'a'"),
+    ("path,label\n1.wav,a\n2.wav,a\n3.wav,b\n", "The label 'b' of .* has a single clip"),
+    ("path,label\n1.wav,a,b\n", "Line 2 of .* another number of columns"),
+    ("path,label,start,end\n1.wav,a,2,1\n", "Line 2 of .* ends .1 s. before it starts"),
+    ("path,label,start,end\n1.wav,a,soon,\n", "Line 2 of .* has the start 'soon', not seconds"),
+    ("path,label,start,end\n1.wav,a,-1,\n", "has the start '-1', not seconds"),
+    (HEAD + FOUR.replace("valid", "maybe"), "Line 4 of .* has the split 'maybe'"),
+    (HEAD + FOUR.replace("valid", ""), "1 of 4 rows .* have no split"),
+    (HEAD + FOUR.replace("valid", "fold1"), "mixes folds with train"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD, ids=range(len(BAD)))
+def test_what_is_wrong_is_said_with_the_line(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(EdgepruneError, match=sentence) as error:
+        read_data(manifest(tmp_path, text))
+    assert error.value.status == 2
+    assert "\n" not in str(error.value)
+
+
+def test_data_that_is_no_data(tmp_path: Path) -> None:
+    for path, sentence in (
+        (tmp_path / "nothing", "There is no data at"),
+        (tmp_path, "holds no class folders with sound files"),
+        (manifest(tmp_path / "x", "a", "data.json"), "neither a folder nor a manifest"),
+    ):
+        with pytest.raises(EdgepruneError, match=sentence):
+            read_data(path)
+    (tmp_path / "x" / "latin.csv").write_bytes("path,label\n1.wav,\xe9\n".encode("latin-1"))
+    with pytest.raises(EdgepruneError, match="cannot be read"):
+        read_data(tmp_path / "x" / "latin.csv")
+
+
+def test_the_group_is_the_first_usual_column_that_keeps_to_the_splits(tmp_path: Path) -> None:
+    assert read_data(manifest(tmp_path, HEAD + FOUR)).group_column == "speaker"
+    crossing = HEAD + FOUR.replace("s3", "s2")
+    assert read_data(manifest(tmp_path, crossing)).group_column == ""
+    assert read_data(manifest(tmp_path, HEAD + FOUR), group="none").group_column == ""
+    assert read_data(manifest(tmp_path, HEAD + FOUR.replace("s3", ""))).group_column == ""
+
+
+def test_a_group_that_was_asked_for_must_be_filled_and_keep_to_the_splits(tmp_path: Path) -> None:
+    for text, sentence in (
+        (FOUR.replace("s3", "s2"), "The speaker 's2' of .* stands in two splits: test and valid"),
+        (FOUR.replace("s3", ""), "1 of 4 rows of .* have no speaker"),
+    ):
+        with pytest.raises(EdgepruneError, match=sentence):
+            read_data(manifest(tmp_path, HEAD + text), group="speaker")
+    with pytest.raises(EdgepruneError, match="has no column 'site' to group by"):
+        read_data(manifest(tmp_path, HEAD + FOUR), group="site")
+
+
+def test_the_digest_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(1, 5)]
+    for place in ("here", "there"):
+        sounds(tmp_path / place, names)
+        manifest(tmp_path / place, HEAD + FOUR)
+    here, there = (read_data(tmp_path / p / "labels.csv").digest for p in ("here", "there"))
+    assert here == there
+    data = bytearray((tmp_path / "there" / "4.wav").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "there" / "4.wav").write_bytes(bytes(data))
+    assert read_data(tmp_path / "there" / "labels.csv").digest != here
+    manifest(tmp_path / "here", HEAD + FOUR.replace("2.wav,a,s1", "2.wav,a,s9"))
+    assert read_data(tmp_path / "here" / "labels.csv").digest != here
+
+
+def test_unreadable_clips_are_named_and_left_out_if_they_are_few(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(200)]
+    sounds(tmp_path, names)
+    rows = "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names))
+    data = read_data(manifest(tmp_path, "path,label\n" + rows))
+    (tmp_path / "7.wav").write_text("no sound")
+    soundfile.write(tmp_path / "9.wav", np.zeros(0), 8000)
+    kept, bad = check_audio(data)
+    assert len(kept.clips) == 198
+    assert [line.split("/")[-1].split(" ")[0] for line in bad] == ["7.wav", "9.wav."] or len(
+        bad
+    ) == 2
+    assert any("7.wav cannot be read as sound" in line for line in bad)
+    assert any("9.wav is empty" in line for line in bad)
+    (tmp_path / "11.wav").unlink()
+    with pytest.raises(
+        EdgepruneError, match=r"3 of 200 clips .* more than 1 %; the first: .*7\.wav"
+    ):
+        check_audio(data)
