@@ -178,9 +178,8 @@ def listen(
     as_json: Json = False,
 ) -> None:
     """Run BUNDLE on the microphone until interrupted; detections go to a journal folder."""
-    from edgeprune_device.listen import listen as run
-
     from edgeprune.console import Terminal
+    from edgeprune_device.listen import listen as run
 
     if from_wav is not None and stdin:
         raise EdgepruneError("Both --from-wav and --stdin were given.", "Use one of them.")

@@ -84,7 +84,7 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     }  # fmt: skip
     groups = [clip.group for clip in clips]
     if all(groups):
-        result["interval_over_groups"] = bootstrap_interval(correct, [str(g) for g in groups])
+        result["interval_over_groups"] = list(bootstrap_interval(correct, [str(g) for g in groups]))
     per_label = {}
     for label in sorted(set(truth)):
         is_it = np.array([t == label for t in truth])
@@ -110,7 +110,7 @@ def compare(answers: Answers, teacher: Answers, clips: Sequence[Clip]) -> dict[s
     return {
         "agreement": float((own == other).mean()),
         "difference": float(difference.mean()),
-        "difference_interval": bootstrap_interval(difference, groups),
+        "difference_interval": list(bootstrap_interval(difference, groups)),
     }
 
 

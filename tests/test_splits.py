@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from edgeprune_calibration.manifest import Clip, Dataset
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.errors import EdgepruneError
 
+Row = tuple[str, str | None, str | None]
+"""Label, speaker, split."""
 
-def dataset(rows: list[tuple[str, str | None, str | None]]) -> Dataset:
+
+def dataset(rows: Sequence[Row]) -> Dataset:
     clips = tuple(Clip(Path(f"/{i}.wav"), label, group, split)
                   for i, (label, group, split) in enumerate(rows))  # fmt: skip
     return Dataset(Path("/labels.csv"), clips, "label", "speaker" if rows[0][1] else "")
@@ -66,8 +70,7 @@ def test_every_clip_is_in_exactly_one_part() -> None:
 
 
 def test_a_given_split_is_left_as_it_is_and_a_missing_part_is_taken_from_train() -> None:
-    rows: list[tuple[str, str | None, str | None]]
-    rows = [("ab"[i % 2], f"s{i // 4}", "test" if i < 8 else "train") for i in range(80)]
+    rows: list[Row] = [("ab"[i % 2], f"s{i // 4}", "test" if i < 8 else "train") for i in range(80)]
     parts = split_clips(dataset(rows))
     assert [c.path.stem for c in parts["test"]] == [str(i) for i in range(8)]
     assert parts["valid"]
@@ -75,8 +78,9 @@ def test_a_given_split_is_left_as_it_is_and_a_missing_part_is_taken_from_train()
 
 
 def test_of_folds_the_last_tests_and_the_one_before_validates() -> None:
-    rows: list[tuple[str, str | None, str | None]]
-    rows = [("ab"[i % 2], None, f"fold{i % 12 // 2 + 8}") for i in range(48)]  # folds 8 to 13
+    rows: list[Row] = [
+        ("ab"[i % 2], None, f"fold{i % 12 // 2 + 8}") for i in range(48)
+    ]  # folds 8 to 13
     parts = split_clips(dataset(rows))
     assert {c.split for c in parts["test"]} == {"fold13"}
     assert {c.split for c in parts["valid"]} == {"fold12"}
@@ -88,8 +92,8 @@ def test_of_folds_the_last_tests_and_the_one_before_validates() -> None:
 
 
 def test_a_label_of_one_group_cannot_stand_on_three_sides() -> None:
-    rows: list[tuple[str, str | None, str | None]]
-    rows = [("a", f"s{i % 9}", None) for i in range(27)] + [("owl", "s0", None)] * 5
+    rows: list[Row] = [("a", f"s{i % 9}", None) for i in range(27)]
+    rows += [("owl", "s0", None)] * 5
     with pytest.raises(
         EdgepruneError, match="The label 'owl' cannot stand in train, valid and test"
     ):
@@ -97,8 +101,9 @@ def test_a_label_of_one_group_cannot_stand_on_three_sides() -> None:
 
 
 def test_a_label_that_is_never_trained_is_named() -> None:
-    rows: list[tuple[str, str | None, str | None]]
-    rows = [("ab"[i % 2], None, ("train", "valid", "test")[i // 2 % 3]) for i in range(24)]
+    rows: list[Row] = [
+        ("ab"[i % 2], None, ("train", "valid", "test")[i // 2 % 3]) for i in range(24)
+    ]
     rows += [("owl", None, "test"), ("owl", None, "valid")]
     with pytest.raises(EdgepruneError, match=r"The label 'owl' of .* no clip in the train split"):
         split_clips(dataset(rows))

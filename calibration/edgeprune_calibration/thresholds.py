@@ -49,5 +49,5 @@ def choose_thresholds(
         # Half-way down to the next lower score, so that rounding on the board changes nothing.
         below = own[own < lowest]
         middle = (lowest + float(below.max())) / 2 if below.size else lowest
-        thresholds[label] = round(min(HIGHEST, max(LOWEST, middle)), 4)
+        thresholds[label] = min(HIGHEST, max(LOWEST, middle))
     return thresholds

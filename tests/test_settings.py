@@ -1,0 +1,69 @@
+"""The recipe: read, checked, and written back to the same settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune import settings as module
+from edgeprune.settings import Settings, build_settings, read_recipe, to_toml
+from edgeprune_device.errors import EdgepruneError
+
+
+def test_a_recipe_that_was_saved_reads_back_to_the_same_settings(tmp_path: Path) -> None:
+    changed = build_settings(
+        {"seeds": 7, "clips": {"label": 'a "b" \\ c'}, "prune": {"layers": [0, 2]},
+         "distill": {"temperature": 3}, "score": {"labelings": ["x", "y"]}}
+    )  # fmt: skip
+    for settings in (Settings(), changed):
+        (tmp_path / "recipe.toml").write_text(to_toml(settings), "utf-8")
+        assert build_settings(read_recipe(tmp_path / "recipe.toml")) == settings
+
+
+def test_the_command_line_wins_over_the_recipe() -> None:
+    built = build_settings({"seeds": 5, "prune": {"keep": 3}}, {"seeds": 2})
+    assert (built.seeds, built.prune.keep) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence", "hint"),
+    [
+        ({"sedes": 1}, "no setting sedes", "Did you mean seeds"),
+        ({"teach": {"epoch": 1}}, r"no setting teach\.epoch", r"Did you mean teach\.epochs"),
+        ({"seeds": "3"}, "seeds = '3' has the wrong type", "Its default is 3"),
+        ({"seeds": True}, "seeds = True has the wrong type", ""),
+        ({"teach": 3}, "teach = 3 has the wrong type", ""),
+        ({"seeds": 0}, "seeds = 0 must be at least 1", ""),
+        ({"max_drop": -0.1}, "max_drop = -0.1 must be at least 0", ""),
+        ({"max_drop": 1.5}, "max_drop = 1.5 would allow every clip to be wrong", ""),
+        ({"quantize": {"method": "int3"}}, r"quantize\.method = 'int3' is not known", "dynamic"),
+    ],
+)
+def test_what_makes_no_sense_is_named(values: dict[str, Any], sentence: str, hint: str) -> None:
+    with pytest.raises(EdgepruneError, match=sentence) as error:
+        build_settings(values)
+    assert hint.replace("\\", "") in error.value.hint
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("seeds = = 3")
+    with pytest.raises(EdgepruneError, match=r"The recipe .*r\.toml is not TOML"):
+        read_recipe(tmp_path / "r.toml")
+    with pytest.raises(EdgepruneError, match="could not be read"):
+        read_recipe(tmp_path / "nothing.toml")
+
+
+def test_every_field_says_what_it_means() -> None:
+    source = inspect.getsource(module)
+    for item in dataclasses.fields(Settings):
+        for field in (
+            dataclasses.fields(getattr(Settings(), item.name))
+            if item.default is (dataclasses.MISSING)
+            else (item,)
+        ):
+            after = source.split(f"    {field.name}: ", 1)[1].split("\n    ", 3)
+            assert any(line.lstrip().startswith('"""') for line in after), field.name

@@ -1,0 +1,126 @@
+"""Stages: made once, reused, made again when what they read changed, never half there."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.console import Silent
+from edgeprune.stages import Run, open_run
+from edgeprune_device.errors import EdgepruneError
+
+
+@dataclass(frozen=True)
+class Size:
+    """Settings of the stages below."""
+
+    count: int = 1
+
+
+MADE: list[str] = []
+
+
+def first(source: Path, *, out: Path, settings: Size, ui: Any) -> None:
+    MADE.append("first")
+    (out / "text").write_text(source.read_text() * settings.count)
+
+
+def second(before: Path, *, out: Path, settings: None, ui: Any) -> None:
+    MADE.append("second")
+    (out / "text").write_text((before / "text").read_text().upper())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    MADE.clear()
+    (tmp_path / "source").write_text("a")
+    return open_run(tmp_path / "run", {"command": "test"}, Silent())
+
+
+def both(run: Run, count: int = 1) -> str:
+    source = run.folder.parent / "source"
+    before = run.stage(first, Size(count), source, name="first")
+    return (run.stage(second, None, before, name="second") / "text").read_text()
+
+
+def test_what_is_finished_is_reused(run: Run) -> None:
+    assert both(run) == both(run) == "A"
+    assert MADE == ["first", "second"]
+
+
+def test_a_changed_setting_makes_the_stage_and_its_readers_again(run: Run) -> None:
+    both(run)
+    assert both(run, 2) == "AA"
+    assert MADE == ["first", "second"] * 2
+
+
+def test_a_changed_source_makes_its_readers_again(run: Run) -> None:
+    both(run)
+    (run.folder.parent / "source").write_text("bc")
+    assert both(run) == "BC"
+
+
+def test_a_stage_that_was_made_again_is_another_input(run: Run) -> None:
+    both(run)
+    run.forget("first")
+    both(run)
+    assert MADE == ["first", "second"] * 2
+
+
+def test_nothing_unfinished_bears_a_stages_name(run: Run) -> None:
+    def breaks(*, out: Path, settings: None, ui: Any) -> None:
+        (out / "half").write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run.stage(breaks, None, name="x")
+    assert not (run.folder / "x").exists()
+
+
+def test_an_interrupted_stage_finds_its_own_files_again_but_not_anothers(run: Run) -> None:
+    def works(*, out: Path, settings: Size, ui: Any) -> None:
+        if not (out / "checkpoint").exists():
+            (out / "checkpoint").write_text(str(settings.count))
+            raise KeyboardInterrupt
+
+    for count in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run.stage(works, Size(count), name="x")
+    folder = run.stage(works, Size(2), name="x")
+    assert (folder / "checkpoint").read_text() == "2"
+
+
+def test_bad_input_found_by_a_stage_leaves_nothing(run: Run) -> None:
+    def refuses(*, out: Path, settings: None, ui: Any) -> None:
+        (out / "half").write_text("half")
+        raise EdgepruneError("No.")
+
+    with pytest.raises(EdgepruneError):
+        run.stage(refuses, None, name="x")
+    assert [p.name for p in run.folder.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"), [(errno.ENOSPC, "The disk is full"), (errno.EROFS, "cannot be written")]
+)
+def test_what_the_file_system_refuses_is_one_sentence(number: int, sentence: str, run: Run) -> None:
+    def writes(*, out: Path, settings: None, ui: Any) -> None:
+        raise OSError(number, "no")
+
+    with pytest.raises(EdgepruneError, match=sentence) as error:
+        run.stage(writes, None, name="x")
+    assert error.value.status == 2
+
+
+def test_a_folder_of_another_run_is_refused(run: Run) -> None:
+    with pytest.raises(EdgepruneError, match="its command is test, not other"):
+        open_run(run.folder, {"command": "other"}, Silent())
+    (run.folder.parent / "file").write_text("x")
+    with pytest.raises(EdgepruneError, match="is a file, not a folder"):
+        open_run(run.folder.parent / "file", {}, Silent())
+    assert json.loads((run.folder / "run.json").read_text()) == {"command": "test"}

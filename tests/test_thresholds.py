@@ -1,0 +1,48 @@
+"""Decision thresholds against every threshold there is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeprune_calibration.thresholds import HIGHEST, LOWEST, choose_thresholds
+
+
+def precision_at(scores: np.ndarray, right: np.ndarray, threshold: float) -> float:
+    said = scores >= threshold
+    return float(right[said].mean()) if said.any() else 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("wanted", [0.8, 0.95, 1.0])
+def test_the_threshold_reaches_the_precision_and_none_lower_does_by_much(
+    seed: int, wanted: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(-1, 3, 400)
+    scores = np.clip(generator.normal(0.3, 0.2, (400, 3)), 0, 0.99)
+    scores[np.arange(400)[truth >= 0], truth[truth >= 0]] += 0.4
+    scores = scores.clip(0, 0.99)
+    chosen = choose_thresholds(scores, truth, ["a", "b", "c"], wanted)
+    for index, label in enumerate("abc"):
+        own, right = scores[:, index], truth == index
+        threshold = chosen[label]
+        assert LOWEST <= threshold <= HIGHEST
+        assert precision_at(own, right, threshold) >= wanted
+        reach = [t for t in np.unique(own[own >= LOWEST]) if precision_at(own, right, t) >= wanted]
+        if reach:  # the lowest score that reaches it is the first one reported
+            assert own[own >= threshold].min() == pytest.approx(reach[0])
+
+
+def test_labels_that_are_never_confused_get_the_lowest_threshold() -> None:
+    scores = np.array([[0.99, 0.01]] * 5 + [[0.02, 0.98]] * 5)
+    truth = np.array([0] * 5 + [1] * 5)
+    chosen = choose_thresholds(scores, truth, ["a", "b"], 0.95)
+    assert chosen == pytest.approx({"a": 0.505, "b": 0.5}, abs=0.02)
+
+
+def test_a_label_that_is_only_ever_wrong_stands_above_its_wrong_scores() -> None:
+    scores = np.array([[0.7, 0.3], [0.8, 0.2], [0.1, 0.9]])
+    truth = np.array([-1, -1, 1])
+    chosen = choose_thresholds(scores, truth, ["a", "b"], 0.95)
+    assert chosen["a"] > 0.8

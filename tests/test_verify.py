@@ -1,0 +1,111 @@
+"""Verify: the file's own accuracy, counted by hand, against its teacher or what the bundle records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TONES, make_bundle, make_recordings
+
+from edgeprune.console import Silent
+from edgeprune.verify import Answers, clips_digest, compare, measure, verify_command
+from edgeprune_calibration.manifest import Clip, read_data
+from edgeprune_device.bundle import read_bundle, write_bundle
+from edgeprune_device.errors import EdgepruneError
+
+CLIPS = [Clip(Path(__file__), label, f"s{i % 3}") for i, label in enumerate("aabbbb")]
+track = Silent().track
+
+
+def answers(said: str) -> Answers:
+    scores = np.array([[0.9, 0.1] if letter == "a" else [0.2, 0.8] for letter in said], np.float32)
+    return Answers(scores, ("a", "b"), 0.0)
+
+
+def test_accuracy_recall_precision_and_f1_are_those_counted_by_hand() -> None:
+    found = measure(answers("abbbba"), CLIPS)  # right: 1st, 3rd, 4th, 5th
+    assert (found["correct"], found["clips"]) == (4, 6)
+    assert found["per_label"]["a"] == {"recall": 0.5, "precision": 0.5}
+    assert found["per_label"]["b"] == {"recall": 0.75, "precision": 0.75}
+    assert found["macro_f1"] == pytest.approx(0.625)
+    low, high = found["interval"]
+    assert (low, high) == pytest.approx((0.2999, 0.9032), abs=5e-4)  # Wilson for 4 of 6
+
+
+def test_agreement_and_the_paired_difference() -> None:
+    found = compare(answers("abbbba"), answers("aabbba"), CLIPS)
+    assert found["agreement"] == pytest.approx(5 / 6)
+    assert found["difference"] == pytest.approx(-1 / 6)
+    low, high = found["difference_interval"]
+    assert low <= -1 / 6 <= high <= 0
+
+
+def test_a_bundle_is_verified_against_its_teacher(
+    tiny_bundle: Path, recordings: Path, tmp_path: Path
+) -> None:
+    done = verify_command(
+        tiny_bundle, recordings, tiny_bundle, split="all", out=tmp_path, track=track
+    )
+    assert done["bundle"]["clips"] == len(read_data(recordings).clips)
+    assert done["bundle"]["accuracy"] == 1.0  # the tiny bundle measures the power at each pitch
+    assert done["bundle"]["agreement"] == 1.0
+    assert done["held"]
+    written = json.loads((tmp_path / "verify.json").read_text("utf-8"))
+    assert written["bundle"] == done["bundle"]
+    assert "100.00 %" in done["text"]
+
+
+def test_a_bundle_that_hears_nothing_does_not_hold(recordings: Path, tmp_path: Path) -> None:
+    good = make_bundle(tmp_path / "good")
+    deaf = make_bundle(
+        tmp_path / "deaf", ("high", "low", "middle")
+    )  # its pitches are other labels'
+    read = read_bundle(deaf)
+    manifest = {k: v for k, v in read.manifest.items() if k != "files"} | {"labels": list(TONES)}
+    files = {name: (deaf / name).read_bytes() for name in read.manifest["files"]}
+    write_bundle(deaf, manifest, files)
+    done = verify_command(deaf, recordings, good, split="all", track=track)
+    assert not done["held"]
+    assert "100.00 points under its teacher" in done["verdict"]
+
+
+def recorded(folder: Path, clips: list[Clip], accuracy: float) -> Path:
+    """Write a bundle that says how its teacher did on these clips."""
+    read = read_bundle(make_bundle(folder))
+    metrics: dict[str, Any] = {"accuracy": accuracy, "clips_digest": clips_digest(clips)}
+    manifest = {k: v for k, v in read.manifest.items() if k != "files"}
+    manifest["provenance"] = {"label_column": "label", "metrics": {"teacher": metrics}}
+    files = {name: (folder / name).read_bytes() for name in read.manifest["files"]}
+    write_bundle(folder, manifest, files)
+    return folder
+
+
+def test_without_a_teacher_the_recorded_accuracy_counts_for_the_same_clips_alone(
+    recordings: Path, tmp_path: Path
+) -> None:
+    bundle = recorded(tmp_path / "b", list(read_data(recordings).clips), 0.75)
+    done = verify_command(bundle, recordings, split="all", track=track)
+    assert done["baseline"] == 0.75
+    assert "25.00 points over its teacher" in done["verdict"]
+    other = make_recordings(tmp_path / "other", speakers=4, each=2)
+    with pytest.raises(
+        EdgepruneError, match="does not record its teacher's accuracy on these clips"
+    ):
+        verify_command(bundle, other, split="all", track=track)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"split": "tset"}, "There is no split 'tset'"),
+        ({"label": "speaker"}, "does not know the label"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    options: dict[str, str], sentence: str, tiny_bundle: Path, recordings: Path
+) -> None:
+    with pytest.raises(EdgepruneError, match=sentence):
+        verify_command(tiny_bundle, recordings, tiny_bundle, track=track, **options)  # type: ignore[arg-type]
