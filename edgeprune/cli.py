@@ -230,8 +230,10 @@ def main() -> None:
         app()
     except EdgepruneError as error:
         fail(str(error), error.hint, error.status)
-    except KeyboardInterrupt:
-        fail("Interrupted.", "Run the same command again to go on.", INTERRUPTED)
+    except SystemExit as end:  # typer turns Ctrl-C into this status and says nothing
+        if end.code == INTERRUPTED:
+            fail("Interrupted.", "Run the same command again to go on.", INTERRUPTED)
+        raise
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
         if name not in EXTRAS:

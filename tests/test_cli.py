@@ -215,9 +215,9 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
 def test_ctrl_c_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted() -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", interrupted)
-    assert call(monkeypatch) == 130
+    monkeypatch.setattr("edgeprune_device.microphone.list_devices", interrupted)
+    assert call(monkeypatch, "devices") == 130
     assert "Run the same command again to go on." in capsys.readouterr().err

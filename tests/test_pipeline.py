@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +154,33 @@ def test_a_stage_named_with_redo_runs_again(
     assert "seed-0/teach" in lines.kept
     with pytest.raises(EdgepruneError, match="no stage 'benhc'"):
         compress(str(backbone), recordings, run_copy, settings(), lines, ("benhc",))
+
+
+def test_ctrl_c_in_the_middle_of_training_loses_nothing(
+    finished: Path, backbone: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """The teacher that was interrupted and gone on with is the one that was not, to the bit."""
+    (tmp_path / "recipe.toml").write_text((finished / "recipe.toml").read_text("utf-8"), "utf-8")
+    command = [sys.executable, "-m", "edgeprune.cli", "compress", str(backbone), str(recordings),
+               "-o", str(tmp_path / "tones"), "--recipe", str(tmp_path / "recipe.toml")]  # fmt: skip
+    checkpoint = tmp_path / "tones/seed-0/teach.partial/work/checkpoint.pt"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists():
+            assert time.monotonic() < deadline, "no epoch ended"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Run the same command again to go on." in errors
+    assert not (tmp_path / "tones/seed-0/teach").exists()
+    assert checkpoint.exists()
+    compress(str(backbone), recordings, tmp_path / "tones", settings(), Silent())
+    weights = "seed-0/teach/model/model.safetensors"
+    assert (tmp_path / "tones" / weights).read_bytes() == (finished / weights).read_bytes()
+    curves = [json.loads((at / "seed-0/teach/teach.json").read_text("utf-8"))["curve"]
+              for at in (finished, tmp_path / "tones")]  # fmt: skip
+    assert curves[0] == curves[1]
 
 
 def test_layers_named_by_the_user_are_kept(
