@@ -45,7 +45,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Recipe = Annotated[Path | None, typer.Option(help="Recipe file (TOML) that sets every stage.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Window = Annotated[
-    float, typer.Option(help="Window in seconds; 0: the model's own, or the clips'.")
+    float | None, typer.Option(help="Window in seconds (the model's, or the clips').")
 ]
 
 
@@ -58,10 +58,10 @@ def compress(
     out: Out,
     label: Label = "",
     group: Group = "",
-    window: Window = 0.0,
-    seeds: Annotated[int, typer.Option(help="Repetitions, for the spread of the accuracies.")] = 0,
-    max_drop: Annotated[float, typer.Option(help="Points of accuracy that may be lost.")] = -1.0,
-    keep: Annotated[int, typer.Option(help="Keep the first N layers instead of searching.")] = 0,
+    window: Window = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions, for the spread (3).")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Points that may be lost (1).")] = None,
+    keep: Annotated[int | None, typer.Option(help="Keep the first N layers, search none.")] = None,
     layers: Annotated[str, typer.Option(help="Keep these layers, counted from 0: 0,1,3")] = "",
     recipe: Recipe = None,
     accelerator: Accelerator = "",
@@ -80,10 +80,11 @@ def compress(
 
     settings = _settings(
         recipe,
-        {"seeds": seeds, "accelerator": accelerator, "max_drop": max_drop / 100},
-        {"label": label, "group": group, "window_seconds": window},
-        {"keep": keep, "layers": _numbers(layers)},
-    )
+        {"seeds": seeds, "accelerator": accelerator or None,
+         "max_drop": None if max_drop is None else max_drop / 100},
+        {"label": label or None, "group": group or None, "window_seconds": window},
+        {"keep": keep, "layers": _numbers(layers) or None},
+    )  # fmt: skip
     done = run(model, data, out, settings, Terminal(), tuple(redo or ()))
     _print(done, done["text"], as_json)
     check_floor(done, settings.max_drop)
@@ -98,7 +99,7 @@ def score(
     out: Out,
     label: Label = "",
     group: Group = "",
-    window: Window = 0.0,
+    window: Window = None,
     recipe: Recipe = None,
     accelerator: Accelerator = "",
     as_json: Json = False,
@@ -110,8 +111,8 @@ def score(
 
     settings = _settings(
         recipe,
-        {"accelerator": accelerator},
-        {"label": label, "group": group, "window_seconds": window},
+        {"accelerator": accelerator or None},
+        {"label": label or None, "group": group or None, "window_seconds": window},
         {},
     )
     done = score_report(score_only(model, data, out, settings, Terminal()), out)
@@ -171,10 +172,14 @@ def listen(
     device: Annotated[str, typer.Option(help="Input device, by name or number.")] = "",
     from_wav: Annotated[Path | None, typer.Option(help="Listen to a file, same path.")] = None,
     stdin: Annotated[bool, typer.Option(help="Raw 16-bit mono samples on standard input.")] = False,
-    hop: Annotated[float, typer.Option(help="Seconds between windows; 0: the bundle's.")] = 0.0,
-    threshold: Annotated[float, typer.Option(help="For every label; 0: the bundle's.")] = 0.0,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds between windows (the bundle's).")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Of every label (the bundle's).")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
-    seconds: Annotated[float, typer.Option(help="Stop after so many seconds; 0: never.")] = 0.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Stop after so many seconds (never).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run BUNDLE on the microphone until interrupted; detections go to a journal folder."""
@@ -185,8 +190,8 @@ def listen(
         raise EdgepruneError("Both --from-wav and --stdin were given.", "Use one of them.")
     stats = run(
         bundle, out, source="wav" if from_wav else "stdin" if stdin else "microphone",
-        device=device or None, from_wav=from_wav, hop_seconds=hop or None,
-        threshold=threshold or None, threads=threads, seconds=seconds or None, say=Terminal().say,
+        device=device or None, from_wav=from_wav, hop_seconds=hop,
+        threshold=threshold, threads=threads, seconds=seconds, say=Terminal().say,
     )  # fmt: skip
     _print(stats, "", as_json)
 
@@ -252,15 +257,15 @@ def fail(message: str, hint: str, status: int) -> None:
 def _settings(
     recipe: Path | None, top: dict[str, Any], clips: dict[str, Any], prune: dict[str, Any]
 ) -> Any:
-    """Merge the recipe and the options that were given; an option's default means not given."""
+    """Merge the recipe and the options that were given."""
     from edgeprune.settings import build_settings, read_recipe
 
-    given = {k: v for k, v in top.items() if v and not (k == "max_drop" and v < 0)}
-    if top.get("max_drop") == 0:
-        given["max_drop"] = 0.0
-    nested = {"clips": {k: v for k, v in clips.items() if v},
-              "prune": {k: v for k, v in prune.items() if v}}  # fmt: skip
-    return build_settings(read_recipe(recipe) if recipe else {}, {**given, **nested})
+    given = _present(top) | {"clips": _present(clips), "prune": _present(prune)}
+    return build_settings(read_recipe(recipe) if recipe else {}, given)
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _numbers(text: str) -> tuple[int, ...]:

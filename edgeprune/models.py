@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def read_config(source: str) -> Any:
     import edgeprune.kwt  # noqa: F401  registers model_type "kwt"
 
     logging.set_verbosity_error()
+    getLogger("huggingface_hub").setLevel(ERROR)
     logging.disable_progress_bar()
     folder = Path(source)
     if folder.exists():

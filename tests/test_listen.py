@@ -112,13 +112,16 @@ def test_lost_audio_is_counted_and_the_clock_goes_on(
 
 
 def test_a_silent_microphone_is_an_error_and_the_journal_says_so(
-    tiny_bundle: Path, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STALL_SECONDS", 0.0)
-    monkeypatch.setattr(module, "_blocks", lambda *_: (None for _ in range(3)))
-    with pytest.raises(EdgepruneError, match="Nothing has come from the microphone") as error:
-        hear(tiny_bundle, tmp_path / "j", wav)
-    assert error.value.status == 1
+    for before in ([], [Block(stream()[:RATE])]):
+        blocks = [*before, None, None, None]
+        monkeypatch.setattr(module, "_blocks", lambda *_, b=blocks: (block for block in b))
+        with pytest.raises(EdgepruneError, match="Nothing has come from the microphone") as error:
+            listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
+        assert error.value.status == 1
+        assert (tmp_path / "j").exists() == bool(before)
     stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
     assert stats["reason"].startswith("error: Nothing has come")
 

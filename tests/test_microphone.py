@@ -178,6 +178,7 @@ def test_an_input_that_is_not_there_is_one_sentence(
     assert done.returncode == 2
     assert "error: There is no input 'gramophone'." in done.stderr
     assert "hint: Inputs here: " in done.stderr
+    assert not (tmp_path / "j").exists()
 
 
 def test_the_inputs_are_listed(virtual_microphone: dict[str, str]) -> None:

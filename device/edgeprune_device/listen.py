@@ -11,8 +11,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -27,7 +28,6 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.journal import Journal
 from edgeprune_device.runtime import Scorer, check_golden, open_model
 from edgeprune_device.screen import Counts, Say, Screen, clock, level_db
-from edgeprune_device.sound import seconds_of
 from edgeprune_device.windows import Windower
 
 STALL_SECONDS = 10.0
@@ -82,15 +82,19 @@ def listen(
             "wav": from_wav.name if from_wav else ""}[source]  # fmt: skip
     blocks = _blocks(source, device, from_wav, rate)
     loop = _Loop(read, run, hop, threshold, Screen(say, hop / rate))
-    began = datetime.now(UTC)
-    with (
-        closing(blocks), stopping() as stopped,
-        Journal(out, read.name, read.digest, name, live=source != "wav",
-                clock=lambda: datetime.now(UTC)) as journal,
-    ):  # fmt: skip
+    began = _now()
+    with ExitStack() as stack:
+        stack.enter_context(closing(blocks))
+        stopped = stack.enter_context(stopping())
+        stream = _watched(blocks, STALL_SECONDS if source == "microphone" else math.inf)
+        # Nothing is written before there is sound: a source that cannot be heard leaves no journal.
+        first = next((block for block in stream if block is not None or stopped.is_set()), None)
+        journal = stack.enter_context(
+            Journal(out, read.name, read.digest, name, live=source != "wav", clock=_now)
+        )
         loop.journal = journal
         try:
-            loop.go(blocks, stopped, seconds)
+            loop.go(chain([first], stream), stopped, seconds)
         except EdgepruneError as error:
             loop.counts.reason = f"error: {error}"
             raise
@@ -98,7 +102,7 @@ def listen(
             stats = {
                 "bundle": read.name, "digest": read.digest, "source": name,
                 "journal": str(out), "golden_difference": golden, "started_utc": began.isoformat(),
-                "ended_utc": datetime.now(UTC).isoformat(), **loop.stats(),
+                "ended_utc": _now().isoformat(), **loop.stats(),
             }  # fmt: skip
             journal.close(stats)
     return stats
@@ -122,16 +126,9 @@ class _Loop:
         self, blocks: Iterator[Block | None], stopped: threading.Event, seconds: float | None
     ) -> None:
         """Run until the source ends or something ends it."""
-        last = time.monotonic()
         for block in blocks:
             if block is not None:
-                last = time.monotonic()
                 self.take(block)
-            elif time.monotonic() - last > STALL_SECONDS:
-                raise EdgepruneError(
-                    f"Nothing has come from the microphone for {STALL_SECONDS:g} s.",
-                    "Is it plugged in? edgeprune devices lists the inputs.", FAILED_CHECK,
-                )  # fmt: skip
             self.screen.show(self.counts, self.rate)
             if stopped.is_set():
                 self.counts.reason = "interrupted"
@@ -215,8 +212,25 @@ def _blocks(source: Source, device: str | None, from_wav: Path | None, rate: int
         return from_stdin(rate)
     if from_wav is None or not from_wav.is_file():
         raise EdgepruneError(f"There is no sound file {from_wav}.")
-    seconds_of(from_wav)  # a file that is no sound is refused before a journal is made
     return from_file(from_wav, rate)
+
+
+def _watched(blocks: Iterator[Block | None], patience_seconds: float) -> Iterator[Block | None]:
+    """Pass blocks on; raise when none has come for too long."""
+    last = time.monotonic()
+    for block in blocks:
+        if block is not None:
+            last = time.monotonic()
+        elif time.monotonic() - last > patience_seconds:
+            raise EdgepruneError(
+                f"Nothing has come from the microphone for {patience_seconds:g} s.",
+                "Is it plugged in? edgeprune devices lists the inputs.", FAILED_CHECK,
+            )  # fmt: skip
+        yield block
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _check(hop: float | None, threshold: float | None, seconds: float | None) -> None:
