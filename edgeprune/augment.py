@@ -15,6 +15,10 @@ SPEED_RANGE = (0.9, 1.1)
 GAIN_RANGE_DB = (-8.0, 4.0)
 NOISE_SNR_RANGE_DB = (5.0, 40.0)
 NOISE_SHARE = 0.5  # of the windows get noise
+FIELD_SHIFT_SHARE = 0.15  # of the window: in the field a sound stands anywhere in it
+FIELD_SNR_RANGE_DB = (0.0, 40.0)
+FIELD_NOISE_SHARE = 0.5
+PIECES = 16  # a window is cut into so many to be scrambled
 
 
 def augment(samples: Tensor, sample_rate: int, generator: torch.Generator) -> Tensor:
@@ -43,6 +47,45 @@ def augment(samples: Tensor, sample_rate: int, generator: torch.Generator) -> Te
     return noisy * gain.to(samples.device)[:, None]
 
 
+def field(samples: Tensor, generator: torch.Generator) -> Tensor:
+    """Set half of the windows in the noise of the field, 0 to 40 dB under their own level."""
+    return add_noise(samples, generator, FIELD_SNR_RANGE_DB, FIELD_NOISE_SHARE)
+
+
+def nothing(samples: Tensor, generator: torch.Generator) -> Tensor:
+    """Make windows in which no label is: noise, the pieces of a sound out of order, or its edge.
+
+    Parameters
+    ----------
+    samples : Tensor (n, window)
+        Windows of labelled sound; each becomes one of the three.
+    generator : torch.Generator
+        On the CPU; decides everything.
+
+    """
+    count, length = samples.shape
+    if not count:
+        return samples
+    level = samples.square().mean(dim=1, keepdim=True).clamp_min(1e-10).sqrt()
+    noise = coloured_noise(count, length, generator).to(samples.device) * level
+    piece = length // PIECES
+    order = torch.rand(count, PIECES, generator=generator).argsort(dim=1).to(samples.device)
+    pieces = samples[:, : piece * PIECES].reshape(count, PIECES, piece)
+    mixed = pieces.gather(1, order[:, :, None].expand(-1, -1, piece)).flatten(1)
+    scrambled = functional.pad(mixed, (0, length - piece * PIECES))
+    edge = roll_out(samples, _uniform(count, (0.55, 0.8), generator), generator)
+    kind = torch.randint(0, 3, (count, 1), generator=generator).to(samples.device)
+    return torch.where(kind == 0, noise, torch.where(kind == 1, scrambled, edge))
+
+
+def roll_out(samples: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+    """Push each window's sound out of it by a share of its length, to the left or the right."""
+    count, length = samples.shape
+    side = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
+    moves = (share * length).long() * side
+    return _moved(samples, moves[:, None].to(samples.device))
+
+
 def change_speed(samples: Tensor, factor: float) -> Tensor:
     """Play windows faster (factor over 1) or slower, keeping their length and their middle."""
     length = samples.shape[-1]
@@ -55,20 +98,28 @@ def change_speed(samples: Tensor, factor: float) -> Tensor:
 
 def shift(samples: Tensor, most: int, generator: torch.Generator) -> Tensor:
     """Move each window by its own number of samples, up to ``most`` either way, filling zeros."""
-    batch, length = samples.shape
+    batch = len(samples)
     moves = torch.randint(-most, most + 1, (batch, 1), generator=generator).to(samples.device)
+    return _moved(samples, moves)
+
+
+def _moved(samples: Tensor, moves: Tensor) -> Tensor:
+    length = samples.shape[-1]
     index = torch.arange(length, device=samples.device)[None, :] - moves
     inside = (index >= 0) & (index < length)
     return samples.gather(1, index.clamp(0, length - 1)) * inside
 
 
-def add_noise(samples: Tensor, generator: torch.Generator) -> Tensor:
-    """Add coloured noise to half of the windows, 5 to 40 dB under their own level."""
+def add_noise(
+    samples: Tensor, generator: torch.Generator,
+    snr_range_db: tuple[float, float] = NOISE_SNR_RANGE_DB, share: float = NOISE_SHARE,
+) -> Tensor:  # fmt: skip
+    """Add coloured noise to a share of the windows, at a ratio to their own level drawn in dB."""
     batch, length = samples.shape
     noise = coloured_noise(batch, length, generator).to(samples.device)
     level = samples.square().mean(dim=1).clamp_min(1e-10).sqrt()
-    snr = _uniform(batch, NOISE_SNR_RANGE_DB, generator)
-    chosen = torch.rand(batch, generator=generator) < NOISE_SHARE
+    snr = _uniform(batch, snr_range_db, generator)
+    chosen = torch.rand(batch, generator=generator) < share
     scale = level * (10 ** (-snr / 20) * chosen).to(samples.device)
     return samples + noise * scale[:, None]
 

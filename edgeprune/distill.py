@@ -16,6 +16,7 @@ from torch import Tensor
 
 from edgeprune import losses, models, train
 from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import FIELD_SHIFT_SHARE, field, nothing, shift
 from edgeprune.console import Ui, points
 from edgeprune.settings import Distill
 from edgeprune.teach import freeze
@@ -42,7 +43,7 @@ def distill(
     student, master = (models.load_classifier(str(f / "model")) for f in (pruned, teacher))
     curve = train_student(
         student, master, windows, settings, (settings.epochs, settings.label_epochs), seed,
-        work=out / "work", accelerator=accelerator, ui=ui, title="distill",
+        outdoors=True, work=out / "work", accelerator=accelerator, ui=ui, title="distill",
     )  # fmt: skip
     best = max((step["valid_accuracy"] for step in curve), default=float("nan"))
     ui.say(f"  student: {points(best)} of the validation clips")
@@ -53,9 +54,18 @@ def distill(
 
 def train_student(
     student: Any, teacher: Any, windows: Windows, settings: Distill, epochs: tuple[int, int],
-    seed: int, *, work: Path, accelerator: str, ui: Ui, title: str,
+    seed: int, *, outdoors: bool, work: Path, accelerator: str, ui: Ui, title: str,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train a student in place; ``epochs`` are those against the teacher and those on labels."""
+    """Train a student in place.
+
+    Parameters
+    ----------
+    epochs : tuple of int
+        Those against the teacher, and those on labels.
+    outdoors : bool
+        Harden it for the field, see ``student_loss``.
+
+    """
     device = models.choose_device(accelerator)
     teacher.eval().requires_grad_(False).to(device)
     freeze(student, "whole")
@@ -64,23 +74,37 @@ def train_student(
     plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, sum(epochs), seed)
     return train.fit(
         student, windows.split("train"), windows.split("valid"), models.labels_of(student),
-        student_loss(teacher, settings, epochs[0]), plan,
+        student_loss(teacher, settings, epochs[0], outdoors=outdoors), plan,
         work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
 
 
 def student_loss(
-    teacher: Any, settings: Distill, distill_epochs: int
+    teacher: Any, settings: Distill, distill_epochs: int, *, outdoors: bool
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
-    """Return the loss of an epoch: the teacher's logits and last states, later the labels."""
+    """Return the loss of an epoch: the teacher's logits and last states, later the labels.
+
+    Outdoors, sounds stand anywhere in the window; the teacher hears them clean and the student in
+    noise, and some of the student's windows hold nothing: there, no label may stand out.
+    """
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
+        heard, empty = samples, torch.zeros(len(samples), dtype=torch.bool)
+        if outdoors:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+            most = round(FIELD_SHIFT_SHARE * samples.shape[-1])
+            samples = shift(samples, most, generator)
+            heard = field(samples, generator)
+            empty = torch.rand(len(samples), generator=generator) < settings.nothing_share
+            heard[empty] = nothing(samples[empty], generator)
         with torch.no_grad():
             wanted, states = models.logits_and_states(teacher, samples)
-        logits, own = models.logits_and_states(student, samples)
+        wanted[empty] = 0.0  # every label as likely as any other
+        logits, own = models.logits_and_states(student, heard)
         soft = losses.logit_loss(logits, wanted, settings.temperature)
+        full = ~empty
         if epoch >= distill_epochs:
-            return 0.5 * losses.label_loss(logits, targets, 0.0) + 0.5 * soft
-        return soft + settings.hidden_weight * losses.hidden_loss(own[-1], states[-1])
+            return 0.5 * losses.label_loss(logits[full], targets[full], 0.0) + 0.5 * soft
+        return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], states[-1][full])
 
     return loss

@@ -143,7 +143,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     if judge.epochs:
         train_student(
             student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
-            work=folder / "work", accelerator=judge.accelerator, ui=ui,
+            outdoors=False, work=folder / "work", accelerator=judge.accelerator, ui=ui,
             title=f"recover {len(keep)} layers",
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), models.labels_of(student)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from edgeprune_device.errors import EdgepruneError
 
@@ -93,9 +95,9 @@ class Prune:
 class Distill:
     """Train the pruned student against its teacher, then on the labels."""
 
-    epochs: int = 8
+    epochs: int = 12
     """Epochs against the teacher's logits and last hidden state."""
-    label_epochs: int = 4
+    label_epochs: int = 6
     """Epochs on labels and the teacher's logits after that."""
     batch_size: int = 32
     """Windows a step."""
@@ -105,6 +107,8 @@ class Distill:
     """Of the softened logits (Hinton, Vinyals, Dean 2015)."""
     hidden_weight: float = 1.0
     """Weight of the last hidden state's loss (L1 and 1 - cosine, as DistilHuBERT)."""
+    nothing_share: float = 0.1
+    """Share of the student's windows that hold noise or scraps, in which no label may stand out."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +178,19 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "score.split": ("train", "valid", "test"),
     "quantize.method": ("dynamic", "none"),
 }
-POSITIVE = ("seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs")
+POSITIVE = (
+    "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
+    "score.max_clips", "quantize.smoothing_windows", "bench.threads",
+)  # fmt: skip
 AT_LEAST_ZERO = (
     "max_drop", "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
-    "prune.recovery_epochs", "distill.epochs", "distill.label_epochs", "distill.learning_rate",
-    "quantize.hop_seconds", "score.permutations",
+    "prune.recovery_epochs", "distill.epochs", "distill.nothing_share", "distill.label_epochs",
+    "distill.learning_rate", "quantize.hop_seconds", "score.permutations", "clips.fractions",
+    "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
+    "distill.hidden_weight", "quantize.refractory_seconds",
 )  # fmt: skip
+MORE_THAN_ZERO = ("distill.temperature", "quantize.precision", "bench.seconds")
+AT_MOST_ONE = ("quantize.precision", "teach.label_smoothing", "distill.nothing_share")
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -218,8 +229,19 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
-            if _get(settings, name) < least:
-                raise EdgepruneError(f"{name} = {_get(settings, name)} must be at least {least}.")
+            value = _get(settings, name)
+            if (min(value, default=least) if isinstance(value, tuple) else value) < least:
+                raise EdgepruneError(f"{name} = {value} must be at least {least}.")
+    for name in MORE_THAN_ZERO:
+        if _get(settings, name) <= 0:
+            raise EdgepruneError(f"{name} = {_get(settings, name)} must be more than 0.")
+    for name in AT_MOST_ONE:
+        if _get(settings, name) > 1:
+            raise EdgepruneError(f"{name} = {_get(settings, name)} must be at most 1.")
+    if not settings.bench.threads:
+        raise EdgepruneError("bench.threads = () names no thread count.")
+    if settings.clips.fractions[0] <= 0:
+        raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
     if settings.max_drop >= 1:
         raise EdgepruneError(
             f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
@@ -245,30 +267,39 @@ def to_toml(settings: Settings) -> str:
 
 def _merge(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
     fields = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+    kinds = get_type_hints(type(settings))
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known: {', '.join(fields)}."
             raise EdgepruneError(f"The recipe has no setting {prefix}{name}.", hint)
-        changes[name] = _fit(fields[name], value, f"{prefix}{name}")
+        changes[name] = _fit(fields[name], kinds[name], value, f"{prefix}{name}")
     return dataclasses.replace(settings, **changes)
 
 
-def _fit(default: Any, value: Any, name: str) -> Any:
-    """Check a value against the type of its default."""
+def _fit(default: Any, kind: Any, value: Any, name: str) -> Any:
+    """Check a value against the type of its field."""
     if dataclasses.is_dataclass(default):
         if isinstance(value, Mapping):
             return _merge(default, value, f"{name}.")
     elif isinstance(default, tuple):
         if isinstance(value, (list, tuple)):
-            return tuple(value)
-    elif isinstance(default, float):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif type(value) is type(default):
-        return value
+            kinds = get_args(kind)
+            if kinds[-1] is Ellipsis:
+                kinds = kinds[:1] * len(value)
+            if len(value) == len(kinds) and all(map(_is_a, value, kinds)):
+                return tuple(k(item) for item, k in zip(value, kinds, strict=True))
+    elif _is_a(value, kind):
+        return kind(value)
     raise EdgepruneError(f"{name} = {value!r} has the wrong type.", f"Its default is {default!r}.")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Tell whether a value is of a kind; an integer is a float, a truth value or NaN is not."""
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind
 
 
 def _get(settings: Settings, name: str) -> Any:
@@ -282,7 +313,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return repr(value)

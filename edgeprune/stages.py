@@ -113,7 +113,13 @@ def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
     if folder.exists() and not folder.is_dir():
         raise EdgepruneError(f"{folder} is a file, not a folder for results.")
     if record.exists():
-        found = json.loads(record.read_text("utf-8"))
+        try:
+            found = dict(json.loads(record.read_text("utf-8")))
+        except (OSError, TypeError, ValueError):
+            raise EdgepruneError(
+                f"{record} is damaged, so what {folder} holds is not known.",
+                "Name another folder with -o, or delete this one.",
+            ) from None
         for name, value in identity.items():
             if found.get(name) != value:
                 raise EdgepruneError(
@@ -126,8 +132,10 @@ def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
+        if not record.exists():
+            record.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
     except OSError as error:
+        record.unlink(missing_ok=True)  # half a record would stand in the way of the next run
         raise _explained(error, folder) from error
     return Run(folder, ui)
 

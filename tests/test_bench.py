@@ -59,7 +59,8 @@ def make_bundle(folder: Path, name: str, hidden: int, golden_shift: float = 0.0)
         "labels": LABELS,
         "activation": "softmax",
         "audio": {"sample_rate": RATE, "window_seconds": WINDOW / RATE, "hop_seconds": 0.25},
-        "decision": {"thresholds": dict.fromkeys(LABELS, 0.5)},
+        "decision": {"thresholds": dict.fromkeys(LABELS, 0.5), "smoothing_windows": 1,
+                     "refractory_seconds": 1.0, "ignore": []},
         "golden": entries,
         "model": {
             "file": "model.onnx", "format": "onnx", "quantization": "float32", "layers": 2,

@@ -69,6 +69,18 @@ def link(folder: Path) -> None:
     (folder / "model.onnx").symlink_to(folder.parent / "elsewhere.onnx")
 
 
+def npz() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, np.zeros(1600, np.float32))
+    return buffer.getvalue()
+
+
+def header(shape: str) -> bytes:
+    """Start an array file that claims a shape and holds nothing."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
 SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("a flipped bit", flip, "SHA-256 differs"),
     ("a longer file", longer, "SHA-256 differs"),
@@ -84,6 +96,25 @@ SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("another window", lambda f: edit(f, lambda m: m["audio"].update(window_seconds=2)), "its window is 2"),
     ("no rate", lambda f: edit(f, lambda m: m["audio"].pop("sample_rate")), "lacks or mistypes"),
     ("another format", lambda f: edit(f, lambda m: m["model"].update(format="pickle")), "format 'pickle'"),
+    ("no tolerance", lambda f: edit(f, lambda m: m["golden"][0].pop("tolerance")), "lacks or mistypes"),
+    ("a tolerance of everything",
+     lambda f: edit(f, lambda m: m["golden"][0].update(tolerance=float("inf"))), "golden tolerance"),
+    ("a size in words",
+     lambda f: edit(f, lambda m: m["files"]["model.onnx"].update(bytes="9")), "no SHA-256 or no size"),
+    ("an endless rate",
+     lambda f: edit(f, lambda m: m["audio"].update(sample_rate=float("inf"))), "lacks or mistypes"),
+    ("a window that is no number",
+     lambda f: edit(f, lambda m: m["audio"].update(window_seconds=float("nan"))), "its window is nan"),
+    ("labels in one word", lambda f: edit(f, lambda m: m.update(labels="abc")), "distinct names"),
+    ("no smoothing",
+     lambda f: edit(f, lambda m: m["decision"].update(smoothing_windows=0)), "decision rule"),
+    ("no requirements", lambda f: edit(f, lambda m: m.update(requirements=None)), "requirements"),
+    ("a zip for a golden file", lambda f: replace_file(f, "golden/0.input.npy", npz()), "is no array"),
+    ("a golden file of a petabyte",
+     lambda f: replace_file(f, "golden/0.input.npy", header("(1000000000000000,)")),
+     "is no array"),
+    ("a golden file whose header never ends",
+     lambda f: replace_file(f, "golden/0.input.npy", header("((((")), "is no array"),
     ("a listed file no one uses", lambda f: replace_file(f, "extra.bin", b"x"), "listed and not used"),
     ("a pickled golden file",
      lambda f: replace_file(f, "golden/0.input.npy", npy(np.array([{}], dtype=object))), "is no array"),
@@ -117,15 +148,16 @@ def test_a_link_out_of_the_folder_is_not_followed(folder: Path) -> None:
     link(folder)
     with pytest.raises(EdgepruneError, match=r"it has no file model\.onnx"):
         read_bundle(folder)
+    (folder / "model.onnx").unlink()
+    (folder.parent / "elsewhere.onnx").rename(folder / "model.onnx")
+    (folder / "more").symlink_to(folder.parent)
+    with pytest.raises(EdgepruneError, match=r"'more', which bundle\.json does not list"):
+        read_bundle(folder)
 
 
 def test_a_zip_is_the_same_bundle_as_its_folder(folder: Path, tmp_path: Path) -> None:
     one, other = read_bundle(folder), read_bundle(zipped(folder, tmp_path / "b.zip"))
-    assert (one.digest, one.model_bytes, one.labels) == (
-        other.digest,
-        other.model_bytes,
-        other.labels,
-    )
+    assert (one.digest, one.model_bytes) == (other.digest, other.model_bytes)
     assert one.digest == hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
     assert one.labels == tuple(TONES)
     assert (one.sample_rate, one.window_samples, one.hop_samples) == (16000, 1600, 800)
@@ -186,6 +218,28 @@ def test_a_bundle_that_would_be_refused_is_not_written(folder: Path, tmp_path: P
     with pytest.raises(EdgepruneError, match="it has 1 labels"):
         write_bundle(tmp_path / "bad", manifest, files)
     assert not list(tmp_path.glob("bad*"))
+
+
+def test_nothing_is_left_where_writing_fails(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = read_bundle(folder)
+    manifest = {k: v for k, v in read.manifest.items() if k != "files"}
+    files = {name: (folder / name).read_bytes() for name in read.manifest["files"]}
+    with pytest.raises(EdgepruneError, match="evil' is not allowed"):
+        write_bundle(tmp_path / "bad", manifest, {**files, "../evil": b"x"})
+    with pytest.raises(TypeError):
+        write_bundle(tmp_path / "bad", {**manifest, "extra": np.float32(1)}, files)
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        write_bundle(tmp_path / "bad", manifest, files)
+    assert not list(tmp_path.glob("*evil*"))
+    assert not list(tmp_path.glob("bad*"))
+    assert read_bundle(folder).name == read.name
 
 
 def test_there_is_no_bundle_is_said_in_one_sentence(tmp_path: Path) -> None:

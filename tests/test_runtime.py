@@ -79,16 +79,18 @@ def test_a_runtime_that_is_missing_is_status_3(
 class Interpreter:
     """Stands in for LiteRT's: answers the mean of what it was given, three times."""
 
+    kind: type = np.float32
+
     def __init__(self, model_content: bytes, num_threads: int) -> None:
         self.threads, self.tensors = num_threads, dict[int, Any]()
 
     def allocate_tensors(self) -> None: ...
 
     def get_input_details(self) -> list[dict[str, Any]]:
-        return [{"index": 0, "shape": np.array([1, 1600])}]
+        return [{"index": 0, "shape": np.array([1, 1600]), "dtype": self.kind}]
 
     def get_output_details(self) -> list[dict[str, Any]]:
-        return [{"index": 1, "shape": np.array([1, 3])}]
+        return [{"index": 1, "shape": np.array([1, 3]), "dtype": np.float32}]
 
     def set_tensor(self, index: int, value: Any) -> None:
         assert value.shape == (1, 1600)
@@ -113,6 +115,33 @@ def test_either_litert_is_taken_where_it_is_the_one_installed(
     monkeypatch.setitem(sys.modules, module, stand_in)
     run = open_model(changed(bundle, format="tflite"))
     np.testing.assert_allclose(run(np.full(1600, 0.25, np.float32)), [0.25] * 3)
+
+
+@pytest.mark.parametrize("wrong", ["int8", "window", "refused"])
+def test_a_tflite_file_that_is_not_what_the_manifest_says_is_refused(
+    wrong: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Interpreter):
+        kind = np.int8 if wrong == "int8" else np.float32
+
+        def allocate_tensors(self) -> None:
+            if wrong == "refused":
+                raise ValueError("no such operator\nand a long trace")
+
+        def get_input_details(self) -> list[dict[str, Any]]:
+            detail = super().get_input_details()[0]
+            return [{**detail, "shape": np.array([1, 800])}] if wrong == "window" else [detail]
+
+    stand_in = types.ModuleType("ai_edge_litert.interpreter")
+    stand_in.Interpreter = Other  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", types.ModuleType("ai_edge_litert"))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", stand_in)
+    sentence = (
+        "no such operator$" if wrong == "refused" else r"other shapes or types than bundle\.json"
+    )
+    with pytest.raises(EdgepruneError, match=sentence) as error:
+        open_model(changed(bundle, format="tflite"))
+    assert error.value.status == 2
 
 
 def test_the_runtimes_version_is_named() -> None:

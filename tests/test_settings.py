@@ -24,6 +24,13 @@ def test_a_recipe_that_was_saved_reads_back_to_the_same_settings(tmp_path: Path)
         assert build_settings(read_recipe(tmp_path / "recipe.toml")) == settings
 
 
+@pytest.mark.parametrize("label", ["a\nb", "tab\there", "\x7f", "\x01", "Möwe 🐦", "'\"\\", ""])
+def test_any_column_name_can_be_saved(label: str, tmp_path: Path) -> None:
+    settings = build_settings({"clips": {"label": label}})
+    (tmp_path / "recipe.toml").write_bytes(to_toml(settings).encode())
+    assert build_settings(read_recipe(tmp_path / "recipe.toml")).clips.label == label
+
+
 def test_the_command_line_wins_over_the_recipe() -> None:
     built = build_settings({"seeds": 5, "prune": {"keep": 3}}, {"seeds": 2})
     assert (built.seeds, built.prune.keep) == (2, 3)
@@ -40,6 +47,24 @@ def test_the_command_line_wins_over_the_recipe() -> None:
         ({"seeds": 0}, "seeds = 0 must be at least 1", ""),
         ({"max_drop": -0.1}, "max_drop = -0.1 must be at least 0", ""),
         ({"max_drop": 1.5}, "max_drop = 1.5 would allow every clip to be wrong", ""),
+        ({"max_drop": float("nan")}, "max_drop = nan has the wrong type", ""),
+        (
+            {"clips": {"fractions": [0.7, 0.3]}},
+            r"clips\.fractions = \[0\.7, 0\.3\] has the wrong",
+            "",
+        ),
+        ({"clips": {"fractions": ["a", "b", "c"]}}, r"clips\.fractions .* has the wrong type", ""),
+        ({"clips": {"fractions": [1, -1, 1]}}, r"clips\.fractions .* at least 0", ""),
+        ({"clips": {"fractions": [0, 1, 1]}}, r"clips\.fractions .* trains on nothing", ""),
+        ({"prune": {"layers": [1.0]}}, r"prune\.layers = \[1\.0\] has the wrong type", ""),
+        ({"prune": {"layers": "12"}}, r"prune\.layers = '12' has the wrong type", ""),
+        ({"score": {"labelings": [3]}}, r"score\.labelings = \[3\] has the wrong type", ""),
+        ({"bench": {"threads": [1, 0]}}, r"bench\.threads = \(1, 0\) must be at least 1", ""),
+        ({"bench": {"threads": []}}, r"bench\.threads = \(\) names no thread count", ""),
+        ({"bench": {"seconds": 0}}, r"bench\.seconds = 0\.0 must be more than 0", ""),
+        ({"distill": {"temperature": 0}}, r"distill\.temperature = 0\.0 must be more than 0", ""),
+        ({"quantize": {"precision": 95}}, r"quantize\.precision = 95\.0 must be at most 1", ""),
+        ({"quantize": {"smoothing_windows": 0}}, r"smoothing_windows = 0 must be at least 1", ""),
         ({"quantize": {"method": "int3"}}, r"quantize\.method = 'int3' is not known", "dynamic"),
     ],
 )

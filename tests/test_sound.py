@@ -96,3 +96,32 @@ def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path: Path) -> None:
         assert error.value.status == 2
         with pytest.raises(EdgepruneError):
             list(stream_file(tmp_path / name, 16000, 1000))
+
+
+@pytest.mark.parametrize(
+    "frames", [[[np.inf], [-np.inf]], [[np.inf, -np.inf]], [[0.1, np.nan]], [[-np.inf], [0.0]]]
+)
+def test_samples_that_are_not_finite_are_said_without_a_warning(
+    frames: list[list[float]], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "s.wav", np.array(frames), 16000, subtype="FLOAT")
+    with pytest.raises(EdgepruneError, match="not finite numbers"):
+        read_clip(tmp_path / "s.wav", 16000)
+
+
+def test_a_file_cut_short_is_said_wherever_reading_starts(tmp_path: Path) -> None:
+    path = tmp_path / "s.flac"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    path.write_bytes(path.read_bytes()[:9000])
+    for start in (None, 0.9):
+        with pytest.raises(EdgepruneError, match=r"s\.flac cannot be read as sound"):
+            read_clip(path, 16000, start)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+@pytest.mark.parametrize("length", [2, 3, 10, 1000, 44101])
+def test_a_clip_of_any_length_has_its_length_at_the_other_rate(
+    rate: int, length: int, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "s.wav", np.full(length, 0.25), rate)
+    assert abs(len(read_clip(tmp_path / "s.wav", 16000)) - length * 16000 / rate) <= 1

@@ -91,6 +91,20 @@ def test_of_folds_the_last_tests_and_the_one_before_validates() -> None:
         split_clips(dataset(rows), test_fold="fold99")
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_three_sources_of_a_label_are_enough_for_three_parts(grouped: bool, seed: int) -> None:
+    """Equal or not, beside plentiful labels: one each for train, valid and test."""
+    sizes = {"a": (5, 5, 5), "b": (9, 2, 1), "c": (1,) * 40}
+    rows: list[Row] = [
+        (label, f"{label}{source}" if grouped else None, None)
+        for label, of_label in sizes.items() for source, size in enumerate(of_label)
+        for _ in range(size if grouped else 1)
+    ]  # fmt: skip
+    for part in split_clips(dataset(rows), seed).values():
+        assert {clip.label for clip in part} == {"a", "b", "c"}
+
+
 def test_a_label_of_one_group_cannot_stand_on_three_sides() -> None:
     rows: list[Row] = [("a", f"s{i % 9}", None) for i in range(27)]
     rows += [("owl", "s0", None)] * 5

@@ -124,3 +124,36 @@ def test_a_folder_of_another_run_is_refused(run: Run) -> None:
     with pytest.raises(EdgepruneError, match="is a file, not a folder"):
         open_run(run.folder.parent / "file", {}, Silent())
     assert json.loads((run.folder / "run.json").read_text()) == {"command": "test"}
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_text("precious")
+    with pytest.raises(EdgepruneError, match="is not empty and holds no run"):
+        open_run(tmp_path, {"command": "test"}, Silent())
+    assert [p.name for p in tmp_path.iterdir()] == ["cat.jpg"]
+
+
+def test_a_damaged_run_record_is_one_sentence(run: Run) -> None:
+    for text in ("", "{", "3"):
+        (run.folder / "run.json").write_text(text)
+        with pytest.raises(EdgepruneError, match=r"run\.json is damaged"):
+            open_run(run.folder, {"command": "test"}, Silent())
+
+
+def test_a_full_disk_does_not_cost_a_run_its_record(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a record is not left behind, and the record of an earlier command is not touched."""
+
+    def full(path: Path, *_: object) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "no")
+
+    new = run.folder.parent / "new"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        open_run(run.folder, {"command": "test"}, Silent())
+        with pytest.raises(EdgepruneError, match="The disk is full"):
+            open_run(new, {"command": "test"}, Silent())
+    for folder in (run.folder, new):
+        assert open_run(folder, {"command": "test"}, Silent()).folder == folder

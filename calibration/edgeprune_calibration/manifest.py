@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 USUAL_GROUPS = ("speaker", "individual", "recording", "site", "group")
 SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "validation": "valid",
                "val": "valid", "dev": "valid", "test": "test", "testing": "test"}  # fmt: skip
+FOLD = re.compile(r"fold[0-9]+")
 MOST_BAD = 0.01  # share of clips that may be left out
 NO_GROUP = "none"
 
@@ -202,7 +204,7 @@ def _check_columns(source: Path, names: list[str], label: str) -> None:
 
 def _row(source: Path, row: dict[str | None, str | None], label: str, line: int) -> Clip:
     columns = {key: value.strip() for key, value in row.items() if key and value is not None}
-    if None in row or len(columns) < len(row):
+    if None in row or None in row.values():
         raise EdgepruneError(f"Line {line} of {source} has another number of columns than line 1.")
     for name in ("path", label):
         if not columns[name]:
@@ -211,7 +213,7 @@ def _row(source: Path, row: dict[str | None, str | None], label: str, line: int)
     if start is not None and end is not None and end <= start:
         raise EdgepruneError(f"Line {line} of {source} ends ({end:g} s) before it starts.")
     split = columns.get("split", "").lower()
-    if split and split not in SPLIT_NAMES and not split.removeprefix("fold").isdecimal():
+    if split and split not in SPLIT_NAMES and not FOLD.fullmatch(split):
         raise EdgepruneError(
             f"Line {line} of {source} has the split {columns['split']!r}.",
             "Known: train, valid, test, or fold1, fold2, ...",

@@ -16,6 +16,7 @@ from edgeprune_device.errors import EdgepruneError
 
 PARTS = ("train", "valid", "test")
 ATTEMPTS = 50  # orders in which groups are dealt out; the best result is kept
+MISSING = 1e6  # weight of a label that a part has no clip of
 
 
 def split_clips(
@@ -80,13 +81,17 @@ def _deal(
     target = np.outer(np.asarray(shares) / sum(shares), counts.sum(axis=0))
     best: tuple[float, NDArray[np.int64]] | None = None
     attempts = ATTEMPTS if len(groups) < len(clips) else 1
-    for attempt in range(attempts):
-        order = np.random.default_rng([seed, attempt]).permutation(len(groups))
-        size = np.round(np.log2(counts[order].sum(axis=1)))  # large ones first, roughly
-        order = order[np.argsort(-size, kind="stable")]
-        cost, dealt = _deal_once(counts, target, order)
-        if best is None or cost < best[0]:
-            best = (cost, dealt)
+    for cover in (False, True):  # a scarce label may need every part served first
+        for attempt in range(ATTEMPTS if cover else attempts):
+            order = np.random.default_rng([seed, attempt]).permutation(len(groups))
+            if not cover:
+                size = np.round(np.log2(counts[order].sum(axis=1)))  # large ones first, roughly
+                order = order[np.argsort(-size, kind="stable")]
+            cost, dealt = _deal_once(counts, target, order, cover)
+            if best is None or cost < best[0]:
+                best = (cost, dealt)
+        if best is not None and best[0] < MISSING:
+            break
     assert best is not None
     chosen = best[1][group]
     return {part: tuple(c for c, p in zip(clips, chosen, strict=True) if p == index)
@@ -94,11 +99,13 @@ def _deal(
 
 
 def _deal_once(
-    counts: NDArray[np.float64], target: NDArray[np.float64], order: NDArray[np.int64]
-) -> tuple[float, NDArray[np.int64]]:
+    counts: NDArray[np.float64], target: NDArray[np.float64], order: NDArray[np.int64],
+    cover: bool,
+) -> tuple[float, NDArray[np.int64]]:  # fmt: skip
     """Give each group in turn to the part whose labels it brings nearest to their target.
 
-    Returns the cost (labels missing from a part weigh most) and each group's part.
+    With ``cover``, a part that has none of its labels yet comes before one that has. Returns the
+    cost (labels missing from a part weigh most) and each group's part.
     """
     have = np.zeros_like(target)
     dealt = np.zeros(len(counts), dtype=np.int64)
@@ -108,10 +115,12 @@ def _deal_once(
         use = np.minimum(counts[index], lack)
         over = counts[index] - use
         gain = ((use - over) * scale).sum(axis=1)
+        if cover:
+            gain += MISSING * ((have == 0) & (counts[index] > 0)).sum(axis=1)
         dealt[index] = int(gain.argmax())
         have[dealt[index]] += counts[index]
     missing = float((have == 0).sum())
-    return missing * 1e6 + float((np.square(have - target) * scale).sum()), dealt
+    return missing * MISSING + float((np.square(have - target) * scale).sum()), dealt
 
 
 def _check(dataset: Dataset, parts: dict[str, tuple[Clip, ...]], *, made: bool) -> None:

@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ FORMATS = ("onnx", "tflite")
 ACTIVATIONS = ("softmax", "sigmoid", "ctc")
 MOST_MANIFEST_BYTES = 4 << 20
 MOST_BYTES = 4 << 30  # a hostile zip may claim anything
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -155,17 +157,17 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
     }
     created = {"created": datetime.now(UTC).isoformat(timespec="seconds")}
     whole = {"schema_version": SCHEMA_VERSION, **created, **manifest, "files": listing}
+    text = (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
+    _parse(text, folder)  # before a name in it becomes a path
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name, data in files.items():
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        (partial / name).write_bytes(data)
-    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-    (partial / MANIFEST).write_text(text, "utf-8")
     try:
+        for name, data in {**files, MANIFEST: text}.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(data)
         read_bundle(partial)
-    except EdgepruneError:
-        shutil.rmtree(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
     if folder.exists():
         old = folder.with_name(folder.name + ".old")
@@ -232,6 +234,9 @@ class _Zip:
         members = [info for info in self.zip.infolist() if not info.is_dir()]
         if len({info.filename for info in members}) != len(members):
             raise _bad(path, "the zip names a file twice")
+        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+               for info in members):  # fmt: skip
+            raise _bad(path, "the zip is neither stored nor deflated")
 
     def names(self) -> set[str]:
         return {info.filename for info in self.zip.infolist() if not info.is_dir()}
@@ -242,7 +247,7 @@ class _Zip:
                 return opened.read(most + 1)
         except KeyError:
             raise _bad(self.path, f"it has no file {name}") from None
-        except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, NotImplementedError) as error:
+        except BROKEN_ZIP as error:
             raise _bad(self.path, f"{name} cannot be unpacked ({error})") from None
 
 
@@ -262,7 +267,7 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
         )
     try:
         problem = _problem(manifest)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         problem = f"{MANIFEST} lacks or mistypes an entry ({type(error).__name__}: {error})"
     if problem:
         raise _bad(path, problem)
@@ -275,7 +280,9 @@ def _problem(manifest: dict[str, Any]) -> str:
     for name, entry in manifest["files"].items():
         if not SAFE_NAME.fullmatch(name) or name == MANIFEST:
             return f"the file name {name!r} is not allowed"
-        if not SHA256.fullmatch(entry["sha256"]) or not 0 <= int(entry["bytes"]) <= MOST_BYTES:
+        size = entry["bytes"]
+        if (not SHA256.fullmatch(entry["sha256"]) or not isinstance(size, int)
+                or not 0 <= size <= MOST_BYTES):  # fmt: skip
             return f"the entry of {name} has no SHA-256 or no size"
     model, audio, labels = manifest["model"], manifest["audio"], manifest["labels"]
     used = [model["file"]] + [g[k] for g in manifest["golden"] for k in ("input", "output")]
@@ -285,7 +292,8 @@ def _problem(manifest: dict[str, Any]) -> str:
         return f"{unused[0]} is listed and not used"
     if model["format"] not in FORMATS or manifest["activation"] not in ACTIVATIONS:
         return f"format {model['format']!r} or activation {manifest['activation']!r} is unknown"
-    if len(set(labels)) != len(labels) or not all(isinstance(x, str) and x for x in labels):
+    if (not isinstance(labels, list) or len(set(labels)) != len(labels)
+            or not all(isinstance(x, str) and x for x in labels)):  # fmt: skip
         return "its labels are not distinct names"
     if list(model["output"]["shape"]) != [1, len(labels)]:
         return f"it has {len(labels)} labels and scores of shape {model['output']['shape']}"
@@ -295,13 +303,19 @@ def _problem(manifest: dict[str, Any]) -> str:
     rate = int(audio["sample_rate"])
     if not 1000 <= rate <= 768_000 or not 0 < float(audio["hop_seconds"]) < 86_400:
         return f"its rate {rate} Hz or hop {audio['hop_seconds']} s makes no sense"
-    if abs(float(audio["window_seconds"]) * rate - window) > 1:
+    if not abs(float(audio["window_seconds"]) * rate - window) <= 1:
         return f"its window is {audio['window_seconds']} s and {window} samples"
-    thresholds = manifest["decision"]["thresholds"]
+    decision = manifest["decision"]
+    thresholds = decision["thresholds"]
     if set(thresholds) != set(labels) or not all(0 <= float(t) <= 1 for t in thresholds.values()):
         return "its thresholds do not cover its labels with values from 0 to 1"
-    if not str(manifest["name"]):
-        return "it has no name"
+    if (int(decision["smoothing_windows"]) < 1 or not 0 <= float(decision["refractory_seconds"]) < 86_400
+            or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
+        return "its decision rule makes no sense"
+    if not all(0 <= float(golden["tolerance"]) <= 1 for golden in manifest["golden"]):
+        return "a golden tolerance is no share of a score"
+    if not str(manifest["name"]) or not isinstance(manifest.get("requirements", {}), dict):
+        return "it has no name or its requirements are no table"
     return ""
 
 
@@ -323,8 +337,8 @@ def _to_npy(array: NDArray[np.float32]) -> bytes:
 
 def _from_npy(data: bytes, path: Path) -> NDArray[np.float32]:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # a hostile header makes numpy raise almost anything
         raise _bad(path, f"a golden file is no array ({error})") from None
     if array.dtype != np.float32 or not np.isfinite(array).all():
         raise _bad(path, "a golden file is not finite float32")

@@ -147,9 +147,12 @@ def _litert(bundle: Bundle, threads: int) -> Scorer:
         raise _refused(bundle, error) from None
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     shapes = [list(source["shape"]), list(target["shape"])]
-    if shapes != [[1, bundle.window_samples], [1, len(bundle.labels)]]:
+    kinds = {np.dtype(source["dtype"]), np.dtype(target["dtype"])}
+    if shapes != [[1, bundle.window_samples], [1, len(bundle.labels)]] or kinds != {
+        np.dtype(np.float32)
+    }:
         raise EdgepruneError(
-            f"The model of bundle {bundle.name} has other shapes than bundle.json says.",
+            f"The model of bundle {bundle.name} has other shapes or types than bundle.json says.",
             "Make the bundle again.",
         )
 

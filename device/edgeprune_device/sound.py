@@ -63,8 +63,7 @@ def read_clip(
                 f"{'the end' if end_seconds is None else f'{end_seconds:g} s'} is not in {path}, "
                 f"which lasts {file.frames / rate:g} s."
             )
-        file.seek(first)
-        samples = _mono(_read(file, path, last - first), path)
+        samples = _mono(_read(file, path, last - first, first), path)
     if samples.size == 0:
         raise EdgepruneError(f"The clip {path} is empty.")
     if sample_rate is not None and rate != sample_rate:
@@ -171,8 +170,10 @@ def _open(path: Path) -> Any:
     return file
 
 
-def _read(file: Any, path: Path, frames: int) -> NDArray[np.float32]:
+def _read(file: Any, path: Path, frames: int, first: int | None = None) -> NDArray[np.float32]:
     try:
+        if first is not None:
+            file.seek(first)
         return np.asarray(file.read(frames, dtype="float32", always_2d=True))
     except (soundfile.SoundFileError, ValueError) as error:
         raise _unreadable(path, error) from None
@@ -184,7 +185,9 @@ def _unreadable(path: Path, error: Exception) -> EdgepruneError:
 
 
 def _mono(frames: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
-    mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
-    if not math.isfinite(float(mono.sum(dtype=np.float64))):
+    with np.errstate(over="ignore", invalid="ignore"):  # said below, in a sentence
+        mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
+        finite = math.isfinite(float(mono.sum(dtype=np.float64)))
+    if not finite:
         raise EdgepruneError(f"{path} holds samples that are not finite numbers.")
     return np.ascontiguousarray(mono)
