@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,3 +93,78 @@ def test_a_folder_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
     with pytest.raises(EdgepruneError, match="is a file"):
         journal(tmp_path / "photo.jpg")
+
+
+def test_what_a_power_cut_leaves_apart_is_put_right_when_the_journal_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    with journal(tmp_path / "j") as book:
+        book.add(ROBIN, 48000)
+        book.add(Detection("wren", 0.8, 9.0, 10.0), 144000)
+        book.close({})
+    file = tmp_path / "j" / "detections.jsonl"
+    whole = file.read_bytes()
+    first = whole.index(b"\n") + 1
+    for torn in (whole[:-20], whole[:first], b"", whole + b'{"id": "of no row"}\n'):
+        file.write_bytes(torn)
+        with journal(tmp_path / "j") as book:
+            assert file.read_bytes() == whole
+            book.close({})
+
+
+def test_two_listeners_may_write_to_one_journal(tmp_path: Path) -> None:
+    with journal(tmp_path / "j", live=True, hour=9) as early:
+        early.add(ROBIN, 48000)
+        with journal(tmp_path / "j", live=True, hour=10) as late:
+            late.add(ROBIN, 48000)
+            early.add(Detection("wren", 0.8, 9.0, 10.0), 144000)
+            late.close({})
+        early.close({})
+    assert [line["utc"][11:13] for line in lines(tmp_path / "j")] == ["09", "10", "09"]
+    assert {line["id"] for line in lines(tmp_path / "j")} == {r["id"] for r in rows(tmp_path / "j")}
+
+
+FULL_DISK = """
+import resource, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from edgeprune_device.decide import Detection
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.journal import Journal
+folder = Path(sys.argv[1])
+try:
+    with Journal(folder, "b", "d", "s", live=False, clock=lambda: datetime.now(UTC)) as book:
+        book.add(Detection("robin", 0.9, 0.0, 1.0), 0)
+        largest = max(file.stat().st_size for file in folder.iterdir())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))  # no file may grow
+        ACT
+except EdgepruneError as error:
+    print(error)
+"""
+ACTS = {
+    "add": 'book.add(Detection("wren", 0.9, 5.0, 6.0), 5)',
+    "close": 'book.close({"bundle": "b" * 200_000})',
+}
+
+
+def test_a_full_disk_is_one_sentence_when_a_detection_or_the_figures_are_written(
+    tmp_path: Path,
+) -> None:
+    for act, sentence in (("add", "A detection could not be written to"),
+                          ("close", "The session's figures could not be written to")):  # fmt: skip
+        script = FULL_DISK.replace("ACT", ACTS[act])
+        done = subprocess.run([sys.executable, "-c", script, str(tmp_path / act)],
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        assert done.stdout.startswith(sentence)
+        assert [line["label"] for line in lines(tmp_path / act)] == ["robin"]
+
+
+def test_a_folder_of_another_user_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    with pytest.raises(EdgepruneError, match="cannot be written"):
+        journal(tmp_path)

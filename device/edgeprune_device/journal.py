@@ -1,15 +1,21 @@
 """Where detections go: SQLite in WAL mode and JSON lines, the same rows in both.
 
+A line is written inside its row's transaction. What a power cut leaves apart is put right when the
+journal is opened again: the database is what counts.
+
 A detection's id follows from the bundle, the source, its first sample and its label, so that the
 same file heard twice gives the same rows.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +36,8 @@ CREATE TABLE IF NOT EXISTS detections (
     score REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS detections_by_label ON detections (label, utc);
 """
+KEYS = ("id", "start_seconds", "end_seconds", "label", "score", "utc")
+"""Of a line, and columns of a row."""
 Clock = Callable[[], datetime]
 """Gives the time in UTC."""
 
@@ -64,33 +72,33 @@ class Journal:
         self._live = live
         self._started = clock()
         self._key = f"{digest} {source}" + (f" {self._started.isoformat()}" if live else "")
-        if folder.exists() and not (folder / DATABASE).is_file():
-            if not folder.is_dir():
-                raise EdgepruneError(f"{folder} is a file, not a folder for a journal.")
-            if any(folder.iterdir()):
-                raise EdgepruneError(
-                    f"{folder} is not empty and holds no journal.", "Name another folder with -o."
-                )
+        self._held = ExitStack()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lines = (folder / LINES).open("a", encoding="utf-8")
-            self._database = sqlite3.connect(folder / DATABASE, isolation_level=None)
+            _make_folder(folder)
+            self._database = self._held.enter_context(
+                closing(sqlite3.connect(folder / DATABASE, isolation_level=None))
+            )
             for setting in ("journal_mode=WAL", "synchronous=FULL",
                             f"busy_timeout={BUSY_MILLISECONDS}", "foreign_keys=ON"):  # fmt: skip
                 self._database.execute(f"PRAGMA {setting}")
             self._database.executescript(SCHEMA)
+            # Unbuffered: a line is written, or has failed, when its call returns.
+            self._lines = self._held.enter_context((folder / LINES).open("ab", buffering=0))
+            self._mend()
             entry = self._database.execute(
                 "INSERT INTO sessions (started_utc, bundle, bundle_digest, source) VALUES (?,?,?,?)",
                 (_text(self._started), bundle, digest, source),
             )
         except (OSError, sqlite3.Error) as error:
+            self._held.close()
             raise EdgepruneError(
-                f"The journal {folder} cannot be written: {error}.", "Is the disk full?"
+                f"The journal {folder} cannot be written: {error}.",
+                "Is the disk full, or the folder another user's?",
             ) from error
         self._session = entry.lastrowid
 
     def add(self, detection: Detection, first_sample: int) -> None:
-        """Write a detection to both; it is on the disk when this returns.
+        """Write a detection to both; its row is on the disk when this returns.
 
         Raises
         ------
@@ -99,42 +107,50 @@ class Journal:
 
         """
         name = f"{self._key} {first_sample} {detection.label}"
-        row: dict[str, Any] = {
-            "id": hashlib.sha256(name.encode()).hexdigest()[:16],
-            "start_seconds": round(detection.start_seconds, 4),
-            "end_seconds": round(detection.end_seconds, 4),
-            "label": detection.label, "score": round(detection.score, 4),
-        }  # fmt: skip
         utc = None
         if self._live:
             utc = _text(self._started + timedelta(seconds=detection.start_seconds))
-            row = {**row, "utc": utc}
+        row = (
+            hashlib.sha256(name.encode()).hexdigest()[:16], round(detection.start_seconds, 4),
+            round(detection.end_seconds, 4), detection.label, round(detection.score, 4), utc,
+        )  # fmt: skip
         try:
-            written = self._database.execute(
-                "INSERT OR IGNORE INTO detections VALUES (?,?,?,?,?,?,?)",
-                (row["id"], self._session, utc, row["start_seconds"], row["end_seconds"],
-                 row["label"], row["score"]),
-            )  # fmt: skip
-            if written.rowcount == 1:  # the same file heard again adds nothing
-                self._lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-                self._lines.flush()
+            with self._transaction():
+                written = self._database.execute(
+                    f"INSERT OR IGNORE INTO detections ({', '.join(KEYS)}, session) "
+                    "VALUES (?,?,?,?,?,?,?)", (*row, self._session),
+                )  # fmt: skip
+                if written.rowcount == 1:  # the same file heard again adds nothing
+                    self._write(_line(row))
         except (OSError, sqlite3.Error) as error:
             raise EdgepruneError(
                 f"A detection could not be written to {self.folder}: {error}.", "Is the disk full?"
             ) from error
 
     def close(self, stats: dict[str, Any]) -> None:
-        """End the session: its figures go to the database and, whole, to ``stats.json``."""
+        """End the session: its figures go to the database and, whole, to ``stats.json``.
+
+        Raises
+        ------
+        EdgepruneError
+            They could not be written.
+
+        """
         text = json.dumps(stats, indent=1, ensure_ascii=False)
-        self._database.execute(
-            "UPDATE sessions SET ended_utc = ?, stats = ? WHERE id = ?",
-            (_text(self._clock()), text, self._session),
-        )
-        self._database.close()
-        self._lines.close()
         partial = self.folder / (STATS + ".partial")
-        partial.write_text(text + "\n", "utf-8")
-        partial.replace(self.folder / STATS)
+        try:
+            self._database.execute(
+                "UPDATE sessions SET ended_utc = ?, stats = ? WHERE id = ?",
+                (_text(self._clock()), text, self._session),
+            )
+            self._held.close()
+            partial.write_text(text + "\n", "utf-8")
+            partial.replace(self.folder / STATS)
+        except (OSError, sqlite3.Error) as error:
+            raise EdgepruneError(
+                f"The session's figures could not be written to {self.folder}: {error}.",
+                "Is the disk full?",
+            ) from error
 
     def __enter__(self) -> Journal:
         """Open for one session."""
@@ -145,8 +161,55 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         """Let go of the files, whatever happened."""
-        self._database.close()
-        self._lines.close()
+        self._held.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it or nothing, and no other listener writes to the journal meanwhile."""
+        self._database.execute("BEGIN IMMEDIATE")
+        size = os.fstat(self._lines.fileno()).st_size
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:  # SQLite may have rolled back by itself
+                self._database.execute("ROLLBACK")
+            if os.fstat(self._lines.fileno()).st_size > size:
+                self._lines.truncate(size)
+            raise
+
+    def _mend(self) -> None:
+        """Make the lines what the rows are: a cut may have left a torn line or one too many."""
+        with self._transaction():
+            rows = self._database.execute(
+                f"SELECT {', '.join(KEYS)} FROM detections ORDER BY rowid"
+            )
+            whole = b"".join(map(_line, rows))
+            if (self.folder / LINES).read_bytes() != whole:
+                self._lines.truncate(0)
+                self._write(whole)
+
+    def _write(self, data: bytes) -> None:
+        if self._lines.write(data) != len(data):  # a disk that fills up takes a part, in silence
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder; leave alone one that holds something else."""
+    if folder.exists() and not (folder / DATABASE).is_file():
+        if not folder.is_dir():
+            raise EdgepruneError(f"{folder} is a file, not a folder for a journal.")
+        if any(folder.iterdir()):
+            raise EdgepruneError(
+                f"{folder} is not empty and holds no journal.", "Name another folder with -o."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _line(row: tuple[Any, ...]) -> bytes:
+    """Return a row (its columns as ``KEYS``) as a line; what is not known is left out."""
+    shown = {key: value for key, value in zip(KEYS, row, strict=True) if value is not None}
+    return (json.dumps(shown, ensure_ascii=False) + "\n").encode()
 
 
 def _text(time: datetime) -> str:
