@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ import pytest
 import soundfile
 from conftest import RATE, TONES, tone
 
-from edgeprune_device.capture import FULL_SCALE, packets
+from edgeprune_device import capture
+from edgeprune_device.capture import FULL_SCALE, Block, packets
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.microphone import HEADER, MAGIC, choose_device
 
@@ -55,8 +57,16 @@ def test_a_machine_without_inputs_says_so() -> None:
         choose_device(None, [], -1)
 
 
-def packet(samples: np.ndarray, total: int, rate: int = RATE) -> bytes:
-    return HEADER.pack(MAGIC, rate, total, len(samples), 0) + samples.astype("<i2").tobytes()
+def test_without_a_default_the_only_input_is_taken_and_of_several_none() -> None:
+    assert choose_device(None, DEVICES[:1], -1)["index"] == 0
+    with pytest.raises(EdgepruneError, match="None of the 3 inputs is the default"):
+        choose_device(None, DEVICES, -1)
+
+
+def packet(samples: np.ndarray, total: int, rate: int = RATE, overflows: int = 0) -> bytes:
+    return (
+        HEADER.pack(MAGIC, rate, total, len(samples), overflows) + samples.astype("<i2").tobytes()
+    )
 
 
 def test_packets_become_blocks_and_frames_that_are_missing_are_counted() -> None:
@@ -65,6 +75,71 @@ def test_packets_become_blocks_and_frames_that_are_missing_are_counted() -> None
     first, second = packets(io.BytesIO(sent), RATE)
     assert (first.lost_samples, second.lost_samples) == (0, 100)
     np.testing.assert_allclose(second.samples * FULL_SCALE, ramp[200:])
+
+
+def test_an_overflow_of_unknown_size_is_a_gap_once() -> None:
+    ramp = np.arange(100)
+    sent = b"".join(packet(ramp, 100 * i, overflows=n) for i, n in ((1, 0), (2, 1), (3, 1)))
+    assert [block.lost_samples for block in packets(io.BytesIO(sent), RATE)] == [0, 1, 0]
+
+
+def test_what_a_full_queue_loses_last_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "QUEUE_SECONDS", 2 * capture.BLOCK_SECONDS)
+    done = threading.Event()
+
+    def read() -> Iterator[Block]:
+        for _ in range(5):
+            yield Block(np.ones(10, np.float32))
+        done.set()
+
+    source = capture._read_aside(read, drop=True)
+    blocks = [next(source)]  # starts the thread, which is far ahead of its reader
+    assert done.wait(5)
+    blocks += list(source)
+    heard = [block for block in blocks if block is not None]
+    assert sum(len(block.samples) + block.lost_samples for block in heard) == 50
+    assert sum(block.lost_samples for block in heard) > 0
+
+
+def test_an_unforeseen_error_of_a_source_reaches_the_reader() -> None:
+    def read() -> Iterator[Block]:
+        yield Block(np.ones(10, np.float32))
+        raise RuntimeError("the resampler broke")
+
+    with pytest.raises(RuntimeError, match="the resampler broke"):
+        for _, _ in zip(capture._read_aside(read, drop=True), range(20), strict=False):
+            pass
+
+
+TALKATIVE = """
+import sys
+from edgeprune_device.microphone import HEADER, MAGIC
+for i in range(1, 101):
+    sys.stdout.buffer.write(HEADER.pack(MAGIC, 16000, 1600 * i, 1600, 0) + bytes(3200))
+    sys.stdout.buffer.flush()
+    sys.stderr.write("ALSA lib pcm.c:8545:(snd_pcm_recover) overrun occurred\\n" * 50)
+    sys.stderr.flush()
+sys.exit("the card has gone")
+"""
+
+
+def test_a_capture_process_that_complains_without_end_is_still_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", TALKATIVE], **options)
+
+    monkeypatch.setattr(capture, "Popen", start)
+    heard: list[Block | None] = []
+
+    def hear() -> None:
+        for block in capture.from_microphone(None, RATE):
+            heard.append(block)
+            assert len(heard) < 150, f"stuck after {len(heard)} blocks"
+
+    with pytest.raises(EdgepruneError, match=r"ended by itself \(the card has gone\)"):
+        hear()
+    assert sum(block is not None for block in heard) == 100
 
 
 def test_packets_at_another_rate_are_resampled_and_losses_are_in_the_models_samples() -> None:

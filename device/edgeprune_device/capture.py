@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import queue
-import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import IO
 
 import numpy as np
@@ -29,6 +30,7 @@ BLOCK_SECONDS = 0.1
 TICK_SECONDS = 0.2
 QUEUE_SECONDS = 30.0
 FULL_SCALE = 32768.0
+LINES_KEPT = 20  # of what the microphone's process says
 
 
 @dataclass(frozen=True)
@@ -80,30 +82,41 @@ def from_microphone(device: str | None, sample_rate: int) -> Iterator[Block | No
                "--block-seconds", str(BLOCK_SECONDS)]  # fmt: skip
     if device is not None:
         command += ["--device", device]
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    child = Popen(
+        command, stdin=PIPE, stdout=PIPE, stderr=PIPE,
         bufsize=0, start_new_session=True,  # a Ctrl-C in the terminal reaches the parent alone
     )  # fmt: skip
-    assert child.stdout is not None
+
+    def read() -> Iterator[Block]:
+        with _opened(child.stdout) as stream:
+            yield from packets(stream, sample_rate)
+
+    said: deque[bytes] = deque(maxlen=LINES_KEPT)
+    ear = threading.Thread(target=_keep_lines, args=(_opened(child.stderr), said), daemon=True)
+    ear.start()
     try:
-        yield from _read_aside(lambda: packets(_opened(child.stdout), sample_rate), drop=True)
-        raise _said_by(child)
+        yield from _read_aside(read, drop=True)
+        ear.join(TICK_SECONDS)
+        raise _error_of(list(said))
     finally:
         child.kill()
         child.wait()
+        _opened(child.stdin).close()
 
 
 def packets(stream: IO[bytes], sample_rate: int) -> Iterator[Block]:
     """Turn the microphone process's packets into blocks at the model's rate, losses counted."""
     resampler: soxr.ResampleStream | None = None
-    expected = 0
+    expected = overflowed = 0
     while len(header := read_exactly(stream, microphone.HEADER.size)) == microphone.HEADER.size:
-        magic, rate, total, count, _overflows = microphone.HEADER.unpack(header)
+        magic, rate, total, count, overflows = microphone.HEADER.unpack(header)
         if magic != microphone.MAGIC:
             raise EdgepruneError("The capture process sent no packet.", "", FAILED_CHECK)
         samples = _samples(read_exactly(stream, count * microphone.BYTES_PER_SAMPLE))
         lost = round((total - count - expected) * sample_rate / rate)
-        expected = total
+        if overflows > overflowed:
+            lost = max(lost, 1)  # PortAudio does not say how many; no window may span the place
+        expected, overflowed = total, overflows
         if rate != sample_rate:
             if resampler is not None and lost:  # what stands before a gap says nothing of the rest
                 yield Block(resampler.resample_chunk(samples[:0], last=True))
@@ -146,8 +159,10 @@ def _read_aside(read: Callable[[], Iterator[Block]], *, drop: bool) -> Iterator[
                     lost = 0
                 except queue.Full:
                     lost = whole.lost_samples + len(whole.samples)
+            if lost:
+                held.put(Block(np.empty(0, dtype=np.float32), lost))
             held.put(None)
-        except (OSError, ValueError, EdgepruneError) as error:
+        except Exception as error:  # whatever it is, the caller must not wait for ever
             held.put(error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -170,14 +185,24 @@ def _samples(data: bytes) -> NDArray[np.float32]:
 
 def _opened(stream: IO[bytes] | None) -> IO[bytes]:
     if stream is None:
-        raise ValueError("the child has no output")
+        raise ValueError("the child has no such pipe")
     return stream
 
 
-def _said_by(child: subprocess.Popen[bytes]) -> EdgepruneError:
-    """Return the error of a capture process that has ended."""
-    assert child.stderr is not None
-    lines = child.stderr.read().decode("utf-8", "replace").strip().splitlines()
+def _keep_lines(stream: IO[bytes], said: deque[bytes]) -> None:
+    """Keep the last lines: ALSA writes one for each overrun, and a full pipe would stop the child."""
+    with stream:
+        rest = b""
+        while data := stream.read(4096):
+            *whole, rest = (rest + data).split(b"\n")
+            said.extend(line for line in whole if line.strip())
+    if rest.strip():
+        said.append(rest)
+
+
+def _error_of(said: list[bytes]) -> EdgepruneError:
+    """Return the error of a capture process that has ended, from its last lines."""
+    lines = [line.decode("utf-8", "replace").strip() for line in said]
     try:
         told = json.loads(lines[-1])
         return EdgepruneError(told["error"], told["hint"], told["status"])

@@ -53,7 +53,7 @@ def choose_device(
     Parameters
     ----------
     wanted : str or None
-        A number, a name, or a part of one name; None: the system's default.
+        A number, a name, or a part of one name; None: the system's default, or the only one.
     devices : list of dict
         As ``list_devices``.
     default : int
@@ -67,7 +67,7 @@ def choose_device(
     """
     names = "; ".join(f"{d['index']} {d['name']}" for d in devices) or "none"
     if wanted is None:
-        fitting = [d for d in devices if d["index"] == default] or devices[:1]
+        fitting = [d for d in devices if d["index"] == default] or devices
     elif wanted.isdecimal():
         fitting = [d for d in devices if d["index"] == int(wanted)]
     else:
@@ -77,8 +77,13 @@ def choose_device(
     if len(fitting) == 1:
         return fitting[0]
     asked = f"input {wanted!r}" if wanted is not None else "input"
-    how = "There is no" if not fitting else f"{len(fitting)} inputs fit"
-    raise EdgepruneError(f"{how} {asked}.", f"Inputs here: {names}.")
+    if not fitting:
+        message = f"There is no {asked}."
+    elif wanted is None:
+        message = f"None of the {len(fitting)} inputs is the default: choose one with --device."
+    else:
+        message = f"{len(fitting)} inputs fit {asked}."
+    raise EdgepruneError(message, f"Inputs here: {names}.")
 
 
 def _sounddevice() -> Any:
