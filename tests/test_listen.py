@@ -126,9 +126,23 @@ def test_a_silent_microphone_is_an_error_and_the_journal_says_so(
     assert stats["reason"].startswith("error: Nothing has come")
 
 
+def test_an_event_that_is_going_on_when_the_microphone_dies_is_in_the_journal(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 0.0)
+    blocks = [Block(stream()[: round(1.06 * RATE)]), None, None, None]  # the first tone has begun
+    monkeypatch.setattr(module, "_blocks", lambda *_: (block for block in blocks))
+    with pytest.raises(EdgepruneError, match="Nothing has come from the microphone"):
+        listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
+    assert [d["label"] for d in detections(tmp_path / "j")] == ["low"]
+    stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
+    assert stats["detections"] == {"low": 1}
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"hop_seconds": -1.0}, "--hop -1"), ({"threshold": 1.5}, "--threshold 1.5"),
+    [({"hop_seconds": -1.0}, "--hop -1"), ({"hop_seconds": 1e-5}, "--hop 1e-05 is less than"),
+     ({"threshold": 1.5}, "--threshold 1.5"),
      ({"seconds": -2.0}, "--seconds -2"), ({"threads": 0}, "0 threads")],
 )  # fmt: skip
 def test_options_that_make_no_sense_leave_no_journal(

@@ -78,6 +78,8 @@ def listen(
     golden = check_golden(read, run)
     rate = read.sample_rate
     hop = round(hop_seconds * rate) if hop_seconds else read.hop_samples
+    if hop_seconds and hop < 1:
+        raise EdgepruneError(f"--hop {hop_seconds:g} is less than a sample at {rate} Hz.")
     name = {"microphone": f"microphone {device or 'default'}", "stdin": "stdin",
             "wav": from_wav.name if from_wav else ""}[source]  # fmt: skip
     blocks = _blocks(source, device, from_wav, rate)
@@ -126,21 +128,23 @@ class _Loop:
         self, blocks: Iterator[Block | None], stopped: threading.Event, seconds: float | None
     ) -> None:
         """Run until the source ends or something ends it."""
-        for block in blocks:
-            if block is not None:
-                self.take(block)
-            self.screen.show(self.counts, self.rate)
-            if stopped.is_set():
-                self.counts.reason = "interrupted"
-                break
-            if seconds is not None and self.windower.position >= seconds * self.rate:
-                self.counts.reason = "time is up"
-                break
-        else:
-            for first, window in self.windower.flush():
-                self.score(first, window)
-        self.report(self.decider.flush())
-        self.screen.end()
+        try:
+            for block in blocks:
+                if block is not None:
+                    self.take(block)
+                self.screen.show(self.counts, self.rate)
+                if stopped.is_set():
+                    self.counts.reason = "interrupted"
+                    break
+                if seconds is not None and self.windower.position >= seconds * self.rate:
+                    self.counts.reason = "time is up"
+                    break
+            else:
+                for first, window in self.windower.flush():
+                    self.score(first, window)
+        finally:  # a microphone that dies in the middle of an event does not take it along
+            self.screen.end()
+            self.report(self.decider.flush())
 
     def take(self, block: Block) -> None:
         """Take one block: a gap before it, then its samples."""
