@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,30 @@ def test_a_threshold_no_score_reaches_says_nothing_and_the_time_can_be_limited(
     stats = hear(tiny_bundle, tmp_path / "j", wav, threshold=1.0, seconds=2.0)
     assert stats["reason"] == "time is up"
     assert stats["captured_seconds"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("hop", "share"), [(0.05, 1.0), (0.1, 1.0), (0.4, 0.25)])
+def test_the_sound_that_stood_in_a_window_is_counted_once(
+    hop: float, share: float, tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    stats = hear(tiny_bundle, tmp_path / "j", wav, hop_seconds=hop)  # a window lasts 0.1 s
+    assert stats["analysed_seconds"] == pytest.approx(8 * share, abs=0.11)
+    assert stats["analysed_seconds"] <= stats["captured_seconds"]
+
+
+def test_a_session_without_end_keeps_the_latest_latencies_and_the_worst_of_all(
+    tiny_bundle: Path, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATENCIES_KEPT", 20)
+    ticks = iter(range(1_000_000))
+    slow = [0.001] * 2 + [7.0] + [0.001] * 1000  # seconds each window takes
+    times = iter(t for i, s in enumerate(slow) for t in (100.0 * i, 100.0 * i + s))
+    clock = SimpleNamespace(perf_counter=lambda: next(times), monotonic=lambda: next(ticks))
+    monkeypatch.setattr(module, "time", clock)
+    stats = hear(tiny_bundle, tmp_path / "j", wav, hop_seconds=0.1)
+    assert stats["latency_ms"] == pytest.approx({"p50": 1.0, "p90": 1.0, "p99": 1.0, "max": 7000.0})
+    mean = (7.0 + 0.001 * (stats["windows"] - 1)) / stats["windows"]
+    assert stats["real_time_factor"] == pytest.approx(mean / 0.1)
 
 
 def test_lost_audio_is_counted_and_the_clock_goes_on(
