@@ -71,6 +71,17 @@ def test_a_file_gives_the_same_bytes_each_time(
     assert first == second
 
 
+def test_two_files_of_the_same_name_are_both_in_the_journal(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for card, level in (("a", 1.0), ("b", 0.9)):
+        (tmp_path / card).mkdir()
+        soundfile.write(tmp_path / card / "rec.wav", level * stream(), RATE, subtype="FLOAT")
+        for _ in range(2):  # the same file again adds nothing
+            hear(tiny_bundle, tmp_path / "j", tmp_path / card / "rec.wav")
+    assert [d["label"] for d in detections(tmp_path / "j")] == 2 * list(SUNG.values())
+
+
 def test_windows_are_counted_and_the_hop_can_be_changed(
     tiny_bundle: Path, wav: Path, tmp_path: Path
 ) -> None:

@@ -56,6 +56,9 @@ class Journal:
     live : bool
         Detections carry the time of day; those of a file do not.
     clock : callable
+        The time in UTC.
+    source_digest : str
+        Of a file's bytes: recorders give different files the same name.
 
     Raises
     ------
@@ -65,13 +68,15 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, bundle: str, digest: str, source: str, *, live: bool, clock: Clock
-    ) -> None:
+        self, folder: Path, bundle: str, digest: str, source: str, *, live: bool, clock: Clock,
+        source_digest: str = "",
+    ) -> None:  # fmt: skip
         self.folder = folder
         self._clock = clock
         self._live = live
         self._started = clock()
-        self._key = f"{digest} {source}" + (f" {self._started.isoformat()}" if live else "")
+        moment = self._started.isoformat() if live else source_digest
+        self._key = f"{digest} {source} {moment}"
         self._held = ExitStack()
         try:
             _make_folder(folder)

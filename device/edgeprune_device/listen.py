@@ -6,6 +6,7 @@ time. Ctrl-C and SIGTERM end the loop after the window at hand; everything is wr
 
 from __future__ import annotations
 
+import hashlib
 import math
 import signal
 import threading
@@ -93,8 +94,9 @@ def listen(
         # Nothing is written before there is sound: a source that cannot be heard leaves no journal.
         first = next((block for block in stream if block is not None or stopped.is_set()), None)
         journal = stack.enter_context(
-            Journal(out, read.name, read.digest, name, live=source != "wav", clock=_now)
-        )
+            Journal(out, read.name, read.digest, name, live=source != "wav", clock=_now,
+                    source_digest=_digest(from_wav) if from_wav else "")
+        )  # fmt: skip
         loop.journal = journal
         try:
             loop.go(chain([first], stream), stopped, seconds)
@@ -246,6 +248,11 @@ def _watched(blocks: Iterator[Block | None], patience_seconds: float) -> Iterato
                 "Is it plugged in? edgeprune devices lists the inputs.", FAILED_CHECK,
             )  # fmt: skip
         yield block
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _now() -> datetime:
