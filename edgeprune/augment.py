@@ -15,9 +15,6 @@ SPEED_RANGE = (0.9, 1.1)
 GAIN_RANGE_DB = (-8.0, 4.0)
 NOISE_SNR_RANGE_DB = (5.0, 40.0)
 NOISE_SHARE = 0.5  # of the windows get noise
-FIELD_SHIFT_SHARE = 0.15  # of the window: in the field a sound stands anywhere in it
-FIELD_SNR_RANGE_DB = (0.0, 40.0)
-FIELD_NOISE_SHARE = 0.5
 PIECES = 16  # a window is cut into so many to be scrambled
 
 
@@ -45,11 +42,6 @@ def augment(samples: Tensor, sample_rate: int, generator: torch.Generator) -> Te
     noisy = add_noise(shifted, generator)
     gain = 10 ** (_uniform(len(samples), GAIN_RANGE_DB, generator) / 20)
     return noisy * gain.to(samples.device)[:, None]
-
-
-def field(samples: Tensor, generator: torch.Generator) -> Tensor:
-    """Set half of the windows in the noise of the field, 0 to 40 dB under their own level."""
-    return add_noise(samples, generator, FIELD_SNR_RANGE_DB, FIELD_NOISE_SHARE)
 
 
 def nothing(samples: Tensor, generator: torch.Generator) -> Tensor:
@@ -110,16 +102,13 @@ def _moved(samples: Tensor, moves: Tensor) -> Tensor:
     return samples.gather(1, index.clamp(0, length - 1)) * inside
 
 
-def add_noise(
-    samples: Tensor, generator: torch.Generator,
-    snr_range_db: tuple[float, float] = NOISE_SNR_RANGE_DB, share: float = NOISE_SHARE,
-) -> Tensor:  # fmt: skip
-    """Add coloured noise to a share of the windows, at a ratio to their own level drawn in dB."""
+def add_noise(samples: Tensor, generator: torch.Generator) -> Tensor:
+    """Add coloured noise to half of the windows, 5 to 40 dB under their own level."""
     batch, length = samples.shape
     noise = coloured_noise(batch, length, generator).to(samples.device)
     level = samples.square().mean(dim=1).clamp_min(1e-10).sqrt()
-    snr = _uniform(batch, snr_range_db, generator)
-    chosen = torch.rand(batch, generator=generator) < share
+    snr = _uniform(batch, NOISE_SNR_RANGE_DB, generator)
+    chosen = torch.rand(batch, generator=generator) < NOISE_SHARE
     scale = level * (10 ** (-snr / 20) * chosen).to(samples.device)
     return samples + noise * scale[:, None]
 

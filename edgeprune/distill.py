@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgeprune import losses, models, train
 from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import FIELD_SHIFT_SHARE, field, nothing, shift
+from edgeprune.augment import nothing
 from edgeprune.console import Ui, points
 from edgeprune.settings import Distill
 from edgeprune.teach import freeze
@@ -84,18 +84,17 @@ def student_loss(
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
     """Return the loss of an epoch: the teacher's logits and last states, later the labels.
 
-    Outdoors, sounds stand anywhere in the window; the teacher hears them clean and the student in
-    noise, and some of the student's windows hold nothing: there, no label may stand out.
+    Outdoors, some of the student's windows hold nothing (noise, scraps, a sound's edge): there, no
+    label may stand out, so that the recorder stays silent.
     """
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
         heard, empty = samples, torch.zeros(len(samples), dtype=torch.bool)
         if outdoors:
             generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-            most = round(FIELD_SHIFT_SHARE * samples.shape[-1])
-            samples = shift(samples, most, generator)
-            heard = field(samples, generator)
+            heard = samples.clone()
             empty = torch.rand(len(samples), generator=generator) < settings.nothing_share
+            empty[:1] = False  # something is left to learn from
             heard[empty] = nothing(samples[empty], generator)
         with torch.no_grad():
             wanted, states = models.logits_and_states(teacher, samples)

@@ -24,7 +24,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgeprune import models
 from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import coloured_noise
+from edgeprune.augment import nothing
 from edgeprune.bundles import describe, golden_inputs, operators, write
 from edgeprune.console import Ui
 from edgeprune.export_onnx import onnx_runner
@@ -113,8 +113,8 @@ def _no_advice() -> Iterator[None]:
 def decision(
     data: bytes, valid: Windows, labels: tuple[str, ...], settings: Quantize, ui: Ui
 ) -> dict[str, Any]:
-    """Set each label's threshold on validation clips and noise, as the deployed file scores them."""
-    sounds = np.concatenate([valid.samples, noise_windows(valid)])
+    """Set each label's threshold on validation clips and nothing, as the deployed file scores them."""
+    sounds = np.concatenate([valid.samples, empty_windows(valid)])
     truth = np.concatenate([valid.targets(labels), np.full(len(sounds) - len(valid.samples), -1)])
     scores = score_all(data, sounds, ui)
     thresholds = choose_thresholds(scores, truth, labels, settings.precision)
@@ -123,14 +123,15 @@ def decision(
             "ignore": [label for label in labels if label in settings.ignore]}  # fmt: skip
 
 
-def noise_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:
-    """Make as many windows of coloured noise as there are clips, at the clips' own levels."""
-    count = len(valid.samples)
-    levels = np.sqrt(np.mean(np.square(valid.samples), axis=1))
+def empty_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:
+    """Make as many windows without a label as there are with one, up to 20 dB quieter.
+
+    Noise, scraps and edges of the validation clips' sounds, as in ``augment.nothing``.
+    """
     generator = torch.Generator().manual_seed(seed)
-    noise = coloured_noise(count, valid.window_samples, generator).numpy()
-    quieter = 10 ** (-np.random.default_rng(seed).uniform(0, 20, count) / 20)
-    return np.asarray(noise * (levels * quieter)[:, None], dtype=np.float32).clip(-1, 1)
+    empty = nothing(torch.from_numpy(np.array(valid.samples)), generator).numpy()
+    quieter = 10 ** (-np.random.default_rng(seed).uniform(0, 20, len(empty)) / 20)
+    return np.asarray(empty * quieter[:, None], dtype=np.float32).clip(-1, 1)
 
 
 def score_all(data: bytes, sounds: NDArray[np.float32], ui: Ui) -> NDArray[np.float32]:

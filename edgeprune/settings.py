@@ -95,9 +95,9 @@ class Prune:
 class Distill:
     """Train the pruned student against its teacher, then on the labels."""
 
-    epochs: int = 12
+    epochs: int = 8
     """Epochs against the teacher's logits and last hidden state."""
-    label_epochs: int = 6
+    label_epochs: int = 4
     """Epochs on labels and the teacher's logits after that."""
     batch_size: int = 32
     """Windows a step."""
@@ -128,7 +128,7 @@ class Quantize:
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
     precision: float = 0.95
-    """Each label's threshold is the lowest that reaches this on validation clips and noise."""
+    """Each label's threshold is the lowest that reaches this on validation clips and scraps."""
     smoothing_windows: int = 2
     """Scores are averaged over so many windows before the threshold."""
     refractory_seconds: float = 1.0
