@@ -22,7 +22,7 @@ from edgeprune.settings import Distill
 from edgeprune.teach import freeze
 
 WEIGHT_DECAY = 0.01
-FASTER = 2.0  # than teaching: soft targets bear it, and a cut model has further to go
+FASTER = 2.0  # than teaching: a model that was just cut has further to go
 
 
 def distill(
@@ -63,14 +63,14 @@ def train_student(
     epochs : tuple of int
         Those against the teacher, and those on labels.
     outdoors : bool
-        Harden it for the field, see ``student_loss``.
+        Finish it for the field, see ``student_loss``; otherwise recover it from a cut, faster.
 
     """
     device = models.choose_device(accelerator)
     teacher.eval().requires_grad_(False).to(device)
     freeze(student, "whole")
-    usual = FASTER * train.default_learning_rate(models.count_parameters(student))
-    rate = settings.learning_rate or usual
+    usual = train.default_learning_rate(models.count_parameters(student))
+    rate = settings.learning_rate or usual * (1.0 if outdoors else FASTER)
     plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, sum(epochs), seed)
     return train.fit(
         student, windows.split("train"), windows.split("valid"), models.labels_of(student),

@@ -35,6 +35,7 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.machine import usable_cores
 
 ROWS = ("teacher", "student", "bundle")
+RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight")  # what pruning reads
 LICENCE = "as the model and the recordings it was made from; see provenance"
 
 
@@ -110,8 +111,10 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
     scores = run.stage(
         score, s.score, taught / "model", before, clip_folder, s.accelerator, name=f"{name}/score"
     )
-    recovery = {"distill": asdict(s.distill), "seed": seed, "accelerator": s.accelerator,
-                "max_drop": s.max_drop}  # fmt: skip
+    recovery = {
+        "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
+        "accelerator": s.accelerator, "max_drop": s.max_drop,
+    }  # fmt: skip
     pruned = run.stage(prune, s.prune, taught, scores, clip_folder, recovery, name=f"{name}/prune")
     student = run.stage(
         distill, s.distill, taught, pruned, clip_folder, seed, s.accelerator, name=f"{name}/distill"

@@ -102,7 +102,7 @@ class Distill:
     batch_size: int = 32
     """Windows a step."""
     learning_rate: float = 0.0
-    """Peak of the schedule; 0: twice that of teaching."""
+    """Peak of the schedule; 0: that of teaching, and twice that to recover from a cut."""
     temperature: float = 2.0
     """Of the softened logits (Hinton, Vinyals, Dean 2015)."""
     hidden_weight: float = 1.0
