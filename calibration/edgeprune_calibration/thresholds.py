@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-LOWEST = 0.5
+LOWEST = 0.8  # a softmax must choose a label: sounds it has never met score up to here
 HIGHEST = 0.995
 NO_LABEL = -1
 
@@ -31,7 +31,7 @@ def choose_thresholds(
     Returns
     -------
     dict
-        Label to threshold, between 0.5 and 0.995. A label that cannot reach the precision gets
+        Label to threshold, between 0.8 and 0.995. A label that cannot reach the precision gets
         the threshold above its highest wrong score.
 
     """
