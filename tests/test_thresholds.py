@@ -49,7 +49,7 @@ def test_a_label_that_is_only_ever_wrong_stands_above_its_wrong_scores() -> None
 
 
 @pytest.mark.parametrize(
-    ("wrong", "expected"), [((0.2, 0.3), 0.5), ((0.6, 0.7), 0.7), ((0.9999, 0.4), 0.995)]
+    ("wrong", "expected"), [((0.2, 0.3), 0.8), ((0.6, 0.9), 0.9), ((0.9999, 0.4), 0.995)]
 )
 def test_silencing_a_label_keeps_to_the_bounds(wrong: tuple[float, float], expected: float) -> None:
     scores = np.array([[x] for x in wrong])
@@ -58,7 +58,7 @@ def test_silencing_a_label_keeps_to_the_bounds(wrong: tuple[float, float], expec
 
 
 def test_a_threshold_stands_midway_to_the_next_lower_score() -> None:
-    scores = np.array([[0.9], [0.8], [0.6], [0.55]])
+    scores = np.array([[0.98], [0.94], [0.88], [0.85]])
     truth = np.array([0, 0, -1, -1])
-    assert choose_thresholds(scores, truth, ["a"], 1.0)["a"] == pytest.approx(0.7)
-    assert choose_thresholds(scores, truth, ["a"], 2 / 3)["a"] == pytest.approx(0.575)
+    assert choose_thresholds(scores, truth, ["a"], 1.0)["a"] == pytest.approx(0.91)
+    assert choose_thresholds(scores, truth, ["a"], 2 / 3)["a"] == pytest.approx(0.865)
