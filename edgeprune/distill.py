@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ from edgeprune.settings import Distill
 from edgeprune.teach import freeze
 
 WEIGHT_DECAY = 0.01
-FASTER = 2.0  # than teaching: a model that was just cut has further to go
 
 
 def distill(
-    teacher: Path, pruned: Path, clips: Path, seed: int, accelerator: str, *, out: Path,
-    settings: Distill, ui: Ui,
+    teacher: Path, pruned: Path, clips: Path, seed: int, accelerator: str,
+    ignore: Sequence[str], *, out: Path, settings: Distill, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the student: a model folder ``model/`` and ``distill.json`` with its learning curve.
 
-    A model that lost no layer is its teacher already and is copied.
+    A model that lost no layer is its teacher already and is copied. Data with a label that means
+    "nothing" (one of ``ignore``) teaches silence itself; with any other, ``settings.nothing_share``
+    of the windows hold nothing.
     """
     kept = json.loads((pruned / "prune.json").read_text("utf-8"))
     if len(kept["kept"]) == kept["layers"]:
@@ -41,9 +42,10 @@ def distill(
         return
     windows = load_windows(clips)
     student, master = (models.load_classifier(str(f / "model")) for f in (pruned, teacher))
+    share = 0.0 if set(windows.labels) & set(ignore) else settings.nothing_share
     curve = train_student(
         student, master, windows, settings, (settings.epochs, settings.label_epochs), seed,
-        outdoors=True, work=out / "work", accelerator=accelerator, ui=ui, title="distill",
+        nothing_share=share, work=out / "work", accelerator=accelerator, ui=ui, title="distill",
     )  # fmt: skip
     best = max((step["valid_accuracy"] for step in curve), default=float("nan"))
     ui.say(f"  student: {points(best)} of the validation clips")
@@ -54,7 +56,8 @@ def distill(
 
 def train_student(
     student: Any, teacher: Any, windows: Windows, settings: Distill, epochs: tuple[int, int],
-    seed: int, *, outdoors: bool, work: Path, accelerator: str, ui: Ui, title: str,
+    seed: int, *, work: Path, accelerator: str, ui: Ui, title: str, nothing_share: float = 0.0,
+    speed: float = 1.0,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a student in place.
 
@@ -62,38 +65,40 @@ def train_student(
     ----------
     epochs : tuple of int
         Those against the teacher, and those on labels.
-    outdoors : bool
-        Finish it for the field, see ``student_loss``; otherwise recover it from a cut, faster.
+    nothing_share : float
+        Share of the windows that hold nothing, see ``student_loss``.
+    speed : float
+        Learning rate, as a multiple of teaching's default.
 
     """
     device = models.choose_device(accelerator)
     teacher.eval().requires_grad_(False).to(device)
     freeze(student, "whole")
     usual = train.default_learning_rate(models.count_parameters(student))
-    rate = settings.learning_rate or usual * (1.0 if outdoors else FASTER)
+    rate = settings.learning_rate or usual * speed
     plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, sum(epochs), seed)
     return train.fit(
         student, windows.split("train"), windows.split("valid"), models.labels_of(student),
-        student_loss(teacher, settings, epochs[0], outdoors=outdoors), plan,
+        student_loss(teacher, settings, epochs[0], nothing_share), plan,
         work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
 
 
 def student_loss(
-    teacher: Any, settings: Distill, distill_epochs: int, *, outdoors: bool
+    teacher: Any, settings: Distill, distill_epochs: int, nothing_share: float
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
     """Return the loss of an epoch: the teacher's logits and last states, later the labels.
 
-    Outdoors, some of the student's windows hold nothing (noise, scraps, a sound's edge): there, no
-    label may stand out, so that the recorder stays silent.
+    Some of the student's windows hold nothing (noise, scraps, a sound's edge): there, no label may
+    stand out, so that the recorder stays silent.
     """
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
         heard, empty = samples, torch.zeros(len(samples), dtype=torch.bool)
-        if outdoors:
+        if nothing_share:
             generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
             heard = samples.clone()
-            empty = torch.rand(len(samples), generator=generator) < settings.nothing_share
+            empty = torch.rand(len(samples), generator=generator) < nothing_share
             empty[:1] = False  # something is left to learn from
             heard[empty] = nothing(samples[empty], generator)
         with torch.no_grad():

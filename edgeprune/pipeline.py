@@ -117,8 +117,9 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
     }  # fmt: skip
     pruned = run.stage(prune, s.prune, taught, scores, clip_folder, recovery, name=f"{name}/prune")
     student = run.stage(
-        distill, s.distill, taught, pruned, clip_folder, seed, s.accelerator, name=f"{name}/distill"
-    )
+        distill, s.distill, taught, pruned, clip_folder, seed, s.accelerator, s.quantize.ignore,
+        name=f"{name}/distill",
+    )  # fmt: skip
     title = run.folder.resolve().name
     for stage, folder in (("export-teacher", taught), ("export", student)):
         run.stage(

@@ -31,6 +31,8 @@ from edgeprune.families import family_of, keep_layers
 from edgeprune.settings import Distill, Prune
 from edgeprune_device.errors import EdgepruneError
 
+RECOVERY_SPEED = 2.0  # of teaching's learning rate: a model that was just cut has further to go
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -143,8 +145,8 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     if judge.epochs:
         train_student(
             student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
-            outdoors=False, work=folder / "work", accelerator=judge.accelerator, ui=ui,
-            title=f"recover {len(keep)} layers",
+            work=folder / "work", accelerator=judge.accelerator, ui=ui,
+            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED,
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), models.labels_of(student)
     device = models.choose_device(judge.accelerator)

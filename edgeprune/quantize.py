@@ -30,7 +30,7 @@ from edgeprune.console import Ui
 from edgeprune.export_onnx import onnx_runner
 from edgeprune.families import family_of
 from edgeprune.settings import Quantize
-from edgeprune_calibration.thresholds import choose_thresholds
+from edgeprune_calibration.thresholds import LOWEST, LOWEST_UNTAUGHT, NO_LABEL, choose_thresholds
 from edgeprune_device.bundle import read_bundle
 
 INT8_OPERATORS = ["MatMul", "Gemm"]
@@ -113,14 +113,20 @@ def _no_advice() -> Iterator[None]:
 def decision(
     data: bytes, valid: Windows, labels: tuple[str, ...], settings: Quantize, ui: Ui
 ) -> dict[str, Any]:
-    """Set each label's threshold on validation clips and nothing, as the deployed file scores them."""
-    sounds = np.concatenate([valid.samples, empty_windows(valid)])
-    truth = np.concatenate([valid.targets(labels), np.full(len(sounds) - len(valid.samples), -1)])
+    """Set each label's threshold on validation clips, as the deployed file scores them.
+
+    Where no label means "nothing", windows of nothing are added and no threshold is low.
+    """
+    ignore = [label for label in labels if label in settings.ignore]
+    sounds, truth, lowest = valid.samples, valid.targets(labels), LOWEST
+    if not ignore:
+        empty = empty_windows(valid)
+        sounds, lowest = np.concatenate([sounds, empty]), LOWEST_UNTAUGHT
+        truth = np.concatenate([truth, np.full(len(empty), NO_LABEL)])
     scores = score_all(data, sounds, ui)
-    thresholds = choose_thresholds(scores, truth, labels, settings.precision)
+    thresholds = choose_thresholds(scores, truth, labels, settings.precision, lowest)
     return {"thresholds": thresholds, "smoothing_windows": settings.smoothing_windows,
-            "refractory_seconds": settings.refractory_seconds,
-            "ignore": [label for label in labels if label in settings.ignore]}  # fmt: skip
+            "refractory_seconds": settings.refractory_seconds, "ignore": ignore}  # fmt: skip
 
 
 def empty_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:

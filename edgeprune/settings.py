@@ -108,7 +108,8 @@ class Distill:
     hidden_weight: float = 1.0
     """Weight of the last hidden state's loss (L1 and 1 - cosine, as DistilHuBERT)."""
     nothing_share: float = 0.1
-    """Share of the student's windows that hold noise or scraps, in which no label may stand out."""
+    """Share of the student's windows that hold noise or scraps, in which no label may stand out;
+    used where no label of the data means nothing (``quantize.ignore``)."""
 
 
 @dataclass(frozen=True)

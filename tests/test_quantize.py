@@ -76,6 +76,16 @@ def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path
     assert (rule["smoothing_windows"], rule["refractory_seconds"]) == (3, 2.0)
 
 
+def test_where_no_label_means_nothing_no_threshold_is_low(tmp_path: Path) -> None:
+    data = to_onnx(models.load_classifier(str(make_model(tmp_path, "kwt", LABELS))), RATE, 18)
+    unaware = decision(data, windows(seconds=1.0), LABELS, Quantize(), Silent())
+    assert unaware["ignore"] == []
+    assert min(unaware["thresholds"].values()) >= 0.8
+    aware = decision(data, windows(seconds=1.0), LABELS, Quantize(ignore=LABELS[:1]), Silent())
+    assert aware["ignore"] == list(LABELS[:1])
+    assert min(aware["thresholds"].values()) < 0.8
+
+
 def test_windows_without_a_label_are_no_louder_than_the_clips_and_hold_no_whole_sound() -> None:
     clips = windows()
     empty = empty_windows(clips)

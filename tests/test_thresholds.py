@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeprune_calibration.thresholds import HIGHEST, LOWEST, choose_thresholds
+from edgeprune_calibration.thresholds import HIGHEST, LOWEST, LOWEST_UNTAUGHT, choose_thresholds
 
 
 def precision_at(scores: np.ndarray, right: np.ndarray, threshold: float) -> float:
@@ -15,27 +15,28 @@ def precision_at(scores: np.ndarray, right: np.ndarray, threshold: float) -> flo
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("wanted", [0.8, 0.95, 1.0])
+@pytest.mark.parametrize("lowest", [LOWEST, LOWEST_UNTAUGHT])
 def test_the_threshold_reaches_the_precision_and_none_lower_does_by_much(
-    seed: int, wanted: float
+    seed: int, wanted: float, lowest: float
 ) -> None:
     generator = np.random.default_rng(seed)
     truth = generator.integers(-1, 3, 400)
     scores = np.clip(generator.normal(0.3, 0.2, (400, 3)), 0, 0.99)
     scores[np.arange(400)[truth >= 0], truth[truth >= 0]] += 0.4
     scores = scores.clip(0, 0.99)
-    chosen = choose_thresholds(scores, truth, ["a", "b", "c"], wanted)
+    chosen = choose_thresholds(scores, truth, ["a", "b", "c"], wanted, lowest)
     for index, label in enumerate("abc"):
         own, right = scores[:, index], truth == index
         threshold = chosen[label]
-        assert LOWEST <= threshold <= HIGHEST
+        assert lowest <= threshold <= HIGHEST
         assert precision_at(own, right, threshold) >= wanted
-        reach = [t for t in np.unique(own[own >= LOWEST]) if precision_at(own, right, t) >= wanted]
+        reach = [t for t in np.unique(own[own >= lowest]) if precision_at(own, right, t) >= wanted]
         if reach:  # the lowest score that reaches it is the first one reported
             assert own[own >= threshold].min() == pytest.approx(reach[0])
 
 
 def test_labels_that_are_never_confused_get_the_lowest_threshold() -> None:
-    scores = np.array([[0.99, 0.01]] * 5 + [[0.02, 0.98]] * 5)
+    scores = np.array([[0.97, 0.01]] * 5 + [[0.02, 0.98]] * 5)
     truth = np.array([0] * 5 + [1] * 5)
     chosen = choose_thresholds(scores, truth, ["a", "b"], 0.95)
     assert chosen == {"a": LOWEST, "b": LOWEST}
@@ -49,7 +50,7 @@ def test_a_label_that_is_only_ever_wrong_stands_above_its_wrong_scores() -> None
 
 
 @pytest.mark.parametrize(
-    ("wrong", "expected"), [((0.2, 0.3), 0.8), ((0.6, 0.9), 0.9), ((0.9999, 0.4), 0.995)]
+    ("wrong", "expected"), [((0.2, 0.3), 0.5), ((0.6, 0.9), 0.9), ((0.9999, 0.4), 0.995)]
 )
 def test_silencing_a_label_keeps_to_the_bounds(wrong: tuple[float, float], expected: float) -> None:
     scores = np.array([[x] for x in wrong])

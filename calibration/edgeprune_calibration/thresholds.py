@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-LOWEST = 0.8  # a softmax must choose a label: sounds it has never met score up to here
+LOWEST = 0.5  # more likely than all other labels together
+LOWEST_UNTAUGHT = 0.8  # a softmax that was never taught "nothing" gives unknown sounds up to this
 HIGHEST = 0.995
 NO_LABEL = -1
 
 
 def choose_thresholds(
     scores: NDArray[np.floating], truth: NDArray[np.integer], labels: Sequence[str],
-    precision: float,
+    precision: float, lowest: float = LOWEST,
 ) -> dict[str, float]:  # fmt: skip
     """Return each label's lowest threshold that reaches a precision on these windows.
 
@@ -27,11 +28,13 @@ def choose_thresholds(
     labels : sequence of str
     precision : float
         Share of a label's reports that must be right, 0 to 1.
+    lowest : float
+        No threshold is under this.
 
     Returns
     -------
     dict
-        Label to threshold, between 0.8 and 0.995. A label that cannot reach the precision gets
+        Label to threshold, between ``lowest`` and 0.995. A label that cannot reach the precision gets
         the threshold above its highest wrong score.
 
     """
@@ -39,15 +42,15 @@ def choose_thresholds(
     for index, label in enumerate(labels):
         own = scores[:, index]
         right = truth == index
-        candidates = np.unique(own[own >= LOWEST])
+        candidates = np.unique(own[own >= lowest])
         reported = (len(own) - np.searchsorted(np.sort(own), candidates)).astype(float)
         hits = right.sum() - np.searchsorted(np.sort(own[right]), candidates)
         good = candidates[hits >= precision * reported]
         wrong = own[~right]
         highest_wrong = float(wrong.max()) if wrong.size else 0.0
-        lowest = float(good[0]) if good.size else highest_wrong + 1e-3
+        reached = float(good[0]) if good.size else highest_wrong + 1e-3
         # Half-way down to the next lower score, so that rounding on the board changes nothing.
-        below = own[own < lowest]
-        middle = (lowest + float(below.max())) / 2 if below.size else lowest
-        thresholds[label] = min(HIGHEST, max(LOWEST, middle))
+        below = own[own < reached]
+        middle = (reached + float(below.max())) / 2 if below.size else reached
+        thresholds[label] = min(HIGHEST, max(lowest, middle))
     return thresholds
