@@ -122,6 +122,8 @@ def fixed_layers(settings: Prune, layers: int) -> list[int] | None:
     """
     if settings.keep and settings.layers:
         raise EdgepruneError("Both --keep and --layers were given.", "Use one of them.")
+    if settings.keep > layers:
+        raise EdgepruneError(f"The model has {layers} layers; {settings.keep} cannot be kept.")
     keep = list(range(settings.keep)) if settings.keep else list(settings.layers)
     if keep and (keep != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= layers):
         raise EdgepruneError(

@@ -96,6 +96,7 @@ SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("another window", lambda f: edit(f, lambda m: m["audio"].update(window_seconds=2)), "its window is 2"),
     ("no rate", lambda f: edit(f, lambda m: m["audio"].pop("sample_rate")), "lacks or mistypes"),
     ("another format", lambda f: edit(f, lambda m: m["model"].update(format="pickle")), "format 'pickle'"),
+    ("no golden outputs", lambda f: edit(f, lambda m: m.update(golden=[])), "has no golden outputs"),
     ("no tolerance", lambda f: edit(f, lambda m: m["golden"][0].pop("tolerance")), "lacks or mistypes"),
     ("a tolerance of everything",
      lambda f: edit(f, lambda m: m["golden"][0].update(tolerance=float("inf"))), "golden tolerance"),

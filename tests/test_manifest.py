@@ -95,6 +95,7 @@ BAD = [
     ("path,label\n1.wav,a\n,a\n", "Line 3 of .* has no path"),
     ("path,label\n1.wav,a\n2.wav,a\n", "has the single label 'a'"),
     ("path,label\n1.wav,a\n2.wav,a\n3.wav,b\n", "The label 'b' of .* has a single clip"),
+    ("path,label\n1.wav,a\n2.wav,a\n3.wav,b\n4.wav,c\n", "has a single clip, and so have others: .c.[.]"),
     ("path,label\n1.wav,a,b\n", "Line 2 of .* another number of columns"),
     ("path,label,start,end\n1.wav,a,2,1\n", "Line 2 of .* ends .1 s. before it starts"),
     ("path,label,start,end\n1.wav,a,soon,\n", "Line 2 of .* has the start 'soon', not seconds"),

@@ -76,7 +76,7 @@ def test_layers_named_by_the_user_are_kept_as_they_are() -> None:
     assert fixed_layers(Prune(), 12) is None
     assert fixed_layers(Prune(keep=4), 12) == [0, 1, 2, 3]
     assert fixed_layers(Prune(layers=(0, 5, 7)), 12) == [0, 5, 7]
-    with pytest.raises(EdgepruneError, match="model with 12 layers"):
+    with pytest.raises(EdgepruneError, match="has 12 layers; 13 cannot be kept"):
         fixed_layers(Prune(keep=13), 12)
     with pytest.raises(EdgepruneError, match="Layers 3, 1 cannot be kept"):
         fixed_layers(Prune(layers=(3, 1)), 12)

@@ -243,9 +243,10 @@ def _check_labels(source: Path, clips: list[Clip], column: str) -> None:
             "At least two are needed.",
         )
     if single := sorted(label for label, count in counts.items() if count == 1):
+        others = ", and so have others: " + ", ".join(map(repr, single[1:6])) + "."
         raise EdgepruneError(
             f"The label {single[0]!r} of {source} has a single clip"
-            + (f", and so have {len(single) - 1} others." if len(single) > 1 else "."),
+            + (others if len(single) > 1 else "."),
             "Add clips, or leave the label out.",
         )
 

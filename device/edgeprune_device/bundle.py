@@ -285,6 +285,8 @@ def _problem(manifest: dict[str, Any]) -> str:
                 or not 0 <= size <= MOST_BYTES):  # fmt: skip
             return f"the entry of {name} has no SHA-256 or no size"
     model, audio, labels = manifest["model"], manifest["audio"], manifest["labels"]
+    if not manifest["golden"]:
+        return "it has no golden outputs to check this machine by"
     used = [model["file"]] + [g[k] for g in manifest["golden"] for k in ("input", "output")]
     if missing := [name for name in used if name not in manifest["files"]]:
         return f"{missing[0]} is used and not listed"
