@@ -19,7 +19,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# torch comes first and by name: asked for through another package, pip would take a CUDA build of gigabytes.
+# torch comes first and by name, so that one build of it is chosen: the one pip is configured to find. Where that is
+# PyPI, a Linux machine gets CUDA and gigabytes; PIP_INDEX_URL=https://download.pytorch.org/whl/cpu for torch avoids it.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0

@@ -51,7 +51,7 @@ def main() -> None:
     torch.manual_seed(0)
     AutoModelForAudioClassification.from_config(config).save_pretrained(raw)
     ready.mkdir(exist_ok=True)
-    clips(raw, labels, read_data(labels).digest, out=ready, settings=Clips(), ui=ui)
+    clips(raw, labels, read_data(labels).digest(), out=ready, settings=Clips(), ui=ui)
     windows = load_windows(ready)
     model = models.load_classifier(str(raw), windows.labels)
     plan = train.Plan(

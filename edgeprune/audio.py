@@ -99,9 +99,13 @@ def clips(
     """
     config = read_config(str(model))
     rate = int(getattr(config, "sampling_rate", 16000))
-    dataset, bad = check_audio(read_data(data, settings.label, settings.group or None))
+    dataset = read_data(data, settings.label, settings.group or None)
+    dataset, bad = check_audio(dataset, ui.track)
     for line in bad:
         ui.say(f"left out: {line}")
+    for name in dataset.crossing:
+        ui.say(f"  note: a {name} stands in more than one split of the data, so accuracy is for "
+               f"a {name} heard before")  # fmt: skip
     parts = split_clips(
         dataset, settings.split_seed, settings.fractions, settings.test_fold or None
     )

@@ -27,8 +27,9 @@ UNSURE = 0.5  # threshold of a bundle whose thresholds were not set
 
 
 def describe(
-    name: str, classifier: Any, windows: Windows, *, quantization: str, opset: int, licence: str
-) -> dict[str, Any]:
+    name: str, classifier: Any, windows: Windows, *, quantization: str, opset: int, licence: str,
+    hop_seconds: float,
+) -> dict[str, Any]:  # fmt: skip
     """Return a manifest without files: what the model is, hears and says.
 
     Parameters
@@ -42,6 +43,8 @@ def describe(
         ``none`` or ``dynamic``.
     opset : int
     licence : str
+    hop_seconds : float
+        0: a quarter of the window.
 
     """
     labels = list(models.labels_of(classifier))
@@ -59,7 +62,7 @@ def describe(
             "output": {"name": "scores", "shape": [1, len(labels)], "dtype": "float32"},
         },
         "audio": {"sample_rate": windows.sample_rate, "channels": 1, "window_seconds": seconds,
-                  "hop_seconds": seconds / 4},
+                  "hop_seconds": hop_seconds or seconds / 4},
         "labels": labels,
         "activation": "softmax",
         "decision": {"thresholds": dict.fromkeys(labels, UNSURE), "smoothing_windows": 1,

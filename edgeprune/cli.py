@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeprune import __version__
-from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
+from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
 
 EXTRAS = dict.fromkeys(
     ("torch", "transformers", "safetensors", "onnx", "scipy", "matplotlib", "jinja2", "rich"),
@@ -50,7 +50,7 @@ Window = Annotated[
 
 
 @app.command(
-    epilog="Example: edgeprune compress facebook/wav2vec2-base birds/labels.csv -o runs/birds"
+    epilog="Example: edgeprune compress facebook/wav2vec2-base-960h birds/labels.csv -o runs/birds"
 )
 def compress(
     model: Model,
@@ -91,7 +91,7 @@ def compress(
 
 
 @app.command(
-    epilog="Example: edgeprune score facebook/wav2vec2-base birds/labels.csv -o runs/score"
+    epilog="Example: edgeprune score facebook/wav2vec2-base-960h birds/labels.csv -o runs/score"
 )
 def score(
     model: Model,
@@ -124,7 +124,7 @@ def score(
 def verify(
     bundle: BundleArgument,
     data: Data,
-    teacher: Annotated[Path | None, typer.Option(help="The teacher's bundle, to compare.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Its teacher's bundle, to compare.")] = None,
     label: Label = "",
     group: Group = "",
     split: Annotated[str, typer.Option(help="train, valid, test, or all clips.")] = "test",
@@ -239,6 +239,10 @@ def main() -> None:
         if end.code == INTERRUPTED:
             fail("Interrupted.", "Run the same command again to go on.", INTERRUPTED)
         raise
+    except OSError as error:
+        if error.filename is None:  # no file was named: a defect of ours
+            raise
+        fail(f"{error.filename}: {error.strerror}.", "", BAD_INPUT)
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
         if name not in EXTRAS:

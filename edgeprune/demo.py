@@ -83,7 +83,7 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
         f"In {STREAM_MINUTES:g} minutes of stream it found {heard.hits} of "
         f"{heard.hits + heard.misses} songs, with {heard.false_alarms} false alarms.",
         f"All of this took {duration(seconds)}.", "", "Next, with your own:",
-        "  edgeprune compress facebook/wav2vec2-base my-clips/labels.csv -o runs/mine",
+        "  edgeprune compress facebook/wav2vec2-base-960h my-clips/labels.csv -o runs/mine",
         "  edgeprune listen runs/mine/bundle",
     ]  # fmt: skip
     return {

@@ -47,9 +47,12 @@ def distill(
         student, master, windows, settings, (settings.epochs, settings.label_epochs), seed,
         nothing_share=share, work=out / "work", accelerator=accelerator, ui=ui, title="distill",
     )  # fmt: skip
-    best = max((step["valid_accuracy"] for step in curve), default=float("nan"))
+    valid, labels = windows.split("valid"), models.labels_of(student)
+    device = models.choose_device(accelerator)
+    best = train.accuracy_of(train.predict(student.to(device), valid, device), valid, labels)
     ui.say(f"  student: {points(best)} of the validation clips")
-    models.save(student, out / "model")
+    models.save(student.to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
     facts = {"skipped": False, "valid_accuracy": best, "curve": curve, "seed": seed}
     (out / "distill.json").write_text(json.dumps(facts, indent=1), "utf-8")
 

@@ -46,8 +46,9 @@ class Scorer(nn.Module):
 
 
 def export(
-    model: Path, clips: Path, name: str, licence: str, *, out: Path, settings: Export, ui: Ui
-) -> None:
+    model: Path, clips: Path, name: str, licence: str, hop_seconds: float, *, out: Path,
+    settings: Export, ui: Ui,
+) -> None:  # fmt: skip
     """Write a model folder's float32 bundle to ``bundle/``, and ``export.json``.
 
     Parameters
@@ -60,6 +61,8 @@ def export(
         The bundle's name.
     licence : str
         Of the model and what it was trained on, as far as it is known.
+    hop_seconds : float
+        Step between windows in the field; 0: a quarter of the window.
 
     """
     classifier = models.load_classifier(str(model))
@@ -68,8 +71,9 @@ def export(
     data = to_onnx(classifier, valid.window_samples, settings.opset)
     worst = compare(data, scorer, valid)
     manifest = describe(
-        name, classifier, valid, quantization="none", opset=settings.opset, licence=licence
-    )
+        name, classifier, valid, quantization="none", opset=settings.opset, licence=licence,
+        hop_seconds=hop_seconds,
+    )  # fmt: skip
     write(out / "bundle", manifest, data, golden_inputs(valid))
     (out / "export.json").write_text(
         json.dumps({"worst_difference_to_torch": worst, "bytes": len(data)}, indent=1), "utf-8"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from edgeprune.families import Family, family_of, layers_of
@@ -46,12 +47,15 @@ def read_config(source: str) -> Any:
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise EdgepruneError(f"There is no model folder {source}.", "Check the path.")
     try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        if not folder.exists():
+            _check_hub(source)
+        return config
     except (OSError, ValueError) as error:
         raise EdgepruneError(
             f"The model {source} could not be read: {_first_line(error)}",
             "Give a folder with config.json and model.safetensors, or a hub id such as "
-            "facebook/wav2vec2-base (a hub id needs the network the first time).",
+            "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
         ) from error
 
 
@@ -78,6 +82,29 @@ def _check_folder(folder: Path) -> None:
             "Convert it where you trust it: "
             "AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)",
         )
+    for weights in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(weights, framework="numpy"):  # reads the header and compares lengths
+                pass
+        except (OSError, SafetensorError) as error:
+            raise EdgepruneError(
+                f"{weights} is damaged or no safetensors file: {_first_line(error)}",
+                "Copy it again; of a git checkout, fetch its large files (git lfs pull).",
+            ) from error
+
+
+def _check_hub(source: str) -> None:
+    """Refuse a hub id without safetensors of its own, and fetch those it has."""
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+    for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
+        if cached_file(source, name, _raise_exceptions_for_missing_entries=False):
+            return
+    raise EdgepruneError(
+        f"{source} has no safetensors on the hub, only a pickle that could run code.",
+        "Convert it where you trust it, and name the folder: for each of AutoModel and "
+        f'AutoFeatureExtractor, .from_pretrained("{source}").save_pretrained(FOLDER)',
+    )
 
 
 def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:

@@ -7,6 +7,7 @@ becomes the bundle, which is then measured beside its teacher, and the report sa
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune import __version__
-from edgeprune.audio import clips, read_description, stored_clips
+from edgeprune.audio import clips, load_windows, read_description, stored_clips
 from edgeprune.console import Ui, points
 from edgeprune.distill import distill
 from edgeprune.export_onnx import export
@@ -23,9 +24,9 @@ from edgeprune.models import choose_device, read_config
 from edgeprune.prune import fixed_layers, prune
 from edgeprune.quantize import quantize
 from edgeprune.report import report
-from edgeprune.score import score
+from edgeprune.score import choose_windows, score
 from edgeprune.settings import Settings, to_toml
-from edgeprune.stages import Run, open_run
+from edgeprune.stages import RECIPE, Run, open_run
 from edgeprune.teach import teach
 from edgeprune.verify import verify_bundles, write_report
 from edgeprune_calibration.manifest import read_data
@@ -35,6 +36,17 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.machine import usable_cores
 
 ROWS = ("teacher", "student", "bundle")
+STAGES = ("clips", "deploy", "bench")
+SEED_STAGES = (
+    "teach",
+    "score",
+    "prune",
+    "distill",
+    "export-teacher",
+    "export",
+    "quantize",
+    "verify",
+)
 RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight")  # what pruning reads
 LICENCE = "as the model and the recordings it was made from; see provenance"
 
@@ -68,10 +80,8 @@ def compress(
         Bad input (nothing is written then), or what a stage refuses.
 
     """
-    run, source, digest = _open("compress", model, data, out, settings, ui)
-    _forget(run, redo, settings.seeds)
-    (out / "recipe.toml").write_text(to_toml(settings), "utf-8")
-    clip_folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
+    check_stages(redo)
+    run, source, clip_folder = _open("compress", model, data, out, settings, ui, redo)
     for seed in range(settings.seeds):
         one_seed(run, source, clip_folder, seed, settings)
     best = best_seed(out, settings.seeds)
@@ -92,9 +102,7 @@ def compress(
 
 def score_only(model: str, data: Path, out: Path, settings: Settings, ui: Ui) -> Path:
     """Score a model's layers as it is; returns the folder with ``scores.json``."""
-    run, source, digest = _open("score", model, data, out, settings, ui)
-    (out / "recipe.toml").write_text(to_toml(settings), "utf-8")
-    clip_folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
+    run, source, clip_folder = _open("score", model, data, out, settings, ui)
     return run.stage(
         score, settings.score, source, source, clip_folder, settings.accelerator, name="score"
     )
@@ -124,7 +132,7 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
     for stage, folder in (("export-teacher", taught), ("export", student)):
         run.stage(
             export, s.export, folder / "model", clip_folder, f"{title}-{stage}", LICENCE,
-            name=f"{name}/{stage}",
+            s.quantize.hop_seconds, name=f"{name}/{stage}",
         )  # fmt: skip
     files = run.folder / name
     deployed = run.stage(
@@ -238,9 +246,10 @@ def check_floor(done: dict[str, Any], max_drop: float) -> None:
 
 
 def _open(
-    command: str, model: str, data: Path, out: Path, settings: Settings, ui: Ui
-) -> tuple[Run, str | Path, str]:
-    """Check everything that can be checked before a folder is made."""
+    command: str, model: str, data: Path, out: Path, settings: Settings, ui: Ui,
+    redo: tuple[str, ...] = (),
+) -> tuple[Run, str | Path, Path]:  # fmt: skip
+    """Open the run and read the clips; what is wrong with model or data leaves nothing behind."""
     config = read_config(model)
     fixed_layers(settings.prune, getattr(config, family_of(config.model_type).depth))
     dataset = read_data(data, settings.clips.label, settings.clips.group or None)
@@ -248,23 +257,28 @@ def _open(
     source: str | Path = Path(model).resolve() if Path(model).exists() else model
     identity = {"command": command, "model": str(source), "data": str(data.resolve()),
                 "label": settings.clips.label}  # fmt: skip
-    return open_run(out, identity, ui), source, dataset.digest
+    digest = dataset.digest(ui.track)
+    run = open_run(out, identity, ui)
+    _forget(run, redo, settings.seeds)
+    (out / RECIPE).write_text(to_toml(settings), "utf-8")
+    try:
+        folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
+        choose_windows(load_windows(folder), settings.score)
+    except EdgepruneError:
+        run.abandon("clips")
+        raise
+    return run, source, folder
 
 
-def _forget(run: Run, redo: tuple[str, ...], seeds: int) -> None:
-    stages = (
-        "teach",
-        "score",
-        "prune",
-        "distill",
-        "export-teacher",
-        "export",
-        "quantize",
-        "verify",
-    )
-    for name in redo:
-        if name not in (*stages, "clips", "deploy", "bench"):
-            known = ", ".join(("clips", *stages, "deploy", "bench"))
+def check_stages(names: Sequence[str]) -> None:
+    """Raise if there is no stage of that name."""
+    for name in names:
+        if name not in (*SEED_STAGES, *STAGES):
+            known = ", ".join((STAGES[0], *SEED_STAGES, *STAGES[1:]))
             raise EdgepruneError(f"There is no stage {name!r} to redo.", f"Known: {known}.")
-        for seed in range(seeds):
-            run.forget(f"seed-{seed}/{name}" if name in stages else name)
+
+
+def _forget(run: Run, redo: Sequence[str], seeds: int) -> None:
+    for name in redo:
+        for folder in [f"seed-{seed}/{name}" for seed in range(seeds)] + [name]:
+            run.forget(folder)

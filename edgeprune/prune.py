@@ -155,6 +155,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     accuracy = train.accuracy_of(train.predict(student.to(device), valid, device), valid, labels)
     models.save(student.to("cpu"), folder / "model")
     record.write_text(json.dumps(accuracy), "utf-8")
+    shutil.rmtree(folder / "work", ignore_errors=True)
     return accuracy
 
 

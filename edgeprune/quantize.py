@@ -62,10 +62,8 @@ def quantize(
     valid = load_windows(clips).split("valid")
     manifest = describe(
         name, classifier, valid, quantization=settings.method,
-        opset=source.manifest["model"]["opset"], licence=licence,
+        opset=source.manifest["model"]["opset"], licence=licence, hop_seconds=settings.hop_seconds,
     )  # fmt: skip
-    window = valid.window_samples / valid.sample_rate
-    manifest["audio"]["hop_seconds"] = settings.hop_seconds or window / 4
     manifest["decision"] = decision(data, valid, models.labels_of(classifier), settings, ui)
     write(out / "bundle", manifest, data, golden_inputs(valid))
     facts = {"bytes": len(data), "float_bytes": len(source.model_bytes), "method": settings.method,

@@ -43,14 +43,9 @@ def score(
         The ``clips`` stage's folder.
 
     """
-    windows = load_windows(clips).split(settings.split)
-    windows = windows.take(one_window_a_clip(windows, settings.max_clips))
-    if len(windows.samples) <= settings.neighbours:
-        raise EdgepruneError(
-            f"The {settings.split} split has {len(windows.samples)} clips; a graph of "
-            f"{settings.neighbours} neighbours needs more.",
-            'Score another split (score.split = "train") or lower score.neighbours.',
-        )
+    split, windows = choose_windows(load_windows(clips), settings)
+    if split != settings.split:
+        ui.say(f"  the {settings.split} split is too small for a graph: scored on {split}")
     described = read_description(clips)
     task = described["label_column"]
     labelings = choose_labelings(windows, task, described["group_column"], settings.labelings)
@@ -67,10 +62,34 @@ def score(
     }
     found = ", ".join(f"{peak} ({name})" for name, peak in peaks.items())
     ui.say(f"  convexity of {task!r} is within 1 % of its peak from layer {found} on")
-    facts = {"task": task, "split": settings.split, "clips": len(windows.samples),
+    facts = {"task": task, "split": split, "clips": len(windows.samples),
              "neighbours": settings.neighbours, "permutations": settings.permutations,
              "curves": curves, "first_within_1_percent": peaks}  # fmt: skip
     (out / "scores.json").write_text(json.dumps(facts, indent=1), "utf-8")
+
+
+def choose_windows(windows: Windows, settings: Score) -> tuple[str, Windows]:
+    """Return the split to score, and one window of each of its clips.
+
+    That is ``settings.split``, or the training split where the graph has no room in it.
+
+    Raises
+    ------
+    EdgepruneError
+        Both have too few clips for the graph's neighbours, or no label with two.
+
+    """
+    for split in (settings.split, "train"):
+        found = windows.split(split)
+        found = found.take(one_window_a_clip(found, settings.max_clips))
+        most = max(Counter(found.column("label")).values(), default=0)
+        if len(found.samples) > settings.neighbours and most > 1:
+            return split, found
+    raise EdgepruneError(
+        f"The training split has {len(found.samples)} clips; a graph of {settings.neighbours} "
+        "neighbours needs more.",
+        "Add clips, or lower score.neighbours in a recipe.",
+    )
 
 
 def choose_labelings(

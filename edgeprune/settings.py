@@ -181,16 +181,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
-    "score.max_clips", "quantize.smoothing_windows", "bench.threads",
+    "score.max_clips", "score.permutations", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
     "max_drop", "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
     "prune.recovery_epochs", "distill.epochs", "distill.nothing_share", "distill.label_epochs",
-    "distill.learning_rate", "quantize.hop_seconds", "score.permutations", "clips.fractions",
+    "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds",
 )  # fmt: skip
 MORE_THAN_ZERO = ("distill.temperature", "quantize.precision", "bench.seconds")
+BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = ("quantize.precision", "teach.label_smoothing", "distill.nothing_share")
 
 
@@ -239,6 +240,9 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     for name in AT_MOST_ONE:
         if _get(settings, name) > 1:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be at most 1.")
+    for name, (least, most) in BETWEEN.items():
+        if not least <= _get(settings, name) <= most:
+            raise EdgepruneError(f"{name} = {_get(settings, name)} must be from {least} to {most}.")
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:

@@ -13,6 +13,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import os
 import secrets
 import shutil
 import time
@@ -26,6 +27,8 @@ from edgeprune_device.errors import EdgepruneError
 
 RECORD = "stage.json"
 RUN = "run.json"
+RECIPE = "recipe.toml"
+LEAST_FREE_BYTES = 2**20  # with less, whatever failed failed for want of space
 
 
 class Run:
@@ -61,10 +64,11 @@ class Run:
         """
         out = self.folder / name
         key = stage_key(work, settings, inputs)
+        partial = out.with_name(out.name + ".partial")
         if _recorded_key(out) == key:
+            shutil.rmtree(partial, ignore_errors=True)  # begun with other settings, and given up
             self.ui.say(f"{name:<16} kept")
             return out
-        partial = out.with_name(out.name + ".partial")
         if partial.exists() and _recorded_key(partial) != key:
             shutil.rmtree(partial)
         start = time.monotonic()
@@ -78,13 +82,20 @@ class Run:
             if out.exists():
                 shutil.rmtree(out)
             partial.rename(out)
-        except OSError as error:
-            raise _explained(error, out) from error
         except EdgepruneError:
             shutil.rmtree(partial)  # bad input: nothing in it can be gone on from
             raise
+        except Exception as error:  # a full disk has many names: numpy's, torch's, safetensors'
+            if explained := _explained(error, out):
+                raise explained from error
+            raise
         self.ui.say(f"{name:<16} {duration(seconds)}")
         return out
+
+    def abandon(self, *made_again: str) -> None:
+        """Remove the run if it holds no stage but those named: bad input leaves nothing."""
+        if {path.name for path in self.folder.iterdir()} <= {RUN, RECIPE, *made_again}:
+            shutil.rmtree(self.folder)
 
     def forget(self, name: str) -> None:
         """Remove a stage's result, so that it and its readers run again."""
@@ -136,7 +147,9 @@ def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
             record.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
     except OSError as error:
         record.unlink(missing_ok=True)  # half a record would stand in the way of the next run
-        raise _explained(error, folder) from error
+        if explained := _explained(error, folder):
+            raise explained from error
+        raise
     return Run(folder, ui)
 
 
@@ -188,13 +201,16 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
-def _explained(error: OSError, out: Path) -> Exception:
-    """Turn the file system's refusals into sentences; leave any other error as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _explained(error: Exception, out: Path) -> EdgepruneError | None:
+    """Turn the file system's refusals into sentences; None for any other error."""
+    number = error.errno if isinstance(error, OSError) else None
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and free < LEAST_FREE_BYTES):
         return EdgepruneError(
             f"The disk is full: {out} could not be written.",
             "Free some space and run the same command again; finished stages are kept.",
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return EdgepruneError(f"{out} cannot be written: {error.strerror}.")
-    return error
+    if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return EdgepruneError(f"{out} cannot be written: {os.strerror(number)}.")
+    return None

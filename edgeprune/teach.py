@@ -7,6 +7,7 @@ head and is fine-tuned on the training clips, its waveform encoder left alone.
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def teach(
     ui.say(f"  teacher: {points(accuracy)} of the validation clips"
            + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
     models.save(teacher.to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
     facts = {"skipped": skipped, "valid_accuracy": accuracy, "curve": curve, "seed": seed,
              "labels": list(labels)}  # fmt: skip
     (out / "teach.json").write_text(json.dumps(facts, indent=1), "utf-8")

@@ -66,7 +66,8 @@ def fit(
         See ``Loss``.
     plan : Plan
     work : Path
-        Folder of the checkpoint; an earlier one of the same length is gone on from.
+        Folder of the checkpoint; an earlier one of the same length is gone on from. It stays:
+        the caller removes it when it has saved the model.
     device : torch.device
     ui, title
         Where progress goes, and under what name.
@@ -101,11 +102,8 @@ def fit(
             _checkpoint(model, optimizer, schedule, state, work)
             ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_accuracy']:.1f} %")
             losses = []
-            if epoch - state["best_epoch"] >= plan.patience:
-                break
     if state["best"]:
         model.load_state_dict(state["best"])
-    (work / CHECKPOINT).unlink(missing_ok=True)
     model.eval().to("cpu")
     curve: list[dict[str, float]] = state["curve"]
     return curve
@@ -130,6 +128,8 @@ def _batches(
 ) -> Iterator[tuple[int, bool, Tensor, Tensor]]:  # fmt: skip
     """Yield (epoch, last of its epoch?, samples, targets), every epoch seeded on its own."""
     for epoch in range(state["epoch"], plan.epochs):
+        if state["epoch"] - 1 - state["best_epoch"] >= plan.patience:
+            return
         seed = plan.seed * 100_003 + epoch
         torch.manual_seed(seed)  # dropout and SpecAugment
         generator = torch.Generator().manual_seed(seed)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeprune.statistics import bootstrap_interval, wilson_interval
 from edgeprune.tables import table, to_text
-from edgeprune_calibration.manifest import Clip, Dataset, check_audio, read_data
+from edgeprune_calibration.manifest import NO_GROUP, Clip, Dataset, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
@@ -177,9 +177,12 @@ def verify_command(
     """
     read = read_bundle(bundle)
     made = read.manifest["provenance"]
-    dataset, bad = check_audio(
-        read_data(data, label or made.get("label_column", "label"), group or None)
-    )
+    column = label or made.get("label_column", "label")
+    dataset = read_data(data, column, group or None)
+    apart = made.get("group_column")  # empty: the bundle was made with none
+    if not group and apart is not None and (not apart or apart in dataset.clips[0].columns):
+        dataset = read_data(data, column, apart or NO_GROUP)
+    dataset, bad = check_audio(dataset, track)
     clips = _clips_of(dataset, split, made.get("settings", {}).get("clips", {}))
     paths = ({"teacher": teacher} if teacher else {}) | {"bundle": bundle}
     result, _ = verify_bundles(paths, clips, track)
@@ -215,7 +218,8 @@ def _recorded(bundle: Bundle, clips: Sequence[Clip]) -> float:
     if not found or found["clips_digest"] != clips_digest(clips):
         raise EdgepruneError(
             f"The bundle {bundle.name} does not record its teacher's accuracy on these clips.",
-            "Name the teacher's bundle: --teacher RUN/seed-0/export-teacher/bundle",
+            "Name the teacher's bundle: --teacher "
+            f"RUN/seed-{bundle.manifest['provenance'].get('seed', 0)}/export-teacher/bundle",
         )
     accuracy: float = found["accuracy"]
     return accuracy
@@ -223,11 +227,11 @@ def _recorded(bundle: Bundle, clips: Sequence[Clip]) -> float:
 
 def clips_digest(clips: Sequence[Clip]) -> str:
     """Return a digest of which clips these are: their files' content, parts and labels."""
-    rows = sorted(
-        [hashlib.sha256(clip.path.read_bytes()).hexdigest(), clip.label,
-         clip.start_seconds, clip.end_seconds] for clip in clips
-    )  # fmt: skip
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    contents = {clip.path: "" for clip in clips}
+    for path in contents:
+        contents[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+    rows = [[contents[c.path], c.label, c.start_seconds, c.end_seconds] for c in clips]
+    return hashlib.sha256(json.dumps(sorted(rows, key=json.dumps)).encode()).hexdigest()
 
 
 def _text(done: dict[str, Any], names: Sequence[str]) -> str:

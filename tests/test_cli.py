@@ -90,6 +90,12 @@ def pickle_only(model: Path, data: Path) -> Path:
     return data
 
 
+def cut_weights(model: Path, data: Path) -> Path:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    return data
+
+
 def no_model(model: Path, data: Path) -> Path:
     shutil.rmtree(model)
     return data
@@ -105,6 +111,7 @@ BAD_INPUT: list[tuple[Callable[[Path, Path], Path], str, tuple[str, ...]]] = [
     (crossing_group, "stands in two splits", ("--group", "speaker")),
     (unknown_family, "model type 'bert'", ()),
     (pickle_only, "a pickle that could run code", ()),
+    (cut_weights, "is damaged or no safetensors file", ()),
     (no_model, "There is no model folder", ()),
 ]
 
@@ -125,8 +132,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(
     assert lines[0].startswith("error: ")
     assert sentence in lines[0]
     assert len(lines) == (2 if lines[-1].startswith("hint: ") else 1)
-    assert not (out / "bundle").exists()
-    assert not (out / "clips").exists()
+    assert not out.exists()
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -154,6 +160,18 @@ def test_a_full_disk_is_one_sentence(
     assert call(monkeypatch, "compress", backbone, recordings, "-o", tmp_path / "run") == 2
     assert "error: The disk is full" in capsys.readouterr().err
     assert not (tmp_path / "run" / "clips").exists()
+
+
+def test_what_cannot_be_written_outside_a_stage_is_one_sentence_too(
+    tiny_bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "out").write_text("a file where a folder should be")
+    status = call(monkeypatch, "verify", tiny_bundle, recordings, "--teacher", tiny_bundle,
+                  "--split", "all", "-o", tmp_path / "out")  # fmt: skip
+    assert status == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines == [f"error: {tmp_path / 'out'}: File exists."]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import FAMILY_NAMES, RATE, TONES, make_model, tone
+from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config, tone
 from transformers import AutoModel, AutoModelForAudioClassification
 
 from edgeprune import models
@@ -131,3 +131,21 @@ def test_an_unknown_family_is_named_with_the_known_ones() -> None:
     with pytest.raises(EdgepruneError, match="model type 'bert'") as error:
         family_of("bert")
     assert all(name in error.value.hint for name in FAMILY_NAMES)
+
+
+@pytest.mark.parametrize("held", [{"model.safetensors"}, {"model.safetensors.index.json"}, set()])
+def test_a_hub_id_is_read_from_its_own_safetensors_or_not_at_all(
+    held: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hub(_: str, name: str, **_options: object) -> str | None:
+        return name if name in held else None
+
+    monkeypatch.setattr("transformers.utils.cached_file", hub)
+    monkeypatch.setattr(
+        "transformers.AutoConfig.from_pretrained", lambda *_, **__: tiny_config("hubert")
+    )
+    if held:
+        assert models.read_config("someone/model").model_type == "hubert"
+    else:
+        with pytest.raises(EdgepruneError, match="no safetensors on the hub, only a pickle"):
+            models.read_config("someone/model")

@@ -95,7 +95,10 @@ BAD = [
     ("path,label\n1.wav,a\n,a\n", "Line 3 of .* has no path"),
     ("path,label\n1.wav,a\n2.wav,a\n", "has the single label 'a'"),
     ("path,label\n1.wav,a\n2.wav,a\n3.wav,b\n", "The label 'b' of .* has a single clip"),
-    ("path,label\n1.wav,a\n2.wav,a\n3.wav,b\n4.wav,c\n", "has a single clip, and so have others: .c.[.]"),
+    (
+        "path,label\n1.wav,a\n2.wav,a\n3.wav,b\n4.wav,c\n",
+        "has a single clip, and so have others: .c.[.]",
+    ),
     ("path,label\n1.wav,a,b\n", "Line 2 of .* another number of columns"),
     ("path,label,start,end\n1.wav,a,2,1\n", "Line 2 of .* ends .1 s. before it starts"),
     ("path,label,start,end\n1.wav,a,soon,\n", "Line 2 of .* has the start 'soon', not seconds"),
@@ -140,6 +143,13 @@ def test_the_group_is_the_first_usual_column_that_keeps_to_the_splits(tmp_path: 
     assert read_data(manifest(tmp_path, HEAD + FOUR.replace("s3", ""))).group_column == ""
 
 
+def test_columns_that_cross_the_splits_are_named(tmp_path: Path) -> None:
+    assert read_data(manifest(tmp_path, HEAD + FOUR)).crossing == ()
+    crossing = HEAD + FOUR.replace("s3", "s2")
+    assert read_data(manifest(tmp_path, crossing)).crossing == ("speaker",)
+    assert read_data(manifest(tmp_path, crossing), "speaker").crossing == ()  # it is the task
+
+
 def test_a_group_that_was_asked_for_must_be_filled_and_keep_to_the_splits(tmp_path: Path) -> None:
     for text, sentence in (
         (FOUR.replace("s3", "s2"), "The speaker 's2' of .* stands in two splits: test and valid"),
@@ -156,14 +166,14 @@ def test_the_digest_follows_the_content_and_not_the_place(tmp_path: Path) -> Non
     for place in ("here", "there"):
         sounds(tmp_path / place, names)
         manifest(tmp_path / place, HEAD + FOUR)
-    here, there = (read_data(tmp_path / p / "labels.csv").digest for p in ("here", "there"))
+    here, there = (read_data(tmp_path / p / "labels.csv").digest() for p in ("here", "there"))
     assert here == there
     data = bytearray((tmp_path / "there" / "4.wav").read_bytes())
     data[-1] ^= 1
     (tmp_path / "there" / "4.wav").write_bytes(bytes(data))
-    assert read_data(tmp_path / "there" / "labels.csv").digest != here
+    assert read_data(tmp_path / "there" / "labels.csv").digest() != here
     manifest(tmp_path / "here", HEAD + FOUR.replace("2.wav,a,s1", "2.wav,a,s9"))
-    assert read_data(tmp_path / "here" / "labels.csv").digest != here
+    assert read_data(tmp_path / "here" / "labels.csv").digest() != here
 
 
 def test_unreadable_clips_are_named_and_left_out_if_they_are_few(tmp_path: Path) -> None:

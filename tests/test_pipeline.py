@@ -145,6 +145,17 @@ def test_a_changed_setting_reruns_only_what_reads_it(
     assert read_bundle(run_copy / "bundle").manifest["model"]["quantization"] == "none"
 
 
+def test_every_file_of_a_run_is_measured_at_the_same_hop(
+    run_copy: Path, backbone: Path, recordings: Path
+) -> None:
+    compress(
+        str(backbone), recordings, run_copy, settings(quantize={"hop_seconds": 0.2}), Silent()
+    )  # fmt: skip
+    best = run_copy / f"seed-{report_of(run_copy)['best_seed']}"
+    for folder in (run_copy, best / "export", best / "export-teacher"):
+        assert read_bundle(folder / "bundle").manifest["audio"]["hop_seconds"] == 0.2
+
+
 def test_a_stage_named_with_redo_runs_again(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:

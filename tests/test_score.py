@@ -14,7 +14,14 @@ from conftest import TONES
 from edgeprune import models
 from edgeprune.audio import Windows, clips, load_windows
 from edgeprune.console import Silent
-from edgeprune.score import choose_labelings, layer_states, one_window_a_clip, score, sound_frames
+from edgeprune.score import (
+    choose_labelings,
+    choose_windows,
+    layer_states,
+    one_window_a_clip,
+    score,
+    sound_frames,
+)
 from edgeprune.settings import Clips, Score
 from edgeprune_calibration.manifest import read_data
 from edgeprune_device.errors import EdgepruneError
@@ -24,7 +31,7 @@ from edgeprune_device.errors import EdgepruneError
 def clip_folder(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("clips")
     clips(
-        backbone, recordings, read_data(recordings).digest,
+        backbone, recordings, read_data(recordings).digest(),
         out=out, settings=Clips(window_seconds=0.4), ui=Silent(),
     )  # fmt: skip
     return out
@@ -55,6 +62,20 @@ def test_padding_is_left_out_of_every_average(backbone: Path, clip_folder: Path)
 def test_frames_with_sound_are_marked(sound: tuple[int, int], marked: str) -> None:
     found = sound_frames(np.array([sound]), 100, 10)
     assert "".join(str(int(v)) for v in found[0]) == marked
+
+
+@pytest.mark.parametrize(("neighbours", "split"), [(3, "valid"), (17, "valid"), (18, "train")])
+def test_a_validation_split_too_small_for_the_graph_gives_way_to_the_training_split(
+    clip_folder: Path, neighbours: int, split: str
+) -> None:
+    chosen, windows = choose_windows(load_windows(clip_folder), Score(neighbours=neighbours))
+    assert chosen == split
+    assert set(windows.column("split")) == {split}
+
+
+def test_too_few_clips_for_the_graph_are_refused(clip_folder: Path) -> None:
+    with pytest.raises(EdgepruneError, match="a graph of 500 neighbours needs more"):
+        choose_windows(load_windows(clip_folder), Score(neighbours=500))
 
 
 def test_the_speaker_is_scored_beside_the_labels(

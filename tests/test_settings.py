@@ -65,6 +65,8 @@ def test_the_command_line_wins_over_the_recipe() -> None:
         ({"distill": {"temperature": 0}}, r"distill\.temperature = 0\.0 must be more than 0", ""),
         ({"quantize": {"precision": 95}}, r"quantize\.precision = 95\.0 must be at most 1", ""),
         ({"quantize": {"smoothing_windows": 0}}, r"smoothing_windows = 0 must be at least 1", ""),
+        ({"bench": {"rounds": 2}}, r"bench\.rounds = 2 must be from 3 to 7", ""),
+        ({"export": {"opset": 11}}, r"export\.opset = 11 must be from 17 to 20", ""),
         ({"quantize": {"method": "int3"}}, r"quantize\.method = 'int3' is not known", "dynamic"),
     ],
 )

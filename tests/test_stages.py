@@ -6,6 +6,7 @@ import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,6 +116,47 @@ def test_what_the_file_system_refuses_is_one_sentence(number: int, sentence: str
     with pytest.raises(EdgepruneError, match=sentence) as error:
         run.stage(writes, None, name="x")
     assert error.value.status == 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("9 requested and 3 written"), RuntimeError("unexpected pos")]
+)
+def test_a_full_disk_is_known_by_its_room_whatever_a_library_calls_it(
+    error: Exception, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def writes(*, out: Path, settings: None, ui: Any) -> None:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):  # there is room: it is something else
+        run.stage(writes, None, name="x")
+    monkeypatch.setattr("edgeprune.stages.shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(EdgepruneError, match="The disk is full"):
+        run.stage(writes, None, name="x")
+
+
+def test_what_was_begun_with_other_settings_goes_when_the_old_ones_come_back(run: Run) -> None:
+    def works(*, out: Path, settings: Size, ui: Any) -> None:
+        if settings.count == 2:
+            raise KeyboardInterrupt
+
+    run.stage(works, Size(1), name="x")
+    with pytest.raises(KeyboardInterrupt):
+        run.stage(works, Size(2), name="x")
+    run.stage(works, Size(1), name="x")
+    assert sorted(p.name for p in run.folder.iterdir()) == ["run.json", "x"]
+
+
+def test_a_run_is_abandoned_only_while_nothing_in_it_took_work(run: Run) -> None:
+    def works(*, out: Path, settings: None, ui: Any) -> None: ...
+
+    run.stage(works, None, name="clips")
+    run.stage(works, None, name="seed-0/teach")
+    run.abandon("clips")
+    assert (run.folder / "seed-0" / "teach").is_dir()
+    run.forget("seed-0/teach")
+    (run.folder / "seed-0").rmdir()
+    run.abandon("clips")
+    assert not run.folder.exists()
 
 
 def test_a_folder_of_another_run_is_refused(run: Run) -> None:

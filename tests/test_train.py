@@ -68,7 +68,15 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
     assert resumed == straight
     for name, value in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
-    assert not (tmp_path / "cut" / train.CHECKPOINT).exists()
+
+
+def test_a_training_that_ended_is_not_gone_on_with(backbone: Path, tmp_path: Path) -> None:
+    """Its model may not have been saved yet: the checkpoint gives the same one again."""
+    curve, model = run(backbone, tmp_path)
+    again, same = run(backbone, tmp_path, StopsAt(1))
+    assert again == curve
+    for name, value in model.state_dict().items():
+        assert torch.equal(same.state_dict()[name], value), name
 
 
 def test_the_resumed_training_does_not_repeat_finished_epochs(

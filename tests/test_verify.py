@@ -13,6 +13,7 @@ from conftest import TONES, make_bundle, make_recordings
 from edgeprune.console import Silent
 from edgeprune.verify import Answers, clips_digest, compare, measure, verify_command
 from edgeprune_calibration.manifest import Clip, read_data
+from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle import read_bundle, write_bundle
 from edgeprune_device.errors import EdgepruneError
 
@@ -72,12 +73,16 @@ def test_a_bundle_that_hears_nothing_does_not_hold(recordings: Path, tmp_path: P
     assert "100.00 points under its teacher" in done["verdict"]
 
 
-def recorded(folder: Path, clips: list[Clip], accuracy: float) -> Path:
+def recorded(
+    folder: Path, clips: list[Clip], accuracy: float, made: dict[str, Any] | None = None
+) -> Path:
     """Write a bundle that says how its teacher did on these clips."""
     read = read_bundle(make_bundle(folder))
     metrics: dict[str, Any] = {"accuracy": accuracy, "clips_digest": clips_digest(clips)}
     manifest = {k: v for k, v in read.manifest.items() if k != "files"}
-    manifest["provenance"] = {"label_column": "label", "metrics": {"teacher": metrics}}
+    manifest["provenance"] = {"label_column": "label", "metrics": {"teacher": metrics}} | (
+        made or {}
+    )
     files = {name: (folder / name).read_bytes() for name in read.manifest["files"]}
     write_bundle(folder, manifest, files)
     return folder
@@ -95,6 +100,26 @@ def test_without_a_teacher_the_recorded_accuracy_counts_for_the_same_clips_alone
         EdgepruneError, match="does not record its teacher's accuracy on these clips"
     ):
         verify_command(bundle, other, split="all", track=track)
+
+
+@pytest.mark.parametrize("apart", ["speaker", "take", ""])
+def test_the_split_is_the_one_the_bundle_was_made_with(
+    apart: str, recordings: Path, tmp_path: Path
+) -> None:
+    """Without a split column, what is kept apart decides which clips are test clips."""
+    rows = recordings.read_text("utf-8").splitlines()
+    data = recordings.with_name(f"takes-{apart}.csv")
+    takes = [f"{row},t{index % 6}" for index, row in enumerate(rows[1:])]
+    data.write_text("\n".join([rows[0] + ",take", *takes]) + "\n", "utf-8")
+    made = split_clips(read_data(data, group=apart or "none"))["test"]
+    bundle = recorded(tmp_path / "b", list(made), 0.5, {"group_column": apart})
+    assert verify_command(bundle, data, track=track)["baseline"] == 0.5
+
+
+def test_parts_of_one_recording_are_told_apart_whether_or_not_they_name_their_start() -> None:
+    whole, part = Clip(Path(__file__), "a"), Clip(Path(__file__), "a", start_seconds=1.0)
+    assert clips_digest([whole, part]) == clips_digest([part, whole])
+    assert clips_digest([whole, part]) != clips_digest([whole, whole])
 
 
 @pytest.mark.parametrize(

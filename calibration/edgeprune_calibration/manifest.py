@@ -13,9 +13,10 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.sound import read_clip
@@ -30,6 +31,13 @@ SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "validat
 FOLD = re.compile(r"fold[0-9]+")
 MOST_BAD = 0.01  # share of clips that may be left out
 NO_GROUP = "none"
+Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
+"""Passes items on and shows progress: (items, what is done, how many)."""
+
+
+def untracked(items: Iterable[Any], _label: str, _total: int) -> Iterator[Any]:
+    """Pass items on, showing nothing."""
+    return iter(items)
 
 
 @dataclass(frozen=True)
@@ -64,14 +72,21 @@ class Dataset:
         return tuple(sorted({clip.label for clip in self.clips}))
 
     @property
-    def digest(self) -> str:
+    def crossing(self) -> tuple[str, ...]:
+        """Columns that look like a group and stand in more than one of the splits given."""
+        return tuple(
+            name for name in USUAL_GROUPS
+            if name not in (self.group_column, self.label_column)
+            and all(clip.columns.get(name) for clip in self.clips) and _crossing(self.clips, name)
+        )  # fmt: skip
+
+    def digest(self, track: Track = untracked) -> str:
         """SHA-256 over every row and every file's content; the folder's place does not count."""
         total = hashlib.sha256()
-        contents: dict[Path, str] = {}
+        files = list(dict.fromkeys(clip.path for clip in self.clips))
+        contents = {path: _content(path) for path in track(files, "checking files", len(files))}
         base = self.source if self.source.is_dir() else self.source.parent
         for clip in self.clips:
-            if clip.path not in contents:
-                contents[clip.path] = _content(clip.path)
             row = [clip.path.relative_to(base).as_posix() if clip.path.is_relative_to(base)
                    else clip.path.as_posix(), clip.label, clip.group, clip.split,
                    clip.start_seconds, clip.end_seconds, contents[clip.path],
@@ -113,8 +128,18 @@ def read_data(source: Path, label: str = "label", group: str | None = None) -> D
     return Dataset(source.resolve(), tuple(clips), label, chosen)
 
 
-def check_audio(dataset: Dataset, most_bad: float = MOST_BAD) -> tuple[Dataset, list[str]]:
+def check_audio(
+    dataset: Dataset, track: Track = untracked, most_bad: float = MOST_BAD
+) -> tuple[Dataset, list[str]]:
     """Decode every clip once and leave out those that cannot be read.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    track : callable
+        Shows progress.
+    most_bad : float
+        Share of the clips that may be left out.
 
     Returns
     -------
@@ -130,7 +155,7 @@ def check_audio(dataset: Dataset, most_bad: float = MOST_BAD) -> tuple[Dataset, 
 
     """
     good, bad = [], []
-    for clip in dataset.clips:
+    for clip in track(dataset.clips, "checking clips", len(dataset.clips)):
         try:
             read_clip(clip.path, None, clip.start_seconds, clip.end_seconds)
         except EdgepruneError as error:
@@ -288,7 +313,7 @@ def _choose_group(source: Path, clips: list[Clip], label: str, group: str | None
     return group
 
 
-def _crossing(clips: list[Clip], column: str) -> tuple[str, list[str]] | None:
+def _crossing(clips: Sequence[Clip], column: str) -> tuple[str, list[str]] | None:
     """Return the first group that stands in more than one split, and which."""
     splits: dict[str, set[str]] = {}
     for clip in clips:
