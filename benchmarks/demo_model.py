@@ -70,9 +70,7 @@ def main() -> None:
     for step in curve:
         ui.say(f"epoch {step['epoch']:.0f}: {100 * step['valid_accuracy']:.1f} %")
     test = windows.split("test")
-    accuracy = train.accuracy_of(
-        train.predict(model.to(device), test, device), test, windows.labels
-    )
+    accuracy = train.evaluate(model, test, windows.labels, device)
     model.to("cpu").base_model.save_pretrained(TARGET)
     size = (TARGET / "model.safetensors").stat().st_size
     ui.say(f"test {100 * accuracy:.1f} %, {models.count_parameters(model.base_model) / 1e6:.2f} M "

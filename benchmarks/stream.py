@@ -10,7 +10,6 @@ its journal is compared with the truth. Writes stream.flac, stream.csv, a journa
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 from collections.abc import Sequence
@@ -19,11 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from numpy.typing import NDArray
 
+from edgeprune.augment import coloured_noise
 from edgeprune.console import Silent
 from edgeprune.tables import table, to_text
-from edgeprune_calibration.events import Event, Outcome, match, read_detections
+from edgeprune_calibration.events import Event, Outcome, match, read_detections, write_truth
 from edgeprune_calibration.manifest import Clip, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle import read_bundle
@@ -127,9 +128,8 @@ def background_of(
         if clips:
             piece = read_clip(clips[generator.integers(len(clips))].path, rate).astype(float)
         else:
-            spectrum = np.fft.rfft(generator.standard_normal(5 * rate))
-            slope = np.arange(1, len(spectrum) + 1) ** -generator.uniform(0, 1)
-            piece = np.fft.irfft(spectrum * slope)
+            seeded = torch.Generator().manual_seed(int(generator.integers(2**31)))
+            piece = coloured_noise(1, 5 * rate, seeded)[0].numpy().astype(float)
         piece = np.trim_zeros(piece)[: len(sound) - position]
         if len(piece) < 4 * fade:
             continue
@@ -159,9 +159,7 @@ def write(
 ) -> None:  # fmt: skip
     """Write a stream and its truth."""
     soundfile.write(folder / f"{name}.flac", sound, rate)
-    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [(f"{e.start_seconds:.3f}", f"{e.end_seconds:.3f}", e.label) for e in truth]
-        csv.writer(file).writerows([("start_seconds", "end_seconds", "label"), *rows])
+    write_truth(folder / f"{name}.csv", truth)
 
 
 if __name__ == "__main__":

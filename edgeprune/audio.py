@@ -64,13 +64,17 @@ class Windows:
         index = {label: i for i, label in enumerate(labels)}
         return np.array([index[label] for label in self.column("label")], dtype=np.int64)
 
+    def where(self, split: str) -> NDArray[np.int64]:
+        """Return which windows stand in a split."""
+        chosen = np.array([row["split"] == split for row in self.rows], dtype=bool)[self.clip]
+        return np.flatnonzero(chosen)
+
     def split(self, name: str) -> Windows:
-        """Return the windows of one split; the samples stay mapped until they are read."""
-        chosen = np.array([row["split"] == name for row in self.rows], dtype=bool)[self.clip]
-        return self.take(np.flatnonzero(chosen))
+        """Return the windows of one split."""
+        return self.take(self.where(name))
 
     def take(self, index: NDArray[np.int64]) -> Windows:
-        """Return some of the windows."""
+        """Return some of the windows; their samples are read."""
         return Windows(self.samples[index], self.sound[index], self.clip[index], self.rows,
                        self.labels, self.sample_rate)  # fmt: skip
 

@@ -49,7 +49,7 @@ def distill(
     )  # fmt: skip
     valid, labels = windows.split("valid"), models.labels_of(student)
     device = models.choose_device(accelerator)
-    best = train.accuracy_of(train.predict(student.to(device), valid, device), valid, labels)
+    best = train.evaluate(student, valid, labels, device)
     ui.say(f"  student: {points(best)} of the validation clips")
     models.save(student.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)

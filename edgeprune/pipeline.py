@@ -80,7 +80,6 @@ def compress(
         Bad input (nothing is written then), or what a stage refuses.
 
     """
-    check_stages(redo)
     run, source, clip_folder = _open("compress", model, data, out, settings, ui, redo)
     for seed in range(settings.seeds):
         one_seed(run, source, clip_folder, seed, settings)
@@ -250,6 +249,7 @@ def _open(
     redo: tuple[str, ...] = (),
 ) -> tuple[Run, str | Path, Path]:  # fmt: skip
     """Open the run and read the clips; what is wrong with model or data leaves nothing behind."""
+    _check_stages(redo)
     config = read_config(model)
     fixed_layers(settings.prune, getattr(config, family_of(config.model_type).depth))
     dataset = read_data(data, settings.clips.label, settings.clips.group or None)
@@ -270,7 +270,7 @@ def _open(
     return run, source, folder
 
 
-def check_stages(names: Sequence[str]) -> None:
+def _check_stages(names: Sequence[str]) -> None:
     """Raise if there is no stage of that name."""
     for name in names:
         if name not in (*SEED_STAGES, *STAGES):

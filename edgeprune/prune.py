@@ -152,7 +152,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), models.labels_of(student)
     device = models.choose_device(judge.accelerator)
-    accuracy = train.accuracy_of(train.predict(student.to(device), valid, device), valid, labels)
+    accuracy = train.evaluate(student, valid, labels, device)
     models.save(student.to("cpu"), folder / "model")
     record.write_text(json.dumps(accuracy), "utf-8")
     shutil.rmtree(folder / "work", ignore_errors=True)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,12 +18,13 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve, lfilter
 
 from edgeprune.songs import SPECIES, Species, individual_of, song
+from edgeprune_calibration.events import Event, write_truth
+from edgeprune_calibration.manifest import Track
 
 SAMPLE_RATE = 16000  # Hz
 BACKGROUND = "background"
 LEVEL_RANGE = (0.005, 0.05)  # of the background, as a share of full scale
 PARAMETERS = "recordings.json"
-Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def make_stream(path: Path, parameters: Parameters, minutes: float, songs: int) 
     birds = [b for b in range(parameters.individuals)
              if split_of(b, parameters.individuals) == "test"]  # fmt: skip
     slot = length // songs
-    rows = []
+    events = []
     for number in range(songs):
         kind = int(generator.permutation(len(SPECIES))[0])
         sung = far_song(
@@ -177,12 +176,11 @@ def make_stream(path: Path, parameters: Parameters, minutes: float, songs: int) 
         begin = number * slot + int(generator.integers(spare))
         sung = sung * _gain(place[begin : begin + len(sung)], sung, parameters, generator)
         add(place, sung, begin)
-        rows.append((f"{begin / SAMPLE_RATE:.3f}", f"{(begin + len(sung)) / SAMPLE_RATE:.3f}",
-                     SPECIES[kind].name))  # fmt: skip
+        end = begin + len(sung)
+        events.append(Event(SPECIES[kind].name, begin / SAMPLE_RATE, end / SAMPLE_RATE))
     soundfile.write(path, _within(place * np.sqrt(LEVEL_RANGE[0] * LEVEL_RANGE[1])), SAMPLE_RATE)
     truth = path.with_suffix(".csv")
-    with truth.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("start_seconds", "end_seconds", "label"), *rows])
+    write_truth(truth, events)
     return truth
 
 

@@ -43,7 +43,9 @@ def score(
         The ``clips`` stage's folder.
 
     """
-    split, windows = choose_windows(load_windows(clips), settings)
+    windows = load_windows(clips)
+    split, chosen = choose_windows(windows, settings)
+    windows = windows.take(chosen)
     if split != settings.split:
         ui.say(f"  the {settings.split} split is too small for a graph: scored on {split}")
     described = read_description(clips)
@@ -68,10 +70,10 @@ def score(
     (out / "scores.json").write_text(json.dumps(facts, indent=1), "utf-8")
 
 
-def choose_windows(windows: Windows, settings: Score) -> tuple[str, Windows]:
-    """Return the split to score, and one window of each of its clips.
+def choose_windows(windows: Windows, settings: Score) -> tuple[str, NDArray[np.int64]]:
+    """Return the split to score, and which window of each of its clips; no sample is read.
 
-    That is ``settings.split``, or the training split where the graph has no room in it.
+    The split is ``settings.split``, or the training split where the graph has no room in it.
 
     Raises
     ------
@@ -79,14 +81,14 @@ def choose_windows(windows: Windows, settings: Score) -> tuple[str, Windows]:
         Both have too few clips for the graph's neighbours, or no label with two.
 
     """
+    labels = np.asarray(windows.column("label"))
     for split in (settings.split, "train"):
-        found = windows.split(split)
-        found = found.take(one_window_a_clip(found, settings.max_clips))
-        most = max(Counter(found.column("label")).values(), default=0)
-        if len(found.samples) > settings.neighbours and most > 1:
-            return split, found
+        chosen = one_window_a_clip(windows, windows.where(split), settings.max_clips)
+        most = max(Counter(labels[chosen]).values(), default=0)
+        if len(chosen) > settings.neighbours and most > 1:
+            return split, chosen
     raise EdgepruneError(
-        f"The training split has {len(found.samples)} clips; a graph of {settings.neighbours} "
+        f"The training split has {len(chosen)} clips; a graph of {settings.neighbours} "
         "neighbours needs more.",
         "Add clips, or lower score.neighbours in a recipe.",
     )
@@ -127,9 +129,10 @@ def _column(windows: Windows, name: str) -> list[str]:
     return [str(row["columns"].get(name, "")) for row in rows]
 
 
-def one_window_a_clip(windows: Windows, most: int) -> NDArray[np.int64]:
+def one_window_a_clip(windows: Windows, among: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the first window of each clip, at most ``most``, spread evenly over the classes."""
-    _, first = np.unique(windows.clip, return_index=True)
+    _, first = np.unique(windows.clip[among], return_index=True)
+    first = among[first]
     if len(first) <= most:
         return np.sort(first)
     labels = np.asarray(windows.column("label"))[first]

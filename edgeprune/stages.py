@@ -86,8 +86,7 @@ class Run:
             shutil.rmtree(partial)  # bad input: nothing in it can be gone on from
             raise
         except Exception as error:  # a full disk has many names: numpy's, torch's, safetensors'
-            if explained := _explained(error, out):
-                raise explained from error
+            _refuse(error, out)
             raise
         self.ui.say(f"{name:<16} {duration(seconds)}")
         return out
@@ -147,8 +146,7 @@ def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
             record.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
     except OSError as error:
         record.unlink(missing_ok=True)  # half a record would stand in the way of the next run
-        if explained := _explained(error, folder):
-            raise explained from error
+        _refuse(error, folder)
         raise
     return Run(folder, ui)
 
@@ -201,16 +199,15 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
-def _explained(error: Exception, out: Path) -> EdgepruneError | None:
-    """Turn the file system's refusals into sentences; None for any other error."""
+def _refuse(error: Exception, out: Path) -> None:
+    """Say the file system's refusals in a sentence; return if the error is another."""
     number = error.errno if isinstance(error, OSError) else None
     there = next(folder for folder in (out, *out.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and free < LEAST_FREE_BYTES):
-        return EdgepruneError(
+        raise EdgepruneError(
             f"The disk is full: {out} could not be written.",
             "Free some space and run the same command again; finished stages are kept.",
-        )
+        ) from error
     if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return EdgepruneError(f"{out} cannot be written: {os.strerror(number)}.")
-    return None
+        raise EdgepruneError(f"{out} cannot be written: {os.strerror(number)}.") from error

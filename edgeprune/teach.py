@@ -46,7 +46,7 @@ def teach(
             plan_of(settings, teacher, seed), work=out / "work", device=device, ui=ui,
             title="teach",
         )  # fmt: skip
-    accuracy = train.accuracy_of(train.predict(teacher.to(device), valid, device), valid, labels)
+    accuracy = train.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {points(accuracy)} of the validation clips"
            + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
     models.save(teacher.to("cpu"), out / "model")

@@ -147,7 +147,7 @@ def _end_epoch(
     labels: tuple[str, ...], device: torch.device,
 ) -> None:  # fmt: skip
     """Evaluate, keep the weights if they are the best so far, and write the curve."""
-    accuracy = accuracy_of(predict(model, valid, device), valid, labels)
+    accuracy = evaluate(model, valid, labels, device)
     state["curve"].append(
         {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_accuracy": accuracy}
     )
@@ -155,6 +155,11 @@ def _end_epoch(
     if accuracy >= state["best_accuracy"]:  # the later of equals has seen more
         state["best_accuracy"], state["best_epoch"] = accuracy, epoch
         state["best"] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+
+
+def evaluate(model: Any, windows: Windows, labels: tuple[str, ...], device: torch.device) -> float:
+    """Return a model's accuracy over clips, and leave it on the device it ran on."""
+    return accuracy_of(predict(model.to(device), windows, device), windows, labels)
 
 
 def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.float32]:

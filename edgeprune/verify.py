@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 
 from edgeprune.statistics import bootstrap_interval, wilson_interval
 from edgeprune.tables import table, to_text
-from edgeprune_calibration.manifest import NO_GROUP, Clip, Dataset, check_audio, read_data
+from edgeprune_calibration.manifest import NO_GROUP, Clip, Dataset, Track, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.runtime import check_golden, open_model
-from edgeprune_device.sound import read_clip, windows_of
-
-Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
+from edgeprune_device.sound import file_digest, read_clip, windows_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     correct = np.array([a == b for a, b in zip(answers.decided, truth, strict=True)])
     low, high = wilson_interval(int(correct.sum()), len(correct))
     result: dict[str, Any] = {
-        "clips": len(correct), "clips_digest": clips_digest(clips), "correct": int(correct.sum()),
+        "clips": len(correct), "correct": int(correct.sum()),
         "accuracy": float(correct.mean()), "interval": [low, high],
         "golden_difference": answers.golden_difference,
     }  # fmt: skip
@@ -122,7 +120,7 @@ def verify_bundles(
     Returns
     -------
     report : dict
-        By name: the bundle's digest, ``measure`` and, for all but the first, ``compare``.
+        By name: the bundle's digest, the clips', ``measure`` and, for all but the first, ``compare``.
     answers : dict of Answers
 
     """
@@ -130,10 +128,11 @@ def verify_bundles(
         raise EdgepruneError("The test split holds no clip.", "Choose another with --split.")
     report: dict[str, Any] = {}
     answers: dict[str, Answers] = {}
+    digest = clips_digest(clips)
     for name, path in bundles.items():
         bundle = read_bundle(path)
         answers[name] = answer(bundle, clips, track)
-        report[name] = {"bundle": bundle.name, "digest": bundle.digest,
+        report[name] = {"bundle": bundle.name, "digest": bundle.digest, "clips_digest": digest,
                         **measure(answers[name], clips)}  # fmt: skip
         if len(answers) > 1:
             first = next(iter(answers.values()))
@@ -180,13 +179,20 @@ def verify_command(
     column = label or made.get("label_column", "label")
     dataset = read_data(data, column, group or None)
     apart = made.get("group_column")  # empty: the bundle was made with none
-    if not group and apart is not None and (not apart or apart in dataset.clips[0].columns):
+    if (
+        not group
+        and apart not in (None, dataset.group_column)
+        and (not apart or apart in dataset.clips[0].columns)
+    ):
         dataset = read_data(data, column, apart or NO_GROUP)
     dataset, bad = check_audio(dataset, track)
     clips = _clips_of(dataset, split, made.get("settings", {}).get("clips", {}))
     paths = ({"teacher": teacher} if teacher else {}) | {"bundle": bundle}
     result, _ = verify_bundles(paths, clips, track)
-    baseline = result["teacher"]["accuracy"] if teacher else _recorded(read, clips)
+    baseline = (
+        result["teacher"]["accuracy"] if teacher
+        else _recorded(read, result["bundle"]["clips_digest"])
+    )  # fmt: skip
     lost = baseline - result["bundle"]["accuracy"]
     held = lost <= max_drop + 1e-9
     verdict = (
@@ -212,10 +218,10 @@ def _clips_of(dataset: Dataset, split: str, made: dict[str, Any]) -> Sequence[Cl
     return parts[split]
 
 
-def _recorded(bundle: Bundle, clips: Sequence[Clip]) -> float:
+def _recorded(bundle: Bundle, digest: str) -> float:
     """Return the teacher's accuracy as the bundle records it for these very clips."""
     found = bundle.manifest["provenance"].get("metrics", {}).get("teacher")
-    if not found or found["clips_digest"] != clips_digest(clips):
+    if not found or found["clips_digest"] != digest:
         raise EdgepruneError(
             f"The bundle {bundle.name} does not record its teacher's accuracy on these clips.",
             "Name the teacher's bundle: --teacher "
@@ -227,9 +233,7 @@ def _recorded(bundle: Bundle, clips: Sequence[Clip]) -> float:
 
 def clips_digest(clips: Sequence[Clip]) -> str:
     """Return a digest of which clips these are: their files' content, parts and labels."""
-    contents = {clip.path: "" for clip in clips}
-    for path in contents:
-        contents[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+    contents = {path: file_digest(path) for path in {clip.path for clip in clips}}
     rows = [[contents[c.path], c.label, c.start_seconds, c.end_seconds] for c in clips]
     return hashlib.sha256(json.dumps(sorted(rows, key=json.dumps)).encode()).hexdigest()
 

@@ -106,6 +106,13 @@ def read_truth(path: Path) -> list[Event]:
         ) from None
 
 
+def write_truth(path: Path, events: Sequence[Event]) -> None:
+    """Write what ``read_truth`` reads, to the millisecond."""
+    rows = [(f"{e.start_seconds:.3f}", f"{e.end_seconds:.3f}", e.label) for e in events]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("start_seconds", "end_seconds", "label"), *rows])
+
+
 def read_detections(journal: Path) -> list[Event]:
     """Read the detections of a journal folder, or of its ``detections.jsonl``."""
     path = journal / "detections.jsonl" if journal.is_dir() else journal

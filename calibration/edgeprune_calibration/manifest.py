@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import read_clip
+from edgeprune_device.sound import file_digest, read_clip
 
 SOUND_SUFFIXES = frozenset(
     (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
@@ -175,8 +175,7 @@ def check_audio(
 def _content(path: Path) -> str:
     """Return a file's SHA-256; that of nothing if it cannot be read (``check_audio`` names it)."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError:
         return hashlib.sha256().hexdigest()
 

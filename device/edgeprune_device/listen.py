@@ -6,7 +6,6 @@ time. Ctrl-C and SIGTERM end the loop after the window at hand; everything is wr
 
 from __future__ import annotations
 
-import hashlib
 import math
 import signal
 import threading
@@ -29,6 +28,7 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.journal import Journal
 from edgeprune_device.runtime import Scorer, check_golden, open_model
 from edgeprune_device.screen import Counts, Say, Screen, clock, level_db
+from edgeprune_device.sound import file_digest
 from edgeprune_device.windows import Windower
 
 STALL_SECONDS = 10.0
@@ -95,7 +95,7 @@ def listen(
         first = next((block for block in stream if block is not None or stopped.is_set()), None)
         journal = stack.enter_context(
             Journal(out, read.name, read.digest, name, live=source != "wav", clock=_now,
-                    source_digest=_digest(from_wav) if from_wav else "")
+                    source_digest=file_digest(from_wav) if from_wav else "")
         )  # fmt: skip
         loop.journal = journal
         try:
@@ -248,11 +248,6 @@ def _watched(blocks: Iterator[Block | None], patience_seconds: float) -> Iterato
                 "Is it plugged in? edgeprune devices lists the inputs.", FAILED_CHECK,
             )  # fmt: skip
         yield block
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _now() -> datetime:

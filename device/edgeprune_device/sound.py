@@ -7,6 +7,7 @@ averaged; the resampler is soxr at its HQ setting.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,3 +192,9 @@ def _mono(frames: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
     if not finite:
         raise EdgepruneError(f"{path} holds samples that are not finite numbers.")
     return np.ascontiguousarray(mono)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
