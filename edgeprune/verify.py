@@ -182,7 +182,7 @@ def verify_command(
     if (
         not group
         and apart not in (None, dataset.group_column)
-        and (not apart or apart in dataset.clips[0].columns)
+        and (not apart or all(clip.columns.get(apart) for clip in dataset.clips))
     ):
         dataset = read_data(data, column, apart or NO_GROUP)
     dataset, bad = check_audio(dataset, track)

@@ -116,6 +116,18 @@ def test_the_split_is_the_one_the_bundle_was_made_with(
     assert verify_command(bundle, data, track=track)["baseline"] == 0.5
 
 
+def test_other_data_need_not_name_what_the_bundle_kept_apart(
+    recordings: Path, tmp_path: Path
+) -> None:
+    rows = [row.split(",") for row in recordings.read_text("utf-8").splitlines()]
+    data = recordings.with_name("nobody.csv")
+    data.write_text("".join(f"{path},{label},\n" for path, label, _ in rows).replace(
+        "path,label,", "path,label,speaker"), "utf-8")  # fmt: skip
+    clips = list(read_data(data).clips)
+    bundle = recorded(tmp_path / "b", clips, 0.5, {"group_column": "speaker"})
+    assert verify_command(bundle, data, split="all", track=track)["baseline"] == 0.5
+
+
 def test_parts_of_one_recording_are_told_apart_whether_or_not_they_name_their_start() -> None:
     whole, part = Clip(Path(__file__), "a"), Clip(Path(__file__), "a", start_seconds=1.0)
     assert clips_digest([whole, part]) == clips_digest([part, whole])
