@@ -63,6 +63,12 @@ def compress(
     max_drop: Annotated[float | None, typer.Option(help="Points that may be lost (1).")] = None,
     keep: Annotated[int | None, typer.Option(help="Keep the first N layers, search none.")] = None,
     layers: Annotated[str, typer.Option(help="Keep these layers, counted from 0: 0,1,3")] = "",
+    pick: Annotated[
+        str, typer.Option(help="Rule that orders the layers (convexity-plateau).")
+    ] = "",
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="A fitted linear layer over each gap.")
+    ] = False,
     recipe: Recipe = None,
     accelerator: Accelerator = "",
     redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
@@ -83,7 +89,9 @@ def compress(
         {"seeds": seeds, "accelerator": accelerator or None,
          "max_drop": None if max_drop is None else max_drop / 100},
         {"label": label or None, "group": group or None, "window_seconds": window},
-        {"keep": keep, "layers": _numbers(layers) or None},
+        {"keep": keep, "layers": _numbers(layers) or None, "pick": pick or None,
+         "bridge": bridge or None},
+        {},
     )  # fmt: skip
     done = run(model, data, out, settings, Terminal(), tuple(redo or ()))
     _print(done, done["text"], as_json)
@@ -91,31 +99,57 @@ def compress(
 
 
 @app.command(
-    epilog="Example: edgeprune score facebook/wav2vec2-base-960h birds/labels.csv -o runs/score"
+    epilog="Example: edgeprune score facebook/wav2vec2-base-960h birds/labels.csv -o runs/score, "
+    "or of phones: edgeprune score MODEL timit/phones.csv --label phone --frames -o runs/phones"
 )
 def score(
     model: Model,
     data: Data,
     out: Out,
-    label: Label = "",
+    label: Annotated[
+        list[str] | None, typer.Option(help="Column with classes; the first is the task. Repeat.")
+    ] = None,
     group: Group = "",
     window: Window = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Rows (start, end) are stretches of their files.")
+    ] = False,
+    max_drop: Annotated[float | None, typer.Option(help="Points that may be lost (1).")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure no cut of the model.")] = False,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Fine-tune after every cut, too (long).")
+    ] = False,
     recipe: Recipe = None,
     accelerator: Accelerator = "",
+    redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how convex the classes are in every layer of MODEL, as it is."""
-    from edgeprune.console import Terminal
-    from edgeprune.pipeline import score_only
-    from edgeprune.report import score_report
+    """Find out which layers of MODEL a task needs, as the model is.
 
+    One pass over the audio gives every layer's convexity, for every labelling, and the likeness of
+    every two layers. Then layers and spans are really removed, every rule's choice is measured on
+    the same clips, and the report says which rule won. --quick leaves the measuring out.
+    """
+    from edgeprune.console import Terminal
+    from edgeprune.score_report import score_report
+    from edgeprune.scoring import score_only
+
+    if quick and finetune:
+        raise EdgepruneError("Both --quick and --finetune were given.", "Use one of them.")
+    task, *others = label or [""]
     settings = _settings(
         recipe,
-        {"accelerator": accelerator or None},
-        {"label": label or None, "group": group or None, "window_seconds": window},
+        {"accelerator": accelerator or None,
+         "max_drop": None if max_drop is None else max_drop / 100},
+        {"label": task or None, "group": group or None, "window_seconds": window,
+         "context": "file" if frames else None},
         {},
+        {"labelings": tuple(others) or None},
+    )  # fmt: skip
+    folder = score_only(
+        model, data, out, settings, Terminal(), tuple(redo or ()), quick=quick, trained=finetune
     )
-    done = score_report(score_only(model, data, out, settings, Terminal()), out)
+    done = score_report(folder, out)
     _print(done, done["text"], as_json)
 
 
@@ -259,12 +293,14 @@ def fail(message: str, hint: str, status: int) -> None:
 
 
 def _settings(
-    recipe: Path | None, top: dict[str, Any], clips: dict[str, Any], prune: dict[str, Any]
-) -> Any:
+    recipe: Path | None, top: dict[str, Any], clips: dict[str, Any], prune: dict[str, Any],
+    score: dict[str, Any],
+) -> Any:  # fmt: skip
     """Merge the recipe and the options that were given."""
     from edgeprune.settings import build_settings, read_recipe
 
-    given = _present(top) | {"clips": _present(clips), "prune": _present(prune)}
+    tables = {"clips": clips, "prune": prune, "score": score}
+    given = _present(top) | {name: _present(values) for name, values in tables.items()}
     return build_settings(read_recipe(recipe) if recipe else {}, given)
 
 

@@ -4,34 +4,37 @@ Tětková, Brüsch, Dorszewski et al. 2023/2025 ("On convex decision regions in 
 representations"); used for pruning in Dorszewski et al. 2024, arXiv 2408.11858.
 
 The steps:
-1. Euclidean distances between all points; each point's k nearest neighbours, exactly.
-2. A graph with an edge where either point is among the other's neighbours, weighted by distance.
-3. For every ordered pair of one class, a shortest path; the pair's score is the share of the
-   path's inner points that belong to the class, 1 if there are none, 0 if there is no path.
-4. A class's score is the mean over its pairs; the null is the same with labels permuted.
+1. Each point's k nearest neighbours by Euclidean distance, exactly; of equally near ones the first
+   in the points' order. An edge stands where either point is among the other's neighbours.
+2. For every ordered pair of one class a shortest path. The pair's score is the share of the path's
+   inner points that belong to the class: 1 if there are none, 0 if there is no path.
+3. A class's score is the mean over its pairs. A class with one member has none and is left out.
+4. The null: the same with permuted labels. Its mean has a closed form, given the graph.
+5. The interval: the same with clips, or whole groups of them, drawn with replacement.
 
-One shortest-path tree per source serves all its pairs, so that nothing is sampled. Where two
-shortest paths are equally long, Dijkstra's first-found one counts. Exact duplicates are
-neighbours at a vanishing distance (the reference lets them use up slots without an edge).
+A step costs 1e-9 of the mean edge beside its length. So exact duplicates are neighbours at a
+vanishing distance, and of equally long paths the one with the fewest steps counts; if that leaves
+several, the one Dijkstra finds first. ``reference=True`` follows nnconvexity 0.1.1 instead: exact
+duplicates use up neighbours without an edge, and ties are all Dijkstra's.
+
+One shortest-path tree per source serves all its pairs and all labellings: nothing is sampled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import dijkstra
 
-NO_NODE = -9999  # what scipy's dijkstra writes where a node has no predecessor
-BLOCK_BYTES = 64 * 2**20  # working memory for one block of distances
+from edgeprune.pair_scores import class_means, intervals, score_pairs
+from edgeprune.shortest_paths import neighbour_graph
 
 
 @dataclass(frozen=True)
 class Convexity:
-    """The convexity of one labelling in one space."""
+    """The convexity of one labelling in one space; what was not asked for is NaN."""
 
     pooled: float
     """Mean over all pairs of one class, 0 to 1 (what PyPI's nnconvexity reports)."""
@@ -39,171 +42,131 @@ class Convexity:
     """Mean of the classes' scores, 0 to 1 (what the papers plot)."""
     per_class: dict[str, float]
     """Each class's score; a class with one member has no pair and is left out."""
+    interval: tuple[float, float]
+    """95 % of ``mean_of_classes`` over draws of clips or groups."""
+    pooled_interval: tuple[float, float]
+    """95 % of ``pooled`` over the same draws."""
     null_mean: float
-    """Mean of ``mean_of_classes`` under permuted labels."""
+    """Expected ``mean_of_classes`` under permuted labels, exactly."""
     null_high: float
-    """The 97.5th percentile of the same."""
-
-
-def neighbour_graph(points: NDArray[np.floating], k: int) -> csr_matrix:
-    """Join each point to its k nearest, symmetrically.
-
-    Parameters
-    ----------
-    points : array (n, d)
-    k : int
-        Neighbours, 1 <= k < n.
-
-    Returns
-    -------
-    csr_matrix (n, n)
-        Euclidean distances of the edges.
-
-    Raises
-    ------
-    ValueError
-        Too few points, or a value that is not finite.
-
-    """
-    x = np.ascontiguousarray(points, dtype=np.float64)
-    n = len(x)
-    if x.ndim != 2 or not 1 <= k < n:
-        raise ValueError(f"points {x.shape} do not have k = {k} neighbours each")
-    if not np.isfinite(x).all():
-        raise ValueError("points hold a value that is not finite")
-    x = x - x.mean(axis=0)
-    squares = np.einsum("ij,ij->i", x, x)
-    rows = max(1, BLOCK_BYTES // (8 * n))
-    columns = np.empty((n, k), dtype=np.int64)
-    for start in range(0, n, rows):
-        stop = min(start + rows, n)
-        distance2 = squares[start:stop, None] + squares[None, :] - 2.0 * (x[start:stop] @ x.T)
-        distance2[np.arange(stop - start), np.arange(start, stop)] = np.inf
-        columns[start:stop] = np.argpartition(distance2, k - 1, axis=1)[:, :k]
-    source = np.repeat(np.arange(n), k)
-    target = columns.ravel()
-    # Differences, not the expanded square: exact for near points, and zero for duplicates only.
-    length = np.empty(n * k)
-    for start in range(0, n * k, rows):
-        part = slice(start, start + rows)
-        length[part] = np.linalg.norm(x[source[part]] - x[target[part]], axis=1)
-    positive = length[length > 0]
-    length[length == 0] = (positive.min() if positive.size else 1.0) * 1e-9
-    graph = csr_matrix((length, (source, target)), shape=(n, n))
-    return graph.maximum(graph.T)
-
-
-def shortest_path_trees(graph: csr_matrix) -> NDArray[np.int32]:
-    """Return every source's tree: entry (s, v) is the node before v on the way from s."""
-    _, before = dijkstra(graph, directed=False, return_predecessors=True)
-    return np.asarray(before, dtype=np.int32)
-
-
-def pair_scores(
-    before: NDArray[np.int32], codes: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Score all ordered pairs of one class.
-
-    Parameters
-    ----------
-    before : array (n, n)
-        The predecessors of ``shortest_path_trees``.
-    codes : array (n,)
-        Each point's class, from 0.
-
-    Returns
-    -------
-    scores : array (pairs,)
-        Share of the inner points in the class, 0 to 1.
-    classes : array (pairs,)
-        The class of each pair.
-
-    """
-    members = [np.flatnonzero(codes == c) for c in range(int(codes.max()) + 1)]
-    source = np.concatenate([np.repeat(m, len(m)) for m in members])
-    target = np.concatenate([np.tile(m, len(m)) for m in members])
-    apart = source != target
-    source, target = source[apart], target[apart]
-    own = codes[source]
-    inside = np.zeros(len(source))
-    inner = np.zeros(len(source))
-    node = before[source, target]
-    reached = node != NO_NODE
-    walking = np.flatnonzero(reached & (node != source))
-    while walking.size:
-        here = node[walking]
-        inner[walking] += 1
-        inside[walking] += codes[here] == own[walking]
-        node[walking] = before[source[walking], here]
-        walking = walking[node[walking] != source[walking]]
-    scores = np.where(inner > 0, inside / np.maximum(inner, 1), 1.0)
-    scores[~reached] = 0.0
-    return scores, own
+    """The 97.5th percentile of the same, from the permutations."""
 
 
 def convexity(
     points: NDArray[np.floating],
-    labels: Sequence[str],
+    labels: Sequence[Hashable],
     *,
     k: int = 10,
     permutations: int = 20,
+    draws: int = 1000,
+    groups: Sequence[str] | None = None,
     seed: int = 0,
+    reference: bool = False,
 ) -> Convexity:
-    """Measure the graph convexity of a labelling, with a label-permutation null.
+    """Measure the graph convexity of one labelling; see ``convexities``."""
+    return convexities(
+        points, {"": labels}, k=k, permutations=permutations, draws=draws,
+        groups=None if groups is None else {"": groups}, seed=seed, reference=reference,
+    )[""]  # fmt: skip
+
+
+def convexities(
+    points: NDArray[np.floating],
+    labelings: Mapping[str, Sequence[Hashable]],
+    *,
+    k: int = 10,
+    permutations: int = 20,
+    draws: int = 1000,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    reference: bool = False,
+) -> dict[str, Convexity]:
+    """Measure the graph convexity of labellings that share their points.
+
+    The intervals say how far the scores depend on which clips, or groups, were recorded; the
+    graph is held fixed, so they do not cover how it, or the model, would change with others.
 
     Parameters
     ----------
     points : array (n, d)
         One layer's representation of n clips.
-    labels : sequence of str
-        Their classes; any hashable strings.
+    labelings : mapping of str to sequences of n labels
+        Labels of any type but None; a class's name is its label's text.
     k : int
-        Neighbours in the graph (the papers use 10).
+        Neighbours in the graph (the papers use 10), 1 <= k < n.
     permutations : int
-        Random labellings in the null.
+        Random labellings for ``null_high``; 0 for none.
+    draws : int
+        Draws for the intervals; 0 for none.
+    groups : mapping of str to sequences of n names
+        What is drawn whole in a labelling's intervals, such as speakers. Clips are drawn where it
+        is absent, and where every class lies within one group: drawing whole groups would leave
+        every class as it is.
     seed : int
-        Of the permutations.
+        Of permutations and draws; no labelling's depend on the others.
+    reference : bool
+        Follow the rules of nnconvexity 0.1.1.
 
     Raises
     ------
     ValueError
-        Too few points, values that are not finite, or no class with two members.
+        Too few points, values that are not finite, a point without a label, or no class with two
+        members.
 
     """
-    return convexity_of(shortest_path_trees(neighbour_graph(points, k)), labels, permutations, seed)
+    graph = neighbour_graph(points, k, reference=reference)
+    n = graph.shape[0]
+    names, tables, units = {}, [], []
+    for name, labels in labelings.items():
+        names[name], codes = _numbered(name, labels, n)
+        shuffled = np.random.default_rng((seed, 0))
+        tables.append(
+            np.stack([codes, *(shuffled.permutation(codes) for _ in range(permutations))], axis=1)
+        )
+        units.append(_units(name, codes, (groups or {}).get(name)))
+    adjacent, longer, sums, pairs = score_pairs(graph, tables, keep=draws > 0)
+    found = {}
+    for name, table, unit, total, matrices in zip(names, tables, units, sums, pairs, strict=True):
+        sizes = np.bincount(table[:, 0])
+        scored = sizes > 1
+        scores = class_means(total[:, 0], table[:, 0])
+        null = [class_means(total[:, p], table[:, p]).mean() for p in range(1, 1 + permutations)]
+        interval, pooled_interval = intervals(matrices, table[:, 0], unit, draws, seed)
+        found[name] = Convexity(
+            pooled=float(total[:, 0].sum() / (sizes * (sizes - 1)).sum()),
+            mean_of_classes=float(scores.mean()),
+            per_class=dict(zip(names[name][scored].tolist(), scores.tolist(), strict=True)),
+            interval=interval,
+            pooled_interval=pooled_interval,
+            null_mean=float(adjacent + longer * (sizes[scored].mean() - 2) / max(n - 2, 1)),
+            null_high=float(np.quantile(null, 0.975)) if null else float("nan"),
+        )
+    return found
 
 
-def convexity_of(
-    before: NDArray[np.int32], labels: Sequence[str], permutations: int = 20, seed: int = 0
-) -> Convexity:
-    """Measure convexity on trees that exist already, so that many labellings share them."""
-    names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-    codes = codes.astype(np.int64)
-    scores, classes = pair_scores(before, codes)
-    if not scores.size:
-        raise ValueError("no class has two members")
-    per_class = _class_means(scores, classes, len(names))
-    generator = np.random.default_rng(seed)
-    null = [
-        np.nanmean(_class_means(*pair_scores(before, generator.permutation(codes)), len(names)))
-        for _ in range(permutations)
-    ]
-    return Convexity(
-        pooled=float(scores.mean()),
-        mean_of_classes=float(np.nanmean(per_class)),
-        per_class={str(n): float(v) for n, v in zip(names, per_class, strict=True) if v == v},
-        null_mean=float(np.mean(null)) if null else float("nan"),
-        null_high=float(np.quantile(null, 0.975)) if null else float("nan"),
-    )
+def _numbered(
+    name: str, labels: Sequence[Hashable], n: int
+) -> tuple[NDArray[np.str_], NDArray[np.unsignedinteger]]:
+    """Return a labelling's class names in order, and each point's class from 0."""
+    if len(labels) != n or any(label is None for label in labels):
+        raise ValueError(f"{name!r} does not give each of the {n} points a label")
+    names, codes = np.unique([str(label) for label in labels], return_inverse=True)
+    if len(names) == n:
+        raise ValueError(f"no class of {name!r} has two members")
+    return names, codes.astype(np.min_scalar_type(len(names)))
 
 
-def _class_means(
-    scores: NDArray[np.float64], classes: NDArray[np.int64], count: int
-) -> NDArray[np.float64]:
-    pairs = np.bincount(classes, minlength=count)
-    sums = np.bincount(classes, weights=scores, minlength=count)
-    with np.errstate(invalid="ignore"):
-        return np.where(pairs > 0, sums / np.maximum(pairs, 1), np.nan)
+def _units(
+    name: str, codes: NDArray[np.unsignedinteger], groups: Sequence[str] | None
+) -> NDArray[np.integer]:
+    """Return what each point is drawn with: its group, or itself if groups change no class."""
+    if groups is not None:
+        if len(groups) != len(codes):
+            raise ValueError(f"{name!r} has {len(codes)} labels and {len(groups)} groups")
+        _, units = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        if len(np.unique(np.stack([codes, units], axis=1), axis=0)) > codes.max() + 1:
+            return units
+    return np.arange(len(codes))
 
 
 def first_within(curve: Sequence[float], tolerance: float) -> int:

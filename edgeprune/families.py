@@ -33,6 +33,8 @@ class Family:
     """The family's feature extractor may scale samples to zero mean and unit variance."""
     frozen: str = ""
     """Dotted path from ``model.base_model`` to the front end that fine-tuning leaves alone."""
+    final_norm: str = ""
+    """Dotted path to the norm behind the last block in the stable-layer-norm variants."""
     weight_norm: str = ""
     """Dotted path to a convolution whose weight-norm is folded before export."""
     attention: str = "sdpa"
@@ -43,8 +45,9 @@ class Family:
 
 _POSITIONS = "encoder.pos_conv_embed.conv"
 _WAVEFORM = Family(
-    "encoder.layers", normalize=True, frozen="feature_extractor", weight_norm=_POSITIONS
-)
+    "encoder.layers", normalize=True, frozen="feature_extractor", weight_norm=_POSITIONS,
+    final_norm="encoder.layer_norm",
+)  # fmt: skip
 
 FAMILIES: dict[str, Family] = {  # by config.model_type
     "wav2vec2": _WAVEFORM,
@@ -120,6 +123,8 @@ def keep_layers(model: Any, keep: Sequence[int]) -> None:
     parent = submodule(model, parent_path) if parent_path else model.base_model
     setattr(parent, name, nn.ModuleList(blocks[index] for index in keep))
     setattr(model.config, family.depth, len(keep))
+    if bridged := getattr(model.config, "edgeprune_bridges", None):
+        model.config.edgeprune_bridges = [n for n, i in enumerate(keep) if i in bridged]
     if hasattr(
         model, "layer_weights"
     ):  # a head on a weighted sum: one for block 0's input, one each

@@ -256,13 +256,18 @@ class KwtForAudioClassification(KwtModel):
         """Add the linear head."""
         self.head = nn.Linear(config.hidden_size, config.num_labels)
 
+    def classify(self, tokens: Tensor) -> Tensor:
+        """Turn the last block's tokens (batch, num_tokens, hidden) into logits (batch, labels)."""
+        logits: Tensor = self.head(tokens[:, 0])
+        return logits
+
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> SequenceClassifierOutput:
         """Turn samples (batch, num_samples) into logits (batch, num_labels)."""
         states = self.encode(input_values)
         return SequenceClassifierOutput(
-            logits=self.head(states[-1][:, 0]),
+            logits=self.classify(states[-1]),
             hidden_states=states if output_hidden_states else None,
         )
 

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from edgeprune.bridges import load_bridges
 from edgeprune.families import Family, family_of, layers_of
 from edgeprune_device.errors import EdgepruneError
 
@@ -146,6 +147,8 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
             f"The weights of {source} could not be loaded: {_first_line(error)}",
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
+    if getattr(config, "edgeprune_bridges", None):
+        load_bridges(model, Path(source))
     model.config.edgeprune_normalize = normalizes(source, config, family)
     return model.eval()
 

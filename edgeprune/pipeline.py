@@ -7,7 +7,6 @@ becomes the bundle, which is then measured beside its teacher, and the report sa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,30 +14,30 @@ from typing import Any
 import numpy as np
 
 from edgeprune import __version__
-from edgeprune.audio import clips, load_windows, read_description, stored_clips
+from edgeprune.audio import read_description, stored_clips
 from edgeprune.console import Ui, points
 from edgeprune.distill import distill
 from edgeprune.export_onnx import export
-from edgeprune.families import family_of
-from edgeprune.models import choose_device, read_config
-from edgeprune.prune import fixed_layers, prune
+from edgeprune.opening import open_command
+from edgeprune.prune import prune
 from edgeprune.quantize import quantize
 from edgeprune.report import report
-from edgeprune.score import choose_windows, score
-from edgeprune.settings import Settings, to_toml
-from edgeprune.stages import RECIPE, Run, open_run
+from edgeprune.score import score
+from edgeprune.settings import Settings
+from edgeprune.stages import Run
+from edgeprune.states import points_of, states
 from edgeprune.teach import teach
 from edgeprune.verify import verify_bundles, write_report
-from edgeprune_calibration.manifest import read_data
 from edgeprune_device.bench import bench
 from edgeprune_device.bundle import read_bundle, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.machine import usable_cores
 
 ROWS = ("teacher", "student", "bundle")
-STAGES = ("clips", "deploy", "bench")
+STAGES = ("clips", "untouched", "deploy", "bench")
 SEED_STAGES = (
     "teach",
+    "states",
     "score",
     "prune",
     "distill",
@@ -80,7 +79,8 @@ def compress(
         Bad input (nothing is written then), or what a stage refuses.
 
     """
-    run, source, clip_folder = _open("compress", model, data, out, settings, ui, redo)
+    known = (STAGES[0], *SEED_STAGES, *STAGES[1:])
+    run, source, clip_folder = open_command("compress", model, data, out, settings, ui, redo, known)
     for seed in range(settings.seeds):
         one_seed(run, source, clip_folder, seed, settings)
     best = best_seed(out, settings.seeds)
@@ -99,14 +99,6 @@ def compress(
     return done
 
 
-def score_only(model: str, data: Path, out: Path, settings: Settings, ui: Ui) -> Path:
-    """Score a model's layers as it is; returns the folder with ``scores.json``."""
-    run, source, clip_folder = _open("score", model, data, out, settings, ui)
-    return run.stage(
-        score, settings.score, source, source, clip_folder, settings.accelerator, name="score"
-    )
-
-
 def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Settings) -> None:
     """Run the recipe for one seed, in ``seed-N/``."""
     name = f"seed-{seed}"
@@ -114,10 +106,14 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
         teach, s.teach, source, clip_folder, seed, s.accelerator, name=f"{name}/teach"
     )
     facts = json.loads((taught / "teach.json").read_text("utf-8"))
-    before = taught / "model" if facts["skipped"] else source
-    scores = run.stage(
-        score, s.score, taught / "model", before, clip_folder, s.accelerator, name=f"{name}/score"
+    asked = points_of(s.score)
+    heard = run.stage(
+        states, asked, taught / "model", clip_folder, s.accelerator, name=f"{name}/states"
     )
+    before: Path | str = ""
+    if not facts["skipped"]:
+        before = run.stage(states, asked, source, clip_folder, s.accelerator, name="untouched")
+    scores = run.stage(score, s.score, clip_folder, heard, before, name=f"{name}/score")
     recovery = {
         "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
         "accelerator": s.accelerator, "max_drop": s.max_drop,
@@ -242,43 +238,3 @@ def check_floor(done: dict[str, Any], max_drop: float) -> None:
             "Allow more with --max-drop, keep more layers with --keep, or distill for longer.",
             FAILED_CHECK,
         )
-
-
-def _open(
-    command: str, model: str, data: Path, out: Path, settings: Settings, ui: Ui,
-    redo: tuple[str, ...] = (),
-) -> tuple[Run, str | Path, Path]:  # fmt: skip
-    """Open the run and read the clips; what is wrong with model or data leaves nothing behind."""
-    _check_stages(redo)
-    config = read_config(model)
-    fixed_layers(settings.prune, getattr(config, family_of(config.model_type).depth))
-    dataset = read_data(data, settings.clips.label, settings.clips.group or None)
-    choose_device(settings.accelerator)
-    source: str | Path = Path(model).resolve() if Path(model).exists() else model
-    identity = {"command": command, "model": str(source), "data": str(data.resolve()),
-                "label": settings.clips.label}  # fmt: skip
-    digest = dataset.digest(ui.track)
-    run = open_run(out, identity, ui)
-    _forget(run, redo, settings.seeds)
-    (out / RECIPE).write_text(to_toml(settings), "utf-8")
-    try:
-        folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
-        choose_windows(load_windows(folder), settings.score)
-    except EdgepruneError:
-        run.abandon("clips")
-        raise
-    return run, source, folder
-
-
-def _check_stages(names: Sequence[str]) -> None:
-    """Raise if there is no stage of that name."""
-    for name in names:
-        if name not in (*SEED_STAGES, *STAGES):
-            known = ", ".join((STAGES[0], *SEED_STAGES, *STAGES[1:]))
-            raise EdgepruneError(f"There is no stage {name!r} to redo.", f"Known: {known}.")
-
-
-def _forget(run: Run, redo: Sequence[str], seeds: int) -> None:
-    for name in redo:
-        for folder in [f"seed-{seed}/{name}" for seed in range(seeds)] + [name]:
-            run.forget(folder)

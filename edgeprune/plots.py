@@ -1,9 +1,11 @@
-"""The report's figures: convexity curves, latency distributions, learning curves, as inline SVG."""
+"""The report's figures as inline SVG, and what every figure of ours is drawn with."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -11,6 +13,8 @@ import numpy as np
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, ACCENT, SOFT, GREY = "#1d2a35", "#0b7a75", "#d9822b", "#9aa5b1"
 SERIES = (ACCENT, SOFT, "#5b6abf", "#b5495b", "#6b8e23", GREY)
@@ -18,7 +22,26 @@ STYLE: Any = {
     "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.spines.right": False,
     "axes.spines.top": False, "font.size": 10, "svg.fonttype": "none", "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "edgeprune",
+    "text.parse_math": False,  # a label may hold a dollar sign
 }  # fmt: skip
+PNG_DPI = 160
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One drawn panel."""
+
+    section: str
+    """The part of the page it belongs to."""
+    name: str
+    """Its file's name without ending."""
+    title: str
+    """What a screen reader says it is."""
+    caption: str
+    """What it shows and how to read it, with the paper."""
+    svg: str
+    png: bytes
 
 
 def convexity_figure(
@@ -59,7 +82,7 @@ def convexity_figure(
             panel.set_ylim(0, 102)
         panels[0][0].set_ylabel("graph convexity, %")
         panels[0][0].legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=4, fontsize=9)
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def _curve(
@@ -91,7 +114,7 @@ def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
         panel.set_xlabel("latency of one window, ms (logarithmic)")
         panel.set_ylabel("share of windows at most, %")
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -105,11 +128,50 @@ def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         panel.set_xlabel("epoch")
         panel.set_ylabel("validation accuracy, %")
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
-        return _svg(figure)
+        return to_svg(figure)
 
 
-def _svg(figure: Any) -> str:
+def to_svg(figure: Any) -> str:
+    """Return a figure as inline SVG: its texts stay text, the same figure is the same bytes."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
+    with plt.rc_context(STYLE):
+        figure.savefig(text, format="svg", bbox_inches="tight", metadata=NO_METADATA)
     plt.close(figure)
     return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def finished(figure: Figure, section: str, name: str, title: str, caption: str) -> Plot:
+    """Return a figure as a plot, in both formats."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=PNG_DPI, bbox_inches="tight", facecolor="white",
+                   metadata={"Software": None})  # fmt: skip
+    label = escape(title, quote=True)
+    svg = to_svg(figure).replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return Plot(section, name, title, caption, svg, png.getvalue())
+
+
+def panel_of(width: float, height: float, across: str, up: str) -> tuple[Figure, Any]:
+    """Return an empty figure of so many inches, and its one panel."""
+    figure = Figure((width, height), layout="constrained")
+    panel = figure.subplots()
+    panel.set(xlabel=across, ylabel=up)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    return figure, panel
+
+
+def legend_below(figure: Figure, columns: int) -> None:
+    """List what the panel shows under it, in room of its own."""
+    entries = len(figure.axes[0].get_legend_handles_labels()[0])
+    figure.set_figheight(figure.get_figheight() + 0.18 * -(-entries // columns))
+    figure.legend(loc="outside lower left", ncols=columns, fontsize=8.5, handlelength=2.2)
+
+
+def in_points(share: float) -> str:
+    """Write a difference of accuracies: 1 point, 2.5 points."""
+    return f"{100 * share:g} point" + "s" * (100 * share != 1)
+
+
+def draw_band(panel: Any, x: Any, intervals: Sequence[Sequence[float]], colour: str) -> None:
+    """Shade the intervals, given as shares, around a curve in per cent."""
+    low, high = 100 * np.asarray(intervals, dtype=float).T
+    panel.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)

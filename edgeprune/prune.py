@@ -1,37 +1,48 @@
-"""Choose the layers to keep: convexity proposes, measurement decides.
+"""Choose the layers to keep: a rule proposes, measurement decides.
 
-The first candidate is the cut after the first layer whose convexity is within ``tolerance`` of
-the curve's peak (arXiv 2408.11858 keeps layers 0..L and fine-tunes). The curve is that of the
-model as it came: fine-tuning makes the last layers convex for any labels. Each cut is recovered for a
-few epochs and judged by its validation accuracy:
+``convexity-plateau``, the default: the first candidate is the cut after the first layer whose
+convexity is within ``tolerance`` of the curve's peak (arXiv 2408.11858 keeps layers 0..L and
+fine-tunes). The curve is that of the model as it came: fine-tuning makes the last layers convex for
+any labels. Each cut is recovered for a few epochs and judged by its validation accuracy:
 
 - if it holds (within ``max_drop`` of the teacher), shallower cuts follow in the order of their
   convexity, each taken from the recovered one before it; none is tried that is shallower than one
   that failed;
 - if it does not, deeper cuts follow one by one until one holds.
 
-The shallowest cut that held is kept; ``prune.json`` lists every candidate tried.
+Any other rule of ``picks.py`` orders the layers, measured removal included, and the smallest depth
+that holds is found by halving. ``prune.json`` lists every candidate tried.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgeprune import models, train
+from edgeprune.ablation import Bench, greedy_removal, measure_cuts
 from edgeprune.audio import Windows, load_windows
+from edgeprune.bridges import attach
 from edgeprune.console import Ui, points
-from edgeprune.convexity import first_within
+from edgeprune.depth_search import halve, search
 from edgeprune.distill import train_student
-from edgeprune.families import family_of, keep_layers
+from edgeprune.families import family_of, keep_layers, layers_of
+from edgeprune.fit_bridges import fit_bridges, used_bridges
+from edgeprune.measure import gather_evidence, some_clips
+from edgeprune.picks import RULES, Evidence, Rule
 from edgeprune.settings import Distill, Prune
+from edgeprune.stack import Bridges, Stack
 from edgeprune_device.errors import EdgepruneError
 
 RECOVERY_SPEED = 2.0  # of teaching's learning rate: a model that was just cut has further to go
+MEASURED_CLIPS = (
+    500  # validation clips that measured removal chooses on, training clips for bridges
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class Judge:
     epochs: int
     seed: int
     accelerator: str
+    bridges: Bridges | None = None
+    """Those of the whole model; None where gaps are closed as they are."""
 
 
 def prune(
@@ -61,45 +74,79 @@ def prune(
 
     """
     facts = json.loads((scores / "scores.json").read_text("utf-8"))
-    curves = facts["curves"]  # a model that was not taught has one curve
-    curve = [
-        x["mean_of_classes"] for x in curves.get(settings.curve, curves["teacher"])[facts["task"]]
-    ]
+    known = gather_evidence(facts, settings.tolerance, settings.curve)
     floor = _teacher_accuracy(teacher) - recovery["max_drop"]
     judge = Judge(teacher, load_windows(clips), Distill(**recovery["distill"]),
                   settings.recovery_epochs, recovery["seed"], recovery["accelerator"])  # fmt: skip
-    layers = len(curve) - 1
+    rule, layers = RULES[settings.pick], known.layers
+    fixed = fixed_layers(settings, layers)
+    if fixed is None or settings.bridge:
+        judge, known = measure_first(judge, known, rule, settings, out, ui)
     tried: list[dict[str, Any]] = []
-
     start = teacher / "model"
 
     def holds(keep: Sequence[int]) -> bool:
         nonlocal start
-        accuracy = try_cut(judge, start, keep, _folder(out, keep), ui)
-        held, depth = bool(accuracy >= floor), keep[-1] + 1
+        nested = rule.depth is not None and not settings.bridge and fixed is None
+        folder = _folder(out, keep)
+        accuracy = try_cut(judge, start if nested else teacher / "model", keep, folder, ui)
+        held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
         tried.append({"keep": list(keep), "layers": len(keep), "valid_accuracy": accuracy,
-                      "convexity": curve[depth], "held": held})  # fmt: skip
-        ui.say(f"  keep {len(keep):>2} of {layers} layers: convexity {100 * curve[depth]:.1f} %, valid "
-               f"{points(accuracy)} ({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
-        start = _folder(out, keep) / "model" if held else start
+                      "convexity": known.convexity[len(keep)] if first else None,
+                      "held": held})  # fmt: skip
+        ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
+               f"({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
+        start = folder / "model" if held else start
         return held
 
     family = family_of(models.read_config(str(teacher / "model")).model_type)
-    keep = fixed_layers(settings, layers)
-    if keep is None:
-        keep = search(curve, settings.tolerance, max(family.keep, default=0) + 1, holds)
-    elif len(keep) < layers:
-        holds(keep)
+    least = max(family.keep, default=0) + 1
+    if fixed is not None:
+        keep = fixed
+        if len(keep) < layers:
+            holds(keep)
+    elif rule.depth:
+        keep = search(known.convexity, rule.depth(known), least, holds)
+    else:
+        keep = halve(lambda depth: rule.keep(known, depth), least, layers, holds)
     best = _folder(out, keep) / "model" if len(keep) < layers else teacher / "model"
     shutil.copytree(best, out / "model", dirs_exist_ok=True)
     for candidate in tried:
         shutil.rmtree(_folder(out, candidate["keep"]))
     result = {
         "kept": list(keep), "layers": layers, "floor": floor, "tried": tried,
-        "rule": "given" if fixed_layers(settings, layers) else "convexity, checked by measurement",
-        "first_candidate": first_within(curve, settings.tolerance),
+        "rule": "given" if fixed is not None else settings.pick, "bridged": settings.bridge,
+        "first_candidate": rule.depth(known) if rule.depth else None,
     }  # fmt: skip
     (out / "prune.json").write_text(json.dumps(result, indent=1), "utf-8")
+
+
+def measure_first(
+    judge: Judge, known: Evidence, rule: Rule, settings: Prune, out: Path, ui: Ui
+) -> tuple[Judge, Evidence]:
+    """Fit the bridges and measure the order of removal, where the rule or the user wants them."""
+    if not (settings.bridge or rule.measured):
+        return judge, known
+    device = models.choose_device(judge.accelerator)
+    model = models.load_classifier(str(judge.teacher / "model")).to(device)
+    stack, labels = Stack(model), models.labels_of(model)
+    bridges = None
+    if settings.bridge or rule.measured == "bridged":
+        bridges = fit_bridges(stack, some_clips(judge.windows, "train", MEASURED_CLIPS), device, ui)
+    if settings.bridge:
+        judge = replace(judge, bridges=bridges)
+    if rule.measured and fixed_layers(settings, known.layers) is None:
+        given = bridges if rule.measured == "bridged" else None
+        record = out / "removal.json"
+        if not record.exists():
+            clips = some_clips(judge.windows, "valid", MEASURED_CLIPS)
+            bench = Bench(stack, clips, labels, device, ui)
+            stay = (0,) if given else stack.family.keep
+            measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
+            order = greedy_removal(measure, known.layers, stay)
+            record.write_text(json.dumps(order), "utf-8")
+        known = replace(known, removal=json.loads(record.read_text("utf-8")))
+    return judge, known
 
 
 def _teacher_accuracy(teacher: Path) -> float:
@@ -143,7 +190,10 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
         accuracy: float = json.loads(record.read_text("utf-8"))
         return accuracy
     student, teacher = (models.load_classifier(str(f)) for f in (start, judge.teacher / "model"))
+    depth = len(layers_of(student))
     keep_layers(student, keep)
+    if judge.bridges is not None:
+        attach(student, used_bridges(judge.bridges, tuple(keep), depth))
     if judge.epochs:
         train_student(
             student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
@@ -157,40 +207,3 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     record.write_text(json.dumps(accuracy), "utf-8")
     shutil.rmtree(folder / "work", ignore_errors=True)
     return accuracy
-
-
-def search(
-    curve: Sequence[float], tolerance: float, minimum: int, holds: Callable[[Sequence[int]], bool]
-) -> list[int]:
-    """Find the cut by the default rule.
-
-    Parameters
-    ----------
-    curve : sequence of float
-        Convexity at the first block's input and after every block.
-    tolerance : float
-        See ``Prune.tolerance``.
-    minimum : int
-        The shallowest cut the family allows, in layers.
-    holds : callable
-        Tries the layers it is given; True if the accuracy stays over the floor.
-
-    Returns
-    -------
-    list of int
-        The layers to keep: the shallowest tried cut that held, or all layers if none did.
-
-    """
-    layers = len(curve) - 1
-    depth = max(first_within(curve, tolerance), minimum)
-    if depth < layers and not holds(range(depth)):
-        deeper = (d for d in range(depth + 1, layers) if holds(range(d)))
-        return list(range(next(deeper, layers)))
-    best, failed = depth, minimum - 1
-    for candidate in sorted(range(minimum, depth), key=lambda d: (-curve[d], d)):
-        if failed < candidate < best:
-            if holds(range(candidate)):
-                best = candidate
-            else:
-                failed = candidate
-    return list(range(best))

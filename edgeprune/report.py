@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from edgeprune import __version__, plots
 from edgeprune.audio import read_description
 from edgeprune.console import Ui, points
+from edgeprune.pages import read_json, render, write
 from edgeprune.settings import Settings
 from edgeprune.statistics import bootstrap_interval
 from edgeprune.tables import Table, table, to_html, to_markdown, to_text
@@ -57,18 +57,14 @@ def report(
     r = gather(out, model, best_seed, settings, clip_folder, speed_folder, final, folders)
     tables = make_tables(r)
     figures = make_figures(r)
-    _write(out / "report.json", json.dumps(r, indent=1, ensure_ascii=False) + "\n")
-    _write(out / "report.md", to_page(r, tables))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
-    )  # fmt: skip
-    page = environment.get_template(TEMPLATE).render(
-        r=r, tables={name: _safe(to_html(t)) for name, t in tables.items()},
-        figures={name: _safe(svg) for name, svg in figures.items()}, facts=facts_of(r),
+    write(out / "report.json", json.dumps(r, indent=1, ensure_ascii=False) + "\n")
+    write(out / "report.md", to_page(r, tables))
+    page = render(
+        TEMPLATE, r=r, tables={name: to_html(t) for name, t in tables.items()}, figures=figures,
+        facts=facts_of(r),
         recipe=(out / "recipe.toml").read_text("utf-8"),
     )  # fmt: skip
-    _write(out / "report.html", page)
+    write(out / "report.html", page)
     ui.say(f"report           {out / 'report.html'}")
     shown = f"\n{to_text(tables['summary'])}\n\n{r['headline']}\n"
     text = f"{shown}Report: {out / 'report.html'}\nBundle: {out / 'bundle'}"
@@ -83,7 +79,7 @@ def gather(
     data = read_description(clip_folder)
     tested = [row for row in data["rows"] if row["split"] == "test"]
     seeds = [_seed(folder) for folder in folders]
-    speed = _json(speed_folder / "bench.json")
+    speed = read_json(speed_folder / "bench.json")
     chosen = out / f"seed-{best_seed}"
     bundles = {
         "teacher": chosen / "export-teacher" / "bundle",
@@ -105,20 +101,20 @@ def gather(
         },
         "settings": json.loads(json.dumps(asdict(settings))), "machine": _machine(speed),
         "summary": rows, "seeds": seeds, "best_seed": best_seed,
-        "delivered": _json(chosen / "verify" / "verify.json"),
-        "score": _json(chosen / "score" / "scores.json"), "bench": speed,
+        "delivered": read_json(chosen / "verify" / "verify.json"),
+        "score": read_json(chosen / "score" / "scores.json"), "bench": speed,
         "bundle": str(out / "bundle"),
     }  # fmt: skip
     return {**r, "headline": headline(r)}
 
 
 def _seed(folder: Path) -> dict[str, Any]:
-    taught = _json(folder / "teach" / "teach.json")
-    pruned = _json(folder / "prune" / "prune.json")
-    distilled = _json(folder / "distill" / "distill.json")
-    scores = _json(folder / "score" / "scores.json")
-    verified = _json(folder / "verify" / "verify.json")
-    exported = _json(folder / "export" / "export.json")
+    taught = read_json(folder / "teach" / "teach.json")
+    pruned = read_json(folder / "prune" / "prune.json")
+    distilled = read_json(folder / "distill" / "distill.json")
+    scores = read_json(folder / "score" / "scores.json")
+    verified = read_json(folder / "verify" / "verify.json")
+    exported = read_json(folder / "export" / "export.json")
     return {
         "seed": int(folder.name.removeprefix("seed-")),
         "teacher_valid": taught["valid_accuracy"], "taught": not taught["skipped"],
@@ -128,7 +124,7 @@ def _seed(folder: Path) -> dict[str, Any]:
         "export_difference": exported["worst_difference_to_torch"],
         "learning": {"teach": taught.get("curve", []), "distill": distilled.get("curve", [])},
         "seconds": {
-            stage.parent.name: _json(stage)["seconds"] for stage in sorted(folder.glob("*/stage.json"))
+            stage.parent.name: read_json(stage)["seconds"] for stage in sorted(folder.glob("*/stage.json"))
         },
     }  # fmt: skip
 
@@ -222,13 +218,18 @@ def _seeds(r: dict[str, Any]) -> Table:
 
 def _candidates(r: dict[str, Any]) -> Table:
     rows = [
-        (f"seed {s['seed']}", f"{c['layers']} of {s['layers']}", points(c["convexity"]),
+        (f"seed {s['seed']}", f"{c['layers']} of {s['layers']}", _convexity(c),
          points(c["valid_accuracy"]), points(s["floor"]),
          ("holds, kept" if c["keep"] == s["kept"] else "holds") if c["held"] else "under the floor")
         for s in r["seeds"] for c in s["tried"]
     ]  # fmt: skip
     return table(("", "layers", "convexity", "valid. accuracy", "floor", "verdict"), rows,
                  "Every cut that was tried, in that order")  # fmt: skip
+
+
+def _convexity(candidate: dict[str, Any]) -> str:
+    """Write the convexity a cut stands at; layers picked from between have none."""
+    return "" if candidate["convexity"] is None else points(candidate["convexity"])
 
 
 def _speed(r: dict[str, Any]) -> Table:
@@ -297,51 +298,3 @@ def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
         "\n".join(f"- {name}: {value}" for name, value in facts_of(r)),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def score_report(folder: Path, out: Path) -> dict[str, Any]:
-    """Write the report of ``edgeprune score``: report.json, report.md and convexity.svg.
-
-    Parameters
-    ----------
-    folder : Path
-        The ``score`` stage.
-    out : Path
-        The run's folder.
-
-    """
-    scores = _json(folder / "scores.json")
-    curves = scores["curves"]["teacher"]
-    rows = [
-        (index, *(f"{points(curves[name][index]['mean_of_classes'])} "
-                  f"(null {100 * curves[name][index]['null_high']:.1f})" for name in curves))
-        for index in range(len(curves[scores["task"]]))
-    ]  # fmt: skip
-    shown = table(("layer", *(f"convexity of {name}" for name in curves)), rows)
-    peak = scores["first_within_1_percent"]["teacher"]
-    line = f"Classes of {scores['task']!r} are within 1 % of their peak convexity from layer {peak} on."
-    _write(
-        out / "convexity.svg", plots.convexity_figure([scores["curves"]], scores["task"], [peak])
-    )
-    _write(out / "report.json", json.dumps(scores, indent=1) + "\n")
-    _write(out / "report.md", f"# Layers\n\n{line}\n\n{to_markdown(shown)}\n\n![](convexity.svg)\n")
-    text = f"\n{to_text(shown)}\n\n{line}\nReport: {out / 'report.md'}"
-    return {**scores, "text": text}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
-
-
-def _safe(markup: str) -> Any:
-    """Mark what this program drew itself as markup (its texts are escaped already)."""
-    import markupsafe
-
-    return markupsafe.Markup(markup)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)

@@ -34,6 +34,9 @@ class Clips:
     """Which fold is the test split where the data is folded; empty: the last."""
     split_seed: int = 0
     """Seed of a split made here."""
+    context: str = "clip"
+    """What a row with start and end is: ``clip``, cut out and heard alone; ``file``, a stretch of
+    its file, heard in its place (frame-level labels such as phones)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Teach:
 
 @dataclass(frozen=True)
 class Score:
-    """Measure the graph convexity of every layer."""
+    """Ask every layer's states: convexity of the classes, likeness of the layers."""
 
     split: str = "valid"
     """Clips to score on; ``valid`` was not trained on, so late layers do not look too good."""
@@ -70,8 +73,34 @@ class Score:
     """k of the neighbour graph."""
     permutations: int = 20
     """Random labellings in the null."""
+    draws: int = 1000
+    """Resamples in the bootstrap interval."""
     labelings: tuple[str, ...] = ()
     """Columns scored beside the labels; empty: label, speaker, individual and the group."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Ask the model itself: remove layers and count the clips that stay right."""
+
+    clips: int = 500
+    """Clips at most of the validation split to choose on, and of the test split to report on."""
+    euclidean_pairs: int = 3
+    """Pairs of clips a class for Euclidean convexity; 0: leave it out."""
+    bridge_clips: int = 500
+    """Training clips that fit the linear bridges over gaps; 0: leave bridges out."""
+    random_orders: int = 3
+    """Orders of the random control."""
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """``score --finetune``: train on the labels after each cut."""
+
+    epochs: int = 5
+    """Passes over the training clips."""
+    rules: tuple[str, ...] = ()
+    """Rules whose cuts are trained; empty: all, each distinct cut once."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +118,10 @@ class Prune:
     """The first cut tried stands after the first layer this near the peak (a share of it)."""
     recovery_epochs: int = 6
     """Epochs of distillation before a cut is judged."""
+    pick: str = "convexity-plateau"
+    """The rule that orders the layers; the depth is found by measurement."""
+    bridge: bool = False
+    """Put a linear bridge, fitted in closed form, over each gap before recovery."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +197,8 @@ class Settings:
     clips: Clips = field(default_factory=Clips)
     teach: Teach = field(default_factory=Teach)
     score: Score = field(default_factory=Score)
+    measure: Measure = field(default_factory=Measure)
+    finetune: Finetune = field(default_factory=Finetune)
     prune: Prune = field(default_factory=Prune)
     distill: Distill = field(default_factory=Distill)
     export: Export = field(default_factory=Export)
@@ -171,24 +206,31 @@ class Settings:
     bench: Bench = field(default_factory=Bench)
 
 
+PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-influence",
+         "angular-span", "similarity-block", "greedy-ablation", "greedy-bridged",
+         "random")  # fmt: skip
 CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
+    "clips.context": ("clip", "file"),
     "teach.when": ("auto", "always"),
     "teach.tune": ("whole", "head"),
     "prune.curve": ("untouched", "teacher"),
-    "score.split": ("train", "valid", "test"),
+    "prune.pick": PICKS,
+    "score.split": ("train", "valid", "test", "all"),
     "quantize.method": ("dynamic", "none"),
 }
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
-    "score.max_clips", "score.permutations", "quantize.smoothing_windows", "bench.threads",
+    "score.max_clips", "score.permutations", "score.draws", "measure.clips",
+    "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
     "max_drop", "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
     "prune.recovery_epochs", "distill.epochs", "distill.nothing_share", "distill.label_epochs",
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
-    "distill.hidden_weight", "quantize.refractory_seconds",
+    "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
+    "measure.bridge_clips",
 )  # fmt: skip
 MORE_THAN_ZERO = ("distill.temperature", "quantize.precision", "bench.seconds")
 BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}

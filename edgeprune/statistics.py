@@ -1,4 +1,4 @@
-"""Intervals for accuracies and their differences: arithmetic on arrays, nothing else."""
+"""Intervals and tests for accuracies, differences and rank correlations: arithmetic on arrays."""
 
 from __future__ import annotations
 
@@ -54,3 +54,70 @@ def bootstrap_interval(
     means = (weights @ sums) / (weights @ counts)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def sign_flip_test(
+    differences: NDArray[np.floating], groups: Sequence[str] | None = None, *,
+    draws: int = 10_000, seed: int = 0,
+) -> float:  # fmt: skip
+    """Return the two-sided p-value of a paired permutation test that the mean difference is zero.
+
+    Under the null either of a pair could have been the other: the signs of the differences are
+    flipped at random (Fisher 1935), those of a group together.
+
+    Parameters
+    ----------
+    differences : array (n,)
+        One a clip, both measured on that clip.
+    groups : sequence of str, optional
+        Clips of one group are flipped together.
+    draws, seed : int
+        Random flips and their seed; the observed one counts as one more.
+
+    """
+    data = np.asarray(differences, dtype=float)
+    if data.size == 0:
+        raise ValueError("no difference to test")
+    names = np.arange(data.size) if groups is None else np.asarray(groups)
+    _, codes = np.unique(names, return_inverse=True)
+    sums = np.bincount(codes, weights=data)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(sums)))
+    extreme = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12
+    return float((1 + extreme.sum()) / (1 + draws))
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Return Spearman's rho and its 95 % interval (Bonett and Wright 2000, Psychometrika 65).
+
+    Parameters
+    ----------
+    x, y : sequence of float
+        At least four pairs.
+
+    Returns
+    -------
+    rho : float
+        NaN where either is constant.
+    interval : tuple of float
+
+    Raises
+    ------
+    ValueError
+        Fewer than four pairs.
+
+    """
+    if len(x) != len(y) or len(x) < 4:
+        raise ValueError(f"{len(x)} and {len(y)} values make no rank correlation with an interval")
+    ranks = [_ranks(values) for values in (x, y)]
+    if any(np.ptp(r) == 0 for r in ranks):
+        return float("nan"), (float("nan"), float("nan"))
+    rho = float(np.clip(np.corrcoef(ranks[0], ranks[1])[0, 1], -1.0, 1.0))
+    centre = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
+    half = Z_95 * np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
+    return rho, (float(np.tanh(centre - half)), float(np.tanh(centre + half)))
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Return ranks from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])

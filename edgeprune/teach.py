@@ -39,11 +39,8 @@ def teach(
     valid = windows.split("valid")
     curve: list[dict[str, float]] = []
     if not skipped:
-        freeze(teacher, settings.tune)
-        curve = train.fit(
-            teacher, windows.split("train"), valid, labels,
-            partial(_loss, smoothing=settings.label_smoothing),
-            plan_of(settings, teacher, seed), work=out / "work", device=device, ui=ui,
+        curve = fine_tune(
+            teacher, windows, labels, settings, seed, work=out / "work", device=device, ui=ui,
             title="teach",
         )  # fmt: skip
     accuracy = train.evaluate(teacher, valid, labels, device)
@@ -54,6 +51,19 @@ def teach(
     facts = {"skipped": skipped, "valid_accuracy": accuracy, "curve": curve, "seed": seed,
              "labels": list(labels)}  # fmt: skip
     (out / "teach.json").write_text(json.dumps(facts, indent=1), "utf-8")
+
+
+def fine_tune(
+    model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int, *,
+    work: Path, device: torch.device, ui: Ui, title: str,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train a model on the labels of the training clips, in place; returns its learning curve."""
+    freeze(model, settings.tune)
+    return train.fit(
+        model, windows.split("train"), windows.split("valid"), labels,
+        partial(_loss, smoothing=settings.label_smoothing), plan_of(settings, model, seed),
+        work=work, device=device, ui=ui, title=title,
+    )  # fmt: skip
 
 
 def freeze(model: Any, tune: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import soundfile
 from conftest import RATE, make_model, make_recordings
 
 from edgeprune import cli
+from edgeprune.cutting import write_windows
 
 COMMANDS = ("compress", "score", "verify", "bench", "listen", "devices", "demo")
 
@@ -152,11 +154,10 @@ def test_a_full_disk_is_one_sentence(
 ) -> None:  # fmt: skip
     """The file system's own refusal: arrays are written to /dev/full."""
 
-    def full(_path: Path, array: np.ndarray) -> None:
-        with Path("/dev/full").open("wb") as file:
-            file.write(array.tobytes())
+    def full(_path: Path, window: int, cut: Any) -> Any:
+        return write_windows(Path("/dev/full"), window, cut)
 
-    monkeypatch.setattr("edgeprune.audio.np.save", full)
+    monkeypatch.setattr("edgeprune.audio.write_windows", full)
     assert call(monkeypatch, "compress", backbone, recordings, "-o", tmp_path / "run") == 2
     assert "error: The disk is full" in capsys.readouterr().err
     assert not (tmp_path / "run" / "clips").exists()

@@ -1,111 +1,326 @@
-"""Graph convexity against a brute-force oracle, and its rules at the edges."""
+"""Graph convexity against a brute-force oracle, its invariances, and its rules at the edges."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+import json
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
+from itertools import permutations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import shortest_path
 
-from edgeprune.convexity import convexity, first_within
+from edgeprune.convexity import Convexity, convexities, convexity, first_within
+
+Points = NDArray[np.float64]
+Pairs = dict[tuple[int, int], float]
+NAMES: list[Callable[[int], Hashable]] = [str, lambda c: c + 1, lambda c: ("class", c), float]
+
+examples = settings(derandomize=True, deadline=None, max_examples=200)
+seeds = st.integers(0, 2**32 - 1)
 
 
-def brute_force(points: NDArray[np.float64], labels: Sequence[str], k: int) -> dict[str, float]:
-    """Score every pair by hand: symmetric kNN graph, scipy's shortest paths walked back node by node.
+def score(points: Points, labels: Sequence[Hashable], k: int = 10) -> Convexity:
+    """Measure scores and the null's mean alone."""
+    return convexity(points, labels, k=k, permutations=0, draws=0)
 
-    A pair without a path counts 0; a pair of neighbours has no inner point and counts 1 (the
-    definition of Tetkova et al. 2023 as methods.md 1.1 gives it).
+
+def pairs_by_hand(
+    points: Points, labels: Sequence[Hashable], k: int, reference: bool = False
+) -> Pairs:
+    """Score every ordered pair of one class by walking Dijkstra's paths.
+
+    Paths are compared by length, then by steps. The reference's rules: an exact duplicate is no
+    neighbour, but takes a neighbour's place.
     """
     n = len(points)
-    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
-    graph = np.zeros((n, n))
+    edges: list[dict[int, float]] = [{} for _ in range(n)]
     for i in range(n):
-        order = [j for j in np.argsort(distance[i]) if j != i][:k]
-        graph[i, order] = distance[i, order]
-    graph = np.maximum(graph, graph.T)
-    lengths, before = shortest_path(graph, directed=False, return_predecessors=True)
-    scores: dict[str, list[float]] = {}
+        distance = [float(np.sqrt(((points[i] - points[j]) ** 2).sum())) for j in range(n)]
+        for j in sorted((j for j in range(n) if j != i), key=lambda j: (distance[j], j))[:k]:
+            if distance[j] > 0 or not reference:
+                edges[i][j] = edges[j][i] = distance[j]
+    scores: Pairs = {(i, j): 0.0 for i in range(n) for j in range(n)
+                     if i != j and labels[i] == labels[j]}  # fmt: skip
     for i in range(n):
-        for j in range(n):
-            if i == j or labels[i] != labels[j]:
+        heap: list[tuple[float, int, tuple[int, ...]]] = [(0.0, 0, (i,))]
+        settled = set()
+        while heap:
+            length, steps, path = heapq.heappop(heap)
+            j = path[-1]
+            if j in settled:
                 continue
-            inner = []
-            node = before[i, j]
-            while node not in (i, -9999):
-                inner.append(labels[node] == labels[i])
-                node = before[i, node]
-            reachable = np.isfinite(lengths[i, j])
-            value = (float(np.mean(inner)) if inner else 1.0) if reachable else 0.0
-            scores.setdefault(labels[i], []).append(value)
-    return {label: float(np.mean(values)) for label, values in scores.items()}
+            settled.add(j)
+            if (i, j) in scores:
+                inner = [labels[v] == labels[i] for v in path[1:-1]]
+                scores[i, j] = sum(inner) / len(inner) if inner else 1.0
+            for other, more in edges[j].items():
+                heapq.heappush(heap, (round(length + more, 9), steps + 1, (*path, other)))
+    return scores
 
 
-@pytest.mark.parametrize("k", [2, 5])
-@pytest.mark.parametrize("spread", [0.5, 2.0])
-def test_every_class_scores_what_walking_every_path_by_hand_gives(k: int, spread: float) -> None:
-    generator = np.random.default_rng(int(10 * spread) + k)
-    labels = [f"class {i % 4}" for i in range(60)]
-    centres = generator.standard_normal((4, 6))
-    points = np.array([centres[i % 4] for i in range(60)])
-    points = points + spread * generator.standard_normal(points.shape)
-    expected = brute_force(points, labels, k)
-    found = convexity(points, labels, k=k)
+def classes_by_hand(scores: Pairs, labels: Sequence[Hashable]) -> dict[str, float]:
+    return {
+        str(label): float(np.mean([v for (i, _), v in scores.items() if labels[i] == label]))
+        for label in set(labels)
+        if sum(other == label for other in labels) > 1
+    }
+
+
+def intervals_by_hand(
+    scores: Pairs, labels: Sequence[Hashable], units: Sequence[Hashable], draws: int
+) -> NDArray[np.float64]:
+    """Draw units, lay out their clips, and score the pairs that are not of a unit and its copy."""
+    generator = np.random.default_rng(99)
+    names = sorted(set(units), key=str)
+    found = []
+    for _ in range(draws):
+        drawn = [(copy, i) for copy, u in enumerate(generator.integers(len(names), size=len(names)))
+                 for i in range(len(labels)) if units[i] == names[u]]  # fmt: skip
+        by_class: dict[Hashable, list[float]] = {}
+        for one, i in drawn:
+            for other, j in drawn:
+                if (i, j) in scores and (one == other or units[i] != units[j]):
+                    by_class.setdefault(labels[i], []).append(scores[i, j])
+        if by_class:
+            pooled = [value for values in by_class.values() for value in values]
+            found.append((np.mean([np.mean(v) for v in by_class.values()]), np.mean(pooled)))
+    return np.asarray(np.quantile(found, (0.025, 0.975), axis=0).T)
+
+
+def random_case(seed: int, *, twins: bool = False) -> tuple[Points, list[Hashable], int]:
+    """Return points in up to three far-off parts, labels, and k; no two paths are equally long.
+
+    Twins are exact duplicates with one label, so that it does not matter which a path goes by.
+    """
+    generator = np.random.default_rng(seed)
+    n, classes = int(generator.integers(5, 24)), int(generator.integers(1, 5))
+    points = generator.standard_normal((n, int(generator.integers(2, 5))))
+    points += 100.0 * generator.integers(generator.integers(1, 4), size=(n, 1))
+    name = NAMES[generator.integers(len(NAMES))]
+    labels = [name(int(c)) for c in generator.integers(classes, size=n)]
+    labels[:2] = [name(0), name(0)]
+    for twin in range(2, int(generator.integers(2, 5)) if twins else 2):
+        points[twin], labels[twin] = points[0], labels[0]
+    return points, labels, int(generator.integers(1, 4))
+
+
+def clumps(
+    each: int, spread: float, seed: int = 0, classes: int = 3
+) -> tuple[Points, list[Hashable]]:
+    """Return classes around random centres."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(7).standard_normal((classes, 4))
+    labels = [c for c in range(classes) for _ in range(each)]
+    noise = generator.standard_normal((len(labels), 4))
+    return centres[labels] + spread * noise, [str(c) for c in labels]
+
+
+@examples
+@given(seeds)
+def test_every_class_scores_what_walking_every_path_by_hand_gives(seed: int) -> None:
+    points, labels, k = random_case(seed, twins=True)
+    scores = pairs_by_hand(points, labels, k)
+    found = score(points, labels, k)
+    expected = classes_by_hand(scores, labels)
     assert found.per_class == pytest.approx(expected, abs=1e-12)
-    assert found.mean_of_classes == pytest.approx(np.mean(list(expected.values())))
+    assert found.mean_of_classes == pytest.approx(np.mean(list(expected.values())), abs=1e-12)
+    assert found.pooled == pytest.approx(np.mean(list(scores.values())), abs=1e-12)
 
 
-def test_well_separated_classes_are_convex_and_far_above_the_null() -> None:
-    generator = np.random.default_rng(0)
-    points = np.concatenate([generator.normal(10 * c, 0.1, (25, 3)) for c in range(3)])
-    found = convexity(points, ["a"] * 25 + ["b"] * 25 + ["c"] * 25, k=10)
-    assert found.pooled == pytest.approx(1.0)
-    assert found.null_high < 0.7
+@examples
+@given(seeds)
+def test_the_reference_scores_what_its_rules_give_by_hand(seed: int) -> None:
+    points, labels, k = random_case(seed, twins=True)
+    scores = pairs_by_hand(points, labels, k, reference=True)
+    found = convexity(points, labels, k=k, permutations=0, draws=0, reference=True)
+    assert found.pooled == pytest.approx(np.mean(list(scores.values())), abs=1e-12)
+    assert found.per_class == pytest.approx(classes_by_hand(scores, labels), abs=1e-12)
 
 
-def test_labels_without_meaning_score_like_their_own_null() -> None:
-    generator = np.random.default_rng(1)
-    points, labels = generator.standard_normal((150, 8)), [str(i % 5) for i in range(150)]
-    found = convexity(points, labels, k=10, permutations=50)
-    assert abs(found.mean_of_classes - found.null_mean) < 0.05
+@examples
+@given(seeds, st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
+def test_turning_moving_and_scaling_the_points_does_not_matter(
+    seed: int, shift: float, scale: float
+) -> None:
+    points, labels, k = random_case(seed)
+    d = points.shape[1]
+    turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
+    before, after = score(points, labels, k), score(scale * (points @ turn) + shift, labels, k)
+    assert after.per_class == pytest.approx(before.per_class, abs=1e-12)
 
 
-def test_the_order_and_the_names_of_the_classes_do_not_matter() -> None:
-    generator = np.random.default_rng(2)
-    points = generator.standard_normal((80, 4))
-    labels = [f"{i % 3}" for i in range(80)]
-    renamed = [{"0": "zebra", "1": "10", "2": "a"}[label] for label in labels]
-    order = generator.permutation(80)
-    first = convexity(points, labels, k=6)
-    second = convexity(points[order], [renamed[i] for i in order], k=6)
-    assert second.per_class["zebra"] == pytest.approx(first.per_class["0"])
-    assert second.pooled == pytest.approx(first.pooled)
+@examples
+@given(seeds)
+def test_the_order_of_the_points_and_the_names_of_the_classes_do_not_matter(seed: int) -> None:
+    points, labels, k = random_case(seed)
+    order = np.random.default_rng(seed).permutation(len(points))
+    before = score(points, labels, k)
+    after = score(points[order], [f"z{labels[i]}" for i in order], k)
+    assert after.per_class == pytest.approx({f"z{n}": v for n, v in before.per_class.items()})
+    assert after.pooled == pytest.approx(before.pooled)
+    assert after.null_mean == pytest.approx(before.null_mean)
+
+
+def test_clumps_a_million_apart_keep_their_exact_neighbours() -> None:
+    points, labels = clumps(12, 1.0)
+    points[::2] += 1e6
+    expected = classes_by_hand(pairs_by_hand(points, labels, 3), labels)
+    assert score(points, labels, 3).per_class == pytest.approx(expected, abs=1e-12)
+
+
+@examples
+@given(seeds, st.integers(2, 4))
+def test_well_separated_classes_that_hang_together_are_convex(seed: int, classes: int) -> None:
+    points, labels = clumps(15, 0.01, seed, classes)
+    found = convexity(points, labels, k=9, draws=50)
+    assert found.pooled == found.mean_of_classes == 1.0
+    assert found.interval == found.pooled_interval == (1.0, 1.0)
+    assert found.null_mean <= found.null_high < 1.0
+
+
+def test_two_classes_on_a_line_that_alternate_are_least_convex() -> None:
+    points = np.cumsum(1 + 0.01 * np.random.default_rng(4).random(12))[:, None]
+    assert score(points, ["a", "b"] * 6, 2).pooled < 0.6
+
+
+def test_a_class_in_two_parts_that_no_path_joins_scores_zero_across_them() -> None:
+    points = np.array([0.0, 1.0, 2.1, 100.0, 101.0, 102.1])[:, None]
+    found = score(points, ["a"] * 6, 1)
+    assert found.pooled == pytest.approx(2 * 6 / 30)
+
+
+def test_exact_duplicates_are_neighbours_and_cost_the_reference_its_paths() -> None:
+    generator = np.random.default_rng(5)
+    points = np.concatenate([generator.normal(10 * c, 1, (20, 3)) for c in range(2)])
+    points[:12] = points[0]
+    labels = ["a"] * 20 + ["b"] * 20
+    ours = score(points, labels, 9)
+    theirs = convexity(points, labels, k=9, permutations=0, draws=0, reference=True)
+    assert ours.pooled == 1.0
+    assert theirs.per_class["a"] < 0.9 < theirs.per_class["b"]
+    assert score(np.zeros((6, 2)), ["a", "b"] * 3, 5).pooled == 1.0
+
+
+@pytest.mark.parametrize("angle", np.linspace(0, 3, 7))
+def test_of_equally_long_paths_the_one_with_the_fewest_steps_counts(angle: float) -> None:
+    """Turned, the lengths are equal up to rounding only."""
+    line = np.array([0.1, 0.4, 0.7])[:, None] * [np.cos(angle), np.sin(angle)]
+    assert score(line, ["a", "b", "a"], 2).per_class == {"a": 1.0}
+
+
+@pytest.mark.parametrize(("order", "expected"), [([0, 1, 2, 3, 4], 0.0), ([0, 2, 1, 3, 4], 1.0)])
+def test_of_equally_near_neighbours_the_first_one_counts(order: list[int], expected: float) -> None:
+    points = np.array([0.0, 1.0, -1.0, 1.5, -1.5])[order][:, None]
+    labels = np.array(["a", "b", "a", "b", "b"])[order]
+    assert score(points, labels.tolist(), 1).per_class["a"] == expected
 
 
 def test_a_class_with_one_member_has_no_pair_and_is_left_out() -> None:
     points = np.random.default_rng(3).standard_normal((21, 3))
     found = convexity(points, ["a"] * 10 + ["b"] * 10 + ["alone"], k=4)
     assert set(found.per_class) == {"a", "b"}
-    assert np.isfinite(found.mean_of_classes)
+    assert np.isfinite([found.mean_of_classes, *found.interval, found.null_high]).all()
 
 
-def test_two_classes_on_a_line_that_alternate_are_least_convex() -> None:
-    points = np.cumsum(1 + 0.01 * np.random.default_rng(4).random(12))[:, None]
-    found = convexity(points, ["a", "b"] * 6, k=1)
-    assert found.pooled < 0.6
+def test_the_null_s_mean_is_that_of_all_labellings() -> None:
+    points = np.random.default_rng(6).standard_normal((8, 2))
+    points[:3] += 50
+    labels = ["a", "a", "a", "b", "b", "b", "b", "alone"]
+    every = [score(points, mixed, 2).mean_of_classes for mixed in set(permutations(labels))]
+    found = convexity(points, labels, k=2, permutations=2000, draws=0)
+    assert found.null_mean == pytest.approx(np.mean(every), abs=1e-12)
+    assert found.null_high == pytest.approx(np.quantile(every, 0.975), abs=0.03)
+
+
+def test_the_null_s_mean_is_that_of_many_permutations() -> None:
+    points, labels = clumps(15, 0.7)
+    generator = np.random.default_rng(8)
+    values = [score(points, [labels[i] for i in generator.permutation(45)], 4).mean_of_classes
+              for _ in range(400)]  # fmt: skip
+    error = np.std(values) / np.sqrt(len(values))
+    assert score(points, labels, 4).null_mean == pytest.approx(np.mean(values), abs=4 * error)
+
+
+def test_labels_without_meaning_score_like_their_own_null() -> None:
+    points = np.random.default_rng(1).standard_normal((150, 8))
+    found = convexity(points, [i % 5 for i in range(150)], permutations=50)
+    assert abs(found.mean_of_classes - found.null_mean) < 0.05
+    assert found.interval[0] < found.null_mean < found.null_high
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_intervals_are_those_of_drawing_by_hand(grouped: bool) -> None:
+    points, labels = clumps(8, 0.8)
+    groups = [f"speaker {i % 4}" for i in range(24)]
+    found = convexity(points, labels, k=3, draws=4000, groups=groups if grouped else None)
+    units = groups if grouped else list(range(24))
+    by_hand = intervals_by_hand(pairs_by_hand(points, labels, 3), labels, units, 1500)
+    assert [found.interval, found.pooled_interval] == [
+        pytest.approx(tuple(row), abs=0.03) for row in by_hand
+    ]
+
+
+@settings(examples, max_examples=20)
+@given(seeds)
+def test_the_interval_covers_the_score_and_shrinks_with_more_clips(seed: int) -> None:
+    few, many = (convexity(*clumps(each, 0.8, seed), permutations=0) for each in (15, 120))
+    for found in (few, many):
+        assert found.interval[0] <= found.mean_of_classes <= found.interval[1]
+        assert found.pooled_interval[0] <= found.pooled <= found.pooled_interval[1]
+    assert np.ptp(many.interval) < np.ptp(few.interval)
+
+
+def test_drawing_whole_speakers_widens_the_interval_where_their_clips_lie_together() -> None:
+    generator = np.random.default_rng(9)
+    speakers = np.repeat(np.arange(8), 12)
+    points = generator.standard_normal((8, 5))[speakers] + 0.5 * generator.standard_normal((96, 5))
+    labels = [f"word {i % 2}" if s < 4 else f"word {s % 2}" for i, s in enumerate(speakers)]
+    by_clip = convexity(points, labels, k=5)
+    by_speaker = convexity(points, labels, k=5, groups=[str(s) for s in speakers])
+    assert np.ptp(by_speaker.interval) > 1.5 * np.ptp(by_clip.interval)
+
+
+def test_clips_are_drawn_where_every_class_lies_within_one_group() -> None:
+    points, labels = clumps(12, 0.8)
+    groups = [str(label) for label in labels]
+    assert convexity(points, labels, groups=groups) == convexity(points, labels)
+
+
+def test_labellings_measured_together_score_as_they_do_alone() -> None:
+    points, words = clumps(15, 0.8)
+    speakers = [i % 4 for i in range(45)]
+    groups = {"words": [str(s) for s in speakers]}
+    together = convexities(points, {"words": words, "speakers": speakers}, k=5, groups=groups)
+    assert together["words"] == convexity(points, words, k=5, groups=groups["words"])
+    assert together["speakers"] == convexity(points, speakers, k=5)
+
+
+def test_a_measurement_can_be_written_as_json() -> None:
+    facts = asdict(convexity(*clumps(8, 0.5), k=3))
+    assert json.loads(json.dumps(facts, allow_nan=False))["per_class"] == facts["per_class"]
 
 
 @pytest.mark.parametrize(
-    ("points", "labels"),
-    [(np.full((20, 2), np.nan), ["a"] * 20), (np.zeros((3, 2)), ["a"] * 3),
-     (np.random.default_rng(0).random((20, 2)), [str(i) for i in range(20)])],
-)  # fmt: skip
+    ("points", "labels", "groups"),
+    [
+        (np.full((20, 2), np.nan), ["a"] * 20, None),
+        (np.zeros((3, 2)), ["a"] * 3, None),
+        (np.random.default_rng(0).random((20, 2)), list(range(20)), None),
+        (np.random.default_rng(0).random((20, 2)), ["a"] * 19, None),
+        (np.random.default_rng(0).random((20, 2)), ["a"] * 19 + [None], None),
+        (np.random.default_rng(0).random((20, 2)), ["a"] * 20, ["g"] * 19),
+    ],
+)
 def test_points_that_cannot_be_scored_are_refused(
-    points: NDArray[np.float64], labels: list[str]
+    points: Points, labels: list[Hashable], groups: list[str] | None
 ) -> None:
-    with pytest.raises(ValueError, match=r"finite|few|two members|points"):
-        convexity(points, labels, k=5)
+    with pytest.raises(ValueError, match=r"finite|neighbours|two members|a label|groups"):
+        convexity(points, labels, k=5, groups=groups)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,31 @@ def test_tabs_and_another_labelling(tmp_path: Path) -> None:
     assert data.clips[0].columns["label"] == "yes"
 
 
+def test_starts_and_ends_in_samples_are_at_the_files_own_rate(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "slow.wav", np.zeros(8000), 8000)
+    soundfile.write(tmp_path / "fast.wav", np.zeros(44100), 44100)
+    text = (
+        "path,start_sample,end_sample,phone\nslow.wav,2000,6000,sh\nfast.wav,11025,33075.0,sh\n"
+        "slow.wav,,100,iy\nfast.wav,,,iy\n"
+    )
+    data = read_data(manifest(tmp_path, text), "phone")
+    times = [(c.start_seconds, c.end_seconds) for c in data.clips]
+    assert times == [(0.25, 0.75), (0.25, 0.75), (None, 0.0125), (None, None)]
+    assert [dict(c.columns) for c in data.clips] == [{"phone": p} for p in ("sh", "sh", "iy", "iy")]
+
+
+def test_samples_of_a_file_that_is_not_there_are_left_to_the_check_of_the_audio(
+    tmp_path: Path,
+) -> None:
+    sounds(tmp_path, ["1.wav"])
+    rows = "".join(f"1.wav,{i},{i + 9},{'ab'[i % 2]}\n" for i in range(100))
+    head = "path,start_sample,end_sample,label\n"
+    data = read_data(manifest(tmp_path, head + rows + "2.wav,0,9,a\n"))
+    kept, bad = check_audio(data)
+    assert len(kept.clips) == 100
+    assert bad == [f"There is no sound file {(tmp_path / '2.wav').resolve()}."]
+
+
 ROWS = "path,label\n1.wav,a\n2.wav,a\n3.wav,b\n4.wav,b\n"
 
 
@@ -108,6 +133,19 @@ BAD = [
     (HEAD + FOUR.replace("valid", "fold"), "Line 4 of .* has the split 'fold'"),
     ("path,label,start,end\n1.wav,a,,nan\n", "has the end 'nan', not seconds"),
     ("path,label,start,end\n1.wav,a,,inf\n", "has the end 'inf', not seconds"),
+    (
+        "path,label,end_sample\n1.wav,a,1.5\n",
+        "Line 2 of .*labels.csv has the end_sample '1.5', not samples",
+    ),
+    ("path,label,start_sample\n1.wav,a,-1\n", "has the start_sample '-1', not samples"),
+    (
+        "path,label,start_sample,end_sample\n1.wav,a,1234567,1234567\n",
+        "Line 2 of .* ends .1234567 samples. before it starts",
+    ),
+    (
+        "path,label,start,end_sample\n1.wav,a,0,100\n",
+        "in seconds .start. and in samples .end_sample.",
+    ),
     ("path,label,note\n1.wav,a\n", "Line 2 of .* another number of columns"),
     (HEAD + FOUR.replace("valid", ""), "1 of 4 rows .* have no split"),
     (HEAD + FOUR.replace("valid", "fold1"), "mixes folds with train"),
@@ -193,3 +231,30 @@ def test_unreadable_clips_are_named_and_left_out_if_they_are_few(tmp_path: Path)
         EdgepruneError, match=r"3 of 200 clips .* more than 1 %; the first: .*7\.wav"
     ):
         check_audio(data)
+
+
+def test_stretches_in_files_are_left_out_if_their_file_or_their_place_is_bad(
+    tmp_path: Path,
+) -> None:
+    sounds(tmp_path, ["1.wav", "2.wav"])  # 800 samples each
+    (tmp_path / "3.wav").write_text("no sound")
+    good = "".join(f"{1 + i % 2}.wav,{i},{i + 9},{'ab'[i % 2]}\n" for i in range(400))
+    outside = (
+        "1.wav,800,810,a\n1.wav,790,810,a\n"  # the second begins inside: it ends with the file
+    )
+    head = "path,start_sample,end_sample,label\n"
+    data = read_data(manifest(tmp_path, head + good + outside + "3.wav,0,9,a\n"))
+    kept, bad = check_audio(data, whole_files=True)
+    assert len(kept.clips) == 401
+    assert len(bad) == 2
+    assert "The part from 0.1 s to 0.10125 s is not in" in bad[0]
+    assert "3.wav cannot be read as sound" in bad[1]
+
+
+def test_a_stretch_shorter_than_a_sample_is_left_out(tmp_path: Path) -> None:
+    sounds(tmp_path, ["1.wav"])
+    rows = "".join(f"1.wav,0.0{1 + i % 9},,{'ab'[i % 2]}\n" for i in range(100))
+    data = read_data(manifest(tmp_path, "path,start,end,label\n" + rows + "1.wav,0,0.00001,a\n"))
+    for whole in (False, True):
+        kept, bad = check_audio(data, whole_files=whole)
+        assert (len(kept.clips), len(bad)) == (100, 1)

@@ -21,7 +21,8 @@ from edgeprune.settings import Settings, build_settings
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
-STAGES = ("teach", "score", "prune", "distill", "export-teacher", "export", "quantize", "verify")
+STAGES = ("teach", "states", "score", "prune", "distill", "export-teacher", "export", "quantize",
+          "verify")  # fmt: skip
 RECIPE: dict[str, Any] = {
     "seeds": 2,
     "max_drop": 0.5,
@@ -129,7 +130,7 @@ def test_a_second_run_keeps_every_stage_and_says_so(
     lines = Lines()
     compress(str(backbone), recordings, run_copy, settings(), lines)
     expected = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES}
-    assert lines.kept == expected | {"clips", "deploy", "bench"}
+    assert lines.kept == expected | {"clips", "untouched", "deploy", "bench"}
 
 
 def test_a_changed_setting_reruns_only_what_reads_it(
@@ -140,7 +141,7 @@ def test_a_changed_setting_reruns_only_what_reads_it(
         str(backbone), recordings, run_copy, settings(quantize={"method": "none"}), lines
     )  # fmt: skip
     again = {f"seed-{s}/{stage}" for s in (0, 1) for stage in ("quantize", "verify")}
-    kept = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES} | {"clips"}
+    kept = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES} | {"clips", "untouched"}
     assert lines.kept == kept - again
     assert read_bundle(run_copy / "bundle").manifest["model"]["quantization"] == "none"
 

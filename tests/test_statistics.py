@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, spearmanr
 
-from edgeprune.statistics import bootstrap_interval, wilson_interval
+from edgeprune.statistics import (
+    bootstrap_interval,
+    rank_correlation,
+    sign_flip_test,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +89,63 @@ def test_the_mean_of_nothing_has_no_interval(groups: list[str] | None) -> None:
 def test_groups_must_be_as_many_as_values() -> None:
     with pytest.raises(ValueError, match="length"):
         bootstrap_interval(np.ones(3), ["a", "b"])
+
+
+@pytest.mark.parametrize("values", [[0.3, 0.1, 0.5, 0.2, 0.9], [1, 1, 2, 3, 3], [5, 4, 3, 2, 1]])
+def test_the_rank_correlation_is_scipys_ties_included(values: list[float]) -> None:
+    other = [0.1, 0.4, 0.4, 0.8, 0.9]
+    rho, (low, high) = rank_correlation(values, other)
+    assert rho == pytest.approx(spearmanr(values, other).statistic)
+    assert -1 <= low <= rho <= high <= 1
+
+
+def test_the_interval_of_a_rank_correlation_is_bonetts_and_wrights() -> None:
+    """Fisher's z with the variance (1 + rho^2 / 2) / (n - 3); here rho = 0.6 exactly, n = 4 + 1."""
+    x, y = [1, 2, 3, 4, 5], [1, 2, 5, 4, 3]
+    rho, interval = rank_correlation(x, y)
+    assert rho == pytest.approx(0.6)
+    half = 1.959964 * np.sqrt((1 + 0.18) / 2)
+    expected = np.tanh([np.arctanh(0.6) - half, np.arctanh(0.6) + half])
+    assert interval == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_the_interval_of_a_rank_correlation_covers_the_truth() -> None:
+    """Normal pairs of correlation 0.7: Spearman's rho is 6/pi asin(0.35)."""
+    truth, generator, covered = 6 / np.pi * np.arcsin(0.35), np.random.default_rng(9), 0
+    for _ in range(300):
+        x, y = generator.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=25).T
+        low, high = rank_correlation(x.tolist(), y.tolist())[1]
+        covered += low <= truth <= high
+    assert covered / 300 > 0.90
+
+
+def test_what_is_constant_has_no_rank_correlation() -> None:
+    rho, interval = rank_correlation([1, 1, 1, 1], [1, 2, 3, 4])
+    assert np.isnan([rho, *interval]).all()
+    with pytest.raises(ValueError, match="no rank correlation"):
+        rank_correlation([1, 2, 3], [1, 2, 3])
+
+
+def test_the_sign_flip_test_is_exact_on_few_clips() -> None:
+    """Five clips, all in favour: 2 of 32 sign patterns are as extreme."""
+    assert sign_flip_test(np.ones(5)) == pytest.approx(2 / 32, abs=0.01)
+    assert sign_flip_test(np.zeros(5)) == 1.0
+
+
+def test_clips_of_a_group_flip_together() -> None:
+    """Three speakers of 50 clips each are three observations: the least p is 2 of 8."""
+    speakers = np.repeat(["a", "b", "c"], 50).tolist()
+    assert sign_flip_test(np.ones(150), speakers) == pytest.approx(0.25, abs=0.02)
+    assert sign_flip_test(np.ones(150)) < 0.001
+
+
+def test_a_difference_of_nothing_is_found_significant_one_time_in_twenty() -> None:
+    generator = np.random.default_rng(10)
+    found = [sign_flip_test(generator.normal(size=40), draws=400, seed=i) < 0.05
+             for i in range(300)]  # fmt: skip
+    assert 0.02 <= np.mean(found) <= 0.08
+
+
+def test_no_difference_at_all_cannot_be_tested() -> None:
+    with pytest.raises(ValueError, match="no difference"):
+        sign_flip_test(np.array([]))

@@ -1,34 +1,29 @@
-"""Labelled clips: a folder of class folders, or a CSV/TSV manifest, read and checked.
+"""Labelled clips as a data set: checked as a whole, grouped, and every one of them decoded.
 
-Columns: ``path`` (relative to the manifest), ``label``, and if wanted a group (``speaker``,
-``individual``, ``recording``, ``site``), ``split`` (train, valid, test, or foldN), ``start`` and
-``end`` in seconds. Any other column can be the labelling or a second one to score by.
+What a row may hold is said in ``rows``.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import functools
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune_calibration.rows import Clip, clips_of_folders, clips_of_manifest
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import file_digest, read_clip
+from edgeprune_device.sound import file_digest, read_clip, seconds_of
 
-SOUND_SUFFIXES = frozenset(
-    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
-)
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+__all__ = [
+    "NO_GROUP", "USUAL_GROUPS", "Clip", "Dataset", "Track", "check_audio", "read_data", "untracked",
+]  # fmt: skip
+
 USUAL_GROUPS = ("speaker", "individual", "recording", "site", "group")
-SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "validation": "valid",
-               "val": "valid", "dev": "valid", "test": "test", "testing": "test"}  # fmt: skip
-FOLD = re.compile(r"fold[0-9]+")
 MOST_BAD = 0.01  # share of clips that may be left out
 NO_GROUP = "none"
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
@@ -38,22 +33,6 @@ Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
 def untracked(items: Iterable[Any], _label: str, _total: int) -> Iterator[Any]:
     """Pass items on, showing nothing."""
     return iter(items)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One labelled piece of sound."""
-
-    path: Path
-    label: str
-    group: str | None = None
-    """Speaker, individual, recording or site; None where the data names none."""
-    split: str | None = None
-    """``train``, ``valid``, ``test`` or ``foldN``; None where the data gives none."""
-    start_seconds: float | None = None
-    end_seconds: float | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Every column of the manifest as it stands."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +74,10 @@ class Dataset:
         return total.hexdigest()
 
 
-def read_data(source: Path, label: str = "label", group: str | None = None) -> Dataset:
-    """Read a data set's rows; the sound itself is not opened.
+def read_data(
+    source: Path, label: str = "label", group: str | None = None, *, stretches: bool = False
+) -> Dataset:
+    """Read a data set's rows; of the sound, at most the headers.
 
     Parameters
     ----------
@@ -107,6 +88,8 @@ def read_data(source: Path, label: str = "label", group: str | None = None) -> D
     group : str or None
         The column that must not stand in two splits. None: the first usual one (speaker,
         individual, recording, site) that is filled and keeps to the splits given; ``none``: none.
+    stretches : bool
+        Rows are stretches that nothing is trained on: a label may have a single one.
 
     Raises
     ------
@@ -117,10 +100,11 @@ def read_data(source: Path, label: str = "label", group: str | None = None) -> D
     """
     if not source.exists():
         raise EdgepruneError(f"There is no data at {source}.")
-    clips = _from_folders(source, label) if source.is_dir() else _from_manifest(source, label)
+    read = clips_of_folders if source.is_dir() else clips_of_manifest
+    clips = read(source, label)
     if not clips:
         raise EdgepruneError(f"{source} names no clip.")
-    _check_labels(source, clips, label)
+    _check_labels(source, clips, label, 1 if stretches else 2)
     _check_splits(source, clips)
     chosen = _choose_group(source, clips, label, group)
     if chosen:
@@ -129,8 +113,9 @@ def read_data(source: Path, label: str = "label", group: str | None = None) -> D
 
 
 def check_audio(
-    dataset: Dataset, track: Track = untracked, most_bad: float = MOST_BAD
-) -> tuple[Dataset, list[str]]:
+    dataset: Dataset, track: Track = untracked, most_bad: float = MOST_BAD, *,
+    whole_files: bool = False,
+) -> tuple[Dataset, list[str]]:  # fmt: skip
     """Decode every clip once and leave out those that cannot be read.
 
     Parameters
@@ -140,6 +125,9 @@ def check_audio(
         Shows progress.
     most_bad : float
         Share of the clips that may be left out.
+    whole_files : bool
+        Clips are heard in their files: each file is decoded once, whole, and its clips must lie
+        in it.
 
     Returns
     -------
@@ -155,11 +143,15 @@ def check_audio(
 
     """
     good, bad = [], []
+    fault = functools.cache(_fault)  # what several rows share is decoded once
     for clip in track(dataset.clips, "checking clips", len(dataset.clips)):
-        try:
-            read_clip(clip.path, None, clip.start_seconds, clip.end_seconds)
-        except EdgepruneError as error:
-            bad.append(str(error))
+        part = (clip.start_seconds, clip.end_seconds)
+        if whole_files:
+            found = fault(read_clip, clip.path, None) or fault(seconds_of, clip.path, *part)
+        else:
+            found = fault(read_clip, clip.path, None, *part)
+        if found:
+            bad.append(found)
         else:
             good.append(clip)
     if len(bad) > most_bad * len(dataset.clips):
@@ -168,8 +160,17 @@ def check_audio(
             f"than {100 * most_bad:g} %; the first: {bad[0]}",
             "Repair them or take them out of the data.",
         )
-    _check_labels(dataset.source, good, dataset.label_column)
+    _check_labels(dataset.source, good, dataset.label_column, 1 if whole_files else 2)
     return dataclasses.replace(dataset, clips=tuple(good)), bad
+
+
+def _fault(read: Callable[..., Any], *where: Any) -> str:
+    """Return what is wrong with a clip or a file, in a sentence; empty if it can be read."""
+    try:
+        read(*where)
+    except EdgepruneError as error:
+        return str(error)
+    return ""
 
 
 def _content(path: Path) -> str:
@@ -180,93 +181,14 @@ def _content(path: Path) -> str:
         return hashlib.sha256().hexdigest()
 
 
-def _from_folders(source: Path, label: str) -> list[Clip]:
-    if label != "label":
-        raise EdgepruneError(
-            f"{source} is a folder of class folders; it has no column {label!r}.",
-            "Write a manifest (CSV with path, label and other columns) and name that.",
-        )
-    clips = [
-        Clip(path.resolve(), folder.name, columns={"label": folder.name})
-        for folder in sorted(p for p in source.iterdir() if p.is_dir() and p.name[0] != ".")
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SOUND_SUFFIXES and path.name[0] != "."
-    ]
-    if not clips:
-        raise EdgepruneError(
-            f"{source} holds no class folders with sound files.",
-            "Expected: FOLDER/<label>/<clip>.wav, or name a manifest (labels.csv).",
-        )
-    return clips
-
-
-def _from_manifest(source: Path, label: str) -> list[Clip]:
-    delimiter = DELIMITERS.get(source.suffix.lower())
-    if delimiter is None:
-        raise EdgepruneError(
-            f"{source} is neither a folder nor a manifest in CSV or TSV.",
-            "A manifest's name ends in .csv or .tsv.",
-        )
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            names = list(reader.fieldnames or [])
-            _check_columns(source, names, label)
-            return [_row(source, row, label, reader.line_num) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgepruneError(f"The manifest {source} cannot be read: {error}.") from None
-
-
-def _check_columns(source: Path, names: list[str], label: str) -> None:
-    for name, hint in (("path", "One row a clip: path,label,..."), (label, "Choose one: --label")):
-        if name not in names:
-            raise EdgepruneError(
-                f"The manifest {source} has no column {name!r}.",
-                f"It has: {', '.join(names) or 'no column at all'}. {hint}",
-            )
-
-
-def _row(source: Path, row: dict[str | None, str | None], label: str, line: int) -> Clip:
-    columns = {key: value.strip() for key, value in row.items() if key and value is not None}
-    if None in row or None in row.values():
-        raise EdgepruneError(f"Line {line} of {source} has another number of columns than line 1.")
-    for name in ("path", label):
-        if not columns[name]:
-            raise EdgepruneError(f"Line {line} of {source} has no {name}.")
-    start, end = (_seconds(columns.get(name, ""), name, source, line) for name in ("start", "end"))
-    if start is not None and end is not None and end <= start:
-        raise EdgepruneError(f"Line {line} of {source} ends ({end:g} s) before it starts.")
-    split = columns.get("split", "").lower()
-    if split and split not in SPLIT_NAMES and not FOLD.fullmatch(split):
-        raise EdgepruneError(
-            f"Line {line} of {source} has the split {columns['split']!r}.",
-            "Known: train, valid, test, or fold1, fold2, ...",
-        )
-    kept = {k: v for k, v in columns.items() if k not in ("path", "split", "start", "end")}
-    return Clip((source.parent / columns["path"]).resolve(), columns[label], None,
-                SPLIT_NAMES.get(split, split) or None, start, end, kept)  # fmt: skip
-
-
-def _seconds(text: str, name: str, source: Path, line: int) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise EdgepruneError(f"Line {line} of {source} has the {name} {text!r}, not seconds.")
-    return value
-
-
-def _check_labels(source: Path, clips: list[Clip], column: str) -> None:
+def _check_labels(source: Path, clips: list[Clip], column: str, least: int) -> None:
     counts = Counter(clip.label for clip in clips)
     if len(counts) < 2:
         raise EdgepruneError(
             f"{source} has the single label {next(iter(counts))!r} in column {column!r}.",
             "At least two are needed.",
         )
-    if single := sorted(label for label, count in counts.items() if count == 1):
+    if single := sorted(label for label, count in counts.items() if count < least):
         others = ", and so have others: " + ", ".join(map(repr, single[1:6])) + "."
         raise EdgepruneError(
             f"The label {single[0]!r} of {source} has a single clip"

@@ -56,14 +56,7 @@ def read_clip(
     """
     with _open(path) as file:
         rate = file.samplerate
-        first = round((start_seconds or 0.0) * rate)
-        last = file.frames if end_seconds is None else min(file.frames, round(end_seconds * rate))
-        if file.frames > 0 and not 0 <= first < last:
-            raise EdgepruneError(
-                f"The part from {start_seconds or 0:g} s to "
-                f"{'the end' if end_seconds is None else f'{end_seconds:g} s'} is not in {path}, "
-                f"which lasts {file.frames / rate:g} s."
-            )
+        first, last = _part(file, path, start_seconds, end_seconds)
         samples = _mono(_read(file, path, last - first, first), path)
     if samples.size == 0:
         raise EdgepruneError(f"The clip {path} is empty.")
@@ -149,10 +142,32 @@ def stream_file(path: Path, sample_rate: int, block_samples: int) -> Iterator[ND
                 return
 
 
-def seconds_of(path: Path) -> float:
-    """Return how long a file lasts, in seconds, from its header."""
+def seconds_of(
+    path: Path, start_seconds: float | None = None, end_seconds: float | None = None
+) -> float:
+    """Return how long a file or a part of it lasts, in seconds, by its header.
+
+    Parameters
+    ----------
+    path : Path
+    start_seconds, end_seconds : float or None
+        As ``read_clip``.
+
+    Raises
+    ------
+    EdgepruneError
+        As ``read_clip``, but for what only reading the samples shows.
+
+    """
     with _open(path) as file:
-        return float(file.frames / file.samplerate)
+        first, last = _part(file, path, start_seconds, end_seconds)
+        return float((last - first) / file.samplerate)
+
+
+def rate_of(path: Path) -> int:
+    """Return a file's own sampling rate in Hz, by its header."""
+    with _open(path) as file:
+        return int(file.samplerate)
 
 
 def _open(path: Path) -> Any:
@@ -169,6 +184,18 @@ def _open(path: Path) -> Any:
             f"It must lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz; is the header right?",
         )
     return file
+
+
+def _part(file: Any, path: Path, start: float | None, end: float | None) -> tuple[int, int]:
+    """Return a part's first sample and the one after its last, at the file's own rate."""
+    first = round((start or 0.0) * file.samplerate)
+    last = file.frames if end is None else min(file.frames, round(end * file.samplerate))
+    if file.frames > 0 and not 0 <= first < last:
+        raise EdgepruneError(
+            f"The part from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'} "
+            f"is not in {path}, which lasts {file.frames / file.samplerate:g} s."
+        )
+    return first, last
 
 
 def _read(file: Any, path: Path, frames: int, first: int | None = None) -> NDArray[np.float32]:

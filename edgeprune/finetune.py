@@ -1,0 +1,76 @@
+"""Cut, then fine-tune, then measure: what a rule's layers are worth after training.
+
+Each distinct cut is trained once, on the labels alone (arXiv 2408.11858, figure 2), from the model
+as it is. A cut that is done is written, so that an interrupted run goes on with the next.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeprune import models, train
+from edgeprune.audio import load_windows
+from edgeprune.console import Ui, points
+from edgeprune.families import keep_layers
+from edgeprune.measure import cut_name, groups_of_clips
+from edgeprune.settings import Finetune, Teach
+from edgeprune.statistics import bootstrap_interval
+from edgeprune.teach import fine_tune
+
+
+def finetune(
+    model: str | Path, clips: Path, measured: Path, seed: int, accelerator: str, *, out: Path,
+    settings: Finetune, ui: Ui,
+) -> None:  # fmt: skip
+    """Write ``finetuned.json``: accuracies after training, by cut, and ``right/CUT.npy``."""
+    keeps = json.loads((measured / "measured.json").read_text("utf-8"))["keeps"]
+    windows = load_windows(clips)
+    device = models.choose_device(accelerator)
+    own = models.own_labels(str(model))
+    knows = set(windows.labels) <= set(own)
+    labels = own if knows else windows.labels
+    valid, test = windows.split("valid"), windows.split("test")
+    groups = groups_of_clips(test)
+    (out / "right").mkdir(exist_ok=True)
+    found: dict[str, dict[str, Any]] = {}
+    cuts = wanted_cuts(keeps, settings.rules)
+    for number, keep in enumerate(cuts, 1):
+        name = cut_name(keep)
+        record = out / "right" / f"{name}.json"
+        if not record.exists():
+            torch.manual_seed(seed)  # a fresh head's weights
+            student = models.load_classifier(str(model), None if knows else labels)
+            keep_layers(student, keep)
+            fine_tune(
+                student, windows, labels, Teach(epochs=settings.epochs), seed,
+                work=out / "work", device=device, ui=ui, title=f"cut {number} of {len(cuts)}",
+            )  # fmt: skip
+            right = train.correct_clips(
+                train.predict(student.to(device), test, device), test, labels
+            )
+            np.save(out / "right" / f"{name}.npy", right)
+            facts = {"keep": list(keep), "accuracy": float(right.mean()),
+                     "interval": list(bootstrap_interval(right, groups)),
+                     "valid_accuracy": train.evaluate(student, valid, labels, device)}  # fmt: skip
+            record.write_text(json.dumps(facts), "utf-8")
+            shutil.rmtree(out / "work")
+        found[name] = json.loads(record.read_text("utf-8"))
+        ui.say(f"  {number} of {len(cuts)}: {len(keep):>2} layers fine-tuned: "
+               f"{points(found[name]['accuracy'])} of the test clips")  # fmt: skip
+    (out / "finetuned.json").write_text(json.dumps(found, indent=1), "utf-8")
+
+
+def wanted_cuts(
+    keeps: Mapping[str, Mapping[str, Sequence[int]]], rules: Sequence[str]
+) -> list[tuple[int, ...]]:
+    """Return the distinct cuts of some rules (empty: all), the deepest first."""
+    chosen = [depths for rule, depths in keeps.items() if not rules or rule.split()[0] in rules]
+    cuts = {tuple(keep) for depths in chosen for keep in depths.values()}
+    return sorted(cuts, key=lambda cut: (-len(cut), cut))

@@ -1,0 +1,89 @@
+"""How ``compress`` and ``score`` begin: check model, data and settings, open the run, read the clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeprune.audio import clips, load_windows
+from edgeprune.console import Ui
+from edgeprune.families import family_of
+from edgeprune.models import choose_device, read_config
+from edgeprune.prune import fixed_layers
+from edgeprune.settings import Settings, to_toml
+from edgeprune.stages import RECIPE, Run, open_run
+from edgeprune.states import choose_points
+from edgeprune_calibration.manifest import read_data
+from edgeprune_device.errors import EdgepruneError
+
+
+def open_command(
+    command: str, model: str, data: Path, out: Path, settings: Settings, ui: Ui,
+    redo: tuple[str, ...], known: Sequence[str],
+) -> tuple[Run, str | Path, Path]:  # fmt: skip
+    """Open the run and read the clips; what is wrong with model or data leaves nothing behind.
+
+    Parameters
+    ----------
+    command : str
+        ``compress`` or ``score``.
+    model, data, out, settings, ui, redo
+        As for ``pipeline.compress``.
+    known : sequence of str
+        The command's stages.
+
+    Returns
+    -------
+    run : Run
+    source : Path or str
+        The model: a folder's full path, or a hub id.
+    clip_folder : Path
+
+    Raises
+    ------
+    EdgepruneError
+        Bad input, each kind in its own sentence.
+
+    """
+    _check_stages(redo, known)
+    config = read_config(model)
+    fixed_layers(settings.prune, getattr(config, family_of(config.model_type).depth))
+    in_files = settings.clips.context == "file"
+    if in_files and command == "compress":
+        raise EdgepruneError(
+            'Stretches heard in their files (clips.context = "file") can be scored, not learnt.',
+            "Leave the setting out: rows with start and end are then clips of their own.",
+        )
+    dataset = read_data(
+        data, settings.clips.label, settings.clips.group or None, stretches=in_files
+    )
+    choose_device(settings.accelerator)
+    source: str | Path = Path(model).resolve() if Path(model).exists() else model
+    identity = {"command": command, "model": str(source), "data": str(data.resolve()),
+                "label": settings.clips.label}  # fmt: skip
+    digest = dataset.digest(ui.track)
+    run = open_run(out, identity, ui)
+    _forget(run, redo, settings.seeds)
+    (out / RECIPE).write_text(to_toml(settings), "utf-8")
+    try:
+        folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
+        choose_points(load_windows(folder), settings.score)
+    except EdgepruneError:
+        run.abandon("clips")
+        raise
+    return run, source, folder
+
+
+def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise if there is no stage of that name."""
+    for name in names:
+        if name not in known:
+            raise EdgepruneError(
+                f"There is no stage {name!r} to redo.", f"Known: {', '.join(known)}."
+            )
+
+
+def _forget(run: Run, redo: Sequence[str], seeds: int) -> None:
+    for name in redo:
+        for folder in [f"seed-{seed}/{name}" for seed in range(seeds)] + [name]:
+            run.forget(folder)

@@ -1,0 +1,103 @@
+"""Scores of all pairs of one class, and what drawing the points again would make of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from edgeprune.shortest_paths import CACHE_BYTES, NO_NODE, count_inner, shortest_path_trees
+
+
+def score_pairs(
+    graph: csr_matrix, tables: list[NDArray[np.unsignedinteger]], *, keep: bool
+) -> tuple[float, float, list[NDArray[np.float64]], list[list[NDArray[np.float32]]]]:
+    """Score all pairs of one class, in every column of every table of codes (n, columns).
+
+    Returns
+    -------
+    adjacent, longer : float
+        The shares of all ordered pairs that have no inner point, and that have one or more.
+    sums : list of array (n, columns)
+        The sum of each point's scores, as a source, by table.
+    pairs : list of lists of array (members, members)
+        Each class's scores in each table's first column; nothing unless they are to be kept.
+
+    """
+    n = graph.shape[0]
+    codes = np.concatenate(tables, axis=1)
+    firsts = np.cumsum([0] + [table.shape[1] for table in tables[:-1]])
+    members = [[np.flatnonzero(t[:, 0] == c) for c in range(t[:, 0].max() + 1)] for t in tables]
+    pairs = [[np.zeros((len(m), len(m)), np.float32) for m in ms if keep] for ms in members]
+    sums = np.empty(codes.shape)
+    adjacent = longer = 0
+    rows = max(1, CACHE_BYTES // (2 * n * codes.shape[1]))
+    for sources, before in shortest_path_trees(graph, rows):
+        own = codes == codes[sources][:, None]
+        own[np.arange(len(sources)), sources] = False
+        inner, inside = count_inner(sources, before, own)
+        direct = (before != NO_NODE) & (inner == 0)
+        adjacent += int(np.count_nonzero(direct))
+        longer += int(np.count_nonzero(inner))
+        inside[direct] = 1  # of a denominator of 1
+        inside *= own
+        share = 1 / np.maximum(inner, 1)
+        sums[sources] = (share[:, None] @ inside)[:, 0]
+        for first, classes, matrices in zip(firsts, members, pairs, strict=True):
+            for row, source in enumerate(sources if keep else ()):
+                c = codes[source, first]
+                place = np.searchsorted(classes[c], source)
+                matrices[c][place] = (share[row] * inside[row, :, first])[classes[c]]
+    every = n * (n - 1)
+    return adjacent / every, longer / every, np.split(sums, firsts[1:], axis=1), pairs
+
+
+def class_means(
+    sums: NDArray[np.float64], codes: NDArray[np.unsignedinteger]
+) -> NDArray[np.float64]:
+    """Return the mean score of every class that has pairs, from its points' sums."""
+    sizes = np.bincount(codes)
+    total = np.bincount(codes, weights=sums)
+    scored = sizes > 1
+    return total[scored] / (sizes * (sizes - 1))[scored]
+
+
+def intervals(
+    pairs: list[NDArray[np.float32]], codes: NDArray[np.unsignedinteger],
+    units: NDArray[np.integer], draws: int, seed: int,
+) -> tuple[tuple[float, float], tuple[float, float]]:  # fmt: skip
+    """Draw units with replacement and score what is drawn; a class counts where it has a pair.
+
+    A pair counts as often as both its clips were drawn, and one within a unit as often as that
+    unit: a clip and its copy, or a clip and a copy of its unit's other clip, are no pair.
+
+    Returns
+    -------
+    interval, pooled_interval : tuple of two floats
+        95 % of the mean of the classes, and of the mean over all pairs.
+
+    """
+    generator = np.random.default_rng((seed, 1))
+    count = int(units.max()) + 1
+    drawn = np.empty((draws, count), dtype=np.float32)
+    for row in drawn:
+        row[:] = np.bincount(generator.integers(count, size=count), minlength=count)
+    total, weight = np.zeros((len(pairs), draws)), np.zeros((len(pairs), draws))
+    for c, scores in enumerate(pairs):
+        unit = units[codes == c]
+        same = unit[:, None] == unit
+        size = same.sum(axis=1)
+        w = drawn[:, unit]
+        across = np.einsum("di,di->d", w @ np.where(same, 0, scores), w, dtype=np.float64)
+        w = w.astype(np.float64)
+        total[c] = across + w @ np.where(same, scores, 0).sum(axis=1, dtype=np.float64)
+        weight[c] = w.sum(axis=1) ** 2 - w**2 @ size + w @ (size - 1)
+    some = weight.sum(axis=0) > 0
+    if not some.any():
+        return (np.nan, np.nan), (np.nan, np.nan)
+    total, weight = total[:, some], weight[:, some]
+    scores = np.where(weight > 0, total / np.maximum(weight, 1), 0.0)
+    means = scores.sum(axis=0) / (weight > 0).sum(axis=0)
+    pooled = total.sum(axis=0) / weight.sum(axis=0)
+    low, high = np.quantile([means, pooled], (0.025, 0.975), axis=1).tolist()
+    return (low[0], high[0]), (low[1], high[1])

@@ -1,0 +1,71 @@
+"""A linear probe: the head of a model whose own does not know the labels.
+
+Multinomial logistic regression on the mean of the last state over time (Alain and Bengio 2016,
+arXiv 1610.01644), the model frozen. Features are standardised, the weights decayed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune.audio import Windows
+from edgeprune.console import Ui
+from edgeprune.stack import Stack
+
+BATCH = 32
+DECAY = 1e-3  # of the squared weights on standardised features
+STEPS = 200
+
+
+def fit_probe(
+    stack: Stack, windows: Windows, labels: tuple[str, ...], device: torch.device, ui: Ui
+) -> tuple[Tensor, Tensor]:
+    """Fit a head on training windows; returns its weight (labels, hidden) and bias (labels,)."""
+    pooled = []
+    starts = range(0, len(windows.samples), BATCH)
+    with torch.inference_mode():
+        for start in ui.track(starts, "linear probe", len(starts)):
+            samples = torch.from_numpy(np.array(windows.samples[start : start + BATCH])).to(device)
+            last = stack.finish(stack.states(stack.enter(samples))[-1])
+            pooled.append(last[:, stack.family.class_tokens :].mean(dim=1).cpu())
+    weight, bias = logistic_regression(torch.cat(pooled), windows.targets(labels), len(labels))
+    return weight.to(device), bias.to(device)
+
+
+def logistic_regression(
+    features: Tensor, targets: NDArray[np.int64], classes: int
+) -> tuple[Tensor, Tensor]:
+    """Fit multinomial logistic regression to the end.
+
+    Parameters
+    ----------
+    features : Tensor (n, hidden)
+    targets : array (n,)
+    classes : int
+
+    Returns
+    -------
+    weight : Tensor (classes, hidden)
+    bias : Tensor (classes,)
+
+    """
+    x = features.clone().double()
+    mean, spread = x.mean(dim=0), x.std(dim=0).clamp_min(1e-8)
+    x, y = (x - mean) / spread, torch.from_numpy(targets)
+    weight = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(x @ weight.T + bias, y)
+        value = value + DECAY * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    scaled = weight.detach() / spread
+    return scaled.float(), (bias.detach() - scaled @ mean).float()

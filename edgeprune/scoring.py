@@ -1,0 +1,64 @@
+"""What ``edgeprune score`` runs, stage by stage: clips, states, score, measure, finetune, scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from edgeprune.audio import read_description
+from edgeprune.console import Ui
+from edgeprune.finetune import finetune
+from edgeprune.measure import measure
+from edgeprune.opening import open_command
+from edgeprune.score import score
+from edgeprune.settings import Settings
+from edgeprune.states import EVERY_SPLIT, points_of, states
+from edgeprune.verdict import join
+
+STAGES = ("clips", "states", "score", "measure", "finetune")
+
+
+def score_only(
+    model: str, data: Path, out: Path, settings: Settings, ui: Ui, redo: tuple[str, ...] = (), *,
+    quick: bool = False, trained: bool = False,
+) -> Path:  # fmt: skip
+    """Score a model's layers as it is.
+
+    Parameters
+    ----------
+    model, data, out, settings, ui, redo
+        As for ``compress``.
+    quick : bool
+        Only what the states say; no cut is measured.
+    trained : bool
+        Fine-tune after each cut, too.
+
+    Returns
+    -------
+    Path
+        The folder with ``scores.json``.
+
+    """
+    if settings.clips.context == "file":  # nothing is trained on stretches: all are scored
+        every = dataclasses.replace(settings.score, split=EVERY_SPLIT)
+        settings = dataclasses.replace(settings, score=every)
+    run, source, clip_folder = open_command("score", model, data, out, settings, ui, redo, STAGES)
+    s, where = settings, settings.accelerator
+    heard = run.stage(states, points_of(s.score), source, clip_folder, where, name="states")
+    scores = run.stage(score, s.score, clip_folder, heard, "", name="score")
+    measured: Path | str = ""
+    after: Path | str = ""
+    if read_description(clip_folder)["unit"] != "clips":
+        ui.say("  stretches have no head to measure: cuts are not ablated")
+    elif not quick:
+        measured = run.stage(
+            measure, s.measure, source, clip_folder, scores, where, s.prune.tolerance,
+            name="measure",
+        )  # fmt: skip
+        if trained:
+            after = run.stage(
+                finetune, s.finetune, source, clip_folder, measured, 0, where, name="finetune"
+            )
+    return run.stage(
+        join, settings, str(source), clip_folder, scores, measured, after, name="scores"
+    )

@@ -1,0 +1,212 @@
+"""How alike the layers' representations are: matrices over all pairs of states, pure arithmetic.
+
+States are numbered as everywhere: 0 is the first block's input, i the output of block i - 1. Four
+measures on mean-pooled states (Dorszewski et al. 2024, arXiv 2409.16302) and two on whole ones:
+
+- cosine, mean-pooled: mean over points of the cosine between a point's two states;
+- linear CKA (Kornblith et al. 2019, arXiv 1905.00414), centred, and as the bird poster computed it,
+  uncentred;
+- mutual k-nearest neighbours by inner product (Huh et al. 2024, arXiv 2405.07987);
+- cosine, flattened: the same over frames times features, from ``states.py``'s sums; the angle of
+  it (Gromov et al. 2024, arXiv 2403.17887) and block influence (Men et al. 2024, arXiv 2403.03853).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+NEIGHBOURS = 10  # of the mutual neighbours; the paper's code uses 10, the poster 12
+TINY = 1e-12
+
+
+def similarity_matrices(
+    states: Sequence[NDArray[np.floating]], neighbours: int = NEIGHBOURS
+) -> dict[str, Matrix]:
+    """Return every measure on mean-pooled states.
+
+    Parameters
+    ----------
+    states : sequence of array (n, hidden)
+        One for every state, the same n points in each.
+    neighbours : int
+        Of ``mutual_knn``; n - 1 at most is used.
+
+    Returns
+    -------
+    dict
+        ``cosine_pooled``, ``cka``, ``cka_uncentred``, ``mutual_knn``: arrays (states, states),
+        symmetric with ones on the diagonal.
+
+    """
+    x = [np.asarray(state, dtype=np.float32) for state in states]
+    nearest = [_nearest(state, min(neighbours, len(state) - 1)) for state in x]
+    centred = [state - state.mean(axis=0) for state in x]
+    units = [state / np.maximum(np.linalg.norm(state, axis=1, keepdims=True), TINY) for state in x]
+    return {
+        "cosine_pooled": _pairs(units, lambda a, b: float((a * b).sum(axis=1).mean())),
+        "cka": _cka_matrix(centred),
+        "cka_uncentred": _cka_matrix(x),
+        "mutual_knn": _pairs(nearest, mutual_knn),
+    }
+
+
+def linear_cka(x: NDArray[np.floating], y: NDArray[np.floating], *, centre: bool = True) -> float:
+    """Return linear CKA: ||X'Y||_F^2 / (||X'X||_F ||Y'Y||_F), Kornblith et al. 2019.
+
+    Parameters
+    ----------
+    x, y : array (n, features)
+        The same n points in both.
+    centre : bool
+        Take each feature's mean away first, as the paper does; the poster's formula does not.
+
+    Returns
+    -------
+    float
+        0 to 1; invariant under rotation and scaling, centred also under translation.
+
+    """
+    pair = [np.asarray(v, dtype=np.float64) for v in (x, y)]
+    if centre:
+        pair = [v - v.mean(axis=0) for v in pair]
+    return float(_cka_matrix(pair)[0, 1])
+
+
+def _cka_matrix(states: Sequence[NDArray[np.floating]]) -> Matrix:
+    """Return CKA of all pairs; through features or through points, whichever are fewer."""
+    n = len(states[0])
+    if all(state.shape[1] >= n for state in states):
+        grams = [(state @ state.T).ravel() for state in states]
+        return _cosines(np.stack(grams).astype(np.float64))
+    size = len(states)
+    products = np.empty((size, size))
+    for i in range(size):
+        for j in range(i, size):
+            products[i, j] = products[j, i] = float(np.square(states[i].T @ states[j]).sum())
+    norms = np.sqrt(np.diag(products))
+    return np.asarray(products / np.maximum(np.outer(norms, norms), TINY))
+
+
+def _cosines(rows: Matrix) -> Matrix:
+    norms = np.linalg.norm(rows, axis=1)
+    return np.asarray(rows @ rows.T / np.maximum(np.outer(norms, norms), TINY))
+
+
+def _nearest(state: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
+    """Mark each point's k nearest by inner product; the point itself is none."""
+    products = state @ state.T
+    np.fill_diagonal(products, -np.inf)
+    chosen = np.argpartition(-products, k - 1, axis=1)[:, :k]
+    marked = np.zeros(products.shape, dtype=bool)
+    np.put_along_axis(marked, chosen, True, axis=1)
+    return marked
+
+
+def mutual_knn(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Return the share of neighbours two states have in common (Huh et al. 2024).
+
+    Parameters
+    ----------
+    a, b : array (n, n)
+        True where the column is among the row's k nearest.
+
+    """
+    return float((a & b).sum() / a.sum())
+
+
+def _pairs(items: Sequence[NDArray], measure: Callable[..., float]) -> Matrix:  # type: ignore[type-arg]
+    found = np.empty((len(items), len(items)))
+    for i in range(len(items)):
+        for j in range(i, len(items)):
+            found[i, j] = found[j, i] = measure(items[i], items[j])
+    return found
+
+
+def block_influence(cosines: Matrix) -> NDArray[np.float64]:
+    """Return each block's 1 - cosine between its input and output (Men et al. 2024).
+
+    Parameters
+    ----------
+    cosines : array (states, states)
+        Mean cosine between flattened states.
+
+    """
+    return np.asarray(1.0 - np.diagonal(cosines, offset=1))
+
+
+def segment(similarity: Matrix, blocks: int) -> list[int]:
+    """Cut the states into contiguous blocks of alike ones, optimally.
+
+    The cost of a block is that of kernel k-means: the sum over its pairs of 1 - similarity, over
+    its size. Dynamic programming finds the least sum (Fisher 1958, "On grouping for maximum
+    homogeneity").
+
+    Parameters
+    ----------
+    similarity : array (states, states)
+    blocks : int
+        1 to the number of states.
+
+    Returns
+    -------
+    list of int
+        The state each block begins with; the first is 0.
+
+    Raises
+    ------
+    ValueError
+        More blocks than states, or none.
+
+    """
+    size = len(similarity)
+    if not 1 <= blocks <= size:
+        raise ValueError(f"{size} states cannot be cut into {blocks} blocks")
+    cost = np.full((size + 1, size + 1), np.inf)
+    for start in range(size):
+        total = 0.0
+        for stop in range(start + 1, size + 1):
+            total += float((1.0 - similarity[stop - 1, start : stop - 1]).sum())
+            cost[start, stop] = total / (stop - start)
+    best = np.full((blocks + 1, size + 1), np.inf)
+    begin = np.zeros((blocks + 1, size + 1), dtype=int)
+    best[0, 0] = 0.0
+    for count in range(1, blocks + 1):
+        for stop in range(count, size + 1):
+            ways = best[count - 1, :stop] + cost[:stop, stop]
+            begin[count, stop] = int(ways.argmin())
+            best[count, stop] = ways[begin[count, stop]]
+    starts, stop = [], size
+    for count in range(blocks, 0, -1):
+        stop = int(begin[count, stop])
+        starts.append(stop)
+    return starts[::-1]
+
+
+def find_blocks(similarity: Matrix) -> list[int]:
+    """Return the states that blocks of alike states begin with; how many is found, too.
+
+    The number with the greatest mean silhouette (Rousseeuw 1987) of the best cut into as many.
+    """
+    size = len(similarity)
+    if size < 3:
+        return list(range(size))
+    cuts = [segment(similarity, count) for count in range(2, size)]
+    return max(cuts, key=lambda starts: silhouette(1.0 - similarity, starts))
+
+
+def silhouette(distance: Matrix, starts: Sequence[int]) -> float:
+    """Return the mean silhouette of contiguous blocks; a state alone counts 0."""
+    size = len(distance)
+    code = np.searchsorted(np.asarray(starts), np.arange(size), side="right") - 1
+    values = np.zeros(size)
+    for i in range(size):
+        own = np.flatnonzero((code == code[i]) & (np.arange(size) != i))
+        if own.size:
+            inside = distance[i, own].mean()
+            outside = min(distance[i, code == c].mean() for c in set(code.tolist()) - {code[i]})
+            values[i] = (outside - inside) / max(inside, outside, TINY)
+    return float(values.mean())

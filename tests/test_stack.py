@@ -1,0 +1,105 @@
+"""A model opened between its blocks gives what it gives whole, for every family and every cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import FAMILY_NAMES, TONES, make_model, tiny_config
+
+from edgeprune import models
+from edgeprune.families import keep_layers
+from edgeprune.stack import Stack, run_cuts
+
+
+def heard(batch: int = 3) -> torch.Tensor:
+    generator = np.random.default_rng(0)
+    return torch.from_numpy(generator.normal(0, 0.1, (batch, 16000)).astype(np.float32))
+
+
+def test_every_cut_answers_as_the_model_that_was_really_cut(family_folder: Path) -> None:
+    model = models.load_classifier(str(family_folder))
+    cuts = [(0, 1, 2), (0, 1), (0, 2), (0,)]
+    with torch.inference_mode():
+        found = run_cuts(Stack(model), heard(), cuts)
+        for cut in cuts:
+            really = models.load_classifier(str(family_folder))
+            keep_layers(really, cut)
+            torch.testing.assert_close(
+                found[cut], models.logits_of(really, heard()), atol=1e-5, rtol=1e-5
+            )
+
+
+def test_the_states_are_those_that_transformers_gives(family_folder: Path) -> None:
+    model = models.load_classifier(str(family_folder))
+    stack = Stack(model)
+    with torch.inference_mode():
+        states = stack.states(stack.enter(heard()))
+        _, given = models.logits_and_states(model, heard())
+    skip = stack.family.class_tokens
+    assert len(states) == len(given) == 4
+    for ours, theirs in zip([*states[:-1], stack.finish(states[-1])], given, strict=True):
+        torch.testing.assert_close(ours[:, skip:], theirs, atol=1e-5, rtol=1e-5)
+
+
+STABLE, WEIGHTED = {"do_stable_layer_norm": True}, {"use_weighted_layer_sum": True}
+
+
+@pytest.mark.parametrize("changes", [STABLE, WEIGHTED, STABLE | WEIGHTED])
+@pytest.mark.parametrize("family", [name for name in FAMILY_NAMES if name != "kwt"])
+def test_last_norms_and_weighted_heads_are_part_of_it(
+    family: str, changes: dict[str, bool], tmp_path: Path
+) -> None:
+    """The final norm of the large models, and the head that reads every state."""
+    from transformers import AutoModelForAudioClassification
+
+    config = tiny_config(family)
+    config.num_labels = len(TONES)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    torch.manual_seed(0)
+    made = AutoModelForAudioClassification.from_config(config)
+    if hasattr(made, "layer_weights"):
+        made.layer_weights.data = torch.tensor([0.1, 2.0, -1.0, 0.7])
+    made.save_pretrained(tmp_path)
+    model = models.load_classifier(str(tmp_path))
+    with torch.inference_mode():
+        found = run_cuts(Stack(model), heard(), [(0, 1, 2), (0, 2)])
+        for cut in found:
+            really = models.load_classifier(str(tmp_path))
+            keep_layers(really, cut)
+            torch.testing.assert_close(
+                found[cut], models.logits_of(really, heard()), atol=1e-5, rtol=1e-5
+            )
+
+
+def test_common_beginnings_run_once(tmp_path: Path) -> None:
+    """Cuts 0-1-2, 0-1 and 0-2 take four blocks: 0, 1, 2 after 1, and 2 after 0."""
+    model = models.load_classifier(str(make_model(tmp_path, "wav2vec2", tuple(TONES))))
+    stack, ran = Stack(model), []
+    for index, block in enumerate(stack.blocks):
+        block.register_forward_hook(lambda *_, index=index: ran.append(index))
+    with torch.inference_mode():
+        run_cuts(stack, heard(), [(0, 1, 2), (0, 1), (0, 2), (0, 1)])
+    assert sorted(ran) == [0, 1, 2, 2]
+
+
+def test_a_head_that_was_given_answers_from_the_mean_over_time(family_folder: Path) -> None:
+    model = models.load_classifier(str(family_folder))
+    weight, bias = torch.randn(5, 16), torch.randn(5)
+    stack = Stack(model, (weight, bias))
+    with torch.inference_mode():
+        _, states = models.logits_and_states(model, heard())
+        found = run_cuts(stack, heard(), [(0, 1, 2)])[0, 1, 2]
+    expected = states[-1].mean(dim=1) @ weight.T + bias
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_model_is_left_as_it_was(family_folder: Path) -> None:
+    model = models.load_classifier(str(family_folder))
+    with torch.inference_mode():
+        before = models.logits_of(model, heard())
+        run_cuts(Stack(model), heard(), [(0,), (0, 2)])
+        torch.testing.assert_close(models.logits_of(model, heard()), before)
