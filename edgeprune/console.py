@@ -6,7 +6,7 @@ Everything goes to standard error, so that ``--json`` has standard output for it
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -101,3 +101,14 @@ def duration(seconds: float) -> str:
 def points(share: float) -> str:
     """Write an accuracy as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
+
+
+def layer_list(layers: Sequence[int]) -> str:
+    """Write rising layer indices as ranges: 0-3, 8, 10-11."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -13,15 +13,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from edgeprune.console import duration, points
+from edgeprune.console import duration, layer_list, points
 from edgeprune.pages import DASH, read_json, render, write
 from edgeprune.plots import Plot, in_points
 from edgeprune.score_plots import MEASURES, PROPOSALS, draw
 from edgeprune.tables import Table, table, to_html, to_markdown, to_text
+from edgeprune.verdict import SCHEMA_VERSION
 from edgeprune_device.errors import EdgepruneError
 
 TEMPLATE = "scores.html.j2"
-SCHEMA_VERSION = 1
 SECTIONS = {
     "convexity": "Where the classes are convex",
     "accuracy": "What is left at every depth",
@@ -191,17 +191,6 @@ def _classes(scores: Mapping[str, Any]) -> Table:
     return table(headers, rows)
 
 
-def layer_list(layers: Sequence[int]) -> str:
-    """Write rising layer indices as ranges: 0-3, 8, 10-11."""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
 def _percent(share: float | None) -> str:
     return DASH if share is None or math.isnan(share) else points(share)
 
@@ -218,7 +207,11 @@ def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("model", f"{scores['model']}: {scores['layers']} layers of width {scores['hidden']}"),
         ("data", f"{scores['data']} (digest {scores['data_digest'][:16]})"),
         ("one point", {"clips": "a clip", "stretches": "a labelled stretch"}[scores["unit"]]),
-        ("scored on", f"{scores['clips']} clips of the {scores['split']} split"),
+        (
+            "scored on",
+            f"{scores['clips']} {scores['unit']}"
+            + ("" if scores["split"] == "all" else f" of the {scores['split']} split"),
+        ),
         ("neighbours, k", f"{scores['neighbours']}"),
         ("permutations", f"{scores['permutations']}"),
     ]
@@ -237,8 +230,9 @@ def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
         if orders := pick["depths"][0].get("draws"):
             facts.append((rule, f"the mean of {len(orders)} orders"))
     if ablation := scores["ablation"]:
-        facts.append(("layers removed", f"measured with its {ablation['head']} on "
-                      f"{ablation['clips']} clips of the {ablation['split']} split"))  # fmt: skip
+        head = {"own": "its own head", "linear probe": "a linear probe"}[ablation["head"]]
+        facts.append(("layers removed", f"measured with {head} on {ablation['clips']} clips of "
+                      f"the {ablation['split']} split"))  # fmt: skip
     if verdict := scores["verdict"]:
         low, high = verdict["interval"]
         facts.append((

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 from edgeprune import __version__
 from edgeprune.audio import load_windows, read_description
-from edgeprune.console import Ui, points
+from edgeprune.console import Ui, layer_list, points
 from edgeprune.measure import cut_name, gather_evidence, groups_of_clips, some_clips
 from edgeprune.picks import RULES
 from edgeprune.settings import Settings
@@ -237,11 +237,4 @@ def _best(
 
 
 def _listed(keep: Sequence[int]) -> str:
-    """Write layers as a person would: layer 0; layers 0-3, 6."""
-    parts: list[str] = []
-    start = keep[0]
-    for here, following in zip(keep, [*keep[1:], -1], strict=True):
-        if following != here + 1:
-            parts.append(str(here) if start == here else f"{start}-{here}")
-            start = following
-    return f"layer{'s' * (len(keep) > 1)} {', '.join(parts)}"
+    return f"layer{'s' * (len(keep) > 1)} {layer_list(keep)}"
