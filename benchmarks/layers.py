@@ -159,7 +159,7 @@ def scored(
     asked = points_of(settings.score)
     heard = run.stage(states, asked, model, folder, "cpu", name=f"states-{name}")
     found = run.stage(score, settings.score, folder, heard, "", name=f"score-{name}")
-    return read(found / "scores.json")
+    return read(found / "layers.json")
 
 
 def figure2(out: Path) -> Found:
@@ -218,7 +218,7 @@ def removable_tables(name: str, scores: dict[str, Any]) -> list[Table]:
     shown = [
         (n, *(f"{100 * value:.1f}" for value in (
             scores["ablation"]["single"][n - 1], spans[layers - n][layers],
-            spans[1][n + 1] if n < layers else float("nan"), middle[n - 1])))
+            spans[1][n + 1], middle[n - 1])))
         for n in range(1, layers)
     ]  # fmt: skip
     headers = ("n", "layer n - 1 alone", "last n", "first n after layer 0", "n in the centre")

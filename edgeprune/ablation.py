@@ -6,38 +6,17 @@ This is the truth that convexity, similarity and block influence are held agains
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.audio import Windows
-from edgeprune.console import Ui
-from edgeprune.stack import Bridges, Cut, Stack, run_cuts
+from edgeprune.benches import Bench
+from edgeprune.stack import Bridges, Cut, batches, run_cuts
 from edgeprune.train import correct_clips
-
-BATCH = 32
 
 Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[np.bool_]]"]
 """Cuts -> for each, whether every clip was right."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A model and the clips it is measured on."""
-
-    stack: Stack
-    windows: Windows
-    labels: tuple[str, ...]
-    """In the order of the head's outputs."""
-    device: torch.device
-    ui: Ui
-
-    @property
-    def whole(self) -> Cut:
-        """The cut that keeps every layer."""
-        return tuple(range(len(self.stack)))
 
 
 def measure_cuts(
@@ -63,11 +42,8 @@ def measure_cuts(
     """
     wanted = list(dict.fromkeys(cuts))
     logits: dict[Cut, list[NDArray[np.float32]]] = {cut: [] for cut in wanted}
-    samples = bench.windows.samples
-    starts = range(0, len(samples), BATCH)
     with torch.inference_mode():
-        for start in bench.ui.track(starts, title, len(starts)):
-            batch = torch.from_numpy(np.array(samples[start : start + BATCH])).to(bench.device)
+        for batch in batches(bench.windows, bench.device, bench.ui, title):
             for cut, answer in run_cuts(bench.stack, batch, wanted, bridges).items():
                 logits[cut].append(answer.cpu().numpy())
     return {

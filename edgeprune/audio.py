@@ -78,6 +78,15 @@ class Windows:
         """Return the points of one split, in their windows."""
         return self.take(self.where(name))
 
+    def only(self, index: NDArray[np.int64]) -> Windows:
+        """Return some of the points; no sample is read."""
+        return Windows(self.samples, self.sound[index], self.clip[index], self.rows,
+                       self.labels, self.sample_rate, self.window[index])  # fmt: skip
+
+    def heard(self, points: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the windows that some points lie in: (points, window_samples)."""
+        return np.array(self.samples[self.window[points]])
+
     def take(self, index: NDArray[np.int64]) -> Windows:
         """Return some of the points; the samples of the windows they lie in are read."""
         used = self.window[index]

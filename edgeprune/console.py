@@ -112,3 +112,8 @@ def layer_list(layers: Sequence[int]) -> str:
         else:
             runs.append([layer])
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def in_points(share: float) -> str:
+    """Write a difference of accuracies: 1 point, 2.5 points."""
+    return f"{100 * share:g} point" + "s" * (100 * share != 1)

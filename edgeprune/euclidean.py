@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.ablation import Bench
+from edgeprune.benches import Bench
 from edgeprune.statistics import bootstrap_interval
 
 INNER_POINTS = 10
@@ -39,7 +39,7 @@ def draw_pairs(
 
     """
     generator = np.random.default_rng(seed)
-    pairs = []
+    pairs = [np.empty((2, 0), dtype=np.int64)]
     for code in np.unique(codes):
         members = np.flatnonzero(codes == code)
         a, b = np.triu_indices(len(members), 1)
@@ -49,7 +49,7 @@ def draw_pairs(
     return first, second
 
 
-def euclidean_convexity(bench: Bench, each: int, seed: int = 0) -> list[dict[str, Any]]:
+def euclidean_convexity(bench: Bench, each: int, seed: int = 0) -> list[dict[str, Any]] | None:
     """Measure Euclidean convexity at every state.
 
     Parameters
@@ -62,11 +62,15 @@ def euclidean_convexity(bench: Bench, each: int, seed: int = 0) -> list[dict[str
     Returns
     -------
     list of dict
-        For every state ``value`` (mean over pairs, 0 to 1), ``interval`` (over pairs) and ``pairs``.
+        For every state ``value`` (mean over pairs, 0 to 1), ``interval`` (over pairs) and ``pairs``;
+        None where no class has two clips.
 
     """
+    _, windows = np.unique(bench.windows.clip, return_index=True)  # the first of each clip
     targets = bench.windows.targets(bench.labels)
-    first, second = draw_pairs(targets, each, seed)
+    first, second = (windows[end] for end in draw_pairs(targets[windows], each, seed))
+    if not len(first):
+        return None
     scores: list[list[NDArray[np.float64]]] = [[] for _ in range(len(bench.stack) + 1)]
     starts = range(0, len(first), BATCH)
     with torch.inference_mode():
@@ -85,9 +89,9 @@ def _segments(
 ) -> list[NDArray[np.float64]]:
     """Return, for every state, each pair's share of inner points that get the pair's class."""
     stack, whole = bench.stack, bench.whole
-    batches = [stack.enter(torch.from_numpy(np.array(bench.windows.samples[end])).to(bench.device))
+    entered = [stack.enter(torch.from_numpy(bench.windows.heard(end)).to(bench.device))
                for end in ends]  # fmt: skip
-    a, b = (stack.states(batch) for batch in batches)
+    a, b = (stack.states(batch) for batch in entered)
     found = []
     for state in range(len(a)):
         right = torch.zeros(len(wanted), device=bench.device)
@@ -95,7 +99,7 @@ def _segments(
             share = step / (INNER_POINTS + 1)
             path = [(1 - share) * x + share * y for x, y in zip(a, b, strict=True)][: state + 1]
             for index in range(state, len(stack)):
-                path.append(stack.block(index, path[-1], batches[0]))
+                path.append(stack.block(index, path[-1], entered[0]))
             right += stack.leave(path, whole).argmax(dim=1) == wanted
-        found.append((right / INNER_POINTS).double().cpu().numpy())
+        found.append((right / INNER_POINTS).cpu().double().numpy())
     return found

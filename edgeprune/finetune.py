@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,42 @@ import torch
 
 from edgeprune import models, train
 from edgeprune.audio import load_windows
+from edgeprune.benches import groups_of_clips, some_clips
 from edgeprune.console import Ui, points
 from edgeprune.families import keep_layers
-from edgeprune.measure import cut_name, groups_of_clips
+from edgeprune.measure import cut_name
+from edgeprune.picks import RULES
 from edgeprune.settings import Finetune, Teach
+from edgeprune.stages import write_json
 from edgeprune.statistics import bootstrap_interval
 from edgeprune.teach import fine_tune
 
+SEED = 0
+
 
 def finetune(
-    model: str | Path, clips: Path, measured: Path, seed: int, accelerator: str, *, out: Path,
-    settings: Finetune, ui: Ui,
+    model: str | Path, clips: Path, measured: Path, teaching: dict[str, Any], most: int,
+    accelerator: str, *, out: Path, settings: Finetune, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write ``finetuned.json``: accuracies after training, by cut, and ``right/CUT.npy``."""
+    """Write ``finetuned.json``: accuracies after training, by cut, and ``right/CUT.npy``.
+
+    Parameters
+    ----------
+    model : Path or str
+    clips, measured : Path
+        Folders of the ``clips`` and ``measure`` stages.
+    teaching : dict
+        The ``teach`` stage's settings; its epochs give way to these.
+    most : int
+        Test clips at most, as for ``measure``.
+    accelerator : str
+
+    """
     keeps = json.loads((measured / "measured.json").read_text("utf-8"))["keeps"]
     windows = load_windows(clips)
     device = models.choose_device(accelerator)
-    own = models.own_labels(str(model))
-    knows = set(windows.labels) <= set(own)
-    labels = own if knows else windows.labels
-    valid, test = windows.split("valid"), windows.split("test")
+    valid, test = windows.split("valid"), some_clips(windows, "test", most)
+    plan = replace(Teach(**teaching), epochs=settings.epochs)
     groups = groups_of_clips(test)
     (out / "right").mkdir(exist_ok=True)
     found: dict[str, dict[str, Any]] = {}
@@ -45,12 +62,12 @@ def finetune(
         name = cut_name(keep)
         record = out / "right" / f"{name}.json"
         if not record.exists():
-            torch.manual_seed(seed)  # a fresh head's weights
-            student = models.load_classifier(str(model), None if knows else labels)
+            torch.manual_seed(SEED)  # a fresh head's weights
+            student, labels, _ = models.load_for(str(model), windows.labels)
             keep_layers(student, keep)
             fine_tune(
-                student, windows, labels, Teach(epochs=settings.epochs), seed,
-                work=out / "work", device=device, ui=ui, title=f"cut {number} of {len(cuts)}",
+                student, windows, labels, plan, SEED,
+                work=out / "work" / name, device=device, ui=ui, title=f"cut {number} of {len(cuts)}",
             )  # fmt: skip
             right = train.correct_clips(
                 train.predict(student.to(device), test, device), test, labels
@@ -59,7 +76,7 @@ def finetune(
             facts = {"keep": list(keep), "accuracy": float(right.mean()),
                      "interval": list(bootstrap_interval(right, groups)),
                      "valid_accuracy": train.evaluate(student, valid, labels, device)}  # fmt: skip
-            record.write_text(json.dumps(facts), "utf-8")
+            write_json(record, facts)
             shutil.rmtree(out / "work")
         found[name] = json.loads(record.read_text("utf-8"))
         ui.say(f"  {number} of {len(cuts)}: {len(keep):>2} layers fine-tuned: "
@@ -70,7 +87,11 @@ def finetune(
 def wanted_cuts(
     keeps: Mapping[str, Mapping[str, Sequence[int]]], rules: Sequence[str]
 ) -> list[tuple[int, ...]]:
-    """Return the distinct cuts of some rules (empty: all), the deepest first."""
-    chosen = [depths for rule, depths in keeps.items() if not rules or rule.split()[0] in rules]
+    """Return the distinct cuts of some rules, the deepest first.
+
+    Empty: all but those that need bridges, which fine-tuning does not put in.
+    """
+    wanted = rules or [name for name, rule in RULES.items() if rule.measured != "bridged"]
+    chosen = [depths for rule, depths in keeps.items() if rule.split()[0] in wanted]
     cuts = {tuple(keep) for depths in chosen for keep in depths.values()}
     return sorted(cuts, key=lambda cut: (-len(cut), cut))

@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from edgeprune.audio import Windows
 from edgeprune.console import Ui
-from edgeprune.stack import Bridges, Cut, Stack
+from edgeprune.stack import Bridges, Cut, Stack, batches
 
 RIDGE = 1e-3  # of the mean variance of the inputs
-BATCH = 32
 
 
 def fit_bridges(
@@ -44,11 +42,9 @@ def fit_bridges(
     size = len(stack) + 1
     moments: dict[tuple[int, int], Tensor] = {}
     offsets: list[Tensor] = []  # near the means, so that products of single precision lose little
-    starts = range(0, len(windows.samples), BATCH)
     with torch.inference_mode():
-        for start in ui.track(starts, "bridges", len(starts)):
-            samples = torch.from_numpy(np.array(windows.samples[start : start + BATCH])).to(device)
-            states = stack.states(stack.enter(samples))
+        for batch in batches(windows, device, ui, "bridges"):
+            states = stack.states(stack.enter(batch))
             offsets = offsets or [state.mean(dim=(0, 1)) for state in states]
             frames = [_weighted(state - offset, stack.family.class_tokens)
                       for state, offset in zip(states, offsets, strict=True)]  # fmt: skip

@@ -15,30 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
-from edgeprune import models
-from edgeprune.ablation import Bench, all_spans, greedy_removal, measure_cuts
-from edgeprune.audio import Windows, load_windows
+from edgeprune.ablation import all_spans, greedy_removal, measure_cuts
+from edgeprune.audio import Windows
+from edgeprune.benches import Bench, groups_of_clips, open_benches
 from edgeprune.console import Ui, points
 from edgeprune.euclidean import euclidean_convexity
 from edgeprune.fit_bridges import fit_bridges
-from edgeprune.picks import RULES, Evidence
-from edgeprune.probe import fit_probe
+from edgeprune.picks import RANDOM, RULES, Evidence, to_evidence
 from edgeprune.settings import Measure
-from edgeprune.stack import Bridges, Cut, Stack
-from edgeprune.states import one_point_a_clip
+from edgeprune.stack import Bridges, Cut
+from edgeprune.stages import write_json
 from edgeprune.statistics import bootstrap_interval
-
-RANDOM = "random"
 
 
 def measure(
-    model: str | Path, clips: Path, scores: Path, accelerator: str, tolerance: float,
+    model: str | Path, clips: Path, known: dict[str, Any], accelerator: str,
     *, out: Path, settings: Measure, ui: Ui,
 ) -> None:  # fmt: skip
     """Write ``measured.json``, and ``right.safetensors``: each cut's right and wrong test clips.
@@ -46,14 +42,14 @@ def measure(
     Parameters
     ----------
     model : Path or str
-    clips, scores : Path
-        Folders of the ``clips`` and ``score`` stages.
+    clips : Path
+        The ``clips`` stage.
+    known : dict
+        What the rules look at, as ``picks.evidence_of`` gathers it: a labelling or an interval
+        more changes nothing here.
     accelerator : str
-    tolerance : float
-        Of ``convexity-plateau``, as a share of the peak.
 
     """
-    known = json.loads((scores / "scores.json").read_text("utf-8"))
     seconds: dict[str, float] = {}
     valid, test, train, head = open_benches(model, clips, accelerator, settings, ui)
     fixed = valid.stack.family.keep
@@ -66,10 +62,7 @@ def measure(
     )  # fmt: skip
     bridges = _bridges(out, valid, train, seconds, ui) if settings.bridge_clips else None
     removal = _part(out, "removal", seconds, lambda: _removals(valid, bridges, fixed))
-    evidence = gather_evidence(known, tolerance)
-    table = _part(
-        out, "keeps", {}, lambda: keeps_of(evidence, removal, settings.random_orders, fixed)
-    )
+    table = keeps_of(to_evidence(known), removal, settings.random_orders, fixed)
     cuts = list(dict.fromkeys(tuple(k) for depths in table.values() for k in depths.values()))
     right = _rights(out, (valid, test), cuts, bridges, seconds)
     groups = groups_of_clips(test.windows)
@@ -86,54 +79,6 @@ def measure(
     }  # fmt: skip
     (out / "measured.json").write_text(json.dumps(facts, indent=1), "utf-8")
     save_arrays({cut_name(cut): right["test", cut] for cut in cuts}, out / "right.safetensors")
-
-
-def open_benches(
-    model: str | Path, clips: Path, accelerator: str, settings: Measure, ui: Ui
-) -> tuple[Bench, Bench, Windows, str]:
-    """Load a model with a head that knows the labels: its own, or else a linear probe.
-
-    Returns
-    -------
-    valid, test : Bench
-    train : Windows
-        Calibration clips for the bridges.
-    head : str
-        ``own`` or ``linear probe``.
-
-    """
-    windows = load_windows(clips)
-    device = models.choose_device(accelerator)
-    own = models.own_labels(str(model))
-    knows = set(windows.labels) <= set(own)
-    labels = own if knows else windows.labels
-    loaded = models.load_classifier(str(model), None if knows else labels).to(device)
-    stack = Stack(loaded)
-    if not knows:
-        stack.head = fit_probe(stack, windows.split("train"), labels, device, ui)
-    valid, test = (
-        Bench(stack, some_clips(windows, split, settings.clips), labels, device, ui)
-        for split in ("valid", "test")
-    )
-    train = some_clips(windows, "train", settings.bridge_clips)
-    return valid, test, train, "own" if knows else "linear probe"
-
-
-def some_clips(windows: Windows, split: str, most: int) -> Windows:
-    """Return all windows of at most ``most`` clips of a split, spread evenly over the classes."""
-    chosen = windows.clip[one_point_a_clip(windows, windows.where(split), most)]
-    return windows.take(np.flatnonzero(np.isin(windows.clip, chosen)))
-
-
-def gather_evidence(known: Mapping[str, Any], tolerance: float, curve: str = "teacher") -> Evidence:
-    """Return what the rules may look at, from ``scores.json``."""
-    curves = known["curves"]
-    task = curves.get(curve, curves["teacher"])[known["task"]]
-    return Evidence(
-        layers=known["layers"], convexity=[layer["mean_of_classes"] for layer in task],
-        block_influence=known["block_influence"], angles=np.array(known["angular"]),
-        similarity=np.array(known["similarity"]["cka"]), tolerance=tolerance,
-    )  # fmt: skip
 
 
 def keeps_of(
@@ -184,9 +129,7 @@ def _removals(bench: Bench, bridges: Bridges | None, fixed: Sequence[int]) -> di
     return found
 
 
-def _bridges(
-    out: Path, bench: Bench, train: Windows, seconds: dict[str, float], ui: Ui
-) -> dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]]:
+def _bridges(out: Path, bench: Bench, train: Windows, seconds: dict[str, float], ui: Ui) -> Bridges:
     """Fit the bridges, or read those fitted before an interruption."""
     path = out / "bridges.safetensors"
 
@@ -194,18 +137,10 @@ def _bridges(
         fitted = fit_bridges(bench.stack, train, bench.device, ui)
         flat = {f"{i}.{j}.{part}": tensor for (i, j), pair in fitted.items()
                 for part, tensor in zip(("weight", "bias"), pair, strict=True)}  # fmt: skip
-        save_file(flat, path.with_suffix(".partial"))
-        path.with_suffix(".partial").rename(path)
+        save_file(flat, path)
 
     _part(out, "bridges", seconds, fit)
-    return load_bridge_table(path, bench.device)
-
-
-def load_bridge_table(
-    path: Path, device: torch.device
-) -> dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]]:
-    """Read the bridges of every span that ``measure`` fitted."""
-    flat = load_file(path, device=str(device))
+    flat = load_file(path, device=str(bench.device))
     spans = {tuple(int(part) for part in key.split(".")[:2]) for key in flat}
     return {(i, j): (flat[f"{i}.{j}.weight"], flat[f"{i}.{j}.bias"]) for i, j in spans}
 
@@ -221,14 +156,18 @@ def _rights(
             if given is None and "bridged" in name:
                 continue
             path = out / f"{name.replace(' ', '-')}.safetensors"
-            start = time.monotonic()
-            if not path.exists():
-                right = measure_cuts(bench, cuts, given, f"cuts on {name} clips")
-                save_arrays({cut_name(cut): value for cut, value in right.items()}, path)
+            spent: dict[str, float] = {}
+            _part(out, path.stem, spent, partial(_count, bench, cuts, given, path))
             stored = load_arrays(path)
             found |= {(name, cut): stored[cut_name(cut)] for cut in cuts}
-            seconds["picks"] = seconds.get("picks", 0.0) + time.monotonic() - start
+            seconds["picks"] = seconds.get("picks", 0.0) + spent[path.stem]
     return found
+
+
+def _count(bench: Bench, cuts: Sequence[Cut], bridges: Bridges | None, path: Path) -> None:
+    """Run cuts on clips and write which were right."""
+    right = measure_cuts(bench, cuts, bridges, f"cuts on {path.stem} clips")
+    save_arrays({cut_name(cut): value for cut, value in right.items()}, path)
 
 
 def _row(
@@ -244,24 +183,13 @@ def _row(
             "interval": list(bootstrap_interval(right["test", cut], groups))}  # fmt: skip
 
 
-def groups_of_clips(windows: Windows) -> list[str] | None:
-    """Return the group of every clip of some windows, in the clips' order; None without groups."""
-    _, first = np.unique(windows.clip, return_index=True)
-    groups = windows.column("group")
-    found = [groups[i] for i in first]
-    return found if all(found) else None
-
-
 def _part(out: Path, name: str, seconds: dict[str, float], work: Callable[[], Any]) -> Any:
     """Do a part of the measurement, or read it if it was done before an interruption."""
     path = out / f"{name}.json"
     if not path.exists():
         start = time.monotonic()
         found = work()
-        record = {"found": found, "seconds": time.monotonic() - start}
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record), "utf-8")
-        partial.rename(path)
+        write_json(path, {"found": found, "seconds": time.monotonic() - start})
     record = json.loads(path.read_text("utf-8"))
     seconds[name] = record["seconds"]
     return record["found"]

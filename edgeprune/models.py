@@ -148,7 +148,7 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
     if getattr(config, "edgeprune_bridges", None):
-        load_bridges(model, Path(source))
+        load_bridges(model, Path(source), config.edgeprune_bridges)
     model.config.edgeprune_normalize = normalizes(source, config, family)
     return model.eval()
 
@@ -184,6 +184,24 @@ def own_labels(source: str) -> tuple[str, ...]:
     if "Classification" not in architecture or all(x.startswith("LABEL_") for x in labels):
         return ()
     return labels
+
+
+def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], bool]:
+    """Load a classifier for labels: with its own head if that knows them all, else a fresh one.
+
+    Returns
+    -------
+    model : transformers.PreTrainedModel
+    labels : tuple of str
+        In the order of its outputs; its own head may know more.
+    own : bool
+        Whether it is its own head.
+
+    """
+    known = own_labels(source)
+    own = set(labels) <= set(known)
+    model = load_classifier(source, None if own else labels)
+    return model, known if own else tuple(labels), own
 
 
 def labels_of(model: Any) -> tuple[str, ...]:

@@ -54,6 +54,11 @@ def open_command(
             'Stretches heard in their files (clips.context = "file") can be scored, not learnt.',
             "Leave the setting out: rows with start and end are then clips of their own.",
         )
+    if command == "compress" and settings.score.split in ("test", "all"):
+        raise EdgepruneError(
+            f"score.split = {settings.score.split!r} would choose layers on the test clips.",
+            "compress scores on valid or train.",
+        )
     dataset = read_data(
         data, settings.clips.label, settings.clips.group or None, stretches=in_files
     )

@@ -66,10 +66,12 @@ def intervals(
     pairs: list[NDArray[np.float32]], codes: NDArray[np.unsignedinteger],
     units: NDArray[np.integer], draws: int, seed: int,
 ) -> tuple[tuple[float, float], tuple[float, float]]:  # fmt: skip
-    """Draw units with replacement and score what is drawn; a class counts where it has a pair.
+    """Draw units with replacement and score what is drawn; a class counts where it can be scored.
 
-    A pair counts as often as both its clips were drawn, and one within a unit as often as that
-    unit: a clip and its copy, or a clip and a copy of its unit's other clip, are no pair.
+    A pair across units counts as often as both were drawn, and one within a unit as often as that
+    unit: a clip and its copy, or a clip and a copy of its unit's other clip, are no pair. Drawn
+    units come twice, so that pairs across them grow rare: the two kinds are averaged apart and
+    joined in the shares they have among all pairs of the class.
 
     Returns
     -------
@@ -82,22 +84,34 @@ def intervals(
     drawn = np.empty((draws, count), dtype=np.float32)
     for row in drawn:
         row[:] = np.bincount(generator.integers(count, size=count), minlength=count)
-    total, weight = np.zeros((len(pairs), draws)), np.zeros((len(pairs), draws))
-    for c, scores in enumerate(pairs):
-        unit = units[codes == c]
-        same = unit[:, None] == unit
-        size = same.sum(axis=1)
-        w = drawn[:, unit]
-        across = np.einsum("di,di->d", w @ np.where(same, 0, scores), w, dtype=np.float64)
-        w = w.astype(np.float64)
-        total[c] = across + w @ np.where(same, scores, 0).sum(axis=1, dtype=np.float64)
-        weight[c] = w.sum(axis=1) ** 2 - w**2 @ size + w @ (size - 1)
+    scores, weight = np.zeros((len(pairs), draws)), np.zeros((len(pairs), draws))
+    for c, found in enumerate(pairs):
+        scores[c], weight[c] = _class_draws(found, units[codes == c], drawn)
     some = weight.sum(axis=0) > 0
     if not some.any():
         return (np.nan, np.nan), (np.nan, np.nan)
-    total, weight = total[:, some], weight[:, some]
-    scores = np.where(weight > 0, total / np.maximum(weight, 1), 0.0)
+    scores, weight = scores[:, some], weight[:, some]
     means = scores.sum(axis=0) / (weight > 0).sum(axis=0)
-    pooled = total.sum(axis=0) / weight.sum(axis=0)
+    pooled = (scores * weight).sum(axis=0) / weight.sum(axis=0)
     low, high = np.quantile([means, pooled], (0.025, 0.975), axis=1).tolist()
     return (low[0], high[0]), (low[1], high[1])
+
+
+def _class_draws(
+    scores: NDArray[np.float32], unit: NDArray[np.integer], drawn: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a class's score in every draw, and its drawn pairs; both 0 where it has no score."""
+    same = unit[:, None] == unit
+    size = same.sum(axis=1)
+    w = drawn[:, unit]
+    across = np.einsum("di,di->d", w @ np.where(same, 0, scores), w, dtype=np.float64)
+    w = w.astype(np.float64)
+    across_pairs = w.sum(axis=1) ** 2 - w**2 @ size
+    within = w @ np.where(same, scores, 0).sum(axis=1, dtype=np.float64)
+    within_pairs = w @ (size - 1)
+    every = len(unit) * (len(unit) - 1)
+    share = (size - 1).sum() / max(every, 1)
+    there = ((share == 1) | (across_pairs > 0)) & ((share == 0) | (within_pairs > 0)) & (every > 0)
+    value = share * within / np.maximum(within_pairs, 1)
+    value += (1 - share) * across / np.maximum(across_pairs, 1)
+    return np.where(there, value, 0.0), np.where(there, across_pairs + within_pairs, 0.0)

@@ -1,13 +1,15 @@
 """The rules that choose layers: for every depth, which layers to keep. Pure, one row a rule.
 
-Layers are counted from 0. Layer 0 always stays (arXiv 2409.16302; WavLM's holds what the others
-read). A rule is a function of what is known of the model (``Evidence``) and a depth.
+Layers are counted from 0. Layer 0 stays (arXiv 2409.16302; WavLM's holds what the others read),
+unless measurement itself removes it. A rule is a function of what is known of the model
+(``Evidence``) and a depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,35 @@ class Evidence:
     """Layers in the order that measurement removed them."""
     seed: int = 0
     """Of the random order."""
+
+
+def evidence_of(
+    scores: Mapping[str, Any], tolerance: float, curve: str = "teacher"
+) -> dict[str, Any]:
+    """Gather what the rules may look at from a ``score`` stage, as plain values.
+
+    Parameters
+    ----------
+    scores : mapping
+    tolerance : float
+        Of ``convexity-plateau``.
+    curve : str
+        Whose convexity: the ``teacher``'s, or that of the model ``untouched`` by teaching.
+
+    """
+    curves = scores["curves"]
+    task = curves.get(curve, curves["teacher"])[scores["task"]]
+    return {
+        "layers": scores["layers"], "convexity": [layer["mean_of_classes"] for layer in task],
+        "block_influence": scores["block_influence"], "angles": scores["angular"],
+        "similarity": scores["similarity"]["cka"], "tolerance": tolerance,
+    }  # fmt: skip
+
+
+def to_evidence(known: Mapping[str, Any]) -> Evidence:
+    """Make the rules' evidence of plain values."""
+    matrices = {name: np.array(known[name]) for name in ("angles", "similarity")}
+    return Evidence(**{**known, **matrices})
 
 
 def first_layers(_: Evidence, depth: int) -> Cut:
@@ -109,6 +140,8 @@ class Rule:
     """``plain`` or ``bridged`` where the order comes from measured removal."""
 
 
+RANDOM = "random"
+TWINS = ("convexity-peak", "convexity-plateau")  # their layers are those of `backward`
 RULES: dict[str, Rule] = {
     "convexity-peak": Rule(first_layers, "cut after the layer of greatest convexity", peak),
     "convexity-plateau": Rule(
@@ -123,7 +156,7 @@ RULES: dict[str, Rule] = {
         measured, "drop the layer that costs least, measured, again and again", measured="plain"
     ),
     "greedy-bridged": Rule(
-        measured, "the same, with a linear bridge over each gap", measured="bridged"
+        measured, "the same with a linear bridge over each gap, which it needs", measured="bridged"
     ),
-    "random": Rule(at_random, "the control"),
+    RANDOM: Rule(at_random, "the control"),
 }

@@ -166,11 +166,6 @@ def legend_below(figure: Figure, columns: int) -> None:
     figure.legend(loc="outside lower left", ncols=columns, fontsize=8.5, handlelength=2.2)
 
 
-def in_points(share: float) -> str:
-    """Write a difference of accuracies: 1 point, 2.5 points."""
-    return f"{100 * share:g} point" + "s" * (100 * share != 1)
-
-
 def draw_band(panel: Any, x: Any, intervals: Sequence[Sequence[float]], colour: str) -> None:
     """Shade the intervals, given as shares, around a curve in per cent."""
     low, high = 100 * np.asarray(intervals, dtype=float).T

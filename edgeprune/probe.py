@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from edgeprune.audio import Windows
 from edgeprune.console import Ui
-from edgeprune.stack import Stack
+from edgeprune.stack import Stack, batches
 
-BATCH = 32
 DECAY = 1e-3  # of the squared weights on standardised features
 STEPS = 200
 
@@ -23,15 +22,22 @@ STEPS = 200
 def fit_probe(
     stack: Stack, windows: Windows, labels: tuple[str, ...], device: torch.device, ui: Ui
 ) -> tuple[Tensor, Tensor]:
-    """Fit a head on training windows; returns its weight (labels, hidden) and bias (labels,)."""
+    """Fit a head on the training windows, which are read batch by batch.
+
+    Returns
+    -------
+    weight : Tensor (labels, hidden)
+    bias : Tensor (labels,)
+
+    """
+    train = windows.only(windows.where("train"))
     pooled = []
-    starts = range(0, len(windows.samples), BATCH)
     with torch.inference_mode():
-        for start in ui.track(starts, "linear probe", len(starts)):
-            samples = torch.from_numpy(np.array(windows.samples[start : start + BATCH])).to(device)
-            last = stack.finish(stack.states(stack.enter(samples))[-1])
+        for batch in batches(train, device, ui, "linear probe"):
+            last = stack.finish(stack.states(stack.enter(batch))[-1])
             pooled.append(last[:, stack.family.class_tokens :].mean(dim=1).cpu())
-    weight, bias = logistic_regression(torch.cat(pooled), windows.targets(labels), len(labels))
+    targets = train.targets(labels)
+    weight, bias = logistic_regression(torch.cat(pooled), targets, len(labels))
     return weight.to(device), bias.to(device)
 
 

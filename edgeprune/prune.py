@@ -25,18 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune import models, train
-from edgeprune.ablation import Bench, greedy_removal, measure_cuts
+from edgeprune.ablation import greedy_removal, measure_cuts
 from edgeprune.audio import Windows, load_windows
+from edgeprune.benches import Bench, some_clips
 from edgeprune.bridges import attach
 from edgeprune.console import Ui, points
 from edgeprune.depth_search import halve, search
 from edgeprune.distill import train_student
 from edgeprune.families import family_of, keep_layers, layers_of
 from edgeprune.fit_bridges import fit_bridges, used_bridges
-from edgeprune.measure import gather_evidence, some_clips
-from edgeprune.picks import RULES, Evidence, Rule
+from edgeprune.picks import RULES, Evidence, Rule, evidence_of, to_evidence
 from edgeprune.settings import Distill, Prune
 from edgeprune.stack import Bridges, Stack
+from edgeprune.stages import write_json
 from edgeprune_device.errors import EdgepruneError
 
 RECOVERY_SPEED = 2.0  # of teaching's learning rate: a model that was just cut has further to go
@@ -73,21 +74,22 @@ def prune(
         ``distill`` (that stage's settings), ``seed``, ``accelerator``, ``max_drop``.
 
     """
-    facts = json.loads((scores / "scores.json").read_text("utf-8"))
-    known = gather_evidence(facts, settings.tolerance, settings.curve)
+    facts = json.loads((scores / "layers.json").read_text("utf-8"))
+    known = to_evidence(evidence_of(facts, settings.tolerance, settings.curve))
     floor = _teacher_accuracy(teacher) - recovery["max_drop"]
     judge = Judge(teacher, load_windows(clips), Distill(**recovery["distill"]),
                   settings.recovery_epochs, recovery["seed"], recovery["accelerator"])  # fmt: skip
     rule, layers = RULES[settings.pick], known.layers
     fixed = fixed_layers(settings, layers)
-    if fixed is None or settings.bridge:
-        judge, known = measure_first(judge, known, rule, settings, out, ui)
+    bridge = settings.bridge or (rule.measured == "bridged" and fixed is None)
+    if bridge or (rule.measured and fixed is None):
+        judge, known = measure_first(judge, known, rule, bridge, fixed is None, out, ui)
     tried: list[dict[str, Any]] = []
     start = teacher / "model"
 
     def holds(keep: Sequence[int]) -> bool:
         nonlocal start
-        nested = rule.depth is not None and not settings.bridge and fixed is None
+        nested = rule.depth is not None and not bridge and fixed is None
         folder = _folder(out, keep)
         accuracy = try_cut(judge, start if nested else teacher / "model", keep, folder, ui)
         held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
@@ -115,36 +117,31 @@ def prune(
         shutil.rmtree(_folder(out, candidate["keep"]))
     result = {
         "kept": list(keep), "layers": layers, "floor": floor, "tried": tried,
-        "rule": "given" if fixed is not None else settings.pick, "bridged": settings.bridge,
+        "rule": "given" if fixed is not None else settings.pick, "bridged": bridge,
         "first_candidate": rule.depth(known) if rule.depth else None,
     }  # fmt: skip
     (out / "prune.json").write_text(json.dumps(result, indent=1), "utf-8")
 
 
 def measure_first(
-    judge: Judge, known: Evidence, rule: Rule, settings: Prune, out: Path, ui: Ui
+    judge: Judge, known: Evidence, rule: Rule, bridge: bool, search: bool, out: Path, ui: Ui
 ) -> tuple[Judge, Evidence]:
-    """Fit the bridges and measure the order of removal, where the rule or the user wants them."""
-    if not (settings.bridge or rule.measured):
-        return judge, known
+    """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
     device = models.choose_device(judge.accelerator)
     model = models.load_classifier(str(judge.teacher / "model")).to(device)
     stack, labels = Stack(model), models.labels_of(model)
-    bridges = None
-    if settings.bridge or rule.measured == "bridged":
-        bridges = fit_bridges(stack, some_clips(judge.windows, "train", MEASURED_CLIPS), device, ui)
-    if settings.bridge:
-        judge = replace(judge, bridges=bridges)
-    if rule.measured and fixed_layers(settings, known.layers) is None:
-        given = bridges if rule.measured == "bridged" else None
+    if bridge:
+        train_clips = some_clips(judge.windows, "train", MEASURED_CLIPS)
+        judge = replace(judge, bridges=fit_bridges(stack, train_clips, device, ui))
+    if rule.measured and search:
+        given = judge.bridges if rule.measured == "bridged" else None
         record = out / "removal.json"
         if not record.exists():
             clips = some_clips(judge.windows, "valid", MEASURED_CLIPS)
             bench = Bench(stack, clips, labels, device, ui)
-            stay = (0,) if given else stack.family.keep
             measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
-            order = greedy_removal(measure, known.layers, stay)
-            record.write_text(json.dumps(order), "utf-8")
+            stay = (0,) if bridge else stack.family.keep  # nothing can bridge what stands first
+            write_json(record, greedy_removal(measure, known.layers, stay))
         known = replace(known, removal=json.loads(record.read_text("utf-8")))
     return judge, known
 
@@ -204,6 +201,6 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     device = models.choose_device(judge.accelerator)
     accuracy = train.evaluate(student, valid, labels, device)
     models.save(student.to("cpu"), folder / "model")
-    record.write_text(json.dumps(accuracy), "utf-8")
+    write_json(record, accuracy)
     shutil.rmtree(folder / "work", ignore_errors=True)
     return accuracy

@@ -102,7 +102,7 @@ def gather(
         "settings": json.loads(json.dumps(asdict(settings))), "machine": _machine(speed),
         "summary": rows, "seeds": seeds, "best_seed": best_seed,
         "delivered": read_json(chosen / "verify" / "verify.json"),
-        "score": read_json(chosen / "score" / "scores.json"), "bench": speed,
+        "score": read_json(chosen / "score" / "layers.json"), "bench": speed,
         "bundle": str(out / "bundle"),
     }  # fmt: skip
     return {**r, "headline": headline(r)}
@@ -112,7 +112,7 @@ def _seed(folder: Path) -> dict[str, Any]:
     taught = read_json(folder / "teach" / "teach.json")
     pruned = read_json(folder / "prune" / "prune.json")
     distilled = read_json(folder / "distill" / "distill.json")
-    scores = read_json(folder / "score" / "scores.json")
+    scores = read_json(folder / "score" / "layers.json")
     verified = read_json(folder / "verify" / "verify.json")
     exported = read_json(folder / "export" / "export.json")
     return {

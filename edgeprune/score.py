@@ -5,7 +5,6 @@ The audio has been heard once (``states.py``); everything here is arithmetic on 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,9 @@ from edgeprune.console import Ui
 from edgeprune.convexity import convexities, first_within
 from edgeprune.settings import Score
 from edgeprune.similarity import block_influence, find_blocks, similarity_matrices
+from edgeprune.stages import write_json
 from edgeprune.states import load_states
+from edgeprune.statistics import LEAST_GROUPS
 from edgeprune_device.errors import EdgepruneError
 
 USUAL_LABELINGS = ("label", "speaker", "individual")
@@ -30,7 +31,7 @@ USUAL_LABELINGS = ("label", "speaker", "individual")
 def score(
     clips: Path, teacher: Path, untouched: Path | str, *, out: Path, settings: Score, ui: Ui
 ) -> None:
-    """Write ``scores.json``: what the states say of every layer and every pair of layers.
+    """Write ``layers.json``: what the states say of every layer and every pair of layers.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def score(
         for name, curve in curves.items()
     }
     found = ", ".join(f"{peak} ({name})" for name, peak in peaks.items())
-    ui.say(f"  convexity of {task!r} is within 1 % of its peak from layer {found} on")
+    ui.say(f"  convexity of {task!r} first comes within 1 % of its peak after {found} layers")
     facts = {
         "task": task, "unit": described["unit"], "split": kept.split, "clips": len(kept.points),
         "layers": len(kept.states) - 1, "hidden": int(kept.states.shape[2]),
@@ -79,7 +80,7 @@ def score(
         "blocks": blocks, "block_influence": _rounded(block_influence(kept.cosines)),
         "angular": _rounded(kept.angles), "seconds": seconds,
     }  # fmt: skip
-    (out / "scores.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(out / "layers.json", facts)
 
 
 def choose_labelings(
@@ -119,14 +120,15 @@ def groups_of(
     """Return the points' groups to draw in an interval; None where clips are drawn.
 
     Where every class lies in one group (speakers as classes and as groups), there is nothing to
-    draw within a class but clips.
+    draw within a class but clips; and few groups say little of others.
     """
     if not column:
         return None
     values = windows.column("group")
     groups = [values[i] for i in points]
     single = len(set(zip(labels, groups, strict=True))) == len(set(labels))
-    return None if single or "" in groups else groups
+    few = len(set(groups)) < LEAST_GROUPS
+    return None if single or few or "" in groups else groups
 
 
 def score_states(
@@ -138,7 +140,7 @@ def score_states(
     for points in ui.track(states, "convexity", len(states)):
         found = convexities(
             points, labelings, k=settings.neighbours, permutations=settings.permutations,
-            draws=settings.draws, groups=groups,
+            draws=settings.draws, groups=groups, reference=settings.reference,
         )  # fmt: skip
         for name, value in found.items():
             curves[name].append(asdict(value))

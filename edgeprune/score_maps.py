@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgeprune.plots import INK, SERIES, SOFT, Plot, finished, in_points, panel_of
+from edgeprune.console import in_points
+from edgeprune.plots import INK, SERIES, SOFT, Plot, finished, panel_of
 
 SIMILARITIES = {
     "cosine_flattened": ("Cosine, frame by frame", "Cosine similarity of two layers' frames",
@@ -19,7 +21,7 @@ SIMILARITIES = {
     "cka": ("CKA, linear, centred", "Centred kernel alignment of two layers",
             "Kornblith et al. 2019"),
     "cka_uncentred": ("CKA, linear, not centred", "Kernel alignment without centring",
-                      "after Kornblith et al. 2019, the form of arXiv 2409.16302"),
+                      "after Kornblith et al. 2019, the form of the bird-song poster"),
     "mutual_knn": ("Mutual nearest neighbours", "Share of a clip's neighbours two layers agree on",
                    "Huh et al. 2024"),
 }  # fmt: skip
@@ -100,7 +102,8 @@ def influence(scores: Mapping[str, Any]) -> Iterator[Plot]:
     if ablation:
         title = "Accuracy lost without the layer"
         figure, panel = panel_of(4.6, 3.2, "layer", "points lost")
-        lost = [100 * (ablation["baseline"] - accuracy) for accuracy in ablation["single"]]
+        lost = [math.nan if accuracy is None else 100 * (ablation["baseline"] - accuracy)
+                for accuracy in ablation["single"]]  # fmt: skip
         panel.bar(range(len(lost)), lost, color=SOFT)
         panel.set_xlim(-0.6, len(lost) - 0.4)
         panel.axhline(0, color=INK, lw=0.8)

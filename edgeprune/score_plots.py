@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import AutoLocator
 
+from edgeprune.console import in_points
 from edgeprune.plots import (
     ACCENT,
     GREY,
@@ -26,7 +27,6 @@ from edgeprune.plots import (
     Plot,
     draw_band,
     finished,
-    in_points,
     legend_below,
     panel_of,
 )
@@ -119,20 +119,22 @@ def _accuracy(scores: Mapping[str, Any]) -> Iterator[Plot]:
         return
     for field, (done, interval, remark) in MEASURES.items():
         shown = {
-            rule: [depth for depth in pick["depths"] if depth[field] is not None]
+            rule: found
             for rule, pick in picks.items()
+            if (found := [depth for depth in pick["depths"] if depth[field] is not None])
         }
-        if not any(shown.values()):
+        if not shown:
             continue
         figure, panel = panel_of(5.6, 3.9, "layers kept", "accuracy on test clips, %")
-        _references(panel, measured["baseline"], scores["max_drop"])
+        whole = next(iter(shown.values()))[-1][field]  # the same for every rule
+        _references(panel, whole, scores["max_drop"])
         _rules(panel, scores, shown, field, interval)
         panel.set(xlim=(0.5, scores["layers"] + 0.5), ylim=(0, 104))
         title = f"Accuracy against depth: {done}"
         panel.set_title(title, loc="left", fontsize=10)
         legend_below(figure, 2)
         caption = (
-            f"Test accuracy of the first so many layers each rule would keep: the rule whose line "
+            f"Test accuracy of the layers each rule keeps at every depth: the rule whose line "
             f"stays high furthest to the left drops most. {remark} Markers on the backward line: "
             "the depths that convexity proposes (Dorszewski et al., arXiv 2408.11858)."
         )

@@ -13,9 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from edgeprune.console import duration, layer_list, points
+from edgeprune.console import duration, in_points, layer_list, points
 from edgeprune.pages import DASH, read_json, render, write
-from edgeprune.plots import Plot, in_points
+from edgeprune.plots import Plot
 from edgeprune.score_plots import MEASURES, PROPOSALS, draw
 from edgeprune.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune.verdict import SCHEMA_VERSION
@@ -29,6 +29,7 @@ SECTIONS = {
     "influence": "What a layer does, and what it is worth",
     "against": "Does convexity tell where to cut?",
 }
+UNITS = {"clips": "a clip (its first window)", "stretches": "a labelled stretch"}
 TABLES = {  # the section each table closes
     "curves": "convexity", "picks": "accuracy", "accuracy": "accuracy",
     "bridged_accuracy": "accuracy", "finetuned_accuracy": "accuracy", "classes": "classes",
@@ -103,14 +104,16 @@ def read_scores(path: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise EdgepruneError(
             f"{path} has schema version {version}; this edgeprune reads version {SCHEMA_VERSION}.",
-            "pip install --upgrade edgeprune, or run edgeprune score again.",
+            "Run edgeprune score again, or read it with the version that wrote it.",
         )
     return scores
 
 
 def findings(scores: Mapping[str, Any]) -> list[str]:
     """Return what the run found: what to keep, and which rule won if any was tried."""
-    return [scores["headline"], *([scores["verdict"]["sentence"]] if scores["verdict"] else [])]
+    verdict = scores["verdict"]
+    said = [verdict, verdict and verdict["finetuned"]]
+    return [scores["headline"], *(found["sentence"] for found in said if found)]
 
 
 def make_tables(scores: Mapping[str, Any]) -> dict[str, Table]:
@@ -206,7 +209,12 @@ def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("model", f"{scores['model']}: {scores['layers']} layers of width {scores['hidden']}"),
         ("data", f"{scores['data']} (digest {scores['data_digest'][:16]})"),
-        ("one point", {"clips": "a clip", "stretches": "a labelled stretch"}[scores["unit"]]),
+        (
+            "one point",
+            {"clips": "a clip (its first window)", "stretches": "a labelled stretch"}[
+                scores["unit"]
+            ],
+        ),
         (
             "scored on",
             f"{scores['clips']} {scores['unit']}"
@@ -233,13 +241,6 @@ def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
         head = {"own": "its own head", "linear probe": "a linear probe"}[ablation["head"]]
         facts.append(("layers removed", f"measured with {head} on {ablation['clips']} clips of "
                       f"the {ablation['split']} split"))  # fmt: skip
-    if verdict := scores["verdict"]:
-        low, high = verdict["interval"]
-        facts.append((
-            "verdict", f"{verdict['winner']} less {verdict['runner_up']}: "
-            f"{100 * verdict['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
-            f"p = {verdict['p_value']:.2g}, {verdict['clips']} clips: "
-            f"{'significant' if verdict['significant'] else 'not significant'}"))  # fmt: skip
     spent = ", ".join(f"{part} {duration(s)}" for part, s in scores["seconds"].items() if s)
     return [*facts, ("time spent", spent), ("schema version", f"{scores['schema_version']}")]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from edgeprune.audio import read_description
@@ -10,10 +12,12 @@ from edgeprune.console import Ui
 from edgeprune.finetune import finetune
 from edgeprune.measure import measure
 from edgeprune.opening import open_command
+from edgeprune.picks import evidence_of
 from edgeprune.score import score
 from edgeprune.settings import Settings
 from edgeprune.states import EVERY_SPLIT, points_of, states
 from edgeprune.verdict import join
+from edgeprune_device.errors import EdgepruneError
 
 STAGES = ("clips", "states", "score", "measure", "finetune")
 
@@ -39,6 +43,11 @@ def score_only(
         The folder with ``scores.json``.
 
     """
+    if settings.clips.context == "file" and trained:
+        raise EdgepruneError(
+            "Stretches heard in their files can be scored, not fine-tuned on.",
+            "Leave out --finetune, or --frames.",
+        )
     if settings.clips.context == "file":  # nothing is trained on stretches: all are scored
         every = dataclasses.replace(settings.score, split=EVERY_SPLIT)
         settings = dataclasses.replace(settings, score=every)
@@ -51,14 +60,14 @@ def score_only(
     if read_description(clip_folder)["unit"] != "clips":
         ui.say("  stretches have no head to measure: cuts are not ablated")
     elif not quick:
-        measured = run.stage(
-            measure, s.measure, source, clip_folder, scores, where, s.prune.tolerance,
-            name="measure",
-        )  # fmt: skip
+        layers = json.loads((scores / "layers.json").read_text("utf-8"))
+        known = evidence_of(layers, s.prune.tolerance)
+        measured = run.stage(measure, s.measure, source, clip_folder, known, where, name="measure")
         if trained:
             after = run.stage(
-                finetune, s.finetune, source, clip_folder, measured, 0, where, name="finetune"
-            )
+                finetune, s.finetune, source, clip_folder, measured, asdict(s.teach),
+                s.measure.clips, where, name="finetune",
+            )  # fmt: skip
     return run.stage(
         join, settings, str(source), clip_folder, scores, measured, after, name="scores"
     )

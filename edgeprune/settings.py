@@ -71,12 +71,14 @@ class Score:
     """Clips at most, drawn by class; time grows with their square."""
     neighbours: int = 10
     """k of the neighbour graph."""
-    permutations: int = 20
-    """Random labellings in the null."""
+    permutations: int = 40
+    """Random labellings in the null; 39 or more for its 97.5 %."""
     draws: int = 1000
     """Resamples in the bootstrap interval."""
     labelings: tuple[str, ...] = ()
     """Columns scored beside the labels; empty: label, speaker, individual and the group."""
+    reference: bool = False
+    """Follow PyPI's nnconvexity 0.1.1 where its rules differ (duplicates, ties), to compare values."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Finetune:
     epochs: int = 5
     """Passes over the training clips."""
     rules: tuple[str, ...] = ()
-    """Rules whose cuts are trained; empty: all, each distinct cut once."""
+    """Rules whose cuts are trained; empty: all but greedy-bridged, each distinct cut once."""
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
         if _get(settings, name) not in known:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
+            )
+    for rule in settings.finetune.rules:
+        if rule not in PICKS:
+            raise EdgepruneError(
+                f"finetune.rules names {rule!r}, which is no rule.", f"Known: {', '.join(PICKS)}."
             )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:

@@ -19,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
-NEIGHBOURS = 10  # of the mutual neighbours; the paper's code uses 10, the poster 12
+NEIGHBOURS = 10  # of the mutual neighbours; the paper's notebook takes 5, the poster 12
+STRUCTURE = (
+    0.25  # the silhouette from which blocks are more than chance (Kaufman and Rousseeuw 1990)
+)
 TINY = 1e-12
 
 
@@ -54,30 +57,11 @@ def similarity_matrices(
     }
 
 
-def linear_cka(x: NDArray[np.floating], y: NDArray[np.floating], *, centre: bool = True) -> float:
-    """Return linear CKA: ||X'Y||_F^2 / (||X'X||_F ||Y'Y||_F), Kornblith et al. 2019.
-
-    Parameters
-    ----------
-    x, y : array (n, features)
-        The same n points in both.
-    centre : bool
-        Take each feature's mean away first, as the paper does; the poster's formula does not.
-
-    Returns
-    -------
-    float
-        0 to 1; invariant under rotation and scaling, centred also under translation.
-
-    """
-    pair = [np.asarray(v, dtype=np.float64) for v in (x, y)]
-    if centre:
-        pair = [v - v.mean(axis=0) for v in pair]
-    return float(_cka_matrix(pair)[0, 1])
-
-
 def _cka_matrix(states: Sequence[NDArray[np.floating]]) -> Matrix:
-    """Return CKA of all pairs; through features or through points, whichever are fewer."""
+    """Return linear CKA of all pairs: ||X'Y||_F^2 / (||X'X||_F ||Y'Y||_F), Kornblith et al. 2019.
+
+    Through features or through points, whichever are fewer.
+    """
     n = len(states[0])
     if all(state.shape[1] >= n for state in states):
         grams = [(state @ state.T).ravel() for state in states]
@@ -189,13 +173,14 @@ def segment(similarity: Matrix, blocks: int) -> list[int]:
 def find_blocks(similarity: Matrix) -> list[int]:
     """Return the states that blocks of alike states begin with; how many is found, too.
 
-    The number with the greatest mean silhouette (Rousseeuw 1987) of the best cut into as many.
+    The number with the greatest mean silhouette (Rousseeuw 1987) of the best cut into as many; one
+    block where that shows no structure.
     """
-    size = len(similarity)
-    if size < 3:
-        return list(range(size))
-    cuts = [segment(similarity, count) for count in range(2, size)]
-    return max(cuts, key=lambda starts: silhouette(1.0 - similarity, starts))
+    cuts = [segment(similarity, count) for count in range(2, len(similarity))]
+    values = [silhouette(1.0 - similarity, starts) for starts in cuts]
+    if not values or max(values) < STRUCTURE:
+        return [0]
+    return cuts[int(np.argmax(values))]
 
 
 def silhouette(distance: Matrix, starts: Sequence[int]) -> float:

@@ -20,8 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeprune.audio import Windows
+from edgeprune.console import Ui
 from edgeprune.families import family_of, layers_of, submodule
 from edgeprune.models import prepare
+
+BATCH = 32
 
 Cut = tuple[int, ...]
 """The layers that are kept, from 0, ascending."""
@@ -146,6 +150,13 @@ class Stack:
         finally:
             del base.forward
             config.use_weighted_layer_sum = weighted
+
+
+def batches(windows: Windows, device: torch.device, ui: Ui, title: str) -> Iterator[Tensor]:
+    """Read the windows of every point, in order, a batch (batch, samples) at a time."""
+    starts = range(0, len(windows.clip), BATCH)
+    for start in ui.track(starts, title, len(starts)):
+        yield torch.from_numpy(windows.heard(slice(start, start + BATCH))).to(device)
 
 
 def run_cuts(

@@ -151,6 +151,13 @@ def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
     return Run(folder, ui)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole: beside its place, then renamed, so that what is there can be trusted."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, allow_nan=False), "utf-8")
+    partial.replace(path)
+
+
 def stage_key(work: Callable[..., None], settings: Any, inputs: tuple[Any, ...]) -> str:
     """Return the digest that decides whether a stage's result can be reused."""
     described = {

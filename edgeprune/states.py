@@ -1,9 +1,10 @@
 """One pass over the audio: every layer's representation of every point, kept on disk.
 
-A point is a clip, or a labelled stretch of a longer file. Its representation at a layer is the
-mean of the layer's states over the frames of its sound. State 0 is the first block's input, state
-i the output of block i - 1. Windows are read as they are needed; what stays is one vector a layer
-and point, and the mean cosine and angle between any two layers' whole (flattened) states.
+A point is a clip (its first window, where it has several), or a labelled stretch of a longer file.
+Its representation at a layer is the mean of the layer's states over the frames of its sound. State
+0 is the first block's input, state i the output of block i - 1. Windows are read as they are
+needed; what stays is one vector a layer and point, and the mean cosine and angle between any two
+layers' whole (flattened) states.
 
 ``states.safetensors``: ``states`` (states, points, hidden), ``cosines`` and ``angles`` (states,
 states). ``states.json``: which points, of which split, and how long the pass took.
@@ -31,6 +32,7 @@ from edgeprune.settings import Score
 from edgeprune_device.errors import EdgepruneError
 
 BATCH = 32
+BATCH_SAMPLES = 2**21  # four seconds for each of the 32; longer windows come fewer at a time
 EVERY_SPLIT = "all"
 
 
@@ -93,19 +95,22 @@ def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.in
     Raises
     ------
     EdgepruneError
-        Both have too few clips for the graph's neighbours, or no label with two.
+        Too few clips for the graph's neighbours, a single label, or no label with two.
 
     """
     labels = np.asarray(windows.column("label"))
-    for split in (settings.split, "train"):
+    fallback = () if settings.split in (EVERY_SPLIT, "train") else ("train",)
+    sizes = []
+    for split in (settings.split, *fallback):
         among = np.arange(len(windows.clip)) if split == EVERY_SPLIT else windows.where(split)
         chosen = one_point_a_clip(windows, among, settings.max_clips)
-        most = max(Counter(labels[chosen]).values(), default=0)
-        if len(chosen) > settings.neighbours and most > 1:
+        counts = Counter(labels[chosen])
+        if len(chosen) > settings.neighbours and len(counts) > 1 and max(counts.values()) > 1:
             return split, chosen
+        sizes.append(f"{len(chosen)} ({split}, of {len(counts)} labels)")
     raise EdgepruneError(
-        f"There are {len(chosen)} clips to score; a graph of {settings.neighbours} neighbours "
-        "needs more, and two of one label.",
+        f"There are {' and '.join(sizes)} to score; a graph of {settings.neighbours} neighbours "
+        "needs more, of two labels, one of them twice.",
         "Add clips, or lower score.neighbours in a recipe.",
     )
 
@@ -152,10 +157,11 @@ def layer_states(
     pooled: NDArray[np.float32] | None = None
     cosines: NDArray[np.float64] = np.zeros(0)
     angles: NDArray[np.float64] = np.zeros(0)
-    starts = range(0, len(heard), BATCH)
+    size = max(1, min(BATCH, BATCH_SAMPLES // windows.window_samples))
+    starts = range(0, len(heard), size)
     with torch.inference_mode():
         for start in ui.track(starts, "states", len(starts)):
-            these = heard[start : start + BATCH]
+            these = heard[start : start + size]
             batch = torch.from_numpy(np.array(windows.samples[these])).to(device)
             whole = torch.stack(models.logits_and_states(model, batch)[1])
             first, last = np.searchsorted(window_of, [these[0], these[-1] + 1])
@@ -192,7 +198,7 @@ def _alike(
     heard = np.zeros((whole.shape[1], whole.shape[2]), dtype=np.float32)
     np.maximum.at(heard, place, frames)
     masked = whole * torch.from_numpy(heard).to(whole.device)[None, :, :, None]
-    products = torch.einsum("iwth,jwth->wij", masked, masked).double().cpu().numpy()
+    products = torch.einsum("iwth,jwth->wij", masked, masked).cpu().double().numpy()
     norms = np.sqrt(np.diagonal(products, axis1=1, axis2=2))
     scale = np.maximum(norms[:, :, None] * norms[:, None, :], np.finfo(float).tiny)
     cosines = np.clip(products / scale, -1.0, 1.0)

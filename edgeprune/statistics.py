@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+LEAST_GROUPS = 4  # drawing from fewer says little of others
 Z_95 = 1.959963984540054  # normal quantile of 0.975
 
 
@@ -99,6 +100,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, tup
     rho : float
         NaN where either is constant.
     interval : tuple of float
+        Takes the pairs as independent; NaN where rho is 1 or -1, of which the method knows nothing.
 
     Raises
     ------
@@ -112,7 +114,9 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, tup
     if any(np.ptp(r) == 0 for r in ranks):
         return float("nan"), (float("nan"), float("nan"))
     rho = float(np.clip(np.corrcoef(ranks[0], ranks[1])[0, 1], -1.0, 1.0))
-    centre = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
+    if abs(rho) > 1 - 1e-9:
+        return rho, (float("nan"), float("nan"))
+    centre = np.arctanh(rho)
     half = Z_95 * np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
     return rho, (float(np.tanh(centre - half)), float(np.tanh(centre + half)))
 

@@ -29,12 +29,13 @@ def teach(
 ) -> None:  # fmt: skip
     """Write the teacher: a model folder ``model/`` and ``teach.json`` with its learning curve."""
     windows = load_windows(clips)
-    known = models.own_labels(str(model))
-    skipped = settings.when == "auto" and set(windows.labels) <= set(known)
     device = models.choose_device(accelerator)
-    labels = known if skipped else windows.labels
     torch.manual_seed(seed)  # the fresh head's weights
-    teacher = models.load_classifier(str(model), None if skipped else labels)
+    if settings.when == "auto":
+        teacher, labels, skipped = models.load_for(str(model), windows.labels)
+    else:
+        labels, skipped = windows.labels, False
+        teacher = models.load_classifier(str(model), labels)
     _check_rate(teacher, windows)
     valid = windows.split("valid")
     curve: list[dict[str, float]] = []

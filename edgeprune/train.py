@@ -167,8 +167,8 @@ def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.fl
     model.eval()
     out = []
     with torch.inference_mode():
-        for start in range(0, len(windows.samples), EVALUATION_BATCH):
-            batch = np.array(windows.samples[start : start + EVALUATION_BATCH])
+        for start in range(0, len(windows.clip), EVALUATION_BATCH):
+            batch = windows.heard(slice(start, start + EVALUATION_BATCH))
             out.append(logits_of(model, torch.from_numpy(batch).to(device)).cpu().numpy())
     return np.concatenate(out)
 

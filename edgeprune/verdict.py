@@ -19,17 +19,20 @@ from safetensors.numpy import load_file
 
 from edgeprune import __version__
 from edgeprune.audio import load_windows, read_description
-from edgeprune.console import Ui, layer_list, points
-from edgeprune.measure import cut_name, gather_evidence, groups_of_clips, some_clips
-from edgeprune.picks import RULES
+from edgeprune.benches import groups_of_clips, some_clips
+from edgeprune.console import Ui, in_points, layer_list, points
+from edgeprune.measure import cut_name
+from edgeprune.picks import RANDOM, RULES, TWINS, evidence_of, to_evidence
 from edgeprune.settings import Settings
+from edgeprune.stages import write_json
 from edgeprune.statistics import bootstrap_interval, rank_correlation, sign_flip_test
 
 SCHEMA_VERSION = 1
 KEPT_SHARE = 0.95  # of the whole model's accuracy: the bar of arXiv 2409.16302
 SIGNIFICANT = 0.05
-TWINS = ("convexity-peak", "convexity-plateau")  # their layers are those of `backward`
-NOT_COMPARED = ("random", "greedy-bridged", *TWINS)
+MEASURED = ("valid_accuracy", "accuracy", "interval", "bridged_valid_accuracy", "bridged_accuracy")
+TUNED = ("accuracy", "interval", "valid_accuracy")
+NOT_COMPARED = (RANDOM, "greedy-bridged", *TWINS)
 
 
 def join(
@@ -38,7 +41,7 @@ def join(
 ) -> None:  # fmt: skip
     """Write the whole ``scores.json`` from what the stages found."""
     del ui
-    found = json.loads((scores / "scores.json").read_text("utf-8"))
+    found = json.loads((scores / "layers.json").read_text("utf-8"))
     data = read_description(clips)
     facts: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION, "edgeprune_version": __version__,
@@ -50,7 +53,7 @@ def join(
     if measured:
         facts |= _measured(clips, found, Path(measured), finetuned, settings)
     facts["headline"] = headline(facts)
-    (out / "scores.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(out / "scores.json", facts)
 
 
 def _measured(
@@ -60,25 +63,24 @@ def _measured(
     trained = (
         json.loads((Path(finetuned) / "finetuned.json").read_text("utf-8")) if finetuned else {}
     )
-    evidence = gather_evidence(found, settings.prune.tolerance)
+    evidence = to_evidence(evidence_of(found, settings.prune.tolerance))
     picks = pick_table(known, trained, settings.max_drop)
     for name, rule in RULES.items():
         if name in picks and rule.depth:
             picks[name]["proposed"] = rule.depth(evidence)
-    tested = some_clips(load_windows(clips), "test", settings.measure.clips)
-    groups = groups_of_clips(tested)
-    stored = load_file(folder / "right.safetensors")
-    right = {name: values.astype(float) for name, values in stored.items()}
-    on = {
-        **known["measured_on"],
-        "group": read_description(clips)["group_column"] if groups else "",
-    }
-    curve = evidence.convexity
+    groups = groups_of_clips(some_clips(load_windows(clips), "test", settings.measure.clips))
+    group = read_description(clips)["group_column"] if groups else ""
+    right = {name: v.astype(float) for name, v in load_file(folder / "right.safetensors").items()}
+    after = {name: np.load(Path(finetuned) / "right" / f"{name}.npy").astype(float)
+             for name in trained}  # fmt: skip
+    verdict = compare(known["keeps"], right, groups, "Without retraining")
+    if verdict:
+        verdict["finetuned"] = compare(known["keeps"], after, groups, "Fine-tuned after the cut")
     return {
         "euclidean": known["euclidean"], "ablation": known["ablation"], "picks": picks,
-        "measured_on": on, "seconds": {**found["seconds"], **known["seconds"]},
-        "convexity_against_accuracy": against(curve, picks["backward"]["depths"]),
-        "verdict": compare(known["keeps"], right, groups),
+        "measured_on": {**known["measured_on"], "group": group}, "verdict": verdict,
+        "seconds": {**found["seconds"], **known["seconds"]},
+        "convexity_against_accuracy": against(evidence.convexity, picks["backward"]["depths"]),
     }  # fmt: skip
 
 
@@ -106,29 +108,35 @@ def pick_table(
         depths = []
         for depth in orders[0]:
             rows = [known["cuts"][cut_name(keeps[depth])] for keeps in orders]
-            after = trained.get(cut_name(orders[0][depth]), {})
-            row = {"layers": int(depth), **_mean(rows), "keep": rows[0]["keep"],
-                   "finetuned_accuracy": after.get("accuracy"),
-                   "finetuned_interval": after.get("interval"),
-                   "finetuned_valid_accuracy": after.get("valid_accuracy")}  # fmt: skip
+            after = [trained.get(cut_name(keeps[depth]), {}) for keeps in orders]
+            row = {"layers": int(depth), "keep": rows[0]["keep"], **_mean(rows, MEASURED),
+                   **{f"finetuned_{key}": value for key, value in _mean(after, TUNED).items()}}  # fmt: skip
             if len(rows) > 1:
                 row["draws"] = [r["accuracy"] for r in rows]
             depths.append(row)
-        floors = {"held": (whole["valid_accuracy"] - max_drop, "valid_accuracy"),
-                  "held_95": (KEPT_SHARE * whole["valid_accuracy"], "valid_accuracy"),
-                  "held_95_bridged": (KEPT_SHARE * whole["valid_accuracy"],
+        whole_valid = whole["valid_accuracy"]
+        floors = {"held": (whole_valid - max_drop, "valid_accuracy"),
+                  "held_95": (KEPT_SHARE * whole_valid, "valid_accuracy"),
+                  "held_bridged": (whole_valid - max_drop, "bridged_valid_accuracy"),
+                  "held_95_bridged": (KEPT_SHARE * whole_valid,
                                       "bridged_valid_accuracy")}  # fmt: skip
         held = {name: _fewest(depths, key, floor) for name, (floor, key) in floors.items()}
+        if RULES[rule].measured == "bridged":  # without its bridges the rule means nothing
+            held |= {"held": None, "held_95": None}
         found[rule] = {"proposed": None, **held, "depths": depths}
     return found
 
 
-def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Average the accuracies of several orders; the interval is that of their mean's ends."""
-    return {
-        name: None if rows[0][name] is None else np.mean([r[name] for r in rows], axis=0).tolist()
-        for name in rows[0] if name != "keep"
-    }  # fmt: skip
+def _mean(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Average the accuracies of several orders; their mean has no interval of its own here."""
+    found: dict[str, Any] = {}
+    for name in names:
+        values: list[Any] = [row.get(name) for row in rows]
+        if name == "interval":
+            found[name] = values[0] if len(rows) == 1 else None
+        else:
+            found[name] = None if None in values else float(np.mean(values))
+    return found
 
 
 def _fewest(depths: Sequence[Mapping[str, Any]], key: str, floor: float) -> int | None:
@@ -147,16 +155,18 @@ def against(
         if len(rows) < 4:
             found[name] = None
             continue
-        rho, interval = rank_correlation(
+        rho, (low, high) = rank_correlation(
             [convexity[d["layers"]] for d in rows], [d[key] for d in rows]
         )
-        found[name] = {"rho": rho, "interval": list(interval), "layers": len(rows)}
+        found[name] = None if rho != rho else {
+            "rho": rho, "interval": None if low != low else [low, high], "layers": len(rows)
+        }  # fmt: skip
     return found if found["cut"] else None
 
 
 def compare(
     keeps: Mapping[str, Mapping[str, Sequence[int]]], right: Mapping[str, NDArray[np.float64]],
-    groups: Sequence[str] | None,
+    groups: Sequence[str] | None, when: str,
 ) -> dict[str, Any] | None:  # fmt: skip
     """Name the rule with the highest accuracy over all depths, and test it against the next.
 
@@ -168,13 +178,16 @@ def compare(
         Cut's name -> array (clips,), 1 where right.
     groups : sequence of str, optional
         Of the clips.
+    when : str
+        How the sentence begins.
 
     """
     means = {}
     for rule, depths in keeps.items():
-        cut_depths = list(depths.values())[:-1]  # the deepest is the whole model
-        if rule.split()[0] not in NOT_COMPARED and cut_depths:
-            means[rule] = np.mean([right[cut_name(keep)] for keep in cut_depths], axis=0)
+        names = [cut_name(keep) for keep in list(depths.values())[:-1]]  # the last is the whole
+        compared = rule.split()[0] not in NOT_COMPARED
+        if compared and names and all(name in right for name in names):
+            means[rule] = np.mean([right[name] for name in names], axis=0)
     if len(means) < 2:
         return None
     winner, second = sorted(means, key=lambda rule: -float(means[rule].mean()))[:2]
@@ -188,7 +201,7 @@ def compare(
         "p_value": p_value, "significant": clear, "clips": len(difference),
         "mean_accuracy": {rule: float(mean.mean()) for rule, mean in means.items()},
         "sentence": (
-            f"Without retraining and averaged over all depths, {winner} kept the most: "
+            f"{when} and averaged over all depths, {winner} kept the most: "
             f"{points(float(means[winner].mean()))} of {len(difference)} test clips, "
             f"{100 * value:.1f} points over {second} (95 % interval {100 * low:+.1f} to "
             f"{100 * high:+.1f}, p = {p_value:.2g}): the difference is "
@@ -200,38 +213,42 @@ def compare(
 def headline(facts: Mapping[str, Any]) -> str:
     """Say what to keep and why, in a sentence or two."""
     layers, peak = facts["layers"], facts["first_within_1_percent"]["teacher"]
-    where = (
-        f"classes of {facts['task']!r} are within 1 % of their peak convexity from layer {peak} on"
-    )
+    where = (f"convexity of {facts['task']!r} first comes within 1 % of its peak after "
+             f"{peak} of {layers} layers")  # fmt: skip
     if not facts["picks"]:
-        return f"Keep the first {peak} of {layers} layers: {where}. Nothing was measured."
+        return f"By convexity alone, cut after {peak} layers: {where}. No cut was measured."
     base = facts["measured_on"]["baseline"]
     parts = []
-    plain = _best(facts["picks"], "held", "accuracy")
-    drop = f"{100 * facts['max_drop']:g} point" + "s" * (facts["max_drop"] != 0.01)
-    if plain:
-        parts.append(f"Keep {_listed(plain[1]['keep'])} of {layers} ({plain[0]}): without "
-                     f"retraining, {points(plain[1]['accuracy'])} of the test clips stay right of "
-                     f"{points(base)}, chosen to lose at most {drop} on the validation "
-                     "clips")  # fmt: skip
-    bridged = _best(facts["picks"], "held_95_bridged", "bridged_accuracy")
-    if bridged:
-        row = bridged[1]
-        parts.append(f"with linear bridges over the gaps and {_listed(row['keep'])} alone "
-                     f"({bridged[0]}), {points(row['bridged_accuracy'])} do, "
-                     f"{points(row['bridged_accuracy'] / base)} of the whole model's accuracy "
-                     f"without {points(1 - row['layers'] / layers)} of its layers")  # fmt: skip
-    return f"{'; '.join(parts) or f'Keep all {layers} layers'}; {where}."
+    if plain := _best(facts["picks"], layers, "held", "valid_accuracy"):
+        rule, row = plain
+        parts.append(f"Keep {_listed(row['keep'])} of {layers} ({rule}): without retraining it gets "
+                     f"{points(row['accuracy'])} of the test clips right, the whole model "
+                     f"{points(base)}; chosen to lose at most {in_points(facts['max_drop'])} on the "
+                     "validation clips")  # fmt: skip
+    else:
+        parts.append(f"Keep all {layers} layers unless you retrain: no rule drops one within "
+                     f"{in_points(facts['max_drop'])} of {points(base)}")  # fmt: skip
+    if bridged := _best(facts["picks"], layers, "held_95_bridged", "bridged_valid_accuracy"):
+        rule, row = bridged
+        accuracy = row["bridged_accuracy"]
+        kept = f", {points(accuracy / base)} of that" if base else ""
+        parts.append(f"with linear bridges over the gaps, {_listed(row['keep'])} alone ({rule}) "
+                     f"{'get' if len(row['keep']) > 1 else 'gets'} {points(accuracy)}{kept}, without "
+                     f"{points(1 - row['layers'] / layers)} of the layers")  # fmt: skip
+    return f"{'; '.join(parts)}; {where}."
 
 
 def _best(
-    picks: Mapping[str, Any], floor: str, accuracy: str
+    picks: Mapping[str, Any], layers: int, floor: str, accuracy: str
 ) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the rule with the fewest layers at a floor, and its row; the better of equals."""
+    """Return the rule that drops most at a floor, and its row; the better of equals.
+
+    Both are seen on validation clips. Rules whose layers are another's, and the control, stand back.
+    """
     rows = [
         (rule, next(d for d in pick["depths"] if d["layers"] == pick[floor]))
         for rule, pick in picks.items()
-        if pick[floor] and rule != "random"
+        if pick[floor] and pick[floor] < layers and rule not in (RANDOM, *TWINS)
     ]
     return min(rows, key=lambda r: (r[1]["layers"], -r[1][accuracy]), default=None)
 

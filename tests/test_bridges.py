@@ -16,6 +16,7 @@ from edgeprune.console import Silent
 from edgeprune.families import keep_layers, layers_of
 from edgeprune.fit_bridges import fit_bridges, gaps, used_bridges
 from edgeprune.stack import Stack, run_cuts
+from edgeprune_device.errors import EdgepruneError
 
 
 def windows(count: int = 12, seed: int = 0) -> Windows:
@@ -104,6 +105,34 @@ def test_bridges_move_with_their_blocks_when_the_model_is_cut_again(
         torch.testing.assert_close(
             models.logits_of(reloaded, heard), models.logits_of(model, heard)
         )
+
+
+def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path) -> None:
+    model = models.load_classifier(str(family_folder))
+    generator = torch.Generator().manual_seed(0)
+    maps = [(torch.randn(16, 16, generator=generator), torch.randn(16, generator=generator))
+            for _ in range(2)]  # fmt: skip
+    for one in maps:
+        attach(model, {1: one})
+    stack, heard = Stack(models.load_classifier(str(family_folder))), windows(2).samples
+    with torch.inference_mode():
+        batch = stack.enter(torch.from_numpy(heard))
+        state = stack.states(batch)[2]
+        for weight, bias in maps:
+            state = state @ weight.T + bias
+        expected = stack.leave([stack.block(2, state, batch)], (0, 1, 2))
+        found = models.logits_of(model, torch.from_numpy(heard))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_without_the_bridges_that_the_config_names_are_refused(
+    family_folder: Path, tmp_path: Path
+) -> None:
+    model = models.load_classifier(str(family_folder))
+    model.config.edgeprune_bridges = [1]
+    models.save(model, tmp_path / "model")
+    with pytest.raises(EdgepruneError, match="do not hold the bridges behind its layers 1"):
+        models.load_classifier(str(tmp_path / "model"))
 
 
 def test_bridges_are_part_of_the_exported_graph(family_folder: Path) -> None:

@@ -74,21 +74,35 @@ def classes_by_hand(scores: Pairs, labels: Sequence[Hashable]) -> dict[str, floa
 def intervals_by_hand(
     scores: Pairs, labels: Sequence[Hashable], units: Sequence[Hashable], draws: int
 ) -> NDArray[np.float64]:
-    """Draw units, lay out their clips, and score the pairs that are not of a unit and its copy."""
+    """Draw units, lay out their clips, and score the pairs that are not of a unit and its copy.
+
+    Pairs within a unit and pairs across units keep the shares they have among all pairs.
+    """
     generator = np.random.default_rng(99)
     names = sorted(set(units), key=str)
-    found = []
+    shares = {
+        label: np.mean([units[i] == units[j] for i, j in scores if labels[i] == label])
+        for label in {labels[i] for i, _ in scores}
+    }
+    found: list[tuple[float, float]] = []
     for _ in range(draws):
         drawn = [(copy, i) for copy, u in enumerate(generator.integers(len(names), size=len(names)))
                  for i in range(len(labels)) if units[i] == names[u]]  # fmt: skip
-        by_class: dict[Hashable, list[float]] = {}
+        kinds: dict[Hashable, tuple[list[float], list[float]]] = {}
         for one, i in drawn:
             for other, j in drawn:
                 if (i, j) in scores and (one == other or units[i] != units[j]):
-                    by_class.setdefault(labels[i], []).append(scores[i, j])
-        if by_class:
-            pooled = [value for values in by_class.values() for value in values]
-            found.append((np.mean([np.mean(v) for v in by_class.values()]), np.mean(pooled)))
+                    kinds.setdefault(labels[i], ([], []))[one == other].append(scores[i, j])
+        means: list[float] = []
+        sizes: list[int] = []
+        for label, (across, within) in kinds.items():
+            share = float(shares[label])
+            if (across or share == 1) and (within or share == 0):
+                parts = ((within, share), (across, 1 - share))
+                means.append(float(sum(part * np.mean(values) for values, part in parts if part)))
+                sizes.append(len(across) + len(within))
+        if means:
+            found.append((float(np.mean(means)), float(np.average(means, weights=sizes))))
     return np.asarray(np.quantile(found, (0.025, 0.975), axis=0).T)
 
 
@@ -337,3 +351,11 @@ def test_the_cut_stands_after_the_first_block_within_one_per_cent_of_the_peak(
 ) -> None:
     """The first value is the first block's input: no cut can stand there."""
     assert first_within(curve, 0.01) == expected
+
+
+def test_the_share_of_pairs_that_a_path_joins_is_told() -> None:
+    """Three islands of 20 points: of 60 x 59 ordered pairs, 3 x 20 x 19 are joined."""
+    generator = np.random.default_rng(11)
+    points = np.concatenate([generator.normal(1000 * i, 0.1, (20, 3)) for i in range(3)])
+    found = convexity(points, ["a", "b", "c", "d"] * 15, k=5, permutations=2, draws=10)
+    assert found.connected == pytest.approx(3 * 20 * 19 / (60 * 59))

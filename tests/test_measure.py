@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,12 +14,12 @@ from conftest import TONES, make_model
 from numpy.typing import NDArray
 
 from edgeprune import models, train
-from edgeprune.ablation import Bench, all_spans, greedy_removal, measure_cuts, without
+from edgeprune.ablation import all_spans, greedy_removal, measure_cuts, without
 from edgeprune.audio import Windows, clips, load_windows
+from edgeprune.benches import Bench, some_clips
 from edgeprune.console import Silent
 from edgeprune.euclidean import draw_pairs, euclidean_convexity
 from edgeprune.families import keep_layers
-from edgeprune.measure import some_clips
 from edgeprune.probe import fit_probe, logistic_regression
 from edgeprune.settings import Clips
 from edgeprune.stack import Cut, Stack
@@ -100,18 +101,28 @@ def test_pairs_are_of_one_class_different_and_drawn_once() -> None:
     assert np.bincount(codes[a]).tolist() == [5, 5]  # class 1 has 6 pairs, class 2 none
 
 
+def test_classes_of_one_clip_have_no_euclidean_convexity(bench: Bench) -> None:
+    one_each = np.unique(bench.windows.targets(LABELS), return_index=True)[1]
+    alone = replace(bench, windows=bench.windows.only(one_each))
+    assert euclidean_convexity(alone, 2) is None
+
+
 def test_euclidean_convexity_counts_what_the_rest_of_the_model_says_between_two_clips(
     bench: Bench,
 ) -> None:
     """State 1 by hand: ten points between two clips' states, through blocks 1 and 2 and the head."""
     found = euclidean_convexity(bench, 2)
+    assert found is not None
     assert len(found) == 4
+    _, first = np.unique(bench.windows.clip, return_index=True)  # a clip has two windows here
     targets = bench.windows.targets(LABELS)
-    a, b = draw_pairs(targets, 2)
+    a, b = (first[end] for end in draw_pairs(targets[first], 2))
     stack, right = bench.stack, []
     with torch.inference_mode():
         for i, j in zip(a, b, strict=True):
-            entered = [stack.enter(torch.from_numpy(bench.windows.samples[[k]])) for k in (i, j)]
+            entered = [
+                stack.enter(torch.from_numpy(bench.windows.heard(np.array([k])))) for k in (i, j)
+            ]
             x, y = (stack.states(batch)[1] for batch in entered)
             for step in range(1, 11):
                 state = x + (y - x) * step / 11
@@ -143,7 +154,7 @@ def test_a_probe_on_an_untrained_model_tells_tones_apart(
     model_folder: Path, windows: Windows
 ) -> None:
     stack = Stack(models.load_classifier(str(model_folder)))
-    stack.head = fit_probe(stack, windows.split("train"), LABELS, CPU, Silent())
+    stack.head = fit_probe(stack, windows, LABELS, CPU, Silent())
     right = measure_cuts(Bench(stack, windows.split("test"), LABELS, CPU, Silent()), [(0, 1, 2)])
     assert right[0, 1, 2].mean() > 0.6
 

@@ -44,7 +44,7 @@ def found(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     out = tmp_path_factory.mktemp("out")
     score(folders / "clips", folders / "teacher", folders / "untouched", out=out,
           settings=SETTINGS, ui=Silent())  # fmt: skip
-    scores: dict[str, Any] = json.loads((out / "scores.json").read_text("utf-8"))
+    scores: dict[str, Any] = json.loads((out / "layers.json").read_text("utf-8"))
     return scores
 
 

@@ -94,3 +94,8 @@ def test_every_field_says_what_it_means() -> None:
         ):
             after = source.split(f"    {field.name}: ", 1)[1].split("\n    ", 3)
             assert any(line.lstrip().startswith('"""') for line in after), field.name
+
+
+def test_a_rule_to_fine_tune_that_is_none_is_named() -> None:
+    with pytest.raises(EdgepruneError, match="names 'greedy', which is no rule"):
+        build_settings({"finetune": {"rules": ["greedy"]}})

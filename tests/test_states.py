@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,14 @@ def test_every_clip_can_be_scored(clip_folder: Path) -> None:
 def test_too_few_clips_for_the_graph_are_refused(clip_folder: Path) -> None:
     with pytest.raises(EdgepruneError, match="a graph of 500 neighbours needs more"):
         choose_points(load_windows(clip_folder), Score(neighbours=500))
+
+
+def test_a_split_with_a_single_label_gives_way(clip_folder: Path) -> None:
+    windows = load_windows(clip_folder)
+    alike = tuple({**row, "label": "low"} if row["split"] == "valid" else row
+                  for row in windows.rows)  # fmt: skip
+    chosen, _ = choose_points(replace(windows, rows=alike), Score(neighbours=3))
+    assert chosen == "train"
 
 
 def test_at_most_so_many_clips_are_scored_spread_over_the_classes(clip_folder: Path) -> None:

@@ -91,7 +91,7 @@ def test_groups_must_be_as_many_as_values() -> None:
         bootstrap_interval(np.ones(3), ["a", "b"])
 
 
-@pytest.mark.parametrize("values", [[0.3, 0.1, 0.5, 0.2, 0.9], [1, 1, 2, 3, 3], [5, 4, 3, 2, 1]])
+@pytest.mark.parametrize("values", [[0.3, 0.1, 0.5, 0.2, 0.9], [1, 1, 2, 3, 3], [5, 3, 4, 1, 2]])
 def test_the_rank_correlation_is_scipys_ties_included(values: list[float]) -> None:
     other = [0.1, 0.4, 0.4, 0.8, 0.9]
     rho, (low, high) = rank_correlation(values, other)
@@ -107,6 +107,12 @@ def test_the_interval_of_a_rank_correlation_is_bonetts_and_wrights() -> None:
     half = 1.959964 * np.sqrt((1 + 0.18) / 2)
     expected = np.tanh([np.arctanh(0.6) - half, np.arctanh(0.6) + half])
     assert interval == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_a_perfect_order_has_no_interval() -> None:
+    rho, interval = rank_correlation([1, 2, 3, 4], [10, 20, 30, 40])
+    assert rho == pytest.approx(1.0)
+    assert np.isnan(interval).all()
 
 
 def test_the_interval_of_a_rank_correlation_covers_the_truth() -> None:

@@ -60,6 +60,7 @@ def test_convexity_is_correlated_with_the_accuracy_at_the_same_depth() -> None:
     found = against([9.0, 0.1, 0.2, 0.3, 0.4], rows)
     assert found is not None
     assert found["cut"]["rho"] == pytest.approx(1.0)
+    assert found["cut"]["interval"] is None  # of a perfect order the method knows nothing
     assert found["cut"]["layers"] == 4
     assert found["finetuned"] is None
     reverse = against([9.0, 0.4, 0.3, 0.2, 0.1], rows)
@@ -87,7 +88,7 @@ def test_the_winner_keeps_the_most_over_all_depths_and_the_difference_is_tested(
     right = answers(
         {"0": 0.4, "0-1": 0.80, "0-2": 0.88, "0-1-2": 0.9, "2": 1.0, "1-2": 1.0, "1": 1.0}
     )
-    found = compare(KEEPS, right, None)
+    found = compare(KEEPS, right, None, "Here")
     assert found is not None
     assert (found["winner"], found["runner_up"]) == ("forward", "backward")
     assert found["difference"] == pytest.approx(0.04)
@@ -100,7 +101,7 @@ def test_the_winner_keeps_the_most_over_all_depths_and_the_difference_is_tested(
 def test_a_difference_within_chance_is_said_not_to_be_significant() -> None:
     right = answers({"0": 0.4, "0-1": 0.80, "0-2": 0.805, "0-1-2": 0.9})
     right |= {"2": right["0"], "1-2": right["0"], "1": right["0"]}
-    found = compare(KEEPS, right, None)
+    found = compare(KEEPS, right, None, "Here")
     assert found is not None
     assert not found["significant"]
     assert "not significant" in found["sentence"]
@@ -111,7 +112,7 @@ def test_few_speakers_make_no_significance() -> None:
     right = answers({"0": 0.4, "0-1": 0.80, "0-2": 0.88, "0-1-2": 0.9})
     speakers = np.repeat(["a", "b", "c"], [100, 200, 100]).tolist()
     found = compare(KEEPS | {"greedy-bridged": KEEPS["forward"], "random 0": KEEPS["forward"]},
-                    right, speakers)  # fmt: skip
+                    right, speakers, "Here")  # fmt: skip
     assert found is not None
     assert not found["significant"]
 
@@ -123,9 +124,32 @@ def test_the_headline_names_the_layers_to_keep_and_what_they_are_worth() -> None
     line = headline(facts)
     assert "Keep layers 0-2 of 4 (backward)" in line
     assert "89.0 %" in line
-    assert "convexity from layer 3 on" in line
+    assert "its peak after 3 of 4 layers" in line
+    assert "layers 0-1 alone (backward) get 86.0 %, 95.6 % of that, without 50.0 %" in line
     facts |= {"picks": None}
-    assert "Nothing was measured" in headline(facts)
+    assert "No cut was measured" in headline(facts)
+
+
+def test_where_no_layer_can_go_the_headline_says_so() -> None:
+    table = pick_table(known({1: 0.1, 2: 0.1, 3: 0.1, 4: 0.9}), {}, max_drop=0.01)
+    facts = {"layers": LAYERS, "first_within_1_percent": {"teacher": 3}, "task": "word",
+             "picks": table, "max_drop": 0.01, "measured_on": {"baseline": 0.0}}  # fmt: skip
+    line = headline(facts)
+    assert line.startswith("Keep all 4 layers unless you retrain")
+    assert "bridges" not in line
+
+
+def test_of_equally_few_layers_the_validation_clips_choose_not_the_test_clips() -> None:
+    def pick(valid: float, test: float) -> dict[str, Any]:
+        row = {"layers": 2, "keep": [0, 1], "valid_accuracy": valid, "accuracy": test,
+               "bridged_valid_accuracy": valid, "bridged_accuracy": test}  # fmt: skip
+        return {"held": 2, "held_95_bridged": 2, "depths": [row]}
+
+    facts = {"layers": LAYERS, "first_within_1_percent": {"teacher": 3}, "task": "word",
+             "picks": {"forward": pick(0.90, 0.85), "backward": pick(0.95, 0.80)},
+             "max_drop": 0.01, "measured_on": {"baseline": 0.9}}  # fmt: skip
+    assert "(backward)" in headline(facts)
+    assert "(forward)" not in headline(facts)
 
 
 def test_every_rule_is_a_row_where_it_was_measured() -> None:
