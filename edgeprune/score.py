@@ -104,10 +104,12 @@ def choose_labelings(
         counts = Counter(values)
         usable = "" not in counts and len(counts) > 1 and max(counts.values()) > 1
         if wanted and not usable:
+            split = rows[0]["split"] if len({row["split"] for row in rows}) == 1 else "all"
             raise EdgepruneError(
-                f"The column {name!r} cannot be scored: it needs at least two classes, one of "
-                "them with two clips, and no empty value.",
-                f"Name other columns with --label; the data has: {', '.join(rows[0]['columns'])}.",
+                f"The column {name!r} cannot be scored on these {len(rows)} clips ({split}): it "
+                "needs at least two classes, one of them with two clips, and no empty value.",
+                "Score another split (score.split in a recipe: train, test, all), or name other "
+                f"columns with --label; the data has: {', '.join(rows[0]['columns'])}.",
             )
         if usable and (wanted or min(counts.values()) > 1):
             found[name] = values

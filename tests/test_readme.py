@@ -28,6 +28,12 @@ epochs = 2
 [score]
 neighbours = 3
 permutations = 3
+split = "train"
+[measure]
+random_orders = 1
+[finetune]
+epochs = 1
+rules = ["backward"]
 [prune]
 recovery_epochs = 1
 [distill]
