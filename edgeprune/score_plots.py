@@ -194,8 +194,9 @@ def _against(scores: Mapping[str, Any]) -> Iterator[Plot]:
         y = [100 * depth[field] for depth in depths]
         panel.scatter(x, y, s=22, color=colour, marker=marker, label=key)
         _name_depths(panel, [depth["layers"] for depth in depths], np.array([x, y]).T, colour)
-        (low, high), rho = found[key]["interval"], found[key]["rho"]
-        findings.append(f"{key} rho = {rho:.2f} [{low:.2f}, {high:.2f}]")
+        ends = found[key]["interval"]  # none of a perfect order
+        about = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+        findings.append(f"{key} rho = {found[key]['rho']:.2f}{about}")
     title = "Convexity against accuracy: " + ", ".join(findings)
     panel.set_title(title.replace(": ", "\n", 1), loc="left", fontsize=10)
     legend_below(figure, 2)

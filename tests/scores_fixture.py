@@ -66,7 +66,7 @@ def _layer(
         "pooled": mean + 0.01, "mean_of_classes": mean,
         "per_class": dict(zip(classes, spread.tolist(), strict=True)),
         "interval": [mean - 0.04, mean + 0.03], "pooled_interval": [mean - 0.03, mean + 0.04],
-        "null_mean": null, "null_high": null + 0.03,
+        "null_mean": null, "null_high": null + 0.03, "connected": 1.0,
     }  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def _measured(
            for i, rule in enumerate(OWN_DEPTHS)},
     }  # fmt: skip
     for depth in picks["random"]["depths"]:
+        depth["interval"] = depth["finetuned_interval"] = None
         depth["draws"] = np.clip(depth["accuracy"] + generator.normal(0, 0.1, DRAWS), 0, 1).tolist()
     spans = [
         [best - 0.9 * (j - i) / layers if j > i and j - i < layers else None
@@ -109,6 +110,12 @@ def _measured(
             "winner": "forward", "runner_up": "backward", "difference": 0.021,
             "interval": [0.004, 0.038], "p_value": 0.012, "significant": True, "clips": 720,
             "sentence": "forward keeps more accuracy than backward: +2.1 points (p = 0.012).",
+            "mean_accuracy": {"forward": 0.6, "backward": 0.579}, "finetuned": {
+                "winner": "backward", "runner_up": "forward", "difference": 0.001,
+                "interval": [-0.01, 0.012], "p_value": 0.8, "significant": False, "clips": 720,
+                "sentence": "After fine-tuning backward leads by 0.1 points: not significant.",
+                "mean_accuracy": {"forward": 0.8, "backward": 0.801},
+            },
         },
     }  # fmt: skip
 
@@ -137,5 +144,6 @@ def _depths(
 def _pick(proposed: int | None, layers: int, depths: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "proposed": proposed, "held": max(1, layers - 1), "held_95": max(1, layers - 2),
-        "held_95_bridged": max(1, layers // 2), "depths": depths,
+        "held_bridged": max(1, layers // 2 + 1), "held_95_bridged": max(1, layers // 2),
+        "depths": depths,
     }  # fmt: skip

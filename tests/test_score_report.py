@@ -115,9 +115,18 @@ def test_the_terminal_is_told_what_to_keep_which_rule_won_and_where_the_page_is(
     scores = make_scores(12)
     assert {key: done[key] for key in scores} == scores
     ending = [scores["headline"], scores["verdict"]["sentence"],
-              f"Report: {twelve / 'report.html'}"]  # fmt: skip
-    assert done["text"].splitlines()[-3:] == ending
+              scores["verdict"]["finetuned"]["sentence"], f"Report: {twelve / 'report.html'}"]  # fmt: skip
+    assert done["text"].splitlines()[-4:] == ending
     assert "\nforward " in done["text"]
+
+
+def test_a_correlation_without_an_interval_is_drawn_without_one() -> None:
+    scores = make_scores(3)
+    scores["convexity_against_accuracy"] = {
+        "cut": {"rho": 1.0, "interval": None, "layers": 4}, "finetuned": None,
+    }  # fmt: skip
+    plots = {plot.name: plot for plot in draw(scores)}
+    assert "rho = 1.00" in plots["convexity-against-accuracy"].svg
 
 
 def test_the_table_of_picks_reads_the_accuracy_at_the_depth_that_held() -> None:
