@@ -10,6 +10,7 @@ from edgeprune.console import Ui
 from edgeprune.families import family_of
 from edgeprune.models import choose_device, read_config
 from edgeprune.prune import fixed_layers
+from edgeprune.score import choose_labelings
 from edgeprune.settings import Settings, to_toml
 from edgeprune.stages import RECIPE, Run, open_run
 from edgeprune.states import choose_points
@@ -72,7 +73,10 @@ def open_command(
     (out / RECIPE).write_text(to_toml(settings), "utf-8")
     try:
         folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
-        choose_points(load_windows(folder), settings.score)
+        windows = load_windows(folder)
+        _, points = choose_points(windows, settings.score)
+        wanted = settings.score.labelings
+        choose_labelings(windows, points, settings.clips.label, dataset.group_column, wanted)
     except EdgepruneError:
         run.abandon("clips")
         raise

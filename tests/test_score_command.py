@@ -185,6 +185,15 @@ def test_a_model_without_a_head_is_measured_with_a_linear_probe(
     assert found["measured_on"]["baseline"] > 0.5  # tones are easy, even on random weights
 
 
+def test_a_labelling_that_cannot_be_scored_leaves_nothing_behind(
+    labelled: Path, recordings: Path, tmp_path: Path
+) -> None:
+    asked = settings(score={"labelings": ["weather"]})
+    with pytest.raises(EdgepruneError, match="The column 'weather' cannot be scored"):
+        score_only(str(labelled), recordings, tmp_path / "run", asked, Silent())
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_stage_to_redo_is_named(
     labelled: Path, recordings: Path, tmp_path: Path
 ) -> None:
