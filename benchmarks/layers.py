@@ -205,10 +205,13 @@ def removable_tables(name: str, scores: dict[str, Any]) -> list[Table]:
     for rule, pick in scores["picks"].items():
         cells = [rule]
         for held, key in (("held_95", "accuracy"), ("held_95_bridged", "bridged_accuracy")):
-            row = next(d for d in pick["depths"] if d["layers"] == pick[held])
+            row = next((d for d in pick["depths"] if d["layers"] == pick[held]), None)
+            if row is None:  # greedy-bridged is nothing without its bridges
+                cells += ["-", "-"]
+                continue
             gone = 100 * (1 - row["layers"] / layers)
-            cells.append(f"{row['layers']} of {layers} ({gone:.0f} % removed)")
-            cells.append(f"{100 * row[key] / base:.1f}")
+            cells += [f"{row['layers']} of {layers} ({gone:.0f} % removed)",
+                      f"{100 * row[key] / base:.1f}"]  # fmt: skip
         rows.append(tuple(cells))
     title = (f"{name}: fewest layers with 95 % of the accuracy on validation clips, no retraining; "
              f"test accuracy kept, % of {100 * base:.1f} %")  # fmt: skip
