@@ -114,6 +114,9 @@ def pick_table(
             if len(rows) > 1:
                 row["draws"] = [r["accuracy"] for r in rows]
             depths.append(row)
+        if any(row["finetuned_accuracy"] is None for row in depths):  # a rule that was not tuned
+            for row in depths:  # shares a cut or two with one that was
+                row.update(dict.fromkeys((f"finetuned_{key}" for key in TUNED), None))
         whole_valid = whole["valid_accuracy"]
         floors = {"held": (whole_valid - max_drop, "valid_accuracy"),
                   "held_95": (KEPT_SHARE * whole_valid, "valid_accuracy"),

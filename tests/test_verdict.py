@@ -50,9 +50,17 @@ def test_the_control_is_the_mean_of_its_orders_and_keeps_them() -> None:
 
 
 def test_what_was_fine_tuned_stands_beside_what_was_not() -> None:
-    trained = {"0-1": {"accuracy": 0.95, "valid_accuracy": 0.94}}
-    rows = pick_table(known(), trained, max_drop=0.01)["backward"]["depths"]
-    assert [row["finetuned_accuracy"] for row in rows] == [None, 0.95, None, None]
+    whole = {"0-1-2-3": {"accuracy": 0.99}}
+    trained = {
+        "0": {"accuracy": 0.5},
+        "0-1": {"accuracy": 0.95},
+        "0-1-2": {"accuracy": 0.97},
+    } | whole
+    table = pick_table(known(), trained, max_drop=0.01)
+    rows = table["backward"]["depths"]
+    assert [row["finetuned_accuracy"] for row in rows] == [0.5, 0.95, 0.97, 0.99]
+    # The control shares cuts with it, but was not tuned: a few of its depths would make no curve.
+    assert {row["finetuned_accuracy"] for row in table["random"]["depths"]} == {None}
 
 
 def test_convexity_is_correlated_with_the_accuracy_at_the_same_depth() -> None:
