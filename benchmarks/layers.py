@@ -22,6 +22,7 @@ import argparse
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,6 @@ DIGITS = SHARED / "data/fsdd_digits/labels.csv"
 PHONES = SHARED / "data/timit_sample/phones.csv"
 SEEDS = 3
 TUNING_EPOCHS = 8
-Found = tuple[list[Table], dict[str, Any]]
 
 
 def main() -> None:
@@ -58,12 +58,12 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     options = parser.parse_args()
     for part in options.parts:
-        shown, found = PARTS[part](options.out)
+        shown = PARTS[part](options.out)
         print(f"\n## {part}\n")
         for one in shown:
             print((f"{one.title}\n\n" if one.title else "") + to_markdown(one) + "\n", flush=True)
-        found |= {"created": datetime.now(UTC).isoformat(timespec="seconds"),
-                  "machine": machine_facts(), "part": part}  # fmt: skip
+        found = {"part": part, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                 "machine": machine_facts(), "tables": [asdict(one) for one in shown]}  # fmt: skip
         name = f"layers-{part}-{datetime.now(UTC).date()}.json"
         (options.results / name).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
@@ -87,7 +87,7 @@ def percent(layer: dict[str, Any]) -> str:
             f"(null {100 * layer['null_high']:.1f})")  # fmt: skip
 
 
-def pretrained(out: Path) -> Found:
+def pretrained(out: Path) -> list[Table]:
     """Word convexity on Arabic commands, speaker and word convexity on English digits."""
     every = {"split": "all", "permutations": 50}
     arabic = quick(KWT, ARABIC, out / "pretrained-arabic", score=every)
@@ -100,10 +100,10 @@ def pretrained(out: Path) -> Found:
     }
     rows = [(i, *(percent(curve[i]) for curve in curves.values())) for i in range(13)]
     title = "KWT-1 as it came, convexity % [95 %] (97.5 % of permuted labels)"
-    return [table(("layers passed", *curves), rows, title)], {"curves": curves}
+    return [table(("layers passed", *curves), rows, title)]
 
 
-def tuned(out: Path) -> Found:
+def tuned(out: Path) -> list[Table]:
     """Fine-tune for words and for speakers; score both labellings of the test clips."""
     found: dict[str, Any] = {}
     for column, other in (("label", "speaker"), ("speaker", "label")):
@@ -133,7 +133,7 @@ def tuned(out: Path) -> Found:
             ]
     rows = [(i, *(spread(values[i]) for values in columns.values())) for i in range(13)]
     title = f"Convexity % of 300 test clips, mean (range) of {SEEDS} seeds"
-    return [table(("layers passed", *columns), rows, title)], found
+    return [table(("layers passed", *columns), rows, title)]
 
 
 def spread(values: list[float]) -> str:
@@ -162,7 +162,7 @@ def scored(
     return read(found / "layers.json")
 
 
-def figure2(out: Path) -> Found:
+def figure2(out: Path) -> list[Table]:
     """Cut KWT-1 at every depth, fine-tune for Arabic words, hold it against convexity."""
     settings = build_settings(
         {"finetune": {"epochs": 4, "rules": ["backward"]}, "measure": {"euclidean_pairs": 1}}
@@ -180,22 +180,20 @@ def figure2(out: Path) -> Found:
     rows.append(("Spearman", "with convexity:", rhos["cut"], rhos["finetuned"]))
     headers = ("layers", "convexity", "cut, linear probe", "cut, then fine-tuned")
     title = "KWT-1 cut at L, Arabic words, % of the test clips"
-    return [table(headers, rows, title)], {"scores": found}
+    return [table(headers, rows, title)]
 
 
-def removable(out: Path) -> Found:
+def removable(out: Path) -> list[Table]:
     """Drop layers without retraining: a trained wav2vec 2.0, and KWT-1 taught Arabic words."""
     settings = build_settings({"teach": {"epochs": TUNING_EPOCHS}})
     run, folder = open_stages(out / "removable-kwt-teacher", ARABIC, settings)
     taught = run.stage(teach, settings.teach, KWT.resolve(), folder, 0, "cpu", name="teach")
     tables: list[Table] = []
-    found: dict[str, Any] = {}
     for name, model in (("w2v2_arabic_words", WORDS_MODEL), ("KWT-1", taught / "model")):
         asked = build_settings({"measure": {"clips": 720}})
         folder = score_only(str(model), ARABIC, out / f"removable-{name}", asked, Terminal())
-        found[name] = read(folder / "scores.json")
-        tables += removable_tables(name, found[name])
-    return tables, found
+        tables += removable_tables(name, read(folder / "scores.json"))
+    return tables
 
 
 def removable_tables(name: str, scores: dict[str, Any]) -> list[Table]:
@@ -232,7 +230,7 @@ def removable_tables(name: str, scores: dict[str, Any]) -> list[Table]:
     ]
 
 
-def phones(out: Path) -> Found:
+def phones(out: Path) -> list[Table]:
     """Phone and speaker convexity of every labelled stretch of TIMIT's sample, in context."""
     data = out / "phones.csv"
     out.mkdir(parents=True, exist_ok=True)
@@ -250,17 +248,17 @@ def phones(out: Path) -> Found:
         curves |= {f"{name}: {key}": curve for key, curve in found["curves"]["teacher"].items()}
     shown = [(i, *(percent(curve[i]) for curve in curves.values())) for i in range(13)]
     title = f"{found['clips']} stretches, convexity % [95 %] (null)"
-    return [table(("layers passed", *curves), shown, title)], {"curves": curves}
+    return [table(("layers passed", *curves), shown, title)]
 
 
-def cost(out: Path) -> Found:
+def cost(out: Path) -> list[Table]:
     """Time the forward pass and the scores of every layer, on 2,000 clips."""
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     base = out / "base-sized"
     if not base.exists():
         Wav2Vec2Model(Wav2Vec2Config(layerdrop=0.0)).save_pretrained(base)
-    rows, found = [], {}
+    rows = []
     for name, model in (("95 M parameters, 13 states x 768", base),
                         ("3.2 M parameters, 13 states x 144", WORDS_MODEL)):  # fmt: skip
         scores = quick(model, ARABIC, out / f"cost-{model.name}",
@@ -269,13 +267,12 @@ def cost(out: Path) -> Found:
         after = spent["convexity"] + spent["similarity"]
         rows.append((name, scores["clips"], *(f"{spent[k]:.1f}" for k in spent),
                      f"{after / spent['forward']:.2f} x"))  # fmt: skip
-        found[name] = spent
     headers = ("", "clips", *(f"{k}, s" for k in spent), "scores / forward")
     title = "Word and speaker convexity (null, interval) and all similarities of every layer"
-    return [table(headers, rows, title)], found
+    return [table(headers, rows, title)]
 
 
-PARTS: dict[str, Callable[[Path], Found]] = {
+PARTS: dict[str, Callable[[Path], list[Table]]] = {
     "pretrained": pretrained, "tuned": tuned, "figure2": figure2, "removable": removable,
     "phones": phones, "cost": cost,
 }  # fmt: skip
