@@ -230,16 +230,22 @@ def removable_tables(name: str, scores: dict[str, Any]) -> list[Table]:
     ]
 
 
-def phones(out: Path) -> list[Table]:
-    """Phone and speaker convexity of every labelled stretch of TIMIT's sample, in context."""
-    data = out / "phones.csv"
-    out.mkdir(parents=True, exist_ok=True)
+def write_phones(data: Path) -> None:
+    """Write TIMIT's phones with the speaker that their folders name."""
+    data.parent.mkdir(parents=True, exist_ok=True)
     with PHONES.open(encoding="utf-8") as file:
         rows = [(PHONES.parent / row["path"], row["phone"], Path(row["path"]).parent.name,
                  row["start_sample"], row["end_sample"]) for row in csv.DictReader(file)]  # fmt: skip
     with data.open("w", newline="", encoding="utf-8") as file:
         names = ("path", "phone", "speaker", "start_sample", "end_sample")
         csv.writer(file).writerows([names, *rows])
+
+
+def phones(out: Path) -> list[Table]:
+    """Phone and speaker convexity of every labelled stretch of TIMIT's sample, in context."""
+    data = out / "phones.csv"
+    if not data.exists():  # written anew, it would be new data
+        write_phones(data)
     curves: dict[str, Any] = {}
     for name, model in (("KWT-1", KWT), ("w2v2_arabic_words", WORDS_MODEL)):
         found = quick(model, data, out / f"phones-{name}",
