@@ -15,7 +15,7 @@ def headline(facts: Mapping[str, Any]) -> str:
     where = (f"convexity of {facts['task']!r} first comes within 1 % of its peak after "
              f"{peak} of {layers} layers")  # fmt: skip
     if not facts["picks"]:
-        return f"By convexity alone, cut after {peak} layers: {where}. No cut was measured."
+        return f"By convexity alone, cut there: {where}. No cut was measured."
     base = facts["measured_on"]["baseline"]
     parts = []
     if plain := _best(facts["picks"], layers, "held", "valid_accuracy"):

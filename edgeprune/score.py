@@ -64,7 +64,7 @@ def score(
         name: first_within([layer["mean_of_classes"] for layer in curve[task]], 0.01)
         for name, curve in curves.items()
     }
-    found = ", ".join(f"{peak} layers ({name})" for name, peak in peaks.items())
+    found = ", ".join(f"{peak} layer{'s' * (peak != 1)} ({name})" for name, peak in peaks.items())
     ui.say(f"  convexity of {task!r} first comes within 1 % of its peak after {found}")
     facts = {
         "task": task, "unit": described["unit"], "split": kept.split, "clips": len(kept.points),
