@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.checkpoints import read_config
 from edgeprune.console import Ui
 from edgeprune.cutting import cut_clips, cut_files, pieces_of, window_samples, write_windows
 from edgeprune.families import family_of
-from edgeprune.models import read_config
 from edgeprune.settings import Clips
 from edgeprune_calibration.manifest import Clip, check_audio, read_data
 from edgeprune_calibration.splits import split_clips

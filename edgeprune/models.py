@@ -1,111 +1,25 @@
-"""Model folders: load them safely, run them on windows of samples, save what was made of them.
+"""Model folders: load them, run them on windows of samples, save what was made of them.
 
-Safetensors only, ``trust_remote_code`` never. A window of raw samples goes in; where the family's
+A window of raw samples goes in; where the family's
 feature extractor scales samples to zero mean and unit variance, that happens here in torch, so
 that training, export and the deployed graph share one definition.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from edgeprune.bridges import load_bridges
-from edgeprune.families import Family, family_of, layers_of
+from edgeprune import surgery
+from edgeprune.checkpoints import first_line, normalizes, own_labels, read_config
+from edgeprune.families import family_of, layers_of
 from edgeprune_device.errors import EdgepruneError
 
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
-
-
-def read_config(source: str) -> Any:
-    """Read a model's configuration, from a folder or a hub id.
-
-    Raises
-    ------
-    EdgepruneError
-        No such model, a configuration that cannot be read, a family without a row in the table,
-        or weights only as a pickle.
-
-    """
-    from transformers import AutoConfig
-    from transformers.utils import logging
-
-    import edgeprune.kwt  # noqa: F401  registers model_type "kwt"
-
-    logging.set_verbosity_error()
-    getLogger("huggingface_hub").setLevel(ERROR)
-    logging.disable_progress_bar()
-    folder = Path(source)
-    if folder.exists():
-        _check_folder(folder)
-    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise EdgepruneError(f"There is no model folder {source}.", "Check the path.")
-    try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        if not folder.exists():
-            _check_hub(source)
-        return config
-    except (OSError, ValueError) as error:
-        raise EdgepruneError(
-            f"The model {source} could not be read: {_first_line(error)}",
-            "Give a folder with config.json and model.safetensors, or a hub id such as "
-            "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
-        ) from error
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder whose model type or weights we would not load."""
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise EdgepruneError(
-            f"{folder} holds no config.json, so it is not a model folder.",
-            "Save the model with save_pretrained() and name that folder.",
-        )
-    try:
-        model_type = json.loads(config_file.read_text("utf-8")).get("model_type", "")
-    except (ValueError, AttributeError) as error:
-        raise EdgepruneError(f"{config_file} is not a JSON object: {error}.") from error
-    family_of(model_type)
-    if not list(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-            p.name for p in folder.glob("*.pt*")
-        )
-        found = f"only {pickles[0]}, a pickle that could run code" if pickles else "no weights"
-        raise EdgepruneError(
-            f"{folder} holds {found}; edgeprune reads safetensors.",
-            "Convert it where you trust it: "
-            "AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)",
-        )
-    for weights in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(weights, framework="numpy"):  # reads the header and compares lengths
-                pass
-        except (OSError, SafetensorError) as error:
-            raise EdgepruneError(
-                f"{weights} is damaged or no safetensors file: {_first_line(error)}",
-                "Copy it again; of a git checkout, fetch its large files (git lfs pull).",
-            ) from error
-
-
-def _check_hub(source: str) -> None:
-    """Refuse a hub id without safetensors of its own, and fetch those it has."""
-    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
-
-    for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
-        if cached_file(source, name, _raise_exceptions_for_missing_entries=False):
-            return
-    raise EdgepruneError(
-        f"{source} has no safetensors on the hub, only a pickle that could run code.",
-        "Convert it where you trust it, and name the folder: for each of AutoModel and "
-        f'AutoFeatureExtractor, .from_pretrained("{source}").save_pretrained(FOLDER)',
-    )
 
 
 def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
@@ -127,7 +41,7 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
 
     config = read_config(source)
     family = family_of(config.model_type)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
@@ -138,52 +52,20 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
     if config.model_type != "kwt":
         options["attn_implementation"] = family.attention
     try:
-        model = AutoModelForAudioClassification.from_pretrained(
-            source, config=config, dtype=torch.float32, use_safetensors=True,
-            trust_remote_code=False, **options,
-        )  # fmt: skip
+        if surgery.edited(config):
+            kind = AutoModelForAudioClassification._model_mapping[type(config)]
+            model = surgery.load_edited(kind, source, config, **options)
+        else:
+            model = AutoModelForAudioClassification.from_pretrained(
+                source, config=config, trust_remote_code=False, **options
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise EdgepruneError(
-            f"The weights of {source} could not be loaded: {_first_line(error)}",
+            f"The weights of {source} could not be loaded: {first_line(error)}",
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
-    if getattr(config, "edgeprune_bridges", None):
-        load_bridges(model, Path(source), config.edgeprune_bridges)
     model.config.edgeprune_normalize = normalizes(source, config, family)
     return model.eval()
-
-
-def normalizes(source: str, config: Any, family: Family) -> bool:
-    """Whether samples are scaled to zero mean and unit variance before this model.
-
-    A folder that edgeprune saved says so in its config; any other is asked for its feature
-    extractor's ``do_normalize`` (transformers' default for these families is True).
-    """
-    if not family.normalize:
-        return False
-    saved = getattr(config, "edgeprune_normalize", None)
-    if saved is not None:
-        return bool(saved)
-    from transformers import Wav2Vec2FeatureExtractor
-
-    try:
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(source)
-    except OSError:
-        return True
-    return bool(extractor.do_normalize)
-
-
-def own_labels(source: str) -> tuple[str, ...]:
-    """Return the labels of the checkpoint's own trained head; empty if it has none.
-
-    transformers names untrained labels LABEL_0, LABEL_1, ...
-    """
-    config = read_config(source)
-    architecture = (getattr(config, "architectures", None) or [""])[0]
-    labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
-    if "Classification" not in architecture or all(x.startswith("LABEL_") for x in labels):
-        return ()
-    return labels
 
 
 def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], bool]:
@@ -261,7 +143,11 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write a folder that ``load_classifier`` and transformers' Auto classes reload."""
+    """Write a folder that ``load_classifier`` reloads.
+
+    transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
+    """
+    surgery.record(model)
     model.save_pretrained(folder)
 
 
@@ -283,7 +169,3 @@ def choose_device(name: str = "auto") -> torch.device:
     if not available[name]:
         raise EdgepruneError(f"This machine has no {name} accelerator.", "Use --accelerator cpu.")
     return torch.device(name)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.audio import clips, load_windows
+from edgeprune.checkpoints import read_config
 from edgeprune.console import Ui
 from edgeprune.families import family_of
-from edgeprune.models import choose_device, read_config
+from edgeprune.models import choose_device
 from edgeprune.prune import fixed_layers
 from edgeprune.score import choose_labelings
 from edgeprune.settings import Settings, to_toml

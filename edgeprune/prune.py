@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeprune import models, train
+from edgeprune import checkpoints, models, train
 from edgeprune.ablation import greedy_removal, measure_cuts
 from edgeprune.audio import Windows, load_windows
 from edgeprune.benches import Bench, some_clips
@@ -101,7 +101,7 @@ def prune(
         start = folder / "model" if held else start
         return held
 
-    family = family_of(models.read_config(str(teacher / "model")).model_type)
+    family = family_of(checkpoints.read_config(str(teacher / "model")).model_type)
     least = max(family.keep, default=0) + 1
     if fixed is not None:
         keep = fixed

@@ -14,11 +14,11 @@ from edgeprune_device.bundle import read_bundle
 
 
 def test_the_shipped_model_is_small_safetensors_without_a_head() -> None:
-    from edgeprune import models
+    from edgeprune import checkpoints
 
     assert {p.name for p in MODEL.iterdir()} == {"config.json", "model.safetensors"}
     assert (MODEL / "model.safetensors").stat().st_size < 4_000_000
-    assert models.own_labels(str(MODEL)) == ()
+    assert checkpoints.own_labels(str(MODEL)) == ()
 
 
 @pytest.mark.slow

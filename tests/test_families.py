@@ -11,7 +11,7 @@ import torch
 from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config, tone
 from transformers import AutoModel, AutoModelForAudioClassification
 
-from edgeprune import models
+from edgeprune import checkpoints, models
 from edgeprune.export_onnx import onnx_runner, to_onnx
 from edgeprune.families import FAMILIES, family_of, keep_layers, layers_of
 from edgeprune.quantize import to_int8
@@ -90,7 +90,7 @@ def test_int8_keeps_the_convolutions_and_the_front_end_in_float(family_folder: P
 def test_a_model_without_a_head_gets_one_for_the_labels(tmp_path: Path) -> None:
     for family in FAMILY_NAMES:
         folder = make_model(tmp_path / family, family)
-        assert models.own_labels(str(folder)) == ()
+        assert checkpoints.own_labels(str(folder)) == ()
         model = models.load_classifier(str(folder), ("a", "b", "c", "d"))
         assert models.logits_of(model, windows(2)).shape == (2, 4)
         backbone = AutoModel.from_pretrained(folder).state_dict()
@@ -145,7 +145,7 @@ def test_a_hub_id_is_read_from_its_own_safetensors_or_not_at_all(
         "transformers.AutoConfig.from_pretrained", lambda *_, **__: tiny_config("hubert")
     )
     if held:
-        assert models.read_config("someone/model").model_type == "hubert"
+        assert checkpoints.read_config("someone/model").model_type == "hubert"
     else:
         with pytest.raises(EdgepruneError, match="no safetensors on the hub, only a pickle"):
-            models.read_config("someone/model")
+            checkpoints.read_config("someone/model")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 
-from edgeprune import models
+from edgeprune import checkpoints, models
 from edgeprune.kwt import KwtForAudioClassification
 from edgeprune_calibration.manifest import read_data
 from edgeprune_device.sound import fit_window, read_clip
@@ -48,5 +48,5 @@ def test_it_is_registered_with_the_auto_classes(kwt_folder: Path, tmp_path: Path
 
 
 def test_it_knows_its_own_labels_and_is_not_taught_them_again(kwt_folder: Path) -> None:
-    labels = models.own_labels(str(kwt_folder))
+    labels = checkpoints.own_labels(str(kwt_folder))
     assert {"yes", "no", "left", "right"} <= set(labels)
