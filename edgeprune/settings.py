@@ -167,7 +167,8 @@ class Quantize:
     """Make the deployed file, and the decision rule that goes with it."""
 
     method: str = "dynamic"
-    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; or ``none``."""
+    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; ``weights``: all
+    weights stored in 8 bits, computed with in float; or ``none``."""
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
     precision: float = 0.95
@@ -236,7 +237,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "score.split": ("train", "valid", "test", "all"),
-    "quantize.method": ("dynamic", "none"),
+    "quantize.method": ("dynamic", "weights", "none"),
 }
 EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS)}
 POSITIVE = (
