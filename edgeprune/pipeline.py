@@ -105,11 +105,13 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
     name = f"seed-{seed}"
     files = run.folder / name
     taught = run.stage(
-        teach, s.teach, source, clip_folder, seed, s.accelerator, name=f"{name}/teach"
-    )
+        teach, s.teach, source, clip_folder, seed, s.accelerator, asdict(s.augment),
+        name=f"{name}/teach",
+    )  # fmt: skip
     shared = {
         "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
         "accelerator": s.accelerator, "max_drop": s.max_drop, "ignore": s.quantize.ignore,
+        "augment": asdict(s.augment),
     }  # fmt: skip
     student = taught
     for step, folder in zip(s.steps, step_folders(s.steps), strict=True):

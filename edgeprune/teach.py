@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,17 @@ from torch import Tensor
 
 from edgeprune import losses, models, train
 from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import USUAL
 from edgeprune.console import Ui, points
 from edgeprune.families import family_of, submodule
-from edgeprune.settings import Teach
+from edgeprune.settings import Augment, Teach
 from edgeprune.steps import write_step
 from edgeprune_device.errors import EdgepruneError
 
 
 def teach(
-    model: str | Path, clips: Path, seed: int, accelerator: str, *, out: Path, settings: Teach,
-    ui: Ui,
+    model: str | Path, clips: Path, seed: int, accelerator: str, sound: dict[str, Any], *,
+    out: Path, settings: Teach, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the teacher: a model folder ``model/``, ``teach.json`` and, as any step, ``step.json``."""
     windows = load_windows(clips)
@@ -43,7 +45,7 @@ def teach(
     if not skipped:
         curve = fine_tune(
             teacher, windows, labels, settings, seed, work=out / "work", device=device, ui=ui,
-            title="teach",
+            title="teach", sound=Augment(**sound),
         )  # fmt: skip
     accuracy = train.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {points(accuracy)} of the validation clips"
@@ -59,13 +61,14 @@ def teach(
 
 def fine_tune(
     model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int, *,
-    work: Path, device: torch.device, ui: Ui, title: str,
+    work: Path, device: torch.device, ui: Ui, title: str, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model on the labels of the training clips, in place; returns its learning curve."""
     freeze(model, settings.tune)
+    plan = replace(plan_of(settings, model, seed), augment=sound)
     return train.fit(
         model, windows.split("train"), windows.split("valid"), labels,
-        partial(_loss, smoothing=settings.label_smoothing), plan_of(settings, model, seed),
+        partial(_loss, smoothing=settings.label_smoothing), plan,
         work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
 
