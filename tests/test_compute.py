@@ -15,6 +15,8 @@ from conftest import make_model, make_recordings
 from edgeprune import compute
 from edgeprune_device.errors import EdgepruneError
 
+SHARED = {1: ["--cpu"], 2: ["--multi_gpu"]}
+"""Options of the launcher; without a GPU, its processes meet over gloo, on the CPU."""
 RECIPE = """
 seeds = 1
 max_drop = 0.9
@@ -78,7 +80,7 @@ def test_accelerate_launch_trains_in_two_processes_what_one_trains_alone(
         out = tmp_path / f"run-{processes}"
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1",
+            [sys.executable, "-m", "accelerate.commands.launch", *SHARED[processes], "--num_machines", "1",
              "--num_processes", str(processes), "--mixed_precision", precision,
              "--dynamo_backend", "no", "-m", "edgeprune.cli", "compress", str(model), str(data), "-o",
              str(out), "--recipe", str(tmp_path / "recipe.toml")],
