@@ -46,6 +46,10 @@ class Windows:
     """Hz."""
     window: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))
     """(n,): which of ``samples`` each point lies in; left out: each in its own."""
+    task: str = "classes"
+    """What the labels are, a row of ``tasks.TASKS``."""
+    tokens: str = "characters"
+    """What a transcript is cut into, where the task is one of those."""
 
     def __post_init__(self) -> None:
         """Without another word, the points are the windows."""
@@ -80,8 +84,8 @@ class Windows:
 
     def only(self, index: NDArray[np.int64]) -> Windows:
         """Return some of the points; no sample is read."""
-        return Windows(self.samples, self.sound[index], self.clip[index], self.rows,
-                       self.labels, self.sample_rate, self.window[index])  # fmt: skip
+        return replace(self, sound=self.sound[index], clip=self.clip[index],
+                       window=self.window[index])  # fmt: skip
 
     def heard(self, points: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the windows that some points lie in: (points, window_samples)."""
