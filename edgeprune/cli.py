@@ -17,7 +17,17 @@ from edgeprune import __version__
 from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
 
 EXTRAS = dict.fromkeys(
-    ("torch", "transformers", "safetensors", "onnx", "scipy", "matplotlib", "jinja2", "rich"),
+    (
+        "torch",
+        "transformers",
+        "accelerate",
+        "safetensors",
+        "onnx",
+        "scipy",
+        "matplotlib",
+        "jinja2",
+        "rich",
+    ),
     "compress",
 )
 INTERRUPTED = 130

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgeprune import surgery
 from edgeprune.checkpoints import first_line, normalizes, own_labels, read_config
+from edgeprune.compute import choose_device as choose_device
 from edgeprune.families import family_of, layers_of
 from edgeprune_device.errors import EdgepruneError
 
@@ -149,23 +150,3 @@ def save(model: Any, folder: Path) -> None:
     """
     surgery.record(model)
     model.save_pretrained(folder)
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """Pick the device to train on: a GPU when there is one, otherwise the CPU.
-
-    Raises
-    ------
-    EdgepruneError
-        The named accelerator is not there.
-
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(),
-                 "mps": torch.backends.mps.is_available()}  # fmt: skip
-    if name not in available:
-        raise EdgepruneError(f"No accelerator is called {name!r}.", "Known: auto, cpu, cuda, mps.")
-    if not available[name]:
-        raise EdgepruneError(f"This machine has no {name} accelerator.", "Use --accelerator cpu.")
-    return torch.device(name)

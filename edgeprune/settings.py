@@ -151,6 +151,13 @@ class Distill:
     """Of the softened logits (Hinton, Vinyals, Dean 2015)."""
     hidden_weight: float = 1.0
     """Weight of the last hidden state's loss (L1 and 1 - cosine, as DistilHuBERT)."""
+    label_share: float = 0.5
+    """Weight of the labels in those last epochs; the rest is the teacher's logits'."""
+    patience: int = 8
+    """Epochs without a better validation score before stopping."""
+    views: int = 0
+    """Augmented views of a clip, shown in turn, so that the teacher hears each once; 0: a new one
+    every epoch."""
     nothing_share: float = 0.1
     """Share of the student's windows that hold noise or scraps, in which no label may stand out;
     used where no label of the data means nothing (``quantize.ignore``)."""
@@ -200,12 +207,16 @@ class Bench:
 class Settings:
     """The whole recipe."""
 
+    steps: tuple[str, ...] = ("depth",)
+    """What makes the student smaller, in this order."""
     seeds: int = 3
     """Independent repetitions; the accuracies' spread over them is reported."""
     max_drop: float = 0.01
     """Accuracy that may be lost, as a share of all clips (0.01 is one point)."""
     accelerator: str = "auto"
     """auto, cpu, cuda or mps."""
+    precision: str = "full"
+    """Of training: ``full``, ``bf16`` or ``fp16`` (mixed; bf16 pays on CPUs that have it, too)."""
     clips: Clips = field(default_factory=Clips)
     teach: Teach = field(default_factory=Teach)
     score: Score = field(default_factory=Score)
@@ -221,8 +232,14 @@ class Settings:
 PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-influence",
          "angular-span", "similarity-block", "greedy-ablation", "greedy-bridged",
          "random")  # fmt: skip
+STEPS = {
+    "depth": ("prune", "prune"), "trim": ("trim", "trim"), "mimic": ("mimic", "mimic"),
+    "frontend": ("frontend", "frontend"), "student": ("make_student", "student"),
+}  # fmt: skip
+"""Step -> the module whose function of the same name it is, and its field in ``Settings``."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("full", "bf16", "fp16"),
     "clips.context": ("clip", "file"),
     "clips.task": ("classes", "tags", "ctc"),
     "clips.tokens": ("characters", "words"),
@@ -234,9 +251,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "score.split": ("train", "valid", "test", "all"),
     "quantize.method": ("dynamic", "none"),
 }
+EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS)}
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
-    "score.max_clips", "score.permutations", "score.draws", "measure.clips",
+    "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
@@ -245,11 +263,16 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "measure.bridge_clips",
+    "measure.bridge_clips", "distill.views", "distill.label_share",
 )  # fmt: skip
 MORE_THAN_ZERO = ("distill.temperature", "quantize.precision", "bench.seconds")
 BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
-AT_MOST_ONE = ("quantize.precision", "teach.label_smoothing", "distill.nothing_share")
+AT_MOST_ONE = (
+    "distill.label_share",
+    "quantize.precision",
+    "teach.label_smoothing",
+    "distill.nothing_share",
+)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -286,11 +309,12 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
             )
-    for rule in settings.finetune.rules:
-        if rule not in PICKS:
-            raise EdgepruneError(
-                f"finetune.rules names {rule!r}, which is no rule.", f"Known: {', '.join(PICKS)}."
-            )
+    for name, known in EACH_OF.items():
+        for value in _get(settings, name):
+            if value not in known:
+                raise EdgepruneError(
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(known)}."
+                )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
             value = _get(settings, name)

@@ -20,6 +20,7 @@ from edgeprune.audio import Windows, load_windows
 from edgeprune.console import Ui, points
 from edgeprune.families import family_of, submodule
 from edgeprune.settings import Teach
+from edgeprune.steps import write_step
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -27,7 +28,7 @@ def teach(
     model: str | Path, clips: Path, seed: int, accelerator: str, *, out: Path, settings: Teach,
     ui: Ui,
 ) -> None:  # fmt: skip
-    """Write the teacher: a model folder ``model/`` and ``teach.json`` with its learning curve."""
+    """Write the teacher: a model folder ``model/``, ``teach.json`` and, as any step, ``step.json``."""
     windows = load_windows(clips)
     device = models.choose_device(accelerator)
     torch.manual_seed(seed)  # the fresh head's weights
@@ -48,6 +49,8 @@ def teach(
     ui.say(f"  teacher: {points(accuracy)} of the validation clips"
            + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
     models.save(teacher.to("cpu"), out / "model")
+    write_step(out, teacher, windows.window_samples, step="teach", valid_score=accuracy,
+               curve=curve, unchanged=True)  # fmt: skip
     shutil.rmtree(out / "work", ignore_errors=True)
     facts = {"skipped": skipped, "valid_accuracy": accuracy, "curve": curve, "seed": seed,
              "labels": list(labels)}  # fmt: skip

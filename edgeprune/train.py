@@ -1,14 +1,15 @@
 """The one training loop: teaching, recovery after a cut, and distillation all go through it.
 
 Each epoch is seeded on its own and ends with a checkpoint, so that an interrupted training goes
-on from the last finished epoch and ends where an uninterrupted one would have.
+on from the last finished epoch and ends where an uninterrupted one would have. Hugging Face's
+accelerate does mixed precision and, under ``accelerate launch``, shares every batch among processes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeprune import compute
 from edgeprune.audio import Windows
 from edgeprune.augment import augment
 from edgeprune.console import Ui
@@ -41,7 +43,13 @@ class Plan:
     learning_rate: float
     weight_decay: float
     patience: int
+    """Epochs without a better validation score before stopping."""
     seed: int
+    views: int = 0
+    """Augmented views of a clip, shown in turn; 0: a new one every epoch."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates of parameters whose names begin so, as multiples of the others'; they are
+    not decayed."""
 
 
 def default_learning_rate(parameters: int) -> float:
@@ -78,25 +86,31 @@ def fit(
         The learning curve: epoch, loss, valid_accuracy.
 
     """
+    accelerator = compute.make_accelerator(device)
     model.to(device)
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    optimizer = accelerator.prepare(torch.optim.AdamW(_groups(model, plan)))
     steps = math.ceil(len(train.samples) / plan.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(steps * plan.epochs))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer.optimizer, warmup_cosine(steps * plan.epochs)
+    )
     state = _resume(model, optimizer, schedule, work)
     targets = train.targets(labels)
     batches = _batches(train, targets, plan, state, device, steps)
     total = (plan.epochs - state["epoch"]) * steps
     losses: list[float] = []
-    for epoch, last, samples, target in ui.track(batches, title, total):
+    for epoch, last, share, samples, target in ui.track(batches, title, total):
         model.train()
-        value = loss(model, samples, target, epoch)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(weights, GRADIENT_NORM)
+        optimizer.zero_grad()
+        if len(samples):
+            with accelerator.autocast():
+                value = loss(model, samples, target, epoch) * share
+            accelerator.backward(value)
+            losses.append(float(value.detach()))
+        compute.average_gradients(accelerator, weights)
+        accelerator.clip_grad_norm_(weights, GRADIENT_NORM)
         optimizer.step()
         schedule.step()
-        losses.append(float(value.detach()))
         if last:
             _end_epoch(model, state, epoch, losses, valid, labels, device)
             _checkpoint(model, optimizer, schedule, state, work)
@@ -122,24 +136,41 @@ def warmup_cosine(steps: int) -> Callable[[int], float]:
     return factor
 
 
+def _groups(model: Any, plan: Plan) -> list[dict[str, Any]]:
+    """Sort the trainable parameters by learning rate, for AdamW."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = [{"params": [p for name, p in named if not name.startswith(tuple(plan.rates))],
+               "lr": plan.learning_rate, "weight_decay": plan.weight_decay}]  # fmt: skip
+    for prefix, multiple in plan.rates.items():
+        chosen = [p for name, p in named if name.startswith(prefix)]
+        groups.append({"params": chosen, "lr": plan.learning_rate * multiple, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
 def _batches(
     train: Windows, targets: NDArray[np.int64], plan: Plan, state: dict[str, Any],
     device: torch.device, steps: int,
-) -> Iterator[tuple[int, bool, Tensor, Tensor]]:  # fmt: skip
-    """Yield (epoch, last of its epoch?, samples, targets), every epoch seeded on its own."""
+) -> Iterator[tuple[int, bool, float, Tensor, Tensor]]:  # fmt: skip
+    """Yield (epoch, last of its epoch?, share, samples, targets), every epoch seeded on its own.
+
+    Of several processes each gets its part of every batch; ``share`` makes the mean over them the
+    whole batch's mean.
+    """
+    rank, processes = compute.rank(), compute.processes()
     for epoch in range(state["epoch"], plan.epochs):
         if state["epoch"] - 1 - state["best_epoch"] >= plan.patience:
             return
-        seed = plan.seed * 100_003 + epoch
-        torch.manual_seed(seed)  # dropout and SpecAugment
+        seed = plan.seed * 100_003 + (epoch % plan.views if plan.views else epoch)
+        torch.manual_seed(seed + 10_007 * rank)  # dropout and SpecAugment
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(train.samples), generator=generator).numpy()
         for step in range(steps):
             index = np.sort(order[step * plan.batch_size : (step + 1) * plan.batch_size])
             samples = torch.from_numpy(np.array(train.samples[index])).to(device)
-            changed = augment(samples, train.sample_rate, generator)
-            target = torch.from_numpy(targets[index]).to(device)
-            yield epoch, step == steps - 1, changed, target
+            changed = augment(samples, train.sample_rate, generator)[rank::processes]
+            target = torch.from_numpy(targets[index[rank::processes]]).to(device)
+            share = len(changed) * processes / len(index)
+            yield epoch, step == steps - 1, share, changed, target
 
 
 def _end_epoch(
@@ -193,6 +224,8 @@ def correct_clips(
 def _checkpoint(
     model: Any, optimizer: Any, schedule: Any, state: dict[str, Any], work: Path
 ) -> None:
+    if compute.rank():
+        return
     partial = work / f"{CHECKPOINT}.partial"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(), "state": state}, partial)  # fmt: skip
