@@ -102,7 +102,7 @@ def prune(
         folder = _folder(out, keep)
         accuracy = try_cut(judge, start if nested else judge.whole, keep, folder, ui)
         held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
-        tried.append({"keep": list(keep), "layers": len(keep), "valid_accuracy": accuracy,
+        tried.append({"keep": list(keep), "layers": len(keep), "valid_score": accuracy,
                       "convexity": known.convexity[len(keep)] if first else None,
                       "held": held})  # fmt: skip
         ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
@@ -125,7 +125,7 @@ def prune(
     for candidate in tried:
         shutil.rmtree(_folder(out, candidate["keep"]))
     before = read_step(student)
-    reached = [c["valid_accuracy"] for c in tried if c["keep"] == list(keep)]
+    reached = [c["valid_score"] for c in tried if c["keep"] == list(keep)]
     write_step(
         out, models.load_classifier(str(out / "model")), judge.windows.window_samples,
         step="depth", valid_score=reached[0] if reached else before["valid_score"], curve=[],
@@ -170,7 +170,7 @@ def measure_first(
 
 
 def _teacher_accuracy(teacher: Path) -> float:
-    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_accuracy"]
+    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_score"]
     return accuracy
 
 

@@ -46,8 +46,8 @@ class Task:
     """What ``loss`` wants of every window: (windows,), (windows, labels) or (windows, longest)."""
     tally: Callable[[Logits, Windows, Labels], NDArray[np.float64]]
     """What every clip in order came to, see ``metrics``."""
-    values: Callable[[Logits, Windows, Labels], NDArray[np.float64]]
-    """How right each clip in order is, from 0 to 1."""
+    values: Callable[[Logits, Windows, Labels], NDArray[np.bool_] | NDArray[np.float64]]
+    """How right each clip in order is: right or wrong, or from 0 to 1."""
     silence: Callable[[Tensor], Tensor] | None
     """Logits -> those of a window that holds nothing; None where no such window is made."""
 
@@ -103,9 +103,9 @@ def _class_tally(logits: Logits, windows: Windows, labels: Labels) -> NDArray[np
     return np.stack([windows.targets(labels)[first], scores.argmax(axis=1)], axis=1).astype(float)
 
 
-def _class_values(logits: Logits, windows: Windows, labels: Labels) -> NDArray[np.float64]:
+def _class_values(logits: Logits, windows: Windows, labels: Labels) -> NDArray[np.bool_]:
     tally = _class_tally(logits, windows, labels)
-    return (tally[:, 0] == tally[:, 1]).astype(float)
+    return np.asarray(tally[:, 0] == tally[:, 1])
 
 
 # ---- tags

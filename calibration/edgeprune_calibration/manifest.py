@@ -210,9 +210,9 @@ def _check_labels(dataset: Dataset, least: int) -> None:
         label for clip in dataset.clips for label in {*read.labels_of(clip.label, dataset.tokens)}
     )
     if len(counts) < read.least_labels:
-        single = f"has the single label {next(iter(counts))!r}" if counts else "names no label"
+        found = f"has the single label {next(iter(counts))!r}" if counts else "names no label"
         raise EdgepruneError(
-            f"{source} {single} in column {dataset.label_column!r}.",
+            f"{source} {found} in column {dataset.label_column!r}.",
             f"At least {'two are' if read.least_labels == 2 else 'one is'} needed.",
         )
     if dataset.task == "ctc":
