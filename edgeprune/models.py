@@ -89,6 +89,7 @@ def load_classifier(
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
     model.config.edgeprune_normalize = normalizes(source, config, family)
+    model.config.architectures = [type(model).__name__]  # of a fresh head: what it is now
     if labels is not None:
         put_head(model, head, len(labels))
     return model.eval()

@@ -85,6 +85,10 @@ def prune(
     facts = json.loads((scores / "layers.json").read_text("utf-8"))
     known = to_evidence(evidence_of(facts, settings.tolerance, settings.curve))
     rule, layers = RULES[settings.pick], known.layers
+    if rule.depth and not known.convexity:  # transcripts are no classes
+        settings = replace(settings, pick="backward")
+        rule = RULES[settings.pick]
+        ui.say("  no convexity without classes: the last layers are dropped first (backward)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - shared["max_drop"]
     judge = Judge(teacher, student / "model", load_windows(clips), Distill(**shared["distill"]),
@@ -103,7 +107,7 @@ def prune(
         accuracy = try_cut(judge, start if nested else judge.whole, keep, folder, ui)
         held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
         tried.append({"keep": list(keep), "layers": len(keep), "valid_score": accuracy,
-                      "convexity": known.convexity[len(keep)] if first else None,
+                      "convexity": known.convexity[len(keep)] if first and known.convexity else None,
                       "held": held})  # fmt: skip
         ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
                f"({'holds' if held else 'under'} {points(floor)})")  # fmt: skip

@@ -351,6 +351,11 @@ def _check_task(settings: Settings) -> None:
             f"teach.head = {head!r} does not go with clips.task = {task!r}.",
             f"Use {fits}, or the model's own.",
         )
+    if task == "ctc" and settings.score.labelings:
+        raise EdgepruneError(
+            "Transcripts (clips.task = 'ctc') are recognised, not scored as classes.",
+            "Run edgeprune score --label COLUMN for another column, or leave score.labelings out.",
+        )
     if task != "classes" and settings.clips.context == "file":
         raise EdgepruneError(
             f"Stretches of files (--frames) have one class each, and clips.task = {task!r}.",
