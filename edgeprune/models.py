@@ -189,4 +189,6 @@ def save(model: Any, folder: Path) -> None:
     transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
     """
     surgery.record(model)
+    model.should_save_on_this_rank = lambda _: True  # every process has a folder of its own
     model.save_pretrained(folder)
+    del model.should_save_on_this_rank

@@ -69,7 +69,7 @@ def compress(
     Returns
     -------
     dict
-        The report, as in ``report.json``.
+        The report, as in ``report.json``; empty in all but the main one of several processes.
 
     Raises
     ------
