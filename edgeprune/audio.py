@@ -21,6 +21,7 @@ from edgeprune.checkpoints import read_config
 from edgeprune.console import Ui
 from edgeprune.cutting import cut_clips, cut_files, pieces_of, window_samples, write_windows
 from edgeprune.families import family_of
+from edgeprune.hearing import check_window
 from edgeprune.settings import Clips
 from edgeprune_calibration.manifest import Clip, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
@@ -138,8 +139,9 @@ def clips(
     ordered = [clip for name in SPLITS for clip in parts[name]]
     pieces = pieces_of(ordered, in_files)
     fixed = family_of(config.model_type).window
-    own = int(getattr(config, fixed)) if fixed else 0
+    own = int(getattr(config, fixed, 0)) if fixed else 0
     window = window_samples(settings, own, rate, [piece for piece, _ in pieces])
+    check_window(config, window)
     progress = ui.track(pieces, "reading files" if in_files else "reading clips", len(pieces))
     cut = cut_files if in_files else cut_clips
     points = write_windows(out / "samples.npy", window, cut(progress, ordered, rate, window))

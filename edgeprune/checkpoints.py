@@ -6,6 +6,7 @@ Safetensors only, ``trust_remote_code`` never; what is wrong is said in a senten
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from edgeprune.families import Family, family_of
+from edgeprune.hearing import read_recipe
+from edgeprune.spectrograms import record_of
 from edgeprune_device.errors import EdgepruneError
+
+MERT_RATE = 24000  # Hz
 
 
 def read_config(source: str) -> Any:
@@ -26,10 +31,7 @@ def read_config(source: str) -> Any:
         or weights only as a pickle.
 
     """
-    from transformers import AutoConfig
     from transformers.utils import logging
-
-    import edgeprune.kwt  # noqa: F401  registers model_type "kwt"
 
     logging.set_verbosity_error()
     getLogger("huggingface_hub").setLevel(ERROR)
@@ -40,16 +42,96 @@ def read_config(source: str) -> Any:
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise EdgepruneError(f"There is no model folder {source}.", "Check the path.")
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = _own_config(source)
         if not folder.exists():
             _check_hub(source)
-        return config
+        if recipe := read_recipe(source, config):
+            config.edgeprune_frontend = record_of(recipe)
+            config.sampling_rate = recipe.sampling_rate
     except (OSError, ValueError) as error:
         raise EdgepruneError(
             f"The model {source} could not be read: {first_line(error)}",
             "Give a folder with config.json and model.safetensors, or a hub id such as "
             "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
         ) from error
+    return without_fusion(config) if config.model_type == "clap_audio_model" else config
+
+
+def _own_config(source: str) -> Any:
+    """Read a config as that of the model we load: of CLAP its audio tower, MERT's as HuBERT's."""
+    from transformers import AutoConfig, PreTrainedConfig
+
+    import edgeprune.clap
+    import edgeprune.cnn14
+    import edgeprune.kwt  # noqa: F401  all three register their model types
+
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except ValueError:
+        stated = PreTrainedConfig.get_config_dict(source)[0]
+        if stated.get("model_type") != "mert_model":
+            raise
+        return config_of_mert(stated)
+    if config.model_type == "clap":
+        config = config.audio_config
+    if getattr(config, "use_intermediate_ffn_before_adapter", False):
+        raise EdgepruneError(
+            f"{source} has a feed-forward layer behind its blocks "
+            "(use_intermediate_ffn_before_adapter), which no layer score would cover.",
+            "Use a wav2vec2-bert checkpoint without an adapter.",
+        )
+    return config
+
+
+def config_of_mert(stated: Mapping[str, Any]) -> Any:
+    """Return the HuBERT config of a MERT checkpoint (Li et al. 2023, arXiv 2306.00107).
+
+    MERT is HuBERT on music at 24 kHz. Its softmax is steadied by ``attention_relax``, which changes
+    no result.
+
+    Parameters
+    ----------
+    stated : mapping
+        Its ``config.json``.
+
+    Raises
+    ------
+    EdgepruneError
+        It also reads a constant-Q transform, or has DeepNorm's residuals.
+
+    """
+    from transformers import HubertConfig
+
+    for name, about in (("feature_extractor_cqt", "also reads a constant-Q transform"),
+                        ("deepnorm", "scales its residuals as DeepNorm does")):  # fmt: skip
+        if stated.get(name):
+            raise EdgepruneError(
+                f"This MERT {about} ({name} is true), which HuBERT's classes cannot.",
+                "Use a MERT checkpoint without it, such as m-a-p/MERT-v1-95M.",
+            )
+    ours = {"model_type", "auto_map", "_name_or_path", "transformers_version", "sample_rate"}
+    config = HubertConfig(**{name: value for name, value in stated.items() if name not in ours})
+    config.sampling_rate = int(stated.get("sample_rate", MERT_RATE))
+    return config
+
+
+def without_fusion(config: Any) -> Any:
+    """Return a CLAP tower's config for windows that it hears whole: fusion is for longer ones.
+
+    Raises
+    ------
+    EdgepruneError
+        The fusion is in the patch embedding itself.
+
+    """
+    if config.enable_fusion and config.fusion_type == "channel_map":
+        raise EdgepruneError(
+            "This CLAP fuses longer clips by channels (fusion_type channel_map), which cannot be "
+            "left out.",
+            "Use a checkpoint with another fusion_type, or without fusion.",
+        )
+    config.enable_fusion = False
+    return config
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,28 +1,36 @@
 """Model folders: load them, run them on windows of samples, save what was made of them.
 
-A window of raw samples goes in; where the family's
-feature extractor scales samples to zero mean and unit variance, that happens here in torch, so
-that training, export and the deployed graph share one definition.
+A window of raw samples goes in. Where the family's feature extractor scales samples to zero mean
+and unit variance, or makes a spectrogram of them, that happens here in torch, so that training,
+export and the deployed graph share one definition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgeprune import surgery
+from edgeprune import hearing, surgery
 from edgeprune.checkpoints import first_line, normalizes, own_labels, read_config
-from edgeprune.families import family_of, layers_of
+from edgeprune.families import blocks_of, family_of, layers_of
+from edgeprune.frames import frames_of
 from edgeprune_device.errors import EdgepruneError
 
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
 
-def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
+LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+MASKING = ("mask_time_prob", "mask_feature_prob")
+
+
+def load_classifier(
+    source: str, labels: Sequence[str] | None = None, window_samples: int = 0
+) -> Any:
     """Load a classifier, in evaluation mode and float32.
 
     Parameters
@@ -31,6 +39,8 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
         Folder or hub id.
     labels : sequence of str, optional
         Give the model a fresh head for these labels; without it, the checkpoint's own head.
+    window_samples : int
+        Fit a spectrogram model to windows of this length (``hearing.fit_window``); 0: as it is.
 
     Returns
     -------
@@ -46,10 +56,10 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
         options["ignore_mismatched_sizes"] = True
-    for name in ("layerdrop", "mask_time_prob", "mask_feature_prob"):
+    for name in (*LAYERDROP, *MASKING):
         if hasattr(config, name):  # layers must not vanish while they are scored or distilled
             setattr(config, name, 0.0)
-    if config.model_type != "kwt":
+    if family.attention:
         options["attn_implementation"] = family.attention
     try:
         if surgery.edited(config):
@@ -65,10 +75,32 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
     model.config.edgeprune_normalize = normalizes(source, config, family)
+    _forget_rotations(model)
+    if family.frontend:
+        hearing.attach(model)
+    if window_samples:
+        model = hearing.fit_window(model, window_samples)
     return model.eval()
 
 
-def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], bool]:
+def _forget_rotations(model: nn.Module) -> None:
+    """Have rotary embeddings made anew in every run.
+
+    transformers keeps them from one run to the next, and those of a run in inference mode cannot
+    be trained through.
+    """
+
+    def forget(module: Any, _: Any) -> None:
+        module.cached_sequence_length = None
+
+    for module in model.modules():
+        if hasattr(module, "cached_rotary_positional_embedding"):
+            module.register_forward_pre_hook(forget)
+
+
+def load_for(
+    source: str, labels: Sequence[str], window_samples: int = 0
+) -> tuple[Any, tuple[str, ...], bool]:
     """Load a classifier for labels: with its own head if that knows them all, else a fresh one.
 
     Returns
@@ -82,7 +114,7 @@ def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], 
     """
     known = own_labels(source)
     own = set(labels) <= set(known)
-    model = load_classifier(source, None if own else labels)
+    model = load_classifier(source, None if own else labels, window_samples)
     return model, known if own else tuple(labels), own
 
 
@@ -97,7 +129,10 @@ def sample_rate_of(model: Any) -> int:
 
 
 def prepare(model: Any, samples: Tensor) -> Tensor:
-    """Scale windows (batch, samples) as the model's feature extractor would."""
+    """Turn windows (batch, samples) into what the model takes, as its feature extractor would."""
+    if family_of(model.config.model_type).frontend:
+        features: Tensor = model.frontend(samples)
+        return features
     if not model.config.edgeprune_normalize:
         return samples
     centred = samples - samples.mean(dim=-1, keepdim=True)
@@ -112,13 +147,41 @@ def logits_and_states(model: Any, samples: Tensor) -> tuple[Tensor, tuple[Tensor
     -------
     logits : Tensor (batch, labels)
     states : tuple of Tensor (batch, frames, hidden)
-        The input of the first block, then every block's output; tokens that stand for no
-        stretch of sound are left out.
+        The input of the first layer, then every layer's output, as ``frames_of`` looks at them:
+        all of one shape, tokens that stand for no stretch of sound left out.
 
     """
-    out = model(prepare(model, samples), output_hidden_states=True)
-    skip = family_of(model.config.model_type).class_tokens
-    return out.logits, tuple(state[:, skip:] for state in out.hidden_states)
+    with block_states(model) as states:
+        logits = logits_of(model, samples)
+    return logits, tuple(frames_of(model, state) for state in states)
+
+
+@contextmanager
+def block_states(model: Any) -> Iterator[list[Tensor]]:
+    """Collect the first layer's input and every layer's output, as they are, of one run."""
+    blocks, unit = blocks_of(model), family_of(model.config.model_type).unit
+    ends = [last_block(layer) for layer in layers_of(model)] if unit > 1 else blocks
+    states: list[Tensor] = []
+
+    def entered(_: nn.Module, args: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+        states.append(args[0] if args else options["hidden_states"])
+
+    def left(_: nn.Module, __: Any, out: Any) -> None:
+        states.append(out[0] if isinstance(out, tuple) else out)
+
+    hooks = [blocks[0].register_forward_pre_hook(entered, with_kwargs=True)]
+    hooks += [block.register_forward_hook(left) for block in ends]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def last_block(layer: Any) -> nn.Module:
+    """Return the last block of a layer that is several."""
+    block: nn.Module = layer.blocks[-1]
+    return block
 
 
 def logits_of(model: Any, samples: Tensor) -> Tensor:
@@ -130,7 +193,7 @@ def logits_of(model: Any, samples: Tensor) -> Tensor:
 def head_parameters(model: Any) -> list[nn.Parameter]:
     """Return the parameters that belong to the head alone."""
     backbone = {id(p) for p in layers_of(model).parameters()}
-    names = ("projector", "classifier", "head", "layer_weights")
+    names = ("projector", "classifier", "head", "fc_audioset", "layer_weights")
     return [
         p for name, p in model.named_parameters()
         if name.split(".")[0] in names and id(p) not in backbone

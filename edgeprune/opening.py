@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeprune.audio import clips, load_windows
 from edgeprune.checkpoints import read_config
 from edgeprune.console import Ui
-from edgeprune.families import family_of
+from edgeprune.families import depth_of
 from edgeprune.models import choose_device
 from edgeprune.prune import fixed_layers
 from edgeprune.score import choose_labelings
@@ -49,7 +49,7 @@ def open_command(
     """
     _check_stages(redo, known)
     config = read_config(model)
-    fixed_layers(settings.prune, getattr(config, family_of(config.model_type).depth))
+    fixed_layers(settings.prune, depth_of(config))
     in_files = settings.clips.context == "file"
     if in_files and command == "compress":
         raise EdgepruneError(

@@ -32,10 +32,12 @@ def teach(
     device = models.choose_device(accelerator)
     torch.manual_seed(seed)  # the fresh head's weights
     if settings.when == "auto":
-        teacher, labels, skipped = models.load_for(str(model), windows.labels)
+        teacher, labels, skipped = models.load_for(
+            str(model), windows.labels, windows.window_samples
+        )
     else:
         labels, skipped = windows.labels, False
-        teacher = models.load_classifier(str(model), labels)
+        teacher = models.load_classifier(str(model), labels, windows.window_samples)
     _check_rate(teacher, windows)
     valid = windows.split("valid")
     curve: list[dict[str, float]] = []
