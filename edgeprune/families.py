@@ -83,7 +83,7 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     # Blocks run at half the frames; upsampling follows the last.
     "sew": replace(_WAVEFORM, final_norm="", upsample="encoder.upsample"),
     # Its positional convolution is built but never run.
-    "wav2vec2-conformer": replace(_PLAIN, final_norm="encoder.layer_norm"),
+    "wav2vec2-conformer": replace(_PLAIN, final_norm="encoder.layer_norm", stable_only=False),
     "wav2vec2-bert": Family("encoder.layers", frontend="seamless", float_scopes=_FRONTEND),
     "audio-spectrogram-transformer": Family(
         "layers", class_tokens=2, frontend="ast", window=_FITTED, final_norm="layernorm",
