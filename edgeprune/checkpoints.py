@@ -6,7 +6,6 @@ Safetensors only, ``trust_remote_code`` never; what is wrong is said in a senten
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,15 @@ from safetensors import SafetensorError, safe_open
 
 from edgeprune.families import Family, family_of
 from edgeprune.hearing import read_recipe
-from edgeprune.spectrograms import record_of
+from edgeprune.layouts import own_config, without_fusion
+from edgeprune.spectrogram_kinds import (
+    record_of,
+)
 from edgeprune_device.errors import EdgepruneError
 
-MERT_RATE = 24000  # Hz
+TAGS = "multi_label_classification"
+PROBLEMS = {"classes": "single_label_classification", "tags": TAGS}
+"""Task -> what transformers calls it in a config."""
 
 
 def read_config(source: str) -> Any:
@@ -42,7 +46,7 @@ def read_config(source: str) -> Any:
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise EdgepruneError(f"There is no model folder {source}.", "Check the path.")
     try:
-        config = _own_config(source)
+        config = own_config(source)
         if not folder.exists():
             _check_hub(source)
         if recipe := read_recipe(source, config):
@@ -55,83 +59,6 @@ def read_config(source: str) -> Any:
             "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
         ) from error
     return without_fusion(config) if config.model_type == "clap_audio_model" else config
-
-
-def _own_config(source: str) -> Any:
-    """Read a config as that of the model we load: of CLAP its audio tower, MERT's as HuBERT's."""
-    from transformers import AutoConfig, PreTrainedConfig
-
-    import edgeprune.clap
-    import edgeprune.cnn14
-    import edgeprune.kwt  # noqa: F401  all three register their model types
-
-    try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except ValueError:
-        stated = PreTrainedConfig.get_config_dict(source)[0]
-        if stated.get("model_type") != "mert_model":
-            raise
-        return config_of_mert(stated)
-    if config.model_type == "clap":
-        config = config.audio_config
-    if getattr(config, "use_intermediate_ffn_before_adapter", False):
-        raise EdgepruneError(
-            f"{source} has a feed-forward layer behind its blocks "
-            "(use_intermediate_ffn_before_adapter), which no layer score would cover.",
-            "Use a wav2vec2-bert checkpoint without an adapter.",
-        )
-    return config
-
-
-def config_of_mert(stated: Mapping[str, Any]) -> Any:
-    """Return the HuBERT config of a MERT checkpoint (Li et al. 2023, arXiv 2306.00107).
-
-    MERT is HuBERT on music at 24 kHz. Its softmax is steadied by ``attention_relax``, which changes
-    no result.
-
-    Parameters
-    ----------
-    stated : mapping
-        Its ``config.json``.
-
-    Raises
-    ------
-    EdgepruneError
-        It also reads a constant-Q transform, or has DeepNorm's residuals.
-
-    """
-    from transformers import HubertConfig
-
-    for name, about in (("feature_extractor_cqt", "also reads a constant-Q transform"),
-                        ("deepnorm", "scales its residuals as DeepNorm does")):  # fmt: skip
-        if stated.get(name):
-            raise EdgepruneError(
-                f"This MERT {about} ({name} is true), which HuBERT's classes cannot.",
-                "Use a MERT checkpoint without it, such as m-a-p/MERT-v1-95M.",
-            )
-    ours = {"model_type", "auto_map", "_name_or_path", "transformers_version", "sample_rate"}
-    config = HubertConfig(**{name: value for name, value in stated.items() if name not in ours})
-    config.sampling_rate = int(stated.get("sample_rate", MERT_RATE))
-    return config
-
-
-def without_fusion(config: Any) -> Any:
-    """Return a CLAP tower's config for windows that it hears whole: fusion is for longer ones.
-
-    Raises
-    ------
-    EdgepruneError
-        The fusion is in the patch embedding itself.
-
-    """
-    if config.enable_fusion and config.fusion_type == "channel_map":
-        raise EdgepruneError(
-            "This CLAP fuses longer clips by channels (fusion_type channel_map), which cannot be "
-            "left out.",
-            "Use a checkpoint with another fusion_type, or without fusion.",
-        )
-    config.enable_fusion = False
-    return config
 
 
 def _check_folder(folder: Path) -> None:
@@ -202,17 +129,60 @@ def normalizes(source: str, config: Any, family: Family) -> bool:
     return bool(extractor.do_normalize)
 
 
-def own_labels(source: str) -> tuple[str, ...]:
-    """Return the labels of the checkpoint's own trained head; empty if it has none.
+def task_in(config: Any) -> str:
+    """Return the task of the head that a config describes: classes, tags or ctc."""
+    if (getattr(config, "architectures", None) or [""])[0].endswith("ForCTC"):
+        return "ctc"
+    return "tags" if getattr(config, "problem_type", None) == TAGS else "classes"
 
-    transformers names untrained labels LABEL_0, LABEL_1, ...
+
+def check_task(config: Any, task: str) -> None:
+    """Refuse a family that has no model for a task.
+
+    Raises
+    ------
+    EdgepruneError
+        transformers has no CTC model of it.
+
+    """
+    from transformers import MODEL_FOR_CTC_MAPPING
+
+    if task == "ctc" and type(config) not in MODEL_FOR_CTC_MAPPING:
+        raise EdgepruneError(
+            f"Models of type {config.model_type!r} give no frame by frame output, which recognising "
+            "transcripts (clips.task = 'ctc') needs.",
+            "Use a wav2vec2, hubert, wavlm, data2vec-audio, unispeech-sat, sew, wav2vec2-conformer "
+            "or wav2vec2-bert model.",
+        )
+
+
+def own_labels(source: str, task: str = "classes") -> tuple[str, ...]:
+    """Return the labels of the checkpoint's own trained head; empty if it has none for the task.
+
+    transformers names untrained labels LABEL_0, LABEL_1, ... A CTC model's labels are those of its
+    ``vocab.json``, or of its config where edgeprune saved it; the blank must be its first.
     """
     config = read_config(source)
     architecture = (getattr(config, "architectures", None) or [""])[0]
-    labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
-    if "Classification" not in architecture or all(x.startswith("LABEL_") for x in labels):
+    if task_in(config) != task or not architecture.endswith(("Classification", "ForCTC")):
         return ()
-    return labels
+    labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+    if all(x.startswith("LABEL_") for x in labels):
+        return vocabulary_of(source, config) if task == "ctc" else ()
+    return labels if task != "ctc" or config.pad_token_id == 0 else ()
+
+
+def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:
+    """Return the tokens of a checkpoint's ``vocab.json`` in order; empty where it does not serve."""
+    from transformers.utils import cached_file
+
+    file = cached_file(source, "vocab.json", _raise_exceptions_for_missing_entries=False)
+    if file is None or config.pad_token_id != 0:
+        return ()
+    stated = json.loads(Path(file).read_text("utf-8"))
+    tokens = sorted(stated, key=lambda token: int(stated[token]))
+    whole = [stated[token] for token in tokens] == list(range(config.vocab_size))
+    return tuple(tokens) if whole else ()
 
 
 def first_line(error: Exception) -> str:

@@ -95,8 +95,9 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
                 f"This tower's last stage has {rows} rows for {strips} strips of time.",
                 "Its spec_size, num_mel_bins and depths are not those of a CLAP tower.",
             )
-        grid = state.unflatten(1, (strips, rows // strips, columns)).mean(dim=2).flatten(1, 2)
-        return grid[:, : max(1, round(heard * grid.shape[1]))]
+        grid = state.reshape(state.shape[0], strips, rows // strips, columns, -1)
+        frames = grid.mean(dim=2).flatten(1, 2)
+        return frames[:, : max(1, round(heard * frames.shape[1]))]
 
 
 class SwinPair(nn.Module):
@@ -164,7 +165,7 @@ def cropped_bias(table: Tensor, window: int) -> Tensor:
     """
     side = round(table.shape[0] ** 0.5)
     skip = (side - (2 * window - 1)) // 2
-    square = table.unflatten(0, (side, side))
+    square = table.reshape(side, side, -1)
     return square[skip : side - skip, skip : side - skip].flatten(0, 1)
 
 

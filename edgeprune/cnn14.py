@@ -17,6 +17,7 @@ AutoModelForAudioClassification.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -115,7 +116,7 @@ class Cnn14Model(Cnn14PreTrainedModel):
         super().__init__(config)
         self.bn0 = nn.BatchNorm2d(config.num_mel_bins)
         widths = [1, *config.channels]
-        for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             pool = 2 if index < len(config.channels) else 1
             setattr(self, f"conv_block{index}", ConvBlock(inputs, outputs, pool))
         self.fc1 = nn.Linear(config.channels[-1], config.fc_size)

@@ -5,6 +5,7 @@ The recovery after a trial cut (``prune.py``) is the same with fewer epochs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,53 +15,60 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune import losses, models, train
+from edgeprune import compute, losses, models, train
 from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import nothing
+from edgeprune.augment import USUAL, nothing, to_augment
 from edgeprune.console import Ui, points
-from edgeprune.settings import Distill
+from edgeprune.settings import Augment, Distill
+from edgeprune.steps import read_step
+from edgeprune.tasks import Task, task_of
 from edgeprune.teach import freeze
 
 WEIGHT_DECAY = 0.01
 
 
 def distill(
-    teacher: Path, pruned: Path, clips: Path, seed: int, accelerator: str,
-    ignore: Sequence[str], *, out: Path, settings: Distill, ui: Ui,
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    settings: Distill, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the student: a model folder ``model/`` and ``distill.json`` with its learning curve.
 
-    A model that lost no layer is its teacher already and is copied. Data with a label that means
-    "nothing" (one of ``ignore``) teaches silence itself; with any other, ``settings.nothing_share``
-    of the windows hold nothing.
+    A model that no step changed is its teacher already and is copied; so is any where the settings
+    ask for no epoch. Data with a label that means "nothing" (one of ``shared["ignore"]``) teaches
+    silence itself; with any other, ``settings.nothing_share`` of the windows hold nothing.
     """
-    kept = json.loads((pruned / "prune.json").read_text("utf-8"))
-    if len(kept["kept"]) == kept["layers"]:
-        shutil.copytree(teacher / "model", out / "model", dirs_exist_ok=True)
-        (out / "distill.json").write_text(json.dumps({"skipped": True, "curve": []}), "utf-8")
-        ui.say("  every layer was kept: the student is the teacher")
+    facts = read_step(student)
+    if facts["unchanged"] or not settings.epochs + settings.label_epochs:
+        shutil.copytree(student / "model", out / "model", dirs_exist_ok=True)
+        left = {"skipped": True, "valid_score": facts["valid_score"], "curve": [],
+                "metric": task_of(load_windows(clips).task).metric}  # fmt: skip
+        (out / "distill.json").write_text(json.dumps(left), "utf-8")
+        ui.say("  the student is the teacher: nothing was dropped" if facts["unchanged"]
+               else "  the recipe asks for no epoch: the student stays as it is")  # fmt: skip
         return
     windows = load_windows(clips)
-    student, master = (models.load_classifier(str(f / "model")) for f in (pruned, teacher))
-    share = 0.0 if set(windows.labels) & set(ignore) else settings.nothing_share
+    model, master = (models.load_classifier(str(f / "model")) for f in (student, teacher))
+    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
+    share = 0.0 if aware else settings.nothing_share
     curve = train_student(
-        student, master, windows, settings, (settings.epochs, settings.label_epochs), seed,
-        nothing_share=share, work=out / "work", accelerator=accelerator, ui=ui, title="distill",
+        model, master, windows, settings, (settings.epochs, settings.label_epochs), shared["seed"],
+        nothing_share=share, work=out / "work", accelerator=shared["accelerator"], ui=ui,
+        title="distill", sound=to_augment(shared),
     )  # fmt: skip
-    valid, labels = windows.split("valid"), models.labels_of(student)
-    device = models.choose_device(accelerator)
-    best = train.evaluate(student, valid, labels, device)
-    ui.say(f"  student: {points(best)} of the validation clips")
-    models.save(student.to("cpu"), out / "model")
+    valid, labels = windows.split("valid"), models.labels_of(model)
+    best = train.evaluate(model, valid, labels, compute.choose_device(shared["accelerator"]))
+    ui.say(f"  student: {task_of(windows.task).metric} {points(best)} on the validation clips")
+    models.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
-    facts = {"skipped": False, "valid_accuracy": best, "curve": curve, "seed": seed}
-    (out / "distill.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    done = {"skipped": False, "valid_score": best, "metric": task_of(windows.task).metric,
+            "curve": curve, "seed": shared["seed"]}  # fmt: skip
+    (out / "distill.json").write_text(json.dumps(done, indent=1), "utf-8")
 
 
 def train_student(
     student: Any, teacher: Any, windows: Windows, settings: Distill, epochs: tuple[int, int],
     seed: int, *, work: Path, accelerator: str, ui: Ui, title: str, nothing_share: float = 0.0,
-    speed: float = 1.0,
+    speed: float = 1.0, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a student in place.
 
@@ -72,29 +80,71 @@ def train_student(
         Share of the windows that hold nothing, see ``student_loss``.
     speed : float
         Learning rate, as a multiple of teaching's default.
+    sound : Augment
+        How the clips are changed.
 
     """
-    device = models.choose_device(accelerator)
-    teacher.eval().requires_grad_(False).to(device)
+    device = compute.choose_device(accelerator)
     freeze(student, "whole")
     usual = train.default_learning_rate(models.count_parameters(student))
     rate = settings.learning_rate or usual * speed
-    plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, sum(epochs), seed)
+    plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
+                      seed, settings.views, sound)  # fmt: skip
+    master = Teacher(teacher, device, settings.views)
     return train.fit(
         student, windows.split("train"), windows.split("valid"), models.labels_of(student),
-        student_loss(teacher, settings, epochs[0], nothing_share), plan,
-        work=work, device=device, ui=ui, title=title,
+        student_loss(
+            task_of(windows.task), master, models.labels_of(student), settings, epochs[0], nothing_share
+        ), plan, work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
 
 
+class Teacher:
+    """A model whose answers are learnt from.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        It is moved to the device, and none of its weights changes.
+    device : torch.device
+    views : int
+        Where clips are shown in a fixed number of views, each is heard once and its answers (logits
+        and last state, in half precision) are kept; 0: nothing is.
+
+    """
+
+    def __init__(self, model: Any, device: torch.device, views: int = 0) -> None:
+        self.model = model.eval().requires_grad_(False).to(device)
+        self.labels = models.labels_of(model)
+        self.views = views
+        self._known: dict[bytes, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (see ``tasks``) and last hidden state (batch, frames, hidden)."""
+        key = b""
+        if self.views:
+            key = hashlib.blake2b(samples.cpu().numpy().tobytes(), digest_size=16).digest()
+            if key in self._known:
+                logits, last = (x.to(samples.device).float() for x in self._known[key])
+                return logits, last
+        with torch.no_grad():
+            logits, states = models.logits_and_states(self.model, samples)
+        if self.views:
+            self._known[key] = (logits.half().cpu(), states[-1].half().cpu())
+        return logits, states[-1]
+
+
 def student_loss(
-    teacher: Any, settings: Distill, distill_epochs: int, nothing_share: float
-) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
+    task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
+    nothing_share: float,
+) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
     """Return the loss of an epoch: the teacher's logits and last states, later the labels.
 
     Some of the student's windows hold nothing (noise, scraps, a sound's edge): there, no label may
-    stand out, so that the recorder stays silent.
+    stand out, so that the recorder stays silent (tasks that have a ``silence``). States are compared
+    where the student's have the teacher's shape.
     """
+    column = torch.tensor([teacher.labels.index(label) for label in labels])
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
         heard, empty = samples, torch.zeros(len(samples), dtype=torch.bool)
@@ -104,14 +154,18 @@ def student_loss(
             empty = torch.rand(len(samples), generator=generator) < nothing_share
             empty[:1] = False  # something is left to learn from
             heard[empty] = nothing(samples[empty], generator)
-        with torch.no_grad():
-            wanted, states = models.logits_and_states(teacher, samples)
-        wanted[empty] = 0.0  # every label as likely as any other
+        answered, last = teacher(samples)
+        wanted = answered[..., column.to(answered.device)].clone()
+        if task.silence is not None:
+            wanted[empty] = task.silence(wanted[empty])
         logits, own = models.logits_and_states(student, heard)
-        soft = losses.logit_loss(logits, wanted, settings.temperature)
+        soft = task.soft_loss(logits, wanted, settings.temperature)
         full = ~empty
         if epoch >= distill_epochs:
-            return 0.5 * losses.label_loss(logits[full], targets[full], 0.0) + 0.5 * soft
-        return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], states[-1][full])
+            known = task.loss(logits[full], targets[full])
+            return settings.label_share * known + (1 - settings.label_share) * soft
+        if own[-1].shape != last.shape:  # fewer frames or another width: only the answers compare
+            return soft
+        return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
 
     return loss

@@ -25,15 +25,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeprune import surgery
 from edgeprune.families import family_of
-from edgeprune.spectrograms import (
+from edgeprune.spectrogram_kinds import (
     RECIPES,
-    LogMel,
     Recipe,
-    check_length,
-    frames_in,
     recipe_from_extractor,
     recipe_from_record,
+)
+from edgeprune.spectrograms import (
+    LogMel,
+    check_length,
+    frames_in,
 )
 from edgeprune_device.errors import EdgepruneError
 
@@ -153,6 +156,11 @@ def fit_window(model: Any, window_samples: int) -> Any:
     if fitted == window_samples:
         return model
     recipe = recipe_of(model)
+    if surgery.edited(model.config) and not fitted:
+        raise EdgepruneError(
+            "This model was trimmed, or given parts of our own, before it was fitted to a window.",
+            "Fit the model it was made of first: compress does.",
+        )
     if fitted:
         raise EdgepruneError(
             f"This model takes windows of {fitted / recipe.sampling_rate:g} s, not "
@@ -167,13 +175,7 @@ def fit_window(model: Any, window_samples: int) -> Any:
     config.edgeprune_window = window_samples
     with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at once
         made = type(model)(config)
-    wanted = made.state_dict()
     state = apply(model.state_dict(), model.config, config)
-    if odd := [name for name in wanted if wanted[name].shape != state[name].shape]:
-        raise EdgepruneError(
-            f"{odd[0]} was trimmed before the model was fitted to a window.",
-            "Fit the model first: the order of the recipe's stages does.",
-        )
     made.load_state_dict(state)
     made.train(model.training)
     made.to(model.device)
@@ -199,7 +201,7 @@ def _fit_ast(state: State, old: Any, new: Any) -> State:
     before, after = (_patches(c.max_length, c.patch_size, c.time_stride) for c in (old, new))
     (name,) = (key for key in state if key.endswith("embeddings.position_embeddings"))
     tokens, grid = state[name][:, :2], state[name][:, 2:]
-    picture = grid.unflatten(1, (rows, before)).permute(0, 3, 1, 2)
+    picture = grid.reshape(1, rows, before, -1).permute(0, 3, 1, 2)
     if after <= before:
         start = before // 2 - after // 2
         picture = picture[..., start : start + after]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeprune import compute
 from edgeprune.audio import clips, load_windows
-from edgeprune.checkpoints import read_config
+from edgeprune.checkpoints import check_task, read_config
 from edgeprune.console import Ui
 from edgeprune.families import depth_of
-from edgeprune.models import choose_device
 from edgeprune.prune import fixed_layers
 from edgeprune.score import choose_labelings
 from edgeprune.settings import Settings, to_toml
@@ -61,17 +61,21 @@ def open_command(
             f"score.split = {settings.score.split!r} would choose layers on the test clips.",
             "compress scores on valid or train.",
         )
+    check_task(config, settings.clips.task)
     dataset = read_data(
-        data, settings.clips.label, settings.clips.group or None, stretches=in_files
-    )
-    choose_device(settings.accelerator)
+        data, settings.clips.label, settings.clips.group or None, stretches=in_files,
+        task=settings.clips.task, tokens=settings.clips.tokens,
+    )  # fmt: skip
+    compute.choose_device(settings.accelerator)
     source: str | Path = Path(model).resolve() if Path(model).exists() else model
     identity = {"command": command, "model": str(source), "data": str(data.resolve()),
                 "label": settings.clips.label}  # fmt: skip
     digest = dataset.digest(ui.track)
-    run = open_run(out, identity, ui)
-    _forget(run, redo, settings.seeds)
-    (out / RECIPE).write_text(to_toml(settings), "utf-8")
+    with compute.main_first():
+        run = open_run(out, identity, ui)
+        if not compute.rank():
+            _forget(run, redo, settings.seeds)
+            (out / RECIPE).write_text(to_toml(settings), "utf-8")
     try:
         folder = run.stage(clips, settings.clips, source, data, digest, name="clips")
         windows = load_windows(folder)

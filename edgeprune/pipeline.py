@@ -1,31 +1,35 @@
-"""The recipe, read top to bottom: clips, teach, score, prune, distill, export, quantize, verify.
+"""The recipe, read top to bottom: clips, teach, steps, distill, export, quantize, verify.
 
-Each seed goes through all of them on its own, on the same splits; the best by validation accuracy
-becomes the bundle, which is then measured beside its teacher, and the report says it all.
+The steps are what makes the student smaller: ``depth`` (score, prune), ``trim``, ``mimic``,
+``frontend`` and ``student``, in the order that the recipe names. Each seed goes through all of
+them on its own, on the same splits; the best by validation score becomes the bundle, which is then
+measured beside its teacher, and the report says it all.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeprune import __version__
+from edgeprune import __version__, compute
 from edgeprune.audio import read_description, stored_clips
 from edgeprune.console import Ui, points
 from edgeprune.distill import distill
 from edgeprune.export_onnx import export
 from edgeprune.opening import open_command
-from edgeprune.prune import prune
 from edgeprune.quantize import quantize
 from edgeprune.report import report
 from edgeprune.score import score
-from edgeprune.settings import Settings
+from edgeprune.settings import STEPS, Settings
 from edgeprune.stages import Run
 from edgeprune.states import points_of, states
+from edgeprune.steps import read_step, step_folders
 from edgeprune.teach import teach
 from edgeprune.verify import verify_bundles, write_report
 from edgeprune_device.bench import bench
@@ -35,18 +39,12 @@ from edgeprune_device.machine import usable_cores
 
 ROWS = ("teacher", "student", "bundle")
 STAGES = ("clips", "untouched", "deploy", "bench")
-SEED_STAGES = (
-    "teach",
-    "states",
-    "score",
-    "prune",
-    "distill",
-    "export-teacher",
-    "export",
-    "quantize",
-    "verify",
-)
+SEED_STAGES = ("teach", "states", "score", *STEPS, "distill", "export-teacher", "export",
+               "quantize", "verify")  # fmt: skip
 RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight")  # what pruning reads
+METRICS = ("digest", "clips", "clips_digest", "accuracy", "interval", "macro_f1", "agreement",
+           "difference")  # fmt: skip
+IN_SHORT = ("step", "layers", "kept", "parameters", "macs", "valid_score")
 LICENCE = "as the model and the recordings it was made from; see provenance"
 
 
@@ -71,7 +69,7 @@ def compress(
     Returns
     -------
     dict
-        The report, as in ``report.json``.
+        The report, as in ``report.json``; empty in all but the main one of several processes.
 
     Raises
     ------
@@ -79,7 +77,8 @@ def compress(
         Bad input (nothing is written then), or what a stage refuses.
 
     """
-    known = (STAGES[0], *SEED_STAGES, *STAGES[1:])
+    known = (STAGES[0], *SEED_STAGES, *step_folders(settings.steps), *STAGES[1:])
+    compute.set_precision(settings.precision)
     run, source, clip_folder = open_command("compress", model, data, out, settings, ui, redo, known)
     for seed in range(settings.seeds):
         one_seed(run, source, clip_folder, seed, settings)
@@ -93,6 +92,8 @@ def compress(
     bundle = final / "bundle"
     files = (out / chosen / "export-teacher" / "bundle", out / chosen / "export" / "bundle", bundle)
     speed = run.stage(measure_speed, settings.bench, *files, name="bench")
+    if compute.rank():
+        return {}
     inputs = [clip_folder, speed, final, *folders]
     done = report(out, model, best, settings, inputs, ui)
     publish(bundle, out / "bundle")
@@ -102,34 +103,32 @@ def compress(
 def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Settings) -> None:
     """Run the recipe for one seed, in ``seed-N/``."""
     name = f"seed-{seed}"
+    files = run.folder / name
     taught = run.stage(
-        teach, s.teach, source, clip_folder, seed, s.accelerator, name=f"{name}/teach"
-    )
-    facts = json.loads((taught / "teach.json").read_text("utf-8"))
-    asked = points_of(s.score)
-    heard = run.stage(
-        states, asked, taught / "model", clip_folder, s.accelerator, name=f"{name}/states"
-    )
-    before: Path | str = ""
-    if not facts["skipped"]:
-        before = run.stage(states, asked, source, clip_folder, s.accelerator, name="untouched")
-    scores = run.stage(score, s.score, clip_folder, heard, before, name=f"{name}/score")
-    recovery = {
-        "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
-        "accelerator": s.accelerator, "max_drop": s.max_drop,
-    }  # fmt: skip
-    pruned = run.stage(prune, s.prune, taught, scores, clip_folder, recovery, name=f"{name}/prune")
-    student = run.stage(
-        distill, s.distill, taught, pruned, clip_folder, seed, s.accelerator, s.quantize.ignore,
-        name=f"{name}/distill",
+        teach, s.teach, source, clip_folder, seed, s.accelerator, asdict(s.augment),
+        name=f"{name}/teach",
     )  # fmt: skip
+    shared = {
+        "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
+        "accelerator": s.accelerator, "max_drop": s.max_drop, "ignore": s.quantize.ignore,
+        "augment": asdict(s.augment),
+    }  # fmt: skip
+    student = taught
+    for step, folder in zip(s.steps, step_folders(s.steps), strict=True):
+        inputs: tuple[Any, ...] = (taught, student, clip_folder, shared)
+        if step == "depth":
+            inputs = (*inputs, scores_of(run, source, taught, clip_folder, name, s))
+        work, settings = step_of(step, s)
+        student = run.stage(work, settings, *inputs, name=f"{name}/{folder}")
+    student = run.stage(
+        distill, s.distill, taught, student, clip_folder, shared, name=f"{name}/distill"
+    )
     title = run.folder.resolve().name
-    for stage, folder in (("export-teacher", taught), ("export", student)):
+    for stage, made in (("export-teacher", taught), ("export", student)):
         run.stage(
-            export, s.export, folder / "model", clip_folder, f"{title}-{stage}", LICENCE,
+            export, s.export, made / "model", clip_folder, f"{title}-{stage}", LICENCE,
             s.quantize.hop_seconds, name=f"{name}/{stage}",
         )  # fmt: skip
-    files = run.folder / name
     deployed = run.stage(
         quantize, s.quantize, student / "model", files / "export" / "bundle", clip_folder, title,
         LICENCE, name=f"{name}/quantize",
@@ -138,6 +137,28 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
         verify, None, files / "export-teacher" / "bundle", files / "export" / "bundle",
         deployed / "bundle", clip_folder, name=f"{name}/verify",
     )  # fmt: skip
+
+
+def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
+    """Return a step's stage and its settings; each is imported when a recipe names it."""
+    module, settings = STEPS[step]
+    work = getattr(importlib.import_module(f"edgeprune.{module}"), module)
+    return work, getattr(s, settings)
+
+
+def scores_of(
+    run: Run, source: str | Path, taught: Path, clip_folder: Path, name: str, s: Settings
+) -> Path:
+    """Score the layers of the teacher and of the model as it came."""
+    facts = json.loads((taught / "teach.json").read_text("utf-8"))
+    asked = points_of(s.score)
+    heard = run.stage(
+        states, asked, taught / "model", clip_folder, s.accelerator, name=f"{name}/states"
+    )
+    before: Path | str = ""
+    if not facts["skipped"]:
+        before = run.stage(states, asked, source, clip_folder, s.accelerator, name="untouched")
+    return run.stage(score, s.score, clip_folder, heard, before, name=f"{name}/score")
 
 
 def verify(
@@ -172,8 +193,7 @@ def best_seed(out: Path, seeds: int) -> int:
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
         student = json.loads((folder / "distill" / "distill.json").read_text("utf-8"))
-        taught = json.loads((folder / "teach" / "teach.json").read_text("utf-8"))
-        accuracies.append((taught if student["skipped"] else student)["valid_accuracy"])
+        accuracies.append(student["valid_score"])
     return int(np.argmax(accuracies))
 
 
@@ -184,24 +204,16 @@ def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) ->
     bundle = read_bundle(quantized / "bundle")
     chosen = json.loads((quantized.parent / "verify" / "verify.json").read_text("utf-8"))
     data = read_description(clip_folder)
-    kept = json.loads((quantized.parent / "prune" / "prune.json").read_text("utf-8"))
-    keys = (
-        "digest",
-        "clips",
-        "clips_digest",
-        "accuracy",
-        "interval",
-        "macro_f1",
-        "agreement",
-        "difference",
-    )
-    metrics = {n: {k: chosen[n][k] for k in keys if k in chosen[n]} for n in ROWS}
+    folders = ("teach", *step_folders(settings.steps))
+    read = [read_step(quantized.parent / folder) for folder in folders]
+    steps = [{name: step[name] for name in IN_SHORT if name in step} for step in read]
+    metrics = {n: {k: chosen[n][k] for k in METRICS if k in chosen[n]} for n in ROWS}
     manifest = dict(bundle.manifest)
     manifest["provenance"] = {
         "edgeprune": __version__, "model": source, "data": data["source"],
         "data_digest": data["digest"], "label_column": data["label_column"],
-        "group_column": data["group_column"], "kept_layers": kept["kept"],
-        "teacher_layers": kept["layers"], "settings": json.loads(json.dumps(asdict(settings))),
+        "group_column": data["group_column"], "steps": steps,
+        "settings": json.loads(json.dumps(asdict(settings))),
         "metrics": metrics, "seed": int(quantized.parent.name.removeprefix("seed-")),
         "seeds": len(verified),
     }  # fmt: skip

@@ -11,7 +11,7 @@ any labels. Each cut is recovered for a few epochs and judged by its validation 
 - if it does not, deeper cuts follow one by one until one holds.
 
 Any other rule of ``picks.py`` orders the layers, measured removal included, and the smallest depth
-that holds is found by halving. ``prune.json`` lists every candidate tried.
+that holds is found by halving. ``step.json`` lists every candidate tried.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 from edgeprune import checkpoints, models, train
 from edgeprune.ablation import greedy_removal, measure_cuts
 from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import to_augment
 from edgeprune.benches import Bench, some_clips
 from edgeprune.bridges import attach
 from edgeprune.console import Ui, points
@@ -35,9 +36,10 @@ from edgeprune.distill import train_student
 from edgeprune.families import fixed_layers_of, keep_layers, layers_of
 from edgeprune.fit_bridges import fit_bridges, used_bridges
 from edgeprune.picks import RULES, Evidence, Rule, evidence_of, to_evidence
-from edgeprune.settings import Distill, Prune
+from edgeprune.settings import Augment, Distill, Prune
 from edgeprune.stack import Bridges, Stack
 from edgeprune.stages import write_json
+from edgeprune.steps import read_step, write_step
 from edgeprune_device.errors import EdgepruneError
 
 RECOVERY_SPEED = 2.0  # of teaching's learning rate: a model that was just cut has further to go
@@ -51,35 +53,49 @@ class Judge:
     """What is needed to try a cut."""
 
     teacher: Path
+    whole: Path
+    """The model to be cut."""
     windows: Windows
     distill: Distill
     epochs: int
     seed: int
     accelerator: str
+    sound: Augment
     bridges: Bridges | None = None
     """Those of the whole model; None where gaps are closed as they are."""
 
 
 def prune(
-    teacher: Path, scores: Path, clips: Path, recovery: dict[str, Any], *, out: Path,
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], scores: Path, *, out: Path,
     settings: Prune, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write the recovered cut: a model folder ``model/``, and ``prune.json``.
+    """Write the recovered cut: the step ``depth`` of a recipe, see ``steps``.
 
     Parameters
     ----------
-    teacher, scores, clips : Path
-        Folders of the earlier stages.
-    recovery : dict
+    teacher, student, clips, scores : Path
+        Folders of the earlier stages; the scores are the teacher's.
+    shared : dict
         ``distill`` (that stage's settings), ``seed``, ``accelerator``, ``max_drop``.
+
+    Raises
+    ------
+    EdgepruneError
+        The student no longer has the layers that were scored.
 
     """
     facts = json.loads((scores / "layers.json").read_text("utf-8"))
     known = to_evidence(evidence_of(facts, settings.tolerance, settings.curve))
-    floor = _teacher_accuracy(teacher) - recovery["max_drop"]
-    judge = Judge(teacher, load_windows(clips), Distill(**recovery["distill"]),
-                  settings.recovery_epochs, recovery["seed"], recovery["accelerator"])  # fmt: skip
     rule, layers = RULES[settings.pick], known.layers
+    if rule.depth and not known.convexity:  # transcripts are no classes
+        settings = replace(settings, pick="backward")
+        rule = RULES[settings.pick]
+        ui.say("  no convexity without classes: the last layers are dropped first (backward)")
+    _check_depth(student, layers)
+    floor = _teacher_accuracy(teacher) - shared["max_drop"]
+    judge = Judge(teacher, student / "model", load_windows(clips), Distill(**shared["distill"]),
+                  settings.recovery_epochs, shared["seed"], shared["accelerator"],
+                  to_augment(shared))  # fmt: skip
     fixed = fixed_layers(settings, layers)
     stay = fixed_layers_of(checkpoints.read_config(str(teacher / "model")))
     if fixed is None and len(stay) == layers:  # there is nothing to choose
@@ -88,16 +104,16 @@ def prune(
     if bridge or (rule.measured and fixed is None):
         judge, known = measure_first(judge, known, rule, bridge, fixed is None, out, ui)
     tried: list[dict[str, Any]] = []
-    start = teacher / "model"
+    start = judge.whole
 
     def holds(keep: Sequence[int]) -> bool:
         nonlocal start
         nested = rule.depth is not None and not bridge and fixed is None
         folder = _folder(out, keep)
-        accuracy = try_cut(judge, start if nested else teacher / "model", keep, folder, ui)
+        accuracy = try_cut(judge, start if nested else judge.whole, keep, folder, ui)
         held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
-        tried.append({"keep": list(keep), "layers": len(keep), "valid_accuracy": accuracy,
-                      "convexity": known.convexity[len(keep)] if first else None,
+        tried.append({"keep": list(keep), "layers": len(keep), "valid_score": accuracy,
+                      "convexity": known.convexity[len(keep)] if first and known.convexity else None,
                       "held": held})  # fmt: skip
         ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
                f"({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
@@ -113,16 +129,30 @@ def prune(
         keep = search(known.convexity, rule.depth(known), least, holds)
     else:
         keep = halve(lambda depth: rule.keep(known, depth), least, layers, holds)
-    best = _folder(out, keep) / "model" if len(keep) < layers else teacher / "model"
+    best = _folder(out, keep) / "model" if len(keep) < layers else judge.whole
     shutil.copytree(best, out / "model", dirs_exist_ok=True)
     for candidate in tried:
         shutil.rmtree(_folder(out, candidate["keep"]))
-    result = {
-        "kept": list(keep), "layers": layers, "floor": floor, "tried": tried,
-        "rule": "given" if fixed is not None else settings.pick, "bridged": bridge,
-        "first_candidate": rule.depth(known) if rule.depth else None,
-    }  # fmt: skip
-    (out / "prune.json").write_text(json.dumps(result, indent=1), "utf-8")
+    before = read_step(student)
+    reached = [c["valid_score"] for c in tried if c["keep"] == list(keep)]
+    write_step(
+        out, models.load_classifier(str(out / "model")), judge.windows.window_samples,
+        step="depth", valid_score=reached[0] if reached else before["valid_score"], curve=[],
+        unchanged=len(keep) == layers and before["unchanged"],
+        kept=list(keep), of_layers=layers, floor=floor, tried=tried,
+        rule="given" if fixed is not None else settings.pick, bridged=bridge,
+        first_candidate=rule.depth(known) if rule.depth else None,
+    )  # fmt: skip
+
+
+def _check_depth(student: Path, layers: int) -> None:
+    """Refuse a student whose layers are not those that were scored."""
+    found = len(layers_of(models.load_classifier(str(student / "model"))))
+    if found != layers:
+        raise EdgepruneError(
+            f"The step depth would cut a model of {found} layers by the scores of {layers}.",
+            "Name depth before mimic and student in the recipe's steps.",
+        )
 
 
 def measure_first(
@@ -130,7 +160,7 @@ def measure_first(
 ) -> tuple[Judge, Evidence]:
     """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
     device = models.choose_device(judge.accelerator)
-    model = models.load_classifier(str(judge.teacher / "model")).to(device)
+    model = models.load_classifier(str(judge.whole)).to(device)
     stack, labels = Stack(model), models.labels_of(model)
     if bridge and not stack.family.bridges:
         raise EdgepruneError(
@@ -156,7 +186,7 @@ def measure_first(
 
 
 def _teacher_accuracy(teacher: Path) -> float:
-    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_accuracy"]
+    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_score"]
     return accuracy
 
 
@@ -204,7 +234,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
         train_student(
             student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
             work=folder / "work", accelerator=judge.accelerator, ui=ui,
-            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED,
+            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED, sound=judge.sound,
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), models.labels_of(student)
     device = models.choose_device(judge.accelerator)

@@ -30,7 +30,15 @@ from edgeprune.console import Ui
 from edgeprune.export_onnx import onnx_runner
 from edgeprune.families import family_of
 from edgeprune.settings import Quantize
-from edgeprune_calibration.thresholds import LOWEST, LOWEST_UNTAUGHT, NO_LABEL, choose_thresholds
+from edgeprune.store_int8 import store_int8
+from edgeprune.tasks import task_of
+from edgeprune_calibration.thresholds import (
+    LOWEST,
+    LOWEST_TAG,
+    LOWEST_UNTAUGHT,
+    NO_LABEL,
+    choose_thresholds,
+)
 from edgeprune_device.bundle import read_bundle
 
 INT8_OPERATORS = ["MatMul", "Gemm"]
@@ -57,8 +65,9 @@ def quantize(
     source = read_bundle(exported)
     classifier = models.load_classifier(str(student))
     data = source.model_bytes
-    if settings.method == "dynamic":
-        data = to_int8(data, family_of(classifier.config.model_type).float_scopes)
+    if settings.method != "none":
+        make = METHODS[settings.method]
+        data = make(data, family_of(classifier.config.model_type).float_scopes)
     valid = load_windows(clips).split("valid")
     manifest = describe(
         name, classifier, valid, quantization=settings.method,
@@ -98,6 +107,10 @@ def to_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
         return target.read_bytes()
 
 
+METHODS = {"dynamic": to_int8, "weights": store_int8}
+"""How the file is made from the float one: (its bytes, modules that stay in float) -> bytes."""
+
+
 @contextmanager
 def _no_advice() -> Iterator[None]:
     """Keep the quantizer from advising a preprocessing that these graphs do not need."""
@@ -113,11 +126,16 @@ def decision(
 ) -> dict[str, Any]:
     """Set each label's threshold on validation clips, as the deployed file scores them.
 
-    Where no label means "nothing", windows of nothing are added and no threshold is low.
+    Of classes where none means "nothing", windows of nothing are added and no threshold is low. A
+    tag's threshold is its own affair: the clips without it are its nothing. A transcript has none.
     """
+    task = task_of(valid.task)
+    if task.activation == "ctc":
+        return {"thresholds": {}, "smoothing_windows": 1, "refractory_seconds": 0.0, "ignore": []}
     ignore = [label for label in labels if label in settings.ignore]
-    sounds, truth, lowest = valid.samples, valid.targets(labels), LOWEST
-    if not ignore:
+    sounds, truth = valid.samples, task.targets(valid, labels).numpy()
+    lowest = LOWEST_TAG if task.activation == "sigmoid" else LOWEST
+    if task.silence is not None and not ignore:
         empty = empty_windows(valid)
         sounds, lowest = np.concatenate([sounds, empty]), LOWEST_UNTAUGHT
         truth = np.concatenate([truth, np.full(len(empty), NO_LABEL)])

@@ -21,11 +21,13 @@ from edgeprune.console import Ui, points
 from edgeprune.pages import read_json, render, write
 from edgeprune.settings import Settings
 from edgeprune.statistics import bootstrap_interval
+from edgeprune.steps import read_step, step_folders
 from edgeprune.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune_device.bundle import read_bundle
 
 ROWS = ("teacher", "student", "bundle")
 TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle"}
+QUANTIZED = {"none": "", "dynamic": ", int8", "weights": ", int8 weights"}
 TEMPLATE = "report.html.j2"
 
 
@@ -61,7 +63,7 @@ def report(
     write(out / "report.md", to_page(r, tables))
     page = render(
         TEMPLATE, r=r, tables={name: to_html(t) for name, t in tables.items()}, figures=figures,
-        facts=facts_of(r),
+        facts=facts_of(r), has_depth=bool(tables["candidates"].rows),
         recipe=(out / "recipe.toml").read_text("utf-8"),
     )  # fmt: skip
     write(out / "report.html", page)
@@ -78,7 +80,7 @@ def gather(
     """Collect every number of a run from its stages' records."""
     data = read_description(clip_folder)
     tested = [row for row in data["rows"] if row["split"] == "test"]
-    seeds = [_seed(folder) for folder in folders]
+    seeds = [_seed(folder, settings) for folder in folders]
     speed = read_json(speed_folder / "bench.json")
     chosen = out / f"seed-{best_seed}"
     bundles = {
@@ -102,27 +104,32 @@ def gather(
         "settings": json.loads(json.dumps(asdict(settings))), "machine": _machine(speed),
         "summary": rows, "seeds": seeds, "best_seed": best_seed,
         "delivered": read_json(chosen / "verify" / "verify.json"),
-        "score": read_json(chosen / "score" / "layers.json"), "bench": speed,
+        "scores": scores_of(folders), "bench": speed,
         "bundle": str(out / "bundle"),
     }  # fmt: skip
     return {**r, "headline": headline(r)}
 
 
-def _seed(folder: Path) -> dict[str, Any]:
+def scores_of(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read every seed's scores of its teacher's layers; none where no step asked for them."""
+    files = [folder / "score" / "layers.json" for folder in folders]
+    return [read_json(file) for file in files if file.is_file()]
+
+
+def _seed(folder: Path, settings: Settings) -> dict[str, Any]:
     taught = read_json(folder / "teach" / "teach.json")
-    pruned = read_json(folder / "prune" / "prune.json")
+    names = ("teach", *step_folders(settings.steps))
+    steps = [read_step(folder / name) for name in names]
     distilled = read_json(folder / "distill" / "distill.json")
-    scores = read_json(folder / "score" / "layers.json")
     verified = read_json(folder / "verify" / "verify.json")
     exported = read_json(folder / "export" / "export.json")
     return {
         "seed": int(folder.name.removeprefix("seed-")),
-        "teacher_valid": taught["valid_accuracy"], "taught": not taught["skipped"],
-        "kept": pruned["kept"], "layers": pruned["layers"], "floor": pruned["floor"],
-        "first_candidate": pruned["first_candidate"], "tried": pruned["tried"],
-        "curves": scores["curves"], "verify": verified,
+        "teacher_valid": taught["valid_score"], "taught": not taught["skipped"],
+        "steps": steps, "verify": verified,
         "export_difference": exported["worst_difference_to_torch"],
-        "learning": {"teach": taught.get("curve", []), "distill": distilled.get("curve", [])},
+        "learning": {**{name: step["curve"] for name, step in zip(names, steps, strict=True)},
+                     "distill": distilled["curve"]},
         "seconds": {
             stage.parent.name: read_json(stage)["seconds"] for stage in sorted(folder.glob("*/stage.json"))
         },
@@ -179,8 +186,8 @@ def headline(r: dict[str, Any]) -> str:
 def make_tables(r: dict[str, Any]) -> dict[str, Table]:
     """Make the report's tables from its numbers."""
     return {
-        "summary": _summary(r), "seeds": _seeds(r), "candidates": _candidates(r),
-        "speed": _speed(r), "labels": _labels(r),
+        "summary": _summary(r), "seeds": _seeds(r), "steps": _steps(r),
+        "candidates": _candidates(r), "speed": _speed(r), "labels": _labels(r),
     }  # fmt: skip
 
 
@@ -188,9 +195,7 @@ def _summary(r: dict[str, Any]) -> Table:
     rows = []
     for name, v in r["summary"].items():
         low, high = v["interval"]
-        title = TITLES[name] + (", int8" if v["quantization"] == "dynamic" else "") * (
-            name == "bundle"
-        )
+        title = TITLES[name] + QUANTIZED[v["quantization"]] * (name == "bundle")
         rows.append((
             title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
             f"{points(v['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]",
@@ -207,7 +212,7 @@ def _summary(r: dict[str, Any]) -> Table:
 def _seeds(r: dict[str, Any]) -> Table:
     rows = [
         (f"seed {s['seed']}" + (" (delivered)" if s["seed"] == r["best_seed"] else ""),
-         f"{len(s['kept'])} of {s['layers']}",
+         f"{s['steps'][-1]['layers']} of {s['steps'][0]['layers']}",
          *(points(s["verify"][name]["accuracy"]) for name in ROWS),
          f"{100 * s['verify']['bundle']['difference']:+.2f}",
          points(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
@@ -216,14 +221,38 @@ def _seeds(r: dict[str, Any]) -> Table:
     return table(("", "layers kept", *ROWS, "points", "agreement", "export vs torch"), rows)
 
 
-def _candidates(r: dict[str, Any]) -> Table:
+def _steps(r: dict[str, Any]) -> Table:
+    """Tell what each step left of the model: layers, parameters, work and validation score."""
     rows = [
-        (f"seed {s['seed']}", f"{c['layers']} of {s['layers']}", _convexity(c),
-         points(c["valid_accuracy"]), points(s["floor"]),
-         ("holds, kept" if c["keep"] == s["kept"] else "holds") if c["held"] else "under the floor")
-        for s in r["seeds"] for c in s["tried"]
+        (f"seed {s['seed']}" if number == 0 else "", step["step"], step["layers"],
+         f"{step['parameters'] / 1e6:.3f} M", f"{step['macs'] / 1e6:.1f} M",
+         f"{100 * step['macs'] / s['steps'][0]['macs']:.0f} %", points(step["valid_score"]),
+         asked_and_reached(step))
+        for s in r["seeds"] for number, step in enumerate(s["steps"])
     ]  # fmt: skip
-    return table(("", "layers", "convexity", "valid. accuracy", "floor", "verdict"), rows,
+    headers = ("", "step", "layers", "parameters", "MACs a window", "of the teacher's",
+               "valid. score", "asked and reached")  # fmt: skip
+    return table(headers, rows, "What every step left of the model")
+
+
+def asked_and_reached(step: dict[str, Any]) -> str:
+    """Say what a trim was asked to remove and what it removed; empty for other steps."""
+    if "requested" not in step:
+        return ""
+    return (f"{100 * step['requested']:.0f} % of {step['of']} asked, "
+            f"{100 * step['reached'][step['of']]:.1f} % removed")  # fmt: skip
+
+
+def _candidates(r: dict[str, Any]) -> Table:
+    depth = [(s, step) for s in r["seeds"] for step in s["steps"] if step["step"] == "depth"]
+    rows = [
+        (f"seed {s['seed']}", f"{c['layers']} of {step['of_layers']}", _convexity(c),
+         points(c["valid_score"]), points(step["floor"]),
+         ("holds, kept" if c["keep"] == step["kept"] else "holds") if c["held"]
+         else "under the floor")
+        for s, step in depth for c in step["tried"]
+    ]  # fmt: skip
+    return table(("", "layers", "convexity", "valid. score", "floor", "verdict"), rows,
                  "Every cut that was tried, in that order")  # fmt: skip
 
 
@@ -263,10 +292,17 @@ def make_figures(r: dict[str, Any]) -> dict[str, str]:
               for stage, curve in s["learning"].items() if curve}  # fmt: skip
     return {
         "convexity": plots.convexity_figure(
-            [s["curves"] for s in r["seeds"]],
-            r["score"]["task"],
-            [len(s["kept"]) for s in r["seeds"]],
-        ),
+            [scores["curves"] for scores in r["scores"]],
+            r["scores"][0]["task"],
+            [
+                len(step["kept"])
+                for s in r["seeds"]
+                for step in s["steps"]
+                if step["step"] == "depth"
+            ],
+        )
+        if r["scores"]
+        else "",
         "latency": plots.latency_figure(samples),
         "learning": plots.learning_figure(curves) if curves else "",
     }
@@ -288,10 +324,12 @@ def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
 
 def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
     """Return report.md."""
-    titles = {"summary": "Before and after", "seeds": "Seeds", "candidates": "Cuts tried",
+    titles = {"summary": "Before and after", "seeds": "Seeds", "steps": "Steps", "candidates": "Cuts tried",
               "speed": "Speed here", "labels": "Labels"}  # fmt: skip
     parts = [f"# {r['name']}", r["headline"]]
     for name, title in titles.items():
+        if not tables[name].rows:
+            continue
         parts += [f"## {title}", to_markdown(tables[name])]
     parts += [
         "## How this was made",

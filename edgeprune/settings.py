@@ -22,12 +22,18 @@ from edgeprune_device.errors import EdgepruneError
 class Clips:
     """Which clips, under which labelling, split how, in windows how long."""
 
+    task: str = "classes"
+    """What the labels are: ``classes``, one a clip; ``tags``, any number with ``;`` between them;
+    ``ctc``, a transcript to be recognised."""
+    tokens: str = "characters"
+    """What a transcript is cut into: ``characters``, or ``words`` (what stands between spaces)."""
     label: str = "label"
-    """Column of the manifest with the classes."""
+    """Column of the manifest with the classes, tags or transcripts."""
     group: str = ""
     """Column that must not stand in two splits (speaker, recording, site); empty for none."""
     window_seconds: float = 0.0
-    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s."""
+    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s; of
+    transcripts, the longest clip's."""
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     """Train, valid and test shares where the data gives no split."""
     test_fold: str = ""
@@ -40,11 +46,36 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class Augment:
+    """How training changes the clips it hears, so that the field is no surprise."""
+
+    speed: tuple[float, float] = (0.9, 1.1)
+    """Played so many times as fast, one factor a batch."""
+    shift_seconds: float = 0.1
+    """Moved in time by up to this, either way."""
+    gain_db: tuple[float, float] = (-8.0, 4.0)
+    """Louder or softer by so many dB."""
+    noise_share: float = 0.5
+    """Share of the windows that get coloured noise."""
+    noise_snr_db: tuple[float, float] = (5.0, 40.0)
+    """How far under its own level a window's noise is."""
+    mask_share: float = 0.5
+    """Share of the windows with a stretch of time and a band silenced (SpecAugment); 0: none."""
+    mask_time: float = 0.1
+    """Longest stretch, as a share of the window."""
+    mask_band: float = 0.15
+    """Widest band, as a share of the mel scale."""
+
+
+@dataclass(frozen=True)
 class Teach:
     """Fine-tune the model for these labels."""
 
     when: str = "auto"
     """``auto``: only if the model's own head does not know every label; or ``always``."""
+    head: str = "own"
+    """A fresh head is the model's ``own`` kind, or Seed 4's: ``mlp`` (mean over time, 1024 ReLU) for
+    classes and tags, ``bilstm`` (two layers of 256) for transcripts."""
     tune: str = "whole"
     """``whole`` model (but its waveform encoder), or its ``head`` alone."""
     epochs: int = 20
@@ -58,7 +89,7 @@ class Teach:
     weight_decay: float = 0.05
     """AdamW's."""
     label_smoothing: float = 0.1
-    """Share of the target spread over all labels."""
+    """Share of the target spread over all labels (classes) or to the other side (tags)."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +173,13 @@ class Distill:
     """Of the softened logits (Hinton, Vinyals, Dean 2015)."""
     hidden_weight: float = 1.0
     """Weight of the last hidden state's loss (L1 and 1 - cosine, as DistilHuBERT)."""
+    label_share: float = 0.5
+    """Weight of the labels in those last epochs; the rest is the teacher's logits'."""
+    patience: int = 8
+    """Epochs without a better validation score before stopping."""
+    views: int = 0
+    """Augmented views of a clip, shown in turn, so that the teacher hears each once; 0: a new one
+    every epoch."""
     nothing_share: float = 0.1
     """Share of the student's windows that hold noise or scraps, in which no label may stand out;
     used where no label of the data means nothing (``quantize.ignore``)."""
@@ -160,11 +198,13 @@ class Quantize:
     """Make the deployed file, and the decision rule that goes with it."""
 
     method: str = "dynamic"
-    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; or ``none``."""
+    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; ``weights``: all
+    weights stored in 8 bits, computed with in float; or ``none``."""
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
     precision: float = 0.95
-    """Each label's threshold is the lowest that reaches this on validation clips and scraps."""
+    """Each label's threshold is the lowest that reaches this on validation clips (classes: and on
+    scraps that hold no label)."""
     smoothing_windows: int = 2
     """Scores are averaged over so many windows before the threshold."""
     refractory_seconds: float = 1.0
@@ -190,13 +230,18 @@ class Bench:
 class Settings:
     """The whole recipe."""
 
+    steps: tuple[str, ...] = ("depth",)
+    """What makes the student smaller, in this order."""
     seeds: int = 3
     """Independent repetitions; the accuracies' spread over them is reported."""
     max_drop: float = 0.01
     """Accuracy that may be lost, as a share of all clips (0.01 is one point)."""
     accelerator: str = "auto"
     """auto, cpu, cuda or mps."""
+    precision: str = "full"
+    """Of training: ``full``, ``bf16`` or ``fp16`` (mixed; bf16 pays on CPUs that have it, too)."""
     clips: Clips = field(default_factory=Clips)
+    augment: Augment = field(default_factory=Augment)
     teach: Teach = field(default_factory=Teach)
     score: Score = field(default_factory=Score)
     measure: Measure = field(default_factory=Measure)
@@ -208,22 +253,33 @@ class Settings:
     bench: Bench = field(default_factory=Bench)
 
 
+RECIPES = Path(__file__).parent / "recipes"
 PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-influence",
          "angular-span", "similarity-block", "greedy-ablation", "greedy-bridged",
          "random")  # fmt: skip
+STEPS = {
+    "depth": ("prune", "prune"), "trim": ("trim", "trim"), "mimic": ("mimic", "mimic"),
+    "frontend": ("frontend", "frontend"), "student": ("make_student", "student"),
+}  # fmt: skip
+"""Step -> the module whose function of the same name it is, and its field in ``Settings``."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("full", "bf16", "fp16"),
     "clips.context": ("clip", "file"),
+    "clips.task": ("classes", "tags", "ctc"),
+    "clips.tokens": ("characters", "words"),
+    "teach.head": ("own", "mlp", "bilstm"),
     "teach.when": ("auto", "always"),
     "teach.tune": ("whole", "head"),
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "score.split": ("train", "valid", "test", "all"),
-    "quantize.method": ("dynamic", "none"),
+    "quantize.method": ("dynamic", "weights", "none"),
 }
+EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS)}
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
-    "score.max_clips", "score.permutations", "score.draws", "measure.clips",
+    "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
@@ -232,11 +288,36 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "measure.bridge_clips",
+    "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
+    "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
 )  # fmt: skip
-MORE_THAN_ZERO = ("distill.temperature", "quantize.precision", "bench.seconds")
+MORE_THAN_ZERO = ("augment.speed", "distill.temperature", "quantize.precision", "bench.seconds")
 BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
-AT_MOST_ONE = ("quantize.precision", "teach.label_smoothing", "distill.nothing_share")
+AT_MOST_ONE = (
+    "distill.label_share",
+    "quantize.precision",
+    "teach.label_smoothing",
+    "distill.nothing_share",
+)
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: one that ships with edgeprune, by its name, or the user's own.
+
+    Raises
+    ------
+    EdgepruneError
+        Neither a file nor a name that is known.
+
+    """
+    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    if name in known and not Path(name).exists():
+        return RECIPES / f"{name}.toml"
+    if not Path(name).is_file():
+        raise EdgepruneError(
+            f"There is no recipe {name!r}.", f"Name a TOML file, or one of: {', '.join(known)}."
+        )
+    return Path(name)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -273,35 +354,63 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
             )
-    for rule in settings.finetune.rules:
-        if rule not in PICKS:
-            raise EdgepruneError(
-                f"finetune.rules names {rule!r}, which is no rule.", f"Known: {', '.join(PICKS)}."
-            )
+    for name, known in EACH_OF.items():
+        for value in _get(settings, name):
+            if value not in known:
+                raise EdgepruneError(
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(known)}."
+                )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
             value = _get(settings, name)
             if (min(value, default=least) if isinstance(value, tuple) else value) < least:
                 raise EdgepruneError(f"{name} = {value} must be at least {least}.")
     for name in MORE_THAN_ZERO:
-        if _get(settings, name) <= 0:
-            raise EdgepruneError(f"{name} = {_get(settings, name)} must be more than 0.")
+        value = _get(settings, name)
+        if (min(value) if isinstance(value, tuple) else value) <= 0:
+            raise EdgepruneError(f"{name} = {value} must be more than 0.")
     for name in AT_MOST_ONE:
         if _get(settings, name) > 1:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be at most 1.")
     for name, (least, most) in BETWEEN.items():
         if not least <= _get(settings, name) <= most:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be from {least} to {most}.")
+    _check_task(settings)
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:
         raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
+    for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
+        low, high = _get(settings, name)
+        if low > high:
+            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
     if settings.max_drop >= 1:
         raise EdgepruneError(
             f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
             "One point of accuracy is 0.01.",
         )
     return settings
+
+
+def _check_task(settings: Settings) -> None:
+    """Raise where two settings do not go with each other's task."""
+    task, head = settings.clips.task, settings.teach.head
+    if head != "own" and (head == "bilstm") != (task == "ctc"):
+        fits = "bilstm" if task == "ctc" else "mlp"
+        raise EdgepruneError(
+            f"teach.head = {head!r} does not go with clips.task = {task!r}.",
+            f"Use {fits}, or the model's own.",
+        )
+    if task == "ctc" and settings.score.labelings:
+        raise EdgepruneError(
+            "Transcripts (clips.task = 'ctc') are recognised, not scored as classes.",
+            "Run edgeprune score --label COLUMN for another column, or leave score.labelings out.",
+        )
+    if task != "classes" and settings.clips.context == "file":
+        raise EdgepruneError(
+            f"Stretches of files (--frames) have one class each, and clips.task = {task!r}.",
+            "Leave one of the two out.",
+        )
 
 
 def to_toml(settings: Settings) -> str:

@@ -16,15 +16,18 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune import __version__
-from edgeprune.console import Ui, duration
+from edgeprune import __version__, compute
+from edgeprune.console import Silent, Ui, duration
 from edgeprune_device.errors import EdgepruneError
 
+TRAINING = ("teach", "prune", "trim", "mimic", "frontend", "make_student", "distill", "finetune")
+"""Stages in which every process of ``accelerate launch`` takes part."""
 RECORD = "stage.json"
 RUN = "run.json"
 RECIPE = "recipe.toml"
@@ -62,12 +65,15 @@ class Run:
             The disk is full, or what the stage itself raises.
 
         """
+        if compute.rank():
+            return self._follow(work, settings, inputs, name)
         out = self.folder / name
         key = stage_key(work, settings, inputs)
         partial = out.with_name(out.name + ".partial")
         if _recorded_key(out) == key:
             shutil.rmtree(partial, ignore_errors=True)  # begun with other settings, and given up
             self.ui.say(f"{name:<16} kept")
+            compute.same(False)
             return out
         if partial.exists() and _recorded_key(partial) != key:
             shutil.rmtree(partial)
@@ -75,6 +81,8 @@ class Run:
         try:
             partial.mkdir(parents=True, exist_ok=True)
             _write_record(partial, {"key": key, "finished": False})
+            compute.same(True)
+            compute.wait()  # until the others have copied what an interrupted stage left
             work(*inputs, out=partial, settings=settings, ui=self.ui)
             seconds = time.monotonic() - start
             record = {"key": key, "finished": True, "made": secrets.token_hex(8)}
@@ -89,6 +97,23 @@ class Run:
             _refuse(error, out)
             raise
         self.ui.say(f"{name:<16} {duration(seconds)}")
+        compute.wait()
+        return out
+
+    def _follow(
+        self, work: Callable[..., None], settings: Any, inputs: tuple[Any, ...], name: str
+    ) -> Path:
+        """Take part in a stage's training beside the main process, and keep nothing."""
+        out = self.folder / name
+        if not compute.same(None):
+            return out
+        with tempfile.TemporaryDirectory() as folder:
+            own = Path(folder) / "stage"
+            shutil.copytree(out.with_name(out.name + ".partial"), own)
+            compute.wait()
+            if work.__name__ in TRAINING:
+                work(*inputs, out=own, settings=settings, ui=Silent())
+        compute.wait()
         return out
 
     def abandon(self, *made_again: str) -> None:

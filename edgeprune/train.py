@@ -1,14 +1,15 @@
 """The one training loop: teaching, recovery after a cut, and distillation all go through it.
 
 Each epoch is seeded on its own and ends with a checkpoint, so that an interrupted training goes
-on from the last finished epoch and ends where an uninterrupted one would have.
+on from the last finished epoch and ends where an uninterrupted one would have. Hugging Face's
+accelerate does mixed precision and, under ``accelerate launch``, shares every batch among processes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeprune import compute
 from edgeprune.audio import Windows
-from edgeprune.augment import augment
+from edgeprune.augment import USUAL, augment
 from edgeprune.console import Ui
 from edgeprune.models import logits_of
+from edgeprune.settings import Augment
+from edgeprune.tasks import task_of
 
 BIG_MODEL_PARAMETERS = 20_000_000
 WARMUP_SHARE = 0.1
@@ -29,7 +33,7 @@ EVALUATION_BATCH = 64
 CHECKPOINT = "checkpoint.pt"
 
 Loss = Callable[[Any, Tensor, Tensor, int], Tensor]
-"""(model, samples (batch, window), targets (batch,), epoch) -> scalar."""
+"""(model, samples (batch, window), the task's targets (batch, ...), epoch) -> scalar."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,15 @@ class Plan:
     learning_rate: float
     weight_decay: float
     patience: int
+    """Epochs without a better validation score before stopping."""
     seed: int
+    views: int = 0
+    """Augmented views of a clip, shown in turn; 0: a new one every epoch."""
+    augment: Augment = USUAL
+    """How the clips are changed."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates of parameters whose names begin so, as multiples of the others'; they are
+    not decayed."""
 
 
 def default_learning_rate(parameters: int) -> float:
@@ -53,7 +65,7 @@ def fit(
     model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss, plan: Plan, *,
     work: Path, device: torch.device, ui: Ui, title: str,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train a model in place and leave it at its best epoch by validation accuracy.
+    """Train a model in place and leave it at its best epoch by the task's score on ``valid``.
 
     Parameters
     ----------
@@ -75,32 +87,38 @@ def fit(
     Returns
     -------
     list of dict
-        The learning curve: epoch, loss, valid_accuracy.
+        The learning curve: epoch, loss, valid_score.
 
     """
+    accelerator = compute.make_accelerator(device)
     model.to(device)
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    optimizer = accelerator.prepare(torch.optim.AdamW(_groups(model, plan)))
     steps = math.ceil(len(train.samples) / plan.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(steps * plan.epochs))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer.optimizer, warmup_cosine(steps * plan.epochs)
+    )
     state = _resume(model, optimizer, schedule, work)
-    targets = train.targets(labels)
+    targets = task_of(train.task).targets(train, labels)
     batches = _batches(train, targets, plan, state, device, steps)
     total = (plan.epochs - state["epoch"]) * steps
     losses: list[float] = []
-    for epoch, last, samples, target in ui.track(batches, title, total):
+    for epoch, last, share, samples, target in ui.track(batches, title, total):
         model.train()
-        value = loss(model, samples, target, epoch)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(weights, GRADIENT_NORM)
+        optimizer.zero_grad()
+        if len(samples):
+            with accelerator.autocast():
+                value = loss(model, samples, target, epoch)
+            accelerator.backward(value * share)
+            losses.append(float(value.detach()))
+        compute.average_gradients(accelerator, weights)
+        accelerator.clip_grad_norm_(weights, GRADIENT_NORM)
         optimizer.step()
         schedule.step()
-        losses.append(float(value.detach()))
         if last:
             _end_epoch(model, state, epoch, losses, valid, labels, device)
             _checkpoint(model, optimizer, schedule, state, work)
-            ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_accuracy']:.1f} %")
+            ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_score']:.1f} %")
             losses = []
     if state["best"]:
         model.load_state_dict(state["best"])
@@ -122,24 +140,41 @@ def warmup_cosine(steps: int) -> Callable[[int], float]:
     return factor
 
 
+def _groups(model: Any, plan: Plan) -> list[dict[str, Any]]:
+    """Sort the trainable parameters by learning rate, for AdamW."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = [{"params": [p for name, p in named if not name.startswith(tuple(plan.rates))],
+               "lr": plan.learning_rate, "weight_decay": plan.weight_decay}]  # fmt: skip
+    for prefix, multiple in plan.rates.items():
+        chosen = [p for name, p in named if name.startswith(prefix)]
+        groups.append({"params": chosen, "lr": plan.learning_rate * multiple, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
 def _batches(
-    train: Windows, targets: NDArray[np.int64], plan: Plan, state: dict[str, Any],
+    train: Windows, targets: Tensor, plan: Plan, state: dict[str, Any],
     device: torch.device, steps: int,
-) -> Iterator[tuple[int, bool, Tensor, Tensor]]:  # fmt: skip
-    """Yield (epoch, last of its epoch?, samples, targets), every epoch seeded on its own."""
+) -> Iterator[tuple[int, bool, float, Tensor, Tensor]]:  # fmt: skip
+    """Yield (epoch, last of its epoch?, share, samples, targets), every epoch seeded on its own.
+
+    Of several processes each gets its part of every batch; ``share`` makes the mean over them the
+    whole batch's mean.
+    """
+    rank, processes = compute.rank(), compute.processes()
     for epoch in range(state["epoch"], plan.epochs):
         if state["epoch"] - 1 - state["best_epoch"] >= plan.patience:
             return
-        seed = plan.seed * 100_003 + epoch
-        torch.manual_seed(seed)  # dropout and SpecAugment
+        seed = plan.seed * 100_003 + (epoch % plan.views if plan.views else epoch)
+        torch.manual_seed(seed + 10_007 * rank)  # dropout and SpecAugment
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(train.samples), generator=generator).numpy()
         for step in range(steps):
             index = np.sort(order[step * plan.batch_size : (step + 1) * plan.batch_size])
             samples = torch.from_numpy(np.array(train.samples[index])).to(device)
-            changed = augment(samples, train.sample_rate, generator)
-            target = torch.from_numpy(targets[index]).to(device)
-            yield epoch, step == steps - 1, changed, target
+            changed = augment(samples, train.sample_rate, generator, plan.augment)[rank::processes]
+            target = targets[torch.from_numpy(index[rank::processes])].to(device)
+            share = len(changed) * processes / len(index)
+            yield epoch, step == steps - 1, share, changed, target
 
 
 def _end_epoch(
@@ -147,23 +182,23 @@ def _end_epoch(
     labels: tuple[str, ...], device: torch.device,
 ) -> None:  # fmt: skip
     """Evaluate, keep the weights if they are the best so far, and write the curve."""
-    accuracy = evaluate(model, valid, labels, device)
+    score = evaluate(model, valid, labels, device)
     state["curve"].append(
-        {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_accuracy": accuracy}
+        {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_score": score}
     )
     state["epoch"] = epoch + 1
-    if accuracy >= state["best_accuracy"]:  # the later of equals has seen more
-        state["best_accuracy"], state["best_epoch"] = accuracy, epoch
+    if score >= state["best_score"]:  # the later of equals has seen more
+        state["best_score"], state["best_epoch"] = score, epoch
         state["best"] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
 
 
 def evaluate(model: Any, windows: Windows, labels: tuple[str, ...], device: torch.device) -> float:
-    """Return a model's accuracy over clips, and leave it on the device it ran on."""
-    return accuracy_of(predict(model.to(device), windows, device), windows, labels)
+    """Return the task's score of a model over clips, and leave it on the device it ran on."""
+    return task_of(windows.task).score(predict(model.to(device), windows, device), windows, labels)
 
 
 def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.float32]:
-    """Return the logits (windows, labels) of a model, in evaluation mode."""
+    """Return the logits of a model, in evaluation mode: (windows, labels), see ``tasks``."""
     model.eval()
     out = []
     with torch.inference_mode():
@@ -173,26 +208,11 @@ def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.fl
     return np.concatenate(out)
 
 
-def accuracy_of(logits: NDArray[np.float32], windows: Windows, labels: tuple[str, ...]) -> float:
-    """Return the share of clips whose mean score is highest at their label."""
-    return float(correct_clips(logits, windows, labels).mean())
-
-
-def correct_clips(
-    logits: NDArray[np.float32], windows: Windows, labels: tuple[str, ...]
-) -> NDArray[np.bool_]:
-    """Return, for each clip in order, whether its windows' mean score is highest at its label."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores = shifted / shifted.sum(axis=1, keepdims=True)
-    _, first, codes = np.unique(windows.clip, return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), scores.shape[1]))
-    np.add.at(sums, codes, scores)
-    return np.asarray(sums.argmax(axis=1) == windows.targets(labels)[first])
-
-
 def _checkpoint(
     model: Any, optimizer: Any, schedule: Any, state: dict[str, Any], work: Path
 ) -> None:
+    if compute.rank():
+        return
     partial = work / f"{CHECKPOINT}.partial"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(), "state": state}, partial)  # fmt: skip
@@ -202,7 +222,7 @@ def _checkpoint(
 def _resume(model: Any, optimizer: Any, schedule: Any, work: Path) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     if not (work / CHECKPOINT).exists():
-        return {"epoch": 0, "curve": [], "best": {}, "best_accuracy": -1.0, "best_epoch": 0}
+        return {"epoch": 0, "curve": [], "best": {}, "best_score": -1.0, "best_epoch": 0}
     saved = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])

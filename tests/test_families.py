@@ -33,9 +33,7 @@ from edgeprune_device.errors import EdgepruneError
 
 
 def windows(count: int = 4, rate: int = RATE, seconds: float = 1.0) -> torch.Tensor:
-    return torch.from_numpy(
-        np.stack([tone(500 * (i + 1), seconds, i, rate) for i in range(count)])
-    )
+    return torch.from_numpy(np.stack([tone(500 * (i + 1), seconds, i, rate) for i in range(count)]))
 
 
 def heard_by(model: Any, count: int = 4) -> torch.Tensor:
@@ -62,7 +60,9 @@ def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Pa
         ui=Silent(),
     )  # fmt: skip
     found = load_windows(tmp_path)
-    model, labels, own = models.load_for(str(source), found.labels, found.window_samples)
+    model, labels, own = models.load_for(
+        str(source), found.labels, window_samples=found.window_samples
+    )
     assert (labels, own) == (found.labels, False)
     enliven(model)
     states, cosines, _ = layer_states(model, found, np.arange(6), torch.device("cpu"), Silent())

@@ -27,11 +27,16 @@ from transformers import (
 )
 
 from edgeprune import checkpoints, models
-from edgeprune.checkpoints import config_of_mert, read_config
+from edgeprune.checkpoints import read_config
 from edgeprune.clap import ClapAudioForAudioClassification, cropped_bias, position_index
 from edgeprune.families import depth_of, keep_layers
-from edgeprune.hearing import check_window, fit_window
-from edgeprune.spectrograms import record_of, recipe_from_extractor
+from edgeprune.hearing import FITS, check_window, fit_window
+from edgeprune.layouts import config_of_mert
+from edgeprune.spectrogram_kinds import (
+    recipe_from_extractor,
+    recipe_from_record,
+    record_of,
+)
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(TONES)
@@ -40,7 +45,9 @@ FITTED = ("audio-spectrogram-transformer", "whisper", "clap_audio_model")
 
 def sounds(model: Any, seconds: float, count: int = 3) -> torch.Tensor:
     rate = models.sample_rate_of(model)
-    return torch.from_numpy(np.stack([tone(400.0 * (i + 1), seconds, i, rate) for i in range(count)]))
+    return torch.from_numpy(
+        np.stack([tone(400.0 * (i + 1), seconds, i, rate) for i in range(count)])
+    )
 
 
 @pytest.mark.parametrize("family", FITTED)
@@ -120,9 +127,6 @@ def test_clap_hears_the_smallest_picture_that_holds_the_window(
     config.edgeprune_frontend = record_of(recipe_from_extractor("clap", {}))
     samples = round(seconds * 48000)
     check_window(config, samples)
-    from edgeprune.hearing import FITS
-    from edgeprune.spectrograms import recipe_from_record
-
     plan = FITS["clap"][0](config, recipe_from_record(config.edgeprune_frontend), samples)
     assert plan == {"spec_size": spec_size, "window_size": window}
 
@@ -301,7 +305,7 @@ def test_rotary_positions_can_be_trained_through_after_inference(tmp_path: Path)
     heard = sounds(model, 0.25)
     with torch.inference_mode():
         models.logits_of(model, heard)
-    models.logits_of(model.train(), heard).sum().backward()
+    models.logits_of(model.train(), heard).sum().backward()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("kind", ["rotary", "relative"])

@@ -21,7 +21,7 @@ from edgeprune.settings import Settings, build_settings
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
-STAGES = ("teach", "states", "score", "prune", "distill", "export-teacher", "export", "quantize",
+STAGES = ("teach", "states", "score", "depth", "distill", "export-teacher", "export", "quantize",
           "verify")  # fmt: skip
 RECIPE: dict[str, Any] = {
     "seeds": 2,
@@ -110,7 +110,10 @@ def test_the_bundle_says_where_it_came_from(finished: Path) -> None:
     made = bundle.manifest["provenance"]
     assert bundle.labels == tuple(sorted(TONES))
     assert made["data_digest"] == r["data"]["digest"]
-    assert made["kept_layers"] == r["seeds"][r["best_seed"]]["kept"]
+    teach, depth = made["steps"]
+    assert (teach["step"], depth["step"]) == ("teach", "depth")
+    assert depth["kept"] == r["seeds"][r["best_seed"]]["steps"][1]["kept"]
+    assert depth["macs"] < teach["macs"]
     assert made["metrics"]["bundle"]["accuracy"] == r["delivered"]["bundle"]["accuracy"]
     assert bundle.manifest["model"]["quantization"] == "dynamic"
 
@@ -200,8 +203,9 @@ def test_layers_named_by_the_user_are_kept(
 ) -> None:
     chosen = settings(seeds=1, prune={"layers": [0, 2]})
     done = compress(str(backbone), recordings, tmp_path / "run", chosen, Silent())
-    assert done["seeds"][0]["kept"] == [0, 2]
-    assert len(done["seeds"][0]["tried"]) == 1
+    depth = done["seeds"][0]["steps"][1]
+    assert depth["kept"] == [0, 2]
+    assert len(depth["tried"]) == 1
 
 
 def test_a_model_that_knows_the_labels_is_not_taught(recordings: Path, tmp_path: Path) -> None:
@@ -209,7 +213,7 @@ def test_a_model_that_knows_the_labels_is_not_taught(recordings: Path, tmp_path:
     chosen = settings(seeds=1, max_drop=0.9, prune={"keep": 1, "recovery_epochs": 0})
     done = compress(str(taught), recordings, tmp_path / "run", chosen, Silent())
     assert not done["seeds"][0]["taught"]
-    assert list(done["score"]["curves"]) == ["teacher"]
+    assert list(done["scores"][0]["curves"]) == ["teacher"]
 
 
 def test_a_bundle_under_the_floor_ends_with_status_1() -> None:

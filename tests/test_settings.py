@@ -97,5 +97,5 @@ def test_every_field_says_what_it_means() -> None:
 
 
 def test_a_rule_to_fine_tune_that_is_none_is_named() -> None:
-    with pytest.raises(EdgepruneError, match="names 'greedy', which is no rule"):
+    with pytest.raises(EdgepruneError, match="names 'greedy', which is not known"):
         build_settings({"finetune": {"rules": ["greedy"]}})

@@ -19,13 +19,15 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from edgeprune.spectrograms import (
+from edgeprune.spectrogram_kinds import (
     RECIPES,
-    LogMel,
-    frames_in,
     recipe_from_extractor,
     recipe_from_record,
     record_of,
+)
+from edgeprune.spectrograms import (
+    LogMel,
+    frames_in,
 )
 from edgeprune_device.errors import EdgepruneError
 
@@ -75,7 +77,8 @@ def panns(x: Sound) -> NDArray[np.float32]:
     frames = np.lib.stride_tricks.sliding_window_view(padded, 1024)[::320]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
     power = np.abs(np.fft.rfft(frames * hann)) ** 2
-    return np.asarray(10 * np.log10(np.maximum(power @ mel, 1e-10)), dtype=np.float32)[None]
+    decibels: Sound = (10 * np.log10(np.maximum(power @ mel, 1e-10))).astype(np.float32)
+    return decibels[None, :, :]
 
 
 CASES: dict[str, tuple[str, int, dict[str, Any], int, Callable[[Sound], NDArray[np.float32]]]] = {

@@ -56,10 +56,14 @@ def narrow(block: Any, width: int) -> None:
     feed.intermediate_dense.out_features = feed.output_dense.in_features = width
 
 
+def width_of(block: Any) -> int:
+    return int(block.feed_forward.intermediate_dense.out_features)
+
+
 def test_a_narrower_layer_reloads_by_the_config(model: Any, tmp_path: Path) -> None:
     narrow(layers_of(model)[1], 7)
     again = same_after_reloading(model, tmp_path / "narrow")
-    assert layers_of(again)[1].feed_forward.intermediate_dense.out_features == 7
+    assert width_of(layers_of(again)[1]) == 7
 
 
 def test_layers_dropped_after_trimming_leave_the_widths_with_their_layers(
@@ -68,7 +72,7 @@ def test_layers_dropped_after_trimming_leave_the_widths_with_their_layers(
     narrow(layers_of(model)[2], 5)
     keep_layers(model, [0, 2])
     again = same_after_reloading(model, tmp_path / "both")
-    assert layers_of(again)[1].feed_forward.intermediate_dense.out_features == 5
+    assert width_of(layers_of(again)[1]) == 5
 
 
 def test_a_part_in_place_of_a_block_reloads_with_its_weights(model: Any, tmp_path: Path) -> None:
