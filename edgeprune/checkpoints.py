@@ -29,7 +29,8 @@ def read_config(source: str) -> Any:
     from transformers import AutoConfig
     from transformers.utils import logging
 
-    import edgeprune.kwt  # noqa: F401  registers model_type "kwt"
+    import edgeprune.kwt
+    import edgeprune.student  # noqa: F401  both register model types of our own
 
     logging.set_verbosity_error()
     getLogger("huggingface_hub").setLevel(ERROR)

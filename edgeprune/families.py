@@ -56,6 +56,7 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     "wavlm": replace(_WAVEFORM, keep=(0,), attention="eager"),
     # The Fourier, mel and cosine matrices span ten orders of magnitude: int8 would destroy them.
     "kwt": Family("blocks", class_tokens=1, window="num_samples", float_scopes=("frontend",)),
+    "edgeprune-student": Family("blocks", float_scopes=("spectrum",)),
 }
 
 

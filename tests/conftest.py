@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RATE = 16000
-FAMILY_NAMES = ("wav2vec2", "hubert", "wavlm", "kwt")
+FAMILY_NAMES = ("wav2vec2", "hubert", "wavlm", "kwt", "edgeprune-student")
 TONES = {"low": 300.0, "middle": 900.0, "high": 2500.0}
 """Labels of the tiny recordings, and their pitch in Hz."""
 
@@ -48,11 +48,17 @@ def tiny_config(family: str, layers: int = 3) -> Any:
     from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig
 
     from edgeprune.kwt import KwtConfig
+    from edgeprune.student import StudentConfig
 
     if family == "kwt":
         return KwtConfig(
             hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=1
         )
+    if family == "edgeprune-student":
+        return StudentConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_mel_bins=12,
+            stem_channels=2,
+        )  # fmt: skip
     classes = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig, "wavlm": WavLMConfig}
     return classes[family](
         hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=2,
