@@ -15,16 +15,29 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import surgery
-from edgeprune.checkpoints import first_line, normalizes, own_labels, read_config
+from edgeprune.checkpoints import (
+    PROBLEMS,
+    check_task,
+    first_line,
+    normalizes,
+    own_labels,
+    read_config,
+    task_in,
+)
 from edgeprune.compute import choose_device as choose_device
 from edgeprune.families import family_of, layers_of
+from edgeprune.heads import forget_head, put_head
+from edgeprune.tasks import task_of
+from edgeprune_device.ctc import BLANK_NAME
 from edgeprune_device.errors import EdgepruneError
 
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
 
-def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
-    """Load a classifier, in evaluation mode and float32.
+def load_classifier(
+    source: str, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own"
+) -> Any:
+    """Load a model with a head (a classifier, or a CTC model), in evaluation mode and float32.
 
     Parameters
     ----------
@@ -32,20 +45,32 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
         Folder or hub id.
     labels : sequence of str, optional
         Give the model a fresh head for these labels; without it, the checkpoint's own head.
+    task : str
+        ``classes``, ``tags`` or ``ctc``; empty: what the checkpoint was made for.
+    head : str
+        Of a fresh head, the kind: see ``heads``.
 
     Returns
     -------
     transformers.PreTrainedModel
 
     """
-    from transformers import AutoModelForAudioClassification
+    import transformers
 
     config = read_config(source)
+    task = task or task_in(config)
+    check_task(config, task)
+    auto = getattr(transformers, task_of(task).model)
     family = family_of(config.model_type)
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
+        forget_head(config)
+        if task == "ctc":
+            config.vocab_size, config.pad_token_id = len(labels), 0
+        else:
+            config.problem_type = PROBLEMS[task]
         options["ignore_mismatched_sizes"] = True
     for name in ("layerdrop", "mask_time_prob", "mask_feature_prob"):
         if hasattr(config, name):  # layers must not vanish while they are scored or distilled
@@ -54,23 +79,31 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
         options["attn_implementation"] = family.attention
     try:
         if surgery.edited(config):
-            kind = AutoModelForAudioClassification._model_mapping[type(config)]
+            kind = auto._model_mapping[type(config)]
             model = surgery.load_edited(kind, source, config, **options)
         else:
-            model = AutoModelForAudioClassification.from_pretrained(
-                source, config=config, trust_remote_code=False, **options
-            )
+            model = auto.from_pretrained(source, config=config, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise EdgepruneError(
             f"The weights of {source} could not be loaded: {first_line(error)}",
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
     model.config.edgeprune_normalize = normalizes(source, config, family)
+    model.config.architectures = [type(model).__name__]  # of a fresh head: what it is now
+    if labels is not None:
+        put_head(model, head, len(labels))
     return model.eval()
 
 
-def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], bool]:
-    """Load a classifier for labels: with its own head if that knows them all, else a fresh one.
+def load_for(
+    source: str, labels: Sequence[str], *, task: str = "classes", head: str = "own"
+) -> tuple[Any, tuple[str, ...], bool]:
+    """Load a model for labels: with its own head if that knows them all, else a fresh one.
+
+    Parameters
+    ----------
+    source, labels, task, head
+        As for ``load_classifier``.
 
     Returns
     -------
@@ -81,9 +114,13 @@ def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], 
         Whether it is its own head.
 
     """
-    known = own_labels(source)
-    own = set(labels) <= set(known)
-    model = load_classifier(source, None if own else labels)
+    known = own_labels(source, task)
+    own = set(labels) <= {BLANK_NAME if i == 0 and task == "ctc" else name
+                          for i, name in enumerate(known)}  # fmt: skip
+    model = load_classifier(source, None if own else labels, task=task, head=head)
+    if own and task == "ctc":  # a vocab.json names the labels that its config does not
+        model.config.id2label = dict(enumerate(known))
+        model.config.label2id = {label: index for index, label in enumerate(known)}
     return model, known if own else tuple(labels), own
 
 
@@ -111,7 +148,7 @@ def logits_and_states(model: Any, samples: Tensor) -> tuple[Tensor, tuple[Tensor
 
     Returns
     -------
-    logits : Tensor (batch, labels)
+    logits : Tensor (batch, labels), of a CTC model (batch, frames, labels)
     states : tuple of Tensor (batch, frames, hidden)
         The input of the first block, then every block's output; tokens that stand for no
         stretch of sound are left out.
@@ -123,7 +160,10 @@ def logits_and_states(model: Any, samples: Tensor) -> tuple[Tensor, tuple[Tensor
 
 
 def logits_of(model: Any, samples: Tensor) -> Tensor:
-    """Run a classifier on raw windows (batch, samples); logits (batch, labels)."""
+    """Run a model on raw windows (batch, samples).
+
+    Logits are (batch, labels), those of a CTC model (batch, frames, labels).
+    """
     logits: Tensor = model(prepare(model, samples)).logits
     return logits
 
@@ -131,7 +171,7 @@ def logits_of(model: Any, samples: Tensor) -> Tensor:
 def head_parameters(model: Any) -> list[nn.Parameter]:
     """Return the parameters that belong to the head alone."""
     backbone = {id(p) for p in layers_of(model).parameters()}
-    names = ("projector", "classifier", "head", "layer_weights")
+    names = ("projector", "classifier", "head", "lm_head", "layer_weights")
     return [
         p for name, p in model.named_parameters()
         if name.split(".")[0] in names and id(p) not in backbone

@@ -193,7 +193,7 @@ def best_seed(out: Path, seeds: int) -> int:
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
         student = json.loads((folder / "distill" / "distill.json").read_text("utf-8"))
-        accuracies.append(student["valid_accuracy"])
+        accuracies.append(student["valid_score"])
     return int(np.argmax(accuracies))
 
 

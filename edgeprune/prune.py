@@ -87,6 +87,10 @@ def prune(
     facts = json.loads((scores / "layers.json").read_text("utf-8"))
     known = to_evidence(evidence_of(facts, settings.tolerance, settings.curve))
     rule, layers = RULES[settings.pick], known.layers
+    if rule.depth and not known.convexity:  # transcripts are no classes
+        settings = replace(settings, pick="backward")
+        rule = RULES[settings.pick]
+        ui.say("  no convexity without classes: the last layers are dropped first (backward)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - shared["max_drop"]
     judge = Judge(teacher, student / "model", load_windows(clips), Distill(**shared["distill"]),
@@ -105,8 +109,8 @@ def prune(
         folder = _folder(out, keep)
         accuracy = try_cut(judge, start if nested else judge.whole, keep, folder, ui)
         held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
-        tried.append({"keep": list(keep), "layers": len(keep), "valid_accuracy": accuracy,
-                      "convexity": known.convexity[len(keep)] if first else None,
+        tried.append({"keep": list(keep), "layers": len(keep), "valid_score": accuracy,
+                      "convexity": known.convexity[len(keep)] if first and known.convexity else None,
                       "held": held})  # fmt: skip
         ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
                f"({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
@@ -128,7 +132,7 @@ def prune(
     for candidate in tried:
         shutil.rmtree(_folder(out, candidate["keep"]))
     before = read_step(student)
-    reached = [c["valid_accuracy"] for c in tried if c["keep"] == list(keep)]
+    reached = [c["valid_score"] for c in tried if c["keep"] == list(keep)]
     write_step(
         out, models.load_classifier(str(out / "model")), judge.windows.window_samples,
         step="depth", valid_score=reached[0] if reached else before["valid_score"], curve=[],
@@ -173,7 +177,7 @@ def measure_first(
 
 
 def _teacher_accuracy(teacher: Path) -> float:
-    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_accuracy"]
+    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_score"]
     return accuracy
 
 

@@ -22,12 +22,18 @@ from edgeprune_device.errors import EdgepruneError
 class Clips:
     """Which clips, under which labelling, split how, in windows how long."""
 
+    task: str = "classes"
+    """What the labels are: ``classes``, one a clip; ``tags``, any number with ``;`` between them;
+    ``ctc``, a transcript to be recognised."""
+    tokens: str = "characters"
+    """What a transcript is cut into: ``characters``, or ``words`` (what stands between spaces)."""
     label: str = "label"
-    """Column of the manifest with the classes."""
+    """Column of the manifest with the classes, tags or transcripts."""
     group: str = ""
     """Column that must not stand in two splits (speaker, recording, site); empty for none."""
     window_seconds: float = 0.0
-    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s."""
+    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s; of
+    transcripts, the longest clip's."""
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     """Train, valid and test shares where the data gives no split."""
     test_fold: str = ""
@@ -67,6 +73,9 @@ class Teach:
 
     when: str = "auto"
     """``auto``: only if the model's own head does not know every label; or ``always``."""
+    head: str = "own"
+    """A fresh head is the model's ``own`` kind, or Seed 4's: ``mlp`` (mean over time, 1024 ReLU) for
+    classes and tags, ``bilstm`` (two layers of 256) for transcripts."""
     tune: str = "whole"
     """``whole`` model (but its waveform encoder), or its ``head`` alone."""
     epochs: int = 20
@@ -80,7 +89,7 @@ class Teach:
     weight_decay: float = 0.05
     """AdamW's."""
     label_smoothing: float = 0.1
-    """Share of the target spread over all labels."""
+    """Share of the target spread over all labels (classes) or to the other side (tags)."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +249,8 @@ class Quantize:
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
     precision: float = 0.95
-    """Each label's threshold is the lowest that reaches this on validation clips and scraps."""
+    """Each label's threshold is the lowest that reaches this on validation clips (classes: and on
+    scraps that hold no label)."""
     smoothing_windows: int = 2
     """Scores are averaged over so many windows before the threshold."""
     refractory_seconds: float = 1.0
@@ -303,6 +313,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
     "precision": ("full", "bf16", "fp16"),
     "clips.context": ("clip", "file"),
+    "clips.task": ("classes", "tags", "ctc"),
+    "clips.tokens": ("characters", "words"),
+    "teach.head": ("own", "mlp", "bilstm"),
     "teach.when": ("auto", "always"),
     "teach.tune": ("whole", "head"),
     "prune.curve": ("untouched", "teacher"),
@@ -424,6 +437,7 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     for name, (least, most) in BETWEEN.items():
         if not least <= _get(settings, name) <= most:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be from {least} to {most}.")
+    _check_task(settings)
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:
@@ -438,6 +452,27 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             "One point of accuracy is 0.01.",
         )
     return settings
+
+
+def _check_task(settings: Settings) -> None:
+    """Raise where two settings do not go with each other's task."""
+    task, head = settings.clips.task, settings.teach.head
+    if head != "own" and (head == "bilstm") != (task == "ctc"):
+        fits = "bilstm" if task == "ctc" else "mlp"
+        raise EdgepruneError(
+            f"teach.head = {head!r} does not go with clips.task = {task!r}.",
+            f"Use {fits}, or the model's own.",
+        )
+    if task == "ctc" and settings.score.labelings:
+        raise EdgepruneError(
+            "Transcripts (clips.task = 'ctc') are recognised, not scored as classes.",
+            "Run edgeprune score --label COLUMN for another column, or leave score.labelings out.",
+        )
+    if task != "classes" and settings.clips.context == "file":
+        raise EdgepruneError(
+            f"Stretches of files (--frames) have one class each, and clips.task = {task!r}.",
+            "Leave one of the two out.",
+        )
 
 
 def to_toml(settings: Settings) -> str:

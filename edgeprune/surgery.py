@@ -25,7 +25,11 @@ from edgeprune.bridges import NAME as BRIDGE
 from edgeprune.bridges import attach_empty
 from edgeprune_device.errors import EdgepruneError
 
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {
+    "mlp": "edgeprune.heads:MlpHead",
+    "bilstm": "edgeprune.heads:BiLstmHead",
+    "through": "edgeprune.heads:Through",
+}
 """Part -> "module:class". Its arguments are plain values, kept in ``module.spec`` with its name."""
 RECORDS = ("edgeprune_parts", "edgeprune_sizes", "edgeprune_shapes")
 
