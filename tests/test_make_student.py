@@ -17,8 +17,10 @@ from edgeprune import losses, models
 from edgeprune.audio import load_windows
 from edgeprune.console import Silent
 from edgeprune.inherit import inherit
-from edgeprune.make_student import Lesson, build, make_student, matched_layers, mix
+from edgeprune.lessons import Lesson, matched_layers, mix
+from edgeprune.make_student import build, make_student
 from edgeprune.settings import Distill, Student
+from edgeprune.tasks import task_of
 from edgeprune_device.errors import EdgepruneError
 
 SMALL = Student(width=16, layers=2, mels=12, stem_channels=2, epochs=4, label_epochs=2, kernel=3)
@@ -91,7 +93,9 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
     for parameter in teacher.classifier.parameters():
         parameter.mul_(30.0)  # a teacher with opinions
     student = build(SMALL, windows, RATE).train()
-    lesson = Lesson(teacher, windows.labels, SMALL, Distill(hidden_weight=0.0), 0.0)
+    lesson = Lesson(
+        teacher, windows.labels, SMALL, Distill(hidden_weight=0.0), 0.0, task_of("classes")
+    )
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
     samples = torch.from_numpy(np.array(windows.samples[:24]))
     found = []
@@ -107,7 +111,7 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
 def test_only_the_answers_for_the_datas_labels_count(inputs: tuple[Path, Path]) -> None:
     windows = load_windows(inputs[1])
     teacher = models.load_classifier(str(inputs[0] / "model"))
-    lesson = Lesson(teacher, windows.labels, SMALL, Distill(), 0.0)
+    lesson = Lesson(teacher, windows.labels, SMALL, Distill(), 0.0, task_of("classes"))
     known = models.labels_of(teacher)
     assert [known[i] for i in lesson.columns.tolist()] == list(windows.labels)
 
