@@ -101,6 +101,7 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     "kwt": Family(
         "blocks", class_tokens=1, window="num_samples", attention="", float_scopes=_FRONTEND
     ),
+    "edgeprune-student": Family("blocks", attention="", float_scopes=("spectrum",)),
     "cnn14": Family(
         "conv_block*", whole=True, frontend="panns", attention="", float_scopes=_FRONTEND
     ),

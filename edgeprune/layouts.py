@@ -33,7 +33,8 @@ def own_config(source: str) -> Any:
 
     import edgeprune.clap
     import edgeprune.cnn14
-    import edgeprune.kwt  # noqa: F401  all three register their model types
+    import edgeprune.kwt
+    import edgeprune.student  # noqa: F401  all four register their model types
 
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)

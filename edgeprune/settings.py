@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -186,6 +186,52 @@ class Distill:
 
 
 @dataclass(frozen=True)
+class Student:
+    """The step ``student``: a small model of our own, built for the data's labels."""
+
+    kind: str = "conv"
+    """Its blocks: ``conv``, ``transformer`` or ``frame``; ``cnn``: the bird poster's small CNN."""
+    front_end: str = "log-mel"
+    """``log-mel``, ``mfcc`` or ``waveform`` (strided convolutions), in the graph."""
+    width: int = 96
+    """Numbers a frame, between the blocks."""
+    layers: int = 6
+    """Blocks; 0: the head on the front end alone."""
+    expansion: int = 2
+    """A block is so many times as wide inside."""
+    kernel: int = 9
+    """Frames under a convolution over time; odd."""
+    heads: int = 4
+    """Of a transformer block."""
+    mels: int = 40
+    """Mel bands (or filters of the waveform front end)."""
+    hop_ms: float = 20.0
+    """From one frame to the next."""
+    frame_ms: float = 25.0
+    """Length of a frame."""
+    stem_channels: int = 16
+    """Of two convolutions over frequency and time before the frames; 0: none."""
+    pooling: str = "mean"
+    """Over the frames: ``mean``, ``mean-max`` or ``attentive``."""
+    epochs: int = 100
+    """Against the teacher."""
+    label_epochs: int = 10
+    """On labels and the teacher's logits after that."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: 2e-3."""
+    mix: float = 0.5
+    """Share of the windows that are mixed with another one while only the teacher is learnt from."""
+    intermediate: bool = False
+    """Every block learns from a block of the teacher, not the last one alone."""
+    relation_weight: float = 0.0
+    """Weight of the likeness of clips to each other (relational distillation)."""
+    distil: bool = True
+    """Learn from the teacher; false: the same model on labels alone."""
+    init: str = "random"
+    """``random``, or ``teacher``: transformer blocks begin with the teacher's weights that fit."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write the ONNX graph."""
 
@@ -248,6 +294,7 @@ class Settings:
     finetune: Finetune = field(default_factory=Finetune)
     prune: Prune = field(default_factory=Prune)
     distill: Distill = field(default_factory=Distill)
+    student: Student = field(default_factory=Student)
     export: Export = field(default_factory=Export)
     quantize: Quantize = field(default_factory=Quantize)
     bench: Bench = field(default_factory=Bench)
@@ -275,12 +322,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "score.split": ("train", "valid", "test", "all"),
+    "student.kind": ("conv", "transformer", "frame", "cnn"),
+    "student.front_end": ("log-mel", "mfcc", "waveform"),
+    "student.pooling": ("mean", "mean-max", "attentive"),
+    "student.init": ("random", "teacher"),
     "quantize.method": ("dynamic", "weights", "none"),
 }
-EACH_OF = {"finetune.rules": PICKS, "steps": STEPS}
+EACH_OF: dict[str, Collection[str]] = {"finetune.rules": PICKS, "steps": STEPS}
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
+    "student.width", "student.expansion", "student.heads", "student.mels",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
@@ -289,12 +341,22 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
+    "student.layers", "student.stem_channels", "student.epochs", "student.label_epochs",
+    "student.learning_rate", "student.mix", "student.relation_weight",
     "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
     "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
 )  # fmt: skip
-MORE_THAN_ZERO = ("augment.speed", "distill.temperature", "quantize.precision", "bench.seconds")
+MORE_THAN_ZERO = (
+    "student.hop_ms",
+    "student.frame_ms",
+    "augment.speed",
+    "distill.temperature",
+    "quantize.precision",
+    "bench.seconds",
+)
 BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
+    "student.mix",
     "distill.label_share",
     "quantize.precision",
     "teach.label_smoothing",
@@ -355,11 +417,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
             )
-    for name, known in EACH_OF.items():
+    for name, values in EACH_OF.items():
         for value in _get(settings, name):
-            if value not in known:
+            if value not in values:
                 raise EdgepruneError(
-                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(known)}."
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(values)}."
                 )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:

@@ -17,6 +17,7 @@ RATE = 16000
 FAMILY_NAMES = (
     "wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio", "sew", "wav2vec2-conformer",
     "wav2vec2-bert", "audio-spectrogram-transformer", "whisper", "clap_audio_model", "kwt", "cnn14",
+    "edgeprune-student",
 )  # fmt: skip
 TONES = {"low": 300.0, "middle": 900.0, "high": 2500.0}
 """Labels of the tiny recordings, and their pitch in Hz."""
@@ -52,7 +53,8 @@ def tiny_config(family: str, layers: int = 3) -> Any:
 
     import edgeprune.clap
     import edgeprune.cnn14
-    import edgeprune.kwt  # noqa: F401  all three register their configs
+    import edgeprune.kwt
+    import edgeprune.student  # noqa: F401  all four register their configs
 
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": layers,
             "num_attention_heads": 2}  # fmt: skip
@@ -68,6 +70,7 @@ def tiny_config(family: str, layers: int = 3) -> Any:
     conformer = {"conv_depthwise_kernel_size": 3, "conformer_conv_dropout": 0.0}
     own: dict[str, dict[str, Any]] = {
         "kwt": size | {"num_attention_heads": 1},
+        "edgeprune-student": size | {"num_mel_bins": 12, "stem_channels": 2},
         "data2vec-audio": waveform | {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5},
         "sew": waveform | {"squeeze_factor": 2},
         "wav2vec2-conformer": waveform | conformer | {"position_embeddings_type": "rotary"},
