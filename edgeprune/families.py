@@ -35,6 +35,8 @@ class Family:
     """Dotted path from ``model.base_model`` to the front end that fine-tuning leaves alone."""
     final_norm: str = ""
     """Dotted path to the norm behind the last block in the stable-layer-norm variants."""
+    positions: str = ""
+    """Dotted path to the positional convolution whose output is added before the first block."""
     weight_norm: str = ""
     """Dotted path to a convolution whose weight-norm is folded before export."""
     attention: str = "sdpa"
@@ -46,7 +48,7 @@ class Family:
 _POSITIONS = "encoder.pos_conv_embed.conv"
 _WAVEFORM = Family(
     "encoder.layers", normalize=True, frozen="feature_extractor", weight_norm=_POSITIONS,
-    final_norm="encoder.layer_norm",
+    final_norm="encoder.layer_norm", positions="encoder.pos_conv_embed",
 )  # fmt: skip
 
 FAMILIES: dict[str, Family] = {  # by config.model_type
