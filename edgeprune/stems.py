@@ -1,6 +1,6 @@
 """How a student's samples become frames: spectra in the graph, or convolutions over the samples.
 
-``log-mel``, ``mfcc``   spectra (``front_ends.LogMel``), two small convolutions over frequency and time
+``log-mel``, ``mfcc``   spectra (``front_ends.LightMel``), two small convolutions over frequency and time
 ``waveform``            learned filters, the logarithm of their energy, a strided convolution
 ``cnn``                 the bird poster's two convolutions, pooled
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeprune.front_ends import LogMel
+from edgeprune.front_ends import LightMel
 from edgeprune.kwt import spec_mask
 
 CNN_CHANNELS, CNN_KERNEL, CNN_POOL = (16, 32), 3, 5
@@ -30,7 +30,7 @@ class SpectrumStem(nn.Module):
         super().__init__()
         self.config = config
         cepstra = config.num_mfcc if config.front_end == "mfcc" else 0
-        self.spectrum = LogMel(
+        self.spectrum = LightMel(
             config.sampling_rate, config.frame_length, config.frame_step, config.num_mel_bins,
             cepstra, config.low_hz, config.high_hz,
         )  # fmt: skip
@@ -53,7 +53,8 @@ class SpectrumStem(nn.Module):
         """Turn samples (batch, n) into (batch, frames, hidden)."""
         seen = self.norm(self.spectrum(samples).transpose(1, 2))
         if self.training:
-            keep = spec_mask((seen.shape[0], seen.shape[2], seen.shape[1]), self.config)
+            shape = (seen.shape[0], seen.shape[2], seen.shape[1])
+            keep = spec_mask(shape, self.config, self.config.mask_time_length)
             seen = seen * keep.transpose(1, 2).to(seen.device)
         if self.config.stem_channels:
             wide = functional.relu(self.norm_first(self.first(seen[:, None])))
