@@ -51,6 +51,8 @@ class Family:
     """A head on a weighted sum of states reads the last one behind ``final_norm``."""
     upsample: str = ""
     """Dotted path to what gives the last state the front end's number of frames again."""
+    positions: str = ""
+    """Dotted path to the positional convolution whose output is added before the first block."""
     weight_norm: str = ""
     """Dotted path to a convolution whose weight-norm is folded before export."""
     attention: str = "sdpa"
@@ -67,6 +69,7 @@ class Family:
 _WAVEFORM = Family(
     "encoder.layers", normalize=True, frozen="feature_extractor",
     weight_norm="encoder.pos_conv_embed.conv", final_norm="encoder.layer_norm", stable_only=True,
+    positions="encoder.pos_conv_embed",
 )  # fmt: skip
 _PLAIN = replace(_WAVEFORM, final_norm="", weight_norm="")
 _FITTED = "edgeprune_window"  # a spectrogram model that hearing.fit_window gave a window
@@ -81,9 +84,11 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     "unispeech-sat": _WAVEFORM,
     "data2vec-audio": _PLAIN,  # its positional convolutions have no weight-norm
     # Blocks run at half the frames; upsampling follows the last.
-    "sew": replace(_WAVEFORM, final_norm="", upsample="encoder.upsample"),
+    "sew": replace(_WAVEFORM, final_norm="", upsample="encoder.upsample", positions=""),
     # Its positional convolution is built but never run.
-    "wav2vec2-conformer": replace(_PLAIN, final_norm="encoder.layer_norm", stable_only=False),
+    "wav2vec2-conformer": replace(
+        _PLAIN, final_norm="encoder.layer_norm", stable_only=False, positions=""
+    ),
     "wav2vec2-bert": Family("encoder.layers", frontend="seamless", float_scopes=_FRONTEND),
     "audio-spectrogram-transformer": Family(
         "layers", class_tokens=2, frontend="ast", window=_FITTED, final_norm="layernorm",
@@ -105,6 +110,7 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     "cnn14": Family(
         "conv_block*", whole=True, frontend="panns", attention="", float_scopes=_FRONTEND
     ),
+    "edgeprune-student": Family("blocks", attention="", float_scopes=("spectrum",)),
 }  # fmt: skip
 ALIASES = {"mert_model": "hubert", "clap": "clap_audio_model"}
 """Checkpoints that hold a model of another row."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 FLOOR = 1e-7  # of a band's power, where a sine of amplitude 1 has about 1: -70 dB
 LOW_HZ, HIGH_HZ = 60.0, 7600.0
 SCOPE = "spectrum"
-"""Name of the submodule that holds a LogMel wherever there is one: its products stay in float."""
+"""Name of the submodule that holds a LightMel wherever there is one: its products stay in float."""
 
 
 def hertz_to_mel(hertz: float) -> float:
@@ -39,7 +39,7 @@ def mel_edges(bands: int, low_hz: float, high_hz: float) -> list[float]:
     return [mel_to_hertz(low + (high - low) * i / (bands + 1)) for i in range(bands + 2)]
 
 
-class LogMel(nn.Module):
+class LightMel(nn.Module):
     """Samples to log-mel spectra, or to cepstra.
 
     Parameters

@@ -115,8 +115,8 @@ class Lesson:
         """Return the weighted loss of the matched states, and of the clips' relations."""
         total = own[-1].new_zeros(())
         pairs = matched_layers(len(own) - 1, len(theirs) - 1, self.settings.intermediate)
-        layers: Any = getattr(student, MATCHING, None)
-        for mine, other in pairs if layers is not None else ():
+        layers: Any = getattr(student, MATCHING, {})
+        for mine, other in pairs if layers else ():
             state = layers[str(mine)](own[mine][full])
             target = losses.to_frames(theirs[other][full], state.shape[1])
             total = total + self.common.hidden_weight / len(pairs) * losses.hidden_loss(

@@ -186,6 +186,38 @@ class Distill:
 
 
 @dataclass(frozen=True)
+class Mimic:
+    """The step ``mimic``: a small net in the place of a span of layers."""
+
+    span: tuple[int, ...] = ()
+    """The first layer replaced and the one behind the last, counted from 0; empty: all layers."""
+    kind: str = "frame"
+    """``frame`` (Linear-LayerNorm-ReLU-Linear), ``conv``, ``transformer``, or ``none``: nothing."""
+    layers: int = 1
+    """1 or 2; of two, the first learns the states in the middle of the span."""
+    width: int = 512
+    """The mimic's own."""
+    kernel: int = 9
+    """Frames under a convolution; odd."""
+    heads: int = 4
+    """Of a transformer mimic."""
+    epochs: int = 20
+    """On the teacher's states."""
+    label_epochs: int = 10
+    """On labels and the teacher's answers after that."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: 1e-3."""
+    loss: str = "mse"
+    """Of the states: ``mse`` (arXiv 2409.16302) or ``l1-cosine`` (DistilHuBERT)."""
+    distil: bool = True
+    """Learn the teacher's states and answers; false: the control, on labels alone."""
+    freeze: bool = False
+    """While labels are learnt, train the head alone."""
+    positions: bool = False
+    """Keep the positional convolution where the whole stack is replaced."""
+
+
+@dataclass(frozen=True)
 class Student:
     """The step ``student``: a small model of our own, built for the data's labels."""
 
@@ -294,6 +326,7 @@ class Settings:
     finetune: Finetune = field(default_factory=Finetune)
     prune: Prune = field(default_factory=Prune)
     distill: Distill = field(default_factory=Distill)
+    mimic: Mimic = field(default_factory=Mimic)
     student: Student = field(default_factory=Student)
     export: Export = field(default_factory=Export)
     quantize: Quantize = field(default_factory=Quantize)
@@ -322,6 +355,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "score.split": ("train", "valid", "test", "all"),
+    "mimic.kind": ("frame", "conv", "transformer", "none"),
+    "mimic.loss": ("mse", "l1-cosine"),
     "student.kind": ("conv", "transformer", "frame", "cnn"),
     "student.front_end": ("log-mel", "mfcc", "waveform"),
     "student.pooling": ("mean", "mean-max", "attentive"),
@@ -332,7 +367,7 @@ EACH_OF: dict[str, Collection[str]] = {"finetune.rules": PICKS, "steps": STEPS}
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
-    "student.width", "student.expansion", "student.heads", "student.mels",
+    "mimic.width", "mimic.heads", "student.width", "student.expansion", "student.heads", "student.mels",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
@@ -341,6 +376,7 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
+    "mimic.span", "mimic.epochs", "mimic.label_epochs", "mimic.learning_rate",
     "student.layers", "student.stem_channels", "student.epochs", "student.label_epochs",
     "student.learning_rate", "student.mix", "student.relation_weight",
     "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
@@ -354,7 +390,7 @@ MORE_THAN_ZERO = (
     "quantize.precision",
     "bench.seconds",
 )
-BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
+BETWEEN = {"mimic.layers": (1, 2), "bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
     "student.mix",
     "distill.label_share",

@@ -1,6 +1,6 @@
 """How a student's samples become frames: spectra in the graph, or convolutions over the samples.
 
-``log-mel``, ``mfcc``   spectra (``front_ends.LogMel``), two small convolutions over frequency and time
+``log-mel``, ``mfcc``   spectra (``front_ends.LightMel``), two small convolutions over frequency and time
 ``waveform``            learned filters, the logarithm of their energy, a strided convolution
 ``cnn``                 the bird poster's two convolutions, pooled
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeprune.front_ends import LogMel
+from edgeprune.front_ends import LightMel
 from edgeprune.kwt import spec_mask
 
 CNN_CHANNELS, CNN_KERNEL, CNN_POOL = (16, 32), 3, 5
@@ -30,7 +30,7 @@ class SpectrumStem(nn.Module):
         super().__init__()
         self.config = config
         cepstra = config.num_mfcc if config.front_end == "mfcc" else 0
-        self.spectrum = LogMel(
+        self.spectrum = LightMel(
             config.sampling_rate, config.frame_length, config.frame_step, config.num_mel_bins,
             cepstra, config.low_hz, config.high_hz,
         )  # fmt: skip

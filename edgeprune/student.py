@@ -100,7 +100,6 @@ class StudentPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     config_class = StudentConfig
     base_model_prefix = "student"
     main_input_name = "input_values"
-    _supports_sdpa = True
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):

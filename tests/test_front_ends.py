@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.front_ends import FLOOR, LogMel, mel_edges
+from edgeprune.front_ends import FLOOR, LightMel, mel_edges
 
 RATE = 16000
 
@@ -39,33 +39,33 @@ def samples() -> torch.Tensor:
     ("length", "step", "bands"), [(400, 320, 40), (512, 160, 24), (480, 321, 9)]
 )
 def test_spectra_equal_numpys(samples: torch.Tensor, length: int, step: int, bands: int) -> None:
-    found = LogMel(RATE, length, step, bands)(samples).numpy()
+    found = LightMel(RATE, length, step, bands)(samples).numpy()
     expected = np.stack([plain(x, length, step, bands) for x in samples.numpy()])
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
 
 
 def test_a_window_has_the_frames_a_convolution_would_have(samples: torch.Tensor) -> None:
     convolution = torch.nn.Conv1d(1, 1, 400, stride=320)
-    assert LogMel(RATE, 400, 320, 20)(samples).shape[1] == convolution(samples[:, None]).shape[2]
-    assert LogMel(RATE, 400, 320, 20)(samples[:, :400]).shape == (3, 1, 20)
+    assert LightMel(RATE, 400, 320, 20)(samples).shape[1] == convolution(samples[:, None]).shape[2]
+    assert LightMel(RATE, 400, 320, 20)(samples[:, :400]).shape == (3, 1, 20)
 
 
 def test_cepstra_are_scipys_cosine_transform_of_the_bands(samples: torch.Tensor) -> None:
     from scipy.fft import dct
 
-    bands = LogMel(RATE, 400, 320, 40)(samples).numpy()
-    found = LogMel(RATE, 400, 320, 40, cepstra=13)(samples).numpy()
+    bands = LightMel(RATE, 400, 320, 40)(samples).numpy()
+    found = LightMel(RATE, 400, 320, 40, cepstra=13)(samples).numpy()
     np.testing.assert_allclose(found, dct(bands, norm="ortho")[..., :13], rtol=0, atol=2e-4)
 
 
 def test_a_sine_of_amplitude_one_has_about_power_one_in_its_band() -> None:
     time = torch.arange(RATE) / RATE
-    loud = LogMel(RATE, 400, 320, 20)(torch.sin(2 * np.pi * 1000 * time)[None])
+    loud = LightMel(RATE, 400, 320, 20)(torch.sin(2 * np.pi * 1000 * time)[None])
     assert abs(loud.max().item()) < 1.0  # within 4 dB: the triangles are not flat
 
 
 def test_the_file_holds_no_matrix_and_answers_as_torch(samples: torch.Tensor) -> None:
-    front = torch.nn.Sequential(LogMel(RATE, 400, 320, 40), torch.nn.Linear(40, 2)).eval()
+    front = torch.nn.Sequential(LightMel(RATE, 400, 320, 40), torch.nn.Linear(40, 2)).eval()
     buffer = io.BytesIO()
     with pytest.warns():
         torch.onnx.export(front, (samples[:1],), buffer, opset_version=18, dynamo=False)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_the_file_holds_no_matrix_and_answers_as_torch(samples: torch.Tensor) ->
 
 
 def test_nothing_of_it_is_trained() -> None:
-    assert list(LogMel(RATE, 400, 320, 40).parameters()) == []
+    assert list(LightMel(RATE, 400, 320, 40).parameters()) == []
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_nothing_of_it_is_trained() -> None:
 )  # fmt: skip
 def test_what_cannot_be_is_refused(options: tuple[int, int, int], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        LogMel(RATE, *options)
+        LightMel(RATE, *options)
