@@ -192,7 +192,7 @@ def keep_layers(model: Any, keep: Sequence[int]) -> None:
 
     """
     family, blocks = family_of(model.config.model_type), layers_of(model)
-    _check_keep(model.config, keep, len(blocks))
+    check_keep(model.config, keep, len(blocks))
     if family.whole:
         return
     if family.unit > 1:
@@ -214,8 +214,22 @@ def keep_layers(model: Any, keep: Sequence[int]) -> None:
         model.layer_weights = nn.Parameter(kept.clone())
 
 
-def _check_keep(config: Any, keep: Sequence[int], layers: int) -> None:
-    """Raise if a model cannot keep just these layers."""
+def check_keep(config: Any, keep: Sequence[int], layers: int) -> None:
+    """Raise if a model cannot keep just these layers.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+    keep : sequence of int
+    layers : int
+        How many it has.
+
+    Raises
+    ------
+    EdgepruneError
+        As ``keep_layers``.
+
+    """
     if not keep or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= layers:
         raise EdgepruneError(
             f"Layers {list(keep)} cannot be kept of a model with {layers} layers.",
