@@ -258,8 +258,9 @@ PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-in
          "angular-span", "similarity-block", "greedy-ablation", "greedy-bridged",
          "random")  # fmt: skip
 STEPS = {
-    "depth": ("prune", "prune"), "trim": ("trim", "trim"), "mimic": ("mimic", "mimic"),
-    "frontend": ("frontend", "frontend"), "student": ("make_student", "student"),
+    "depth": ("edgeprune.prune", "prune"), "trim": ("edgeprune.trim", "trim"),
+    "mimic": ("edgeprune.mimic", "mimic"), "frontend": ("edgeprune.frontend", "frontend"),
+    "student": ("edgeprune.make_student", "student"),
 }  # fmt: skip
 """Step -> the module whose function of the same name it is, and its field in ``Settings``."""
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -276,7 +277,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "score.split": ("train", "valid", "test", "all"),
     "quantize.method": ("dynamic", "weights", "none"),
 }
-EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS)}
+EACH_OF = {"finetune.rules": PICKS, "steps": STEPS}
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
