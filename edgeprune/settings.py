@@ -453,11 +453,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
             )
-    for name, values in EACH_OF.items():
+    for name, allowed in EACH_OF.items():
         for value in _get(settings, name):
-            if value not in values:
+            if value not in allowed:
                 raise EdgepruneError(
-                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(values)}."
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(allowed)}."
                 )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
