@@ -1,4 +1,4 @@
-"""Training-time changes of sound: shift, speed, gain, noise. Pure functions of a seed.
+"""Training-time changes of sound: shift, speed, gain, noise, masks. Pure functions of a seed.
 
 Each batch is changed on the device it trains on; the same generator state gives the same batch,
 so that an interrupted training goes on as if it had not been.
@@ -6,19 +6,32 @@ so that an interrupted training goes on as if it had not been.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-SHIFT_SECONDS = 0.1
-SPEED_RANGE = (0.9, 1.1)
-GAIN_RANGE_DB = (-8.0, 4.0)
-NOISE_SNR_RANGE_DB = (5.0, 40.0)
-NOISE_SHARE = 0.5  # of the windows get noise
+from edgeprune.settings import Augment
+
+USUAL = Augment()
 PIECES = 16  # a window is cut into so many to be scrambled
 
 
-def augment(samples: Tensor, sample_rate: int, generator: torch.Generator) -> Tensor:
+def to_augment(shared: Mapping[str, Any]) -> Augment:
+    """Return the augmentation that a step was given among what all steps share."""
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in shared.get("augment", {}).items()
+    }
+    return Augment(**given)
+
+
+def augment(
+    samples: Tensor, sample_rate: int, generator: torch.Generator, how: Augment = USUAL
+) -> Tensor:
     """Change windows as the field would.
 
     Parameters
@@ -29,19 +42,48 @@ def augment(samples: Tensor, sample_rate: int, generator: torch.Generator) -> Te
         Hz.
     generator : torch.Generator
         On the CPU; decides everything.
+    how : Augment
+        How far each change may go.
 
     Returns
     -------
     Tensor (batch, window)
-        Shifted by up to 0.1 s, 0.9 to 1.1 times as fast, louder or softer, half of them in noise
-        whose spectrum falls by 0 to 6 dB an octave.
+        Faster or slower, shifted, some of them in noise whose spectrum falls by 0 to 6 dB an octave,
+        louder or softer, some with a stretch of time and a band of frequencies silenced.
 
     """
-    sped = change_speed(samples, _uniform(1, SPEED_RANGE, generator).item())
-    shifted = shift(sped, round(SHIFT_SECONDS * sample_rate), generator)
-    noisy = add_noise(shifted, generator)
-    gain = 10 ** (_uniform(len(samples), GAIN_RANGE_DB, generator) / 20)
-    return noisy * gain.to(samples.device)[:, None]
+    sped = change_speed(samples, _uniform(1, how.speed, generator).item())
+    shifted = shift(sped, round(how.shift_seconds * sample_rate), generator)
+    noisy = add_noise(shifted, generator, how.noise_share, how.noise_snr_db)
+    gain = 10 ** (_uniform(len(samples), how.gain_db, generator) / 20)
+    louder = noisy * gain.to(samples.device)[:, None]
+    return mask(louder, sample_rate, generator, how) if how.mask_share else louder
+
+
+def mask(samples: Tensor, sample_rate: int, generator: torch.Generator, how: Augment) -> Tensor:
+    """Silence one stretch of time and one band of frequencies in some windows.
+
+    SpecAugment (Park et al. 2019, arXiv 1904.08779) on the samples, so that every family, whatever
+    its front end, is trained with it; bands are drawn on the mel scale.
+    """
+    count, length = samples.shape
+    chosen = (torch.rand(count, generator=generator) < how.mask_share).to(samples.device)
+    start, stop = _stretch(count, how.mask_time, generator)
+    time = torch.arange(length) / length
+    out = samples * ~((time >= start) & (time < stop)).to(samples.device)
+    low, high = _stretch(count, how.mask_band, generator)
+    frequency = torch.linspace(0, sample_rate / 2, length // 2 + 1)
+    mel = torch.log1p(frequency / 700) / math.log1p(sample_rate / 2 / 700)
+    spectrum = torch.fft.rfft(out) * ~((mel >= low) & (mel < high)).to(samples.device)
+    masked = torch.fft.irfft(spectrum, n=length)
+    return torch.where(chosen[:, None], masked, samples)
+
+
+def _stretch(count: int, most: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw stretches (count, 1) of 0..1, each up to ``most`` long."""
+    width = torch.rand(count, 1, generator=generator) * most
+    start = torch.rand(count, 1, generator=generator) * (1 - width)
+    return start, start + width
 
 
 def nothing(samples: Tensor, generator: torch.Generator) -> Tensor:
@@ -102,13 +144,15 @@ def _moved(samples: Tensor, moves: Tensor) -> Tensor:
     return samples.gather(1, index.clamp(0, length - 1)) * inside
 
 
-def add_noise(samples: Tensor, generator: torch.Generator) -> Tensor:
-    """Add coloured noise to half of the windows, 5 to 40 dB under their own level."""
+def add_noise(
+    samples: Tensor, generator: torch.Generator, share: float, snr_db: tuple[float, float]
+) -> Tensor:
+    """Add coloured noise to a share of the windows, so far under their own level."""
     batch, length = samples.shape
     noise = coloured_noise(batch, length, generator).to(samples.device)
     level = samples.square().mean(dim=1).clamp_min(1e-10).sqrt()
-    snr = _uniform(batch, NOISE_SNR_RANGE_DB, generator)
-    chosen = torch.rand(batch, generator=generator) < NOISE_SHARE
+    snr = _uniform(batch, snr_db, generator)
+    chosen = torch.rand(batch, generator=generator) < share
     scale = level * (10 ** (-snr / 20) * chosen).to(samples.device)
     return samples + noise * scale[:, None]
 

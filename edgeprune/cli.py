@@ -52,7 +52,10 @@ Group = Annotated[
     str, typer.Option(help="Column that stays on one side of a split: speaker, site.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Recipe = Annotated[Path | None, typer.Option(help="Recipe file (TOML) that sets every stage.")]
+Recipe = Annotated[
+    str,
+    typer.Option(help="A preset (depth, trim, mimic, light, tiny, paper-seed1 to 4), or a TOML."),
+]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Window = Annotated[
     float | None, typer.Option(help="Window in seconds (the model's, or the clips').")
@@ -79,7 +82,19 @@ def compress(
     bridge: Annotated[
         bool, typer.Option("--bridge", help="A fitted linear layer over each gap.")
     ] = False,
-    recipe: Recipe = None,
+    steps: Annotated[
+        str, typer.Option(help="What makes it smaller, in order: depth,trim,mimic (the recipe's).")
+    ] = "",
+    ratio: Annotated[
+        float | None, typer.Option(help="Trim: per cent of the cost to remove (50).")
+    ] = None,
+    of: Annotated[str, typer.Option(help="Trim: cost in macs, parameters or latency (macs).")] = "",
+    mask_loss: Annotated[
+        str, typer.Option(help="Trim: lagrangian, or genova, the paper's own.")
+    ] = "",
+    task: Annotated[str, typer.Option(help="classes, tags (several a clip) or ctc (text).")] = "",
+    precision: Annotated[str, typer.Option(help="Of training: full, bf16 or fp16.")] = "",
+    recipe: Recipe = "",
     accelerator: Accelerator = "",
     redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
     as_json: Json = False,
@@ -96,12 +111,15 @@ def compress(
 
     settings = _settings(
         recipe,
-        {"seeds": seeds, "accelerator": accelerator or None,
+        {"seeds": seeds, "accelerator": accelerator or None, "precision": precision or None,
+         "steps": tuple(x.strip() for x in steps.split(",")) if steps else None,
          "max_drop": None if max_drop is None else max_drop / 100},
-        {"label": label or None, "group": group or None, "window_seconds": window},
-        {"keep": keep, "layers": _numbers(layers) or None, "pick": pick or None,
-         "bridge": bridge or None},
-        {},
+        clips={"label": label or None, "group": group or None, "window_seconds": window,
+               "task": task or None},
+        prune={"keep": keep, "layers": _numbers(layers) or None, "pick": pick or None,
+               "bridge": bridge or None},
+        trim={"ratio": None if ratio is None else ratio / 100, "of": of or None,
+              "mask_loss": mask_loss or None},
     )  # fmt: skip
     done = run(model, data, out, settings, Terminal(), tuple(redo or ()))
     _print(done, done["text"], as_json)
@@ -129,7 +147,7 @@ def score(
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Fine-tune after every cut, too (long).")
     ] = False,
-    recipe: Recipe = None,
+    recipe: Recipe = "",
     accelerator: Accelerator = "",
     redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
     as_json: Json = False,
@@ -151,10 +169,9 @@ def score(
         recipe,
         {"accelerator": accelerator or None,
          "max_drop": None if max_drop is None else max_drop / 100},
-        {"label": task or None, "group": group or None, "window_seconds": window,
-         "context": "file" if frames else None},
-        {},
-        {"labelings": tuple(others) or None},
+        clips={"label": task or None, "group": group or None, "window_seconds": window,
+               "context": "file" if frames else None},
+        score={"labelings": tuple(others) or None},
     )  # fmt: skip
     folder = score_only(
         model, data, out, settings, Terminal(), tuple(redo or ()), quick=quick, trained=finetune
@@ -302,16 +319,13 @@ def fail(message: str, hint: str, status: int) -> None:
     raise SystemExit(status)
 
 
-def _settings(
-    recipe: Path | None, top: dict[str, Any], clips: dict[str, Any], prune: dict[str, Any],
-    score: dict[str, Any],
-) -> Any:  # fmt: skip
-    """Merge the recipe and the options that were given."""
-    from edgeprune.settings import build_settings, read_recipe
+def _settings(recipe: str, top: dict[str, Any], **tables: dict[str, Any]) -> Any:
+    """Merge the recipe and the options that were given, for the whole and for each stage."""
+    from edgeprune.settings import build_settings, find_recipe, read_recipe
 
-    tables = {"clips": clips, "prune": prune, "score": score}
-    given = _present(top) | {name: _present(values) for name, values in tables.items()}
-    return build_settings(read_recipe(recipe) if recipe else {}, given)
+    given = _present(top)
+    given |= {name: found for name, values in tables.items() if (found := _present(values))}
+    return build_settings(read_recipe(find_recipe(recipe)) if recipe else {}, given)
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from edgeprune import compute, losses, models, train
 from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import nothing
+from edgeprune.augment import USUAL, nothing, to_augment
 from edgeprune.console import Ui, points
-from edgeprune.settings import Distill
+from edgeprune.settings import Augment, Distill
 from edgeprune.steps import read_step
 from edgeprune.tasks import Task, task_of
 from edgeprune.teach import freeze
@@ -53,7 +53,7 @@ def distill(
     curve = train_student(
         model, master, windows, settings, (settings.epochs, settings.label_epochs), shared["seed"],
         nothing_share=share, work=out / "work", accelerator=shared["accelerator"], ui=ui,
-        title="distill",
+        title="distill", sound=to_augment(shared),
     )  # fmt: skip
     valid, labels = windows.split("valid"), models.labels_of(model)
     best = train.evaluate(model, valid, labels, compute.choose_device(shared["accelerator"]))
@@ -68,7 +68,7 @@ def distill(
 def train_student(
     student: Any, teacher: Any, windows: Windows, settings: Distill, epochs: tuple[int, int],
     seed: int, *, work: Path, accelerator: str, ui: Ui, title: str, nothing_share: float = 0.0,
-    speed: float = 1.0,
+    speed: float = 1.0, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a student in place.
 
@@ -80,6 +80,8 @@ def train_student(
         Share of the windows that hold nothing, see ``student_loss``.
     speed : float
         Learning rate, as a multiple of teaching's default.
+    sound : Augment
+        How the clips are changed.
 
     """
     device = compute.choose_device(accelerator)
@@ -87,7 +89,7 @@ def train_student(
     usual = train.default_learning_rate(models.count_parameters(student))
     rate = settings.learning_rate or usual * speed
     plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
-                      seed, settings.views)  # fmt: skip
+                      seed, settings.views, sound)  # fmt: skip
     master = Teacher(teacher, device, settings.views)
     return train.fit(
         student, windows.split("train"), windows.split("valid"), models.labels_of(student),

@@ -27,6 +27,7 @@ from typing import Any
 from edgeprune import checkpoints, models, train
 from edgeprune.ablation import greedy_removal, measure_cuts
 from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import to_augment
 from edgeprune.benches import Bench, some_clips
 from edgeprune.bridges import attach
 from edgeprune.console import Ui, points
@@ -35,7 +36,7 @@ from edgeprune.distill import train_student
 from edgeprune.families import family_of, keep_layers, layers_of
 from edgeprune.fit_bridges import fit_bridges, used_bridges
 from edgeprune.picks import RULES, Evidence, Rule, evidence_of, to_evidence
-from edgeprune.settings import Distill, Prune
+from edgeprune.settings import Augment, Distill, Prune
 from edgeprune.stack import Bridges, Stack
 from edgeprune.stages import write_json
 from edgeprune.steps import read_step, write_step
@@ -59,6 +60,7 @@ class Judge:
     epochs: int
     seed: int
     accelerator: str
+    sound: Augment
     bridges: Bridges | None = None
     """Those of the whole model; None where gaps are closed as they are."""
 
@@ -92,7 +94,8 @@ def prune(
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - shared["max_drop"]
     judge = Judge(teacher, student / "model", load_windows(clips), Distill(**shared["distill"]),
-                  settings.recovery_epochs, shared["seed"], shared["accelerator"])  # fmt: skip
+                  settings.recovery_epochs, shared["seed"], shared["accelerator"],
+                  to_augment(shared))  # fmt: skip
     fixed = fixed_layers(settings, layers)
     bridge = settings.bridge or (rule.measured == "bridged" and fixed is None)
     if bridge or (rule.measured and fixed is None):
@@ -222,7 +225,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
         train_student(
             student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
             work=folder / "work", accelerator=judge.accelerator, ui=ui,
-            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED,
+            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED, sound=judge.sound,
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), models.labels_of(student)
     device = models.choose_device(judge.accelerator)

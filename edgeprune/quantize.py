@@ -30,6 +30,7 @@ from edgeprune.console import Ui
 from edgeprune.export_onnx import onnx_runner
 from edgeprune.families import family_of
 from edgeprune.settings import Quantize
+from edgeprune.store_int8 import store_int8
 from edgeprune.tasks import task_of
 from edgeprune_calibration.thresholds import (
     LOWEST,
@@ -64,8 +65,9 @@ def quantize(
     source = read_bundle(exported)
     classifier = models.load_classifier(str(student))
     data = source.model_bytes
-    if settings.method == "dynamic":
-        data = to_int8(data, family_of(classifier.config.model_type).float_scopes)
+    if settings.method != "none":
+        make = METHODS[settings.method]
+        data = make(data, family_of(classifier.config.model_type).float_scopes)
     valid = load_windows(clips).split("valid")
     manifest = describe(
         name, classifier, valid, quantization=settings.method,
@@ -103,6 +105,10 @@ def to_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
             weight_type=QuantType.QInt8, nodes_to_exclude=keep,
         )  # fmt: skip
         return target.read_bytes()
+
+
+METHODS = {"dynamic": to_int8, "weights": store_int8}
+"""How the file is made from the float one: (its bytes, modules that stay in float) -> bytes."""
 
 
 @contextmanager

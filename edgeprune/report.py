@@ -27,6 +27,7 @@ from edgeprune_device.bundle import read_bundle
 
 ROWS = ("teacher", "student", "bundle")
 TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle"}
+QUANTIZED = {"none": "", "dynamic": ", int8", "weights": ", int8 weights"}
 TEMPLATE = "report.html.j2"
 
 
@@ -194,9 +195,7 @@ def _summary(r: dict[str, Any]) -> Table:
     rows = []
     for name, v in r["summary"].items():
         low, high = v["interval"]
-        title = TITLES[name] + (", int8" if v["quantization"] == "dynamic" else "") * (
-            name == "bundle"
-        )
+        title = TITLES[name] + QUANTIZED[v["quantization"]] * (name == "bundle")
         rows.append((
             title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
             f"{points(v['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]",

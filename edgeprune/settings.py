@@ -46,6 +46,28 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class Augment:
+    """How training changes the clips it hears, so that the field is no surprise."""
+
+    speed: tuple[float, float] = (0.9, 1.1)
+    """Played so many times as fast, one factor a batch."""
+    shift_seconds: float = 0.1
+    """Moved in time by up to this, either way."""
+    gain_db: tuple[float, float] = (-8.0, 4.0)
+    """Louder or softer by so many dB."""
+    noise_share: float = 0.5
+    """Share of the windows that get coloured noise."""
+    noise_snr_db: tuple[float, float] = (5.0, 40.0)
+    """How far under its own level a window's noise is."""
+    mask_share: float = 0.5
+    """Share of the windows with a stretch of time and a band silenced (SpecAugment); 0: none."""
+    mask_time: float = 0.1
+    """Longest stretch, as a share of the window."""
+    mask_band: float = 0.15
+    """Widest band, as a share of the mel scale."""
+
+
+@dataclass(frozen=True)
 class Teach:
     """Fine-tune the model for these labels."""
 
@@ -176,7 +198,8 @@ class Quantize:
     """Make the deployed file, and the decision rule that goes with it."""
 
     method: str = "dynamic"
-    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; or ``none``."""
+    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; ``weights``: all
+    weights stored in 8 bits, computed with in float; or ``none``."""
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
     precision: float = 0.95
@@ -218,6 +241,7 @@ class Settings:
     precision: str = "full"
     """Of training: ``full``, ``bf16`` or ``fp16`` (mixed; bf16 pays on CPUs that have it, too)."""
     clips: Clips = field(default_factory=Clips)
+    augment: Augment = field(default_factory=Augment)
     teach: Teach = field(default_factory=Teach)
     score: Score = field(default_factory=Score)
     measure: Measure = field(default_factory=Measure)
@@ -229,6 +253,7 @@ class Settings:
     bench: Bench = field(default_factory=Bench)
 
 
+RECIPES = Path(__file__).parent / "recipes"
 PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-influence",
          "angular-span", "similarity-block", "greedy-ablation", "greedy-bridged",
          "random")  # fmt: skip
@@ -249,7 +274,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "score.split": ("train", "valid", "test", "all"),
-    "quantize.method": ("dynamic", "none"),
+    "quantize.method": ("dynamic", "weights", "none"),
 }
 EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS)}
 POSITIVE = (
@@ -263,9 +288,10 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "measure.bridge_clips", "distill.views", "distill.label_share",
+    "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
+    "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
 )  # fmt: skip
-MORE_THAN_ZERO = ("distill.temperature", "quantize.precision", "bench.seconds")
+MORE_THAN_ZERO = ("augment.speed", "distill.temperature", "quantize.precision", "bench.seconds")
 BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
     "distill.label_share",
@@ -273,6 +299,25 @@ AT_MOST_ONE = (
     "teach.label_smoothing",
     "distill.nothing_share",
 )
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: one that ships with edgeprune, by its name, or the user's own.
+
+    Raises
+    ------
+    EdgepruneError
+        Neither a file nor a name that is known.
+
+    """
+    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    if name in known and not Path(name).exists():
+        return RECIPES / f"{name}.toml"
+    if not Path(name).is_file():
+        raise EdgepruneError(
+            f"There is no recipe {name!r}.", f"Name a TOML file, or one of: {', '.join(known)}."
+        )
+    return Path(name)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -321,8 +366,9 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             if (min(value, default=least) if isinstance(value, tuple) else value) < least:
                 raise EdgepruneError(f"{name} = {value} must be at least {least}.")
     for name in MORE_THAN_ZERO:
-        if _get(settings, name) <= 0:
-            raise EdgepruneError(f"{name} = {_get(settings, name)} must be more than 0.")
+        value = _get(settings, name)
+        if (min(value) if isinstance(value, tuple) else value) <= 0:
+            raise EdgepruneError(f"{name} = {value} must be more than 0.")
     for name in AT_MOST_ONE:
         if _get(settings, name) > 1:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be at most 1.")
@@ -334,6 +380,10 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:
         raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
+    for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
+        low, high = _get(settings, name)
+        if low > high:
+            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
     if settings.max_drop >= 1:
         raise EdgepruneError(
             f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",

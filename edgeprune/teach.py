@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from torch import Tensor
 
 from edgeprune import models, train
 from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import USUAL
 from edgeprune.console import Ui, points
 from edgeprune.families import family_of, submodule
-from edgeprune.settings import Teach
+from edgeprune.settings import Augment, Teach
 from edgeprune.steps import write_step
 from edgeprune.tasks import task_of
 from edgeprune_device.errors import EdgepruneError
 
 
 def teach(
-    model: str | Path, clips: Path, seed: int, accelerator: str, *, out: Path, settings: Teach,
-    ui: Ui,
+    model: str | Path, clips: Path, seed: int, accelerator: str, sound: dict[str, Any], *,
+    out: Path, settings: Teach, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the teacher: a model folder ``model/``, ``teach.json`` and, as any step, ``step.json``."""
     windows = load_windows(clips)
@@ -48,7 +50,7 @@ def teach(
     if not skipped:
         curve = fine_tune(
             teacher, windows, labels, settings, seed, work=out / "work", device=device, ui=ui,
-            title="teach",
+            title="teach", sound=Augment(**sound),
         )  # fmt: skip
     score = train.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
@@ -64,14 +66,14 @@ def teach(
 
 def fine_tune(
     model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int, *,
-    work: Path, device: torch.device, ui: Ui, title: str,
+    work: Path, device: torch.device, ui: Ui, title: str, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model on the labels of the training clips, in place; returns its learning curve."""
     freeze(model, settings.tune)
     loss = partial(_loss, loss=task_of(windows.task).loss, smoothing=settings.label_smoothing)
+    plan = replace(plan_of(settings, model, seed), augment=sound)
     return train.fit(
-        model, windows.split("train"), windows.split("valid"), labels, loss,
-        plan_of(settings, model, seed),
+        model, windows.split("train"), windows.split("valid"), labels, loss, plan,
         work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
 

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from edgeprune import compute
 from edgeprune.audio import Windows
-from edgeprune.augment import augment
+from edgeprune.augment import USUAL, augment
 from edgeprune.console import Ui
 from edgeprune.models import logits_of
+from edgeprune.settings import Augment
 from edgeprune.tasks import task_of
 
 BIG_MODEL_PARAMETERS = 20_000_000
@@ -48,6 +49,8 @@ class Plan:
     seed: int
     views: int = 0
     """Augmented views of a clip, shown in turn; 0: a new one every epoch."""
+    augment: Augment = USUAL
+    """How the clips are changed."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of parameters whose names begin so, as multiples of the others'; they are
     not decayed."""
@@ -168,7 +171,7 @@ def _batches(
         for step in range(steps):
             index = np.sort(order[step * plan.batch_size : (step + 1) * plan.batch_size])
             samples = torch.from_numpy(np.array(train.samples[index])).to(device)
-            changed = augment(samples, train.sample_rate, generator)[rank::processes]
+            changed = augment(samples, train.sample_rate, generator, plan.augment)[rank::processes]
             target = targets[torch.from_numpy(index[rank::processes])].to(device)
             share = len(changed) * processes / len(index)
             yield epoch, step == steps - 1, share, changed, target

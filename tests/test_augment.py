@@ -6,7 +6,16 @@ import pytest
 import torch
 from conftest import TONES, tone
 
-from edgeprune.augment import augment, change_speed, coloured_noise, nothing, roll_out, shift
+from edgeprune.augment import (
+    augment,
+    change_speed,
+    coloured_noise,
+    mask,
+    nothing,
+    roll_out,
+    shift,
+)
+from edgeprune.settings import Augment
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -62,3 +71,24 @@ def test_nothing_holds_no_whole_sound_and_an_empty_batch_stays_empty() -> None:
     likeness = torch.cosine_similarity(empty, heard, dim=1).abs()
     assert likeness.max() < 0.9
     assert nothing(heard[:0], seeded()).shape == (0, 8000)
+
+
+def test_a_mask_silences_a_stretch_of_time_and_a_band_and_nothing_else() -> None:
+    noise = coloured_noise(40, 8000, seeded())
+    time = Augment(mask_share=1.0, mask_time=0.3, mask_band=0.0)
+    silent = (mask(noise, 16000, seeded(1), time).abs() < 1e-6).sum(dim=1) / 8000
+    assert 0.1 < float(silent.mean()) < 0.2  # uniform up to 0.3
+    assert float(silent.max()) <= 0.301
+    band = mask(noise, 16000, seeded(1), Augment(mask_share=1.0, mask_time=0.0, mask_band=0.5))
+    before, after = (torch.fft.rfft(x).abs() for x in (noise, band))
+    gone = after < 1e-3 * before
+    edges = gone.int().diff(dim=1).abs().sum(dim=1)
+    assert int(edges.max()) <= 2  # one band
+    torch.testing.assert_close(after[~gone], before[~gone], rtol=1e-3, atol=1e-3)
+
+
+def test_without_a_share_no_window_is_masked() -> None:
+    off = Augment(
+        mask_share=0.0, noise_share=0.0, gain_db=(0.0, 0.0), shift_seconds=0.0, speed=(1.0, 1.0)
+    )
+    torch.testing.assert_close(augment(sounds(), 16000, seeded(), off), sounds())
