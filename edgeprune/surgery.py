@@ -25,7 +25,9 @@ from edgeprune.bridges import NAME as BRIDGE
 from edgeprune.bridges import attach_empty
 from edgeprune_device.errors import EdgepruneError
 
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {
+    "gated-attention": "edgeprune.gated_attention:GatedAttention",
+}
 """Part -> "module:class". Its arguments are plain values, kept in ``module.spec`` with its name."""
 RECORDS = ("edgeprune_parts", "edgeprune_sizes", "edgeprune_shapes")
 
