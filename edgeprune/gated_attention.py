@@ -41,6 +41,7 @@ class GatedAttention(nn.Module):
     """
 
     heads: Tensor
+    rel_attn_embed: nn.Embedding | None
 
     def __init__(
         self, hidden: int, heads: int, head_dim: int, buckets: int, distance: int, owner: bool,
@@ -49,8 +50,9 @@ class GatedAttention(nn.Module):
         super().__init__()
         self.num_heads, self.head_dim = heads, head_dim
         self.buckets, self.distance, self.dropout = buckets, distance, dropout
-        for name in ("q_proj", "k_proj", "v_proj"):
-            setattr(self, name, nn.Linear(hidden, heads * head_dim))
+        self.q_proj = nn.Linear(hidden, heads * head_dim)
+        self.k_proj = nn.Linear(hidden, heads * head_dim)
+        self.v_proj = nn.Linear(hidden, heads * head_dim)
         self.out_proj = nn.Linear(heads * head_dim, hidden)
         self.gate = nn.Linear(hidden, 2 * heads)
         self.gru_rel_pos_const = nn.Parameter(torch.ones(1, heads, 1, 1))

@@ -77,6 +77,16 @@ def masks(
         detach(handles)
 
 
+def masks_of(groups: Sequence[Group], keep: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Return masks of zeros and ones from the units to keep, for the groups that are named."""
+    found = {}
+    for group in groups:
+        if group.name in keep:
+            found[group.name] = torch.zeros(group.units)
+            found[group.name][list(keep[group.name])] = 1.0
+    return found
+
+
 def masked_norm(norm: nn.LayerNorm, states: Tensor, mask: Tensor) -> Tensor:
     """Normalise states (..., n) over the coordinates that are on.
 

@@ -177,6 +177,34 @@ class Distill:
 
 
 @dataclass(frozen=True)
+class Trim:
+    """Trim units (heads, feed-forward columns, channels, hidden coordinates) by learned masks."""
+
+    ratio: float = 0.5
+    """Share of the given student's cost that goes."""
+    of: str = "macs"
+    """Which cost: ``macs``, ``parameters``, or ``latency`` of the ONNX file on this machine."""
+    what: tuple[str, ...] = ("heads", "feed-forward", "channels", "hidden")
+    """Kinds of units that may go."""
+    method: str = "masks"
+    """Learned ``masks``, or a criterion: ``magnitude``, ``taylor``, ``random``."""
+    gate: str = "straight-through"
+    """``straight-through``, or ``hard-concrete`` (drawn at random while learning)."""
+    mask_loss: str = "lagrangian"
+    """``lagrangian`` drives the cost to the ratio; ``genova`` the gates' mean, as in the paper."""
+    encoder: str = "trained"
+    """While the masks are learned: the model is ``trained`` with them, or ``frozen`` but its head."""
+    rounds: int = 1
+    """Trim and recover so many times, in equal steps to the ratio."""
+    epochs: int = 6
+    """Epochs that learn the masks, each round."""
+    recovery_epochs: int = 6
+    """Epochs of distillation after each trim."""
+    gate_rate: float = 0.02
+    """Learning rate of the gates at its peak."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write the ONNX graph."""
 
@@ -237,6 +265,7 @@ class Settings:
     measure: Measure = field(default_factory=Measure)
     finetune: Finetune = field(default_factory=Finetune)
     prune: Prune = field(default_factory=Prune)
+    trim: Trim = field(default_factory=Trim)
     distill: Distill = field(default_factory=Distill)
     export: Export = field(default_factory=Export)
     quantize: Quantize = field(default_factory=Quantize)
@@ -260,14 +289,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "teach.tune": ("whole", "head"),
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
+    "trim.of": ("macs", "parameters", "latency"),
+    "trim.method": ("masks", "magnitude", "taylor", "random"),
+    "trim.gate": ("straight-through", "hard-concrete"),
+    "trim.mask_loss": ("lagrangian", "genova"),
+    "trim.encoder": ("trained", "frozen"),
     "score.split": ("train", "valid", "test", "all"),
     "quantize.method": ("dynamic", "weights", "none"),
 }
-EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS)}
+EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS),
+           "trim.what": ("heads", "feed-forward", "channels", "hidden")}  # fmt: skip
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
-    "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
+    "trim.rounds", "trim.epochs", "measure.random_orders", "finetune.epochs",
+    "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
     "max_drop", "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
@@ -275,12 +311,21 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
-    "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
+    "measure.bridge_clips", "trim.recovery_epochs", "augment.shift_seconds",
+    "augment.noise_share", "augment.mask_share", "augment.mask_time", "augment.mask_band",
+    "distill.views", "distill.label_share",
 )  # fmt: skip
-MORE_THAN_ZERO = ("augment.speed", "distill.temperature", "quantize.precision", "bench.seconds")
+MORE_THAN_ZERO = (
+    "trim.ratio",
+    "trim.gate_rate",
+    "augment.speed",
+    "distill.temperature",
+    "quantize.precision",
+    "bench.seconds",
+)
 BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
+    "trim.ratio",
     "distill.label_share",
     "quantize.precision",
     "teach.label_smoothing",

@@ -95,9 +95,7 @@ def _trim_module(module: nn.Module, part: Slice, chosen: Tensor) -> None:
             if name.startswith("weight_ih_l0"):
                 _shrink(module, name, 1, chosen)
         module.flatten_parameters()
-    elif part.role == "in":
-        _shrink(module, "weight", 1, chosen)
-    elif isinstance(module, nn.Embedding):
+    elif part.role == "in" or isinstance(module, nn.Embedding):
         _shrink(module, "weight", 1, chosen)
     else:
         for name in ROWS_OF[part.role]:

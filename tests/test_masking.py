@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from conftest import FAMILY_NAMES, RATE, TONES, make_model, tone
 
 from edgeprune import models
 from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.masking import masked_norm, masks
+from edgeprune.masking import masked_norm, masks, masks_of
 from edgeprune.trimming import trim_to
 from edgeprune.units import CHANNELS, KINDS, groups_of, ready
 from edgeprune_device.errors import EdgepruneError
@@ -48,15 +47,6 @@ def random_keep(model: Any, kinds: tuple[str, ...], seed: int = 0) -> dict[str, 
     return keep
 
 
-def as_masks(model: Any, keep: Mapping[str, list[int]]) -> dict[str, torch.Tensor]:
-    found = {}
-    for group in groups_of(model):
-        if group.name in keep:
-            found[group.name] = torch.zeros(group.units)
-            found[group.name][keep[group.name]] = 1.0
-    return found
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_a_trimmed_model_answers_as_the_masked_one(family_folder: Path, case: str) -> None:
     model = shaken(family_folder)
@@ -67,7 +57,7 @@ def test_a_trimmed_model_answers_as_the_masked_one(family_folder: Path, case: st
     samples = windows()
     with torch.inference_mode():
         whole = models.logits_of(model, samples)
-        with masks(model, groups_of(model), as_masks(model, keep)):
+        with masks(model, groups_of(model), masks_of(groups_of(model), keep)):
             masked = models.logits_of(model, samples)
         torch.testing.assert_close(models.logits_of(model, samples), whole, rtol=0, atol=0)
         before = models.count_parameters(model)
