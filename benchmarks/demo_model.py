@@ -68,7 +68,7 @@ def main() -> None:
         work=work / "training", device=device, ui=ui, title="demo model",
     )  # fmt: skip
     for step in curve:
-        ui.say(f"epoch {step['epoch']:.0f}: {100 * step['valid_accuracy']:.1f} %")
+        ui.say(f"epoch {step['epoch']:.0f}: {100 * step['valid_score']:.1f} %")
     test = windows.split("test")
     accuracy = train.evaluate(model, test, windows.labels, device)
     model.to("cpu").base_model.save_pretrained(TARGET)

@@ -118,7 +118,7 @@ def tuned(out: Path) -> list[Table]:
             made = run.stage(teach, settings.teach, KWT.resolve(), folder, seed, "cpu",
                              name=f"teach-{seed}")  # fmt: skip
             curves = scored(run, made / "model", folder, settings, str(seed))["curves"]["teacher"]
-            accuracy = read(made / "teach.json")["valid_accuracy"]
+            accuracy = read(made / "teach.json")["valid_score"]
             seeds.append({"curves": curves, "valid_accuracy": accuracy})
         found[column] = {"pretrained": before["curves"]["teacher"], "seeds": seeds}
     columns = {}

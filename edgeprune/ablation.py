@@ -6,6 +6,7 @@ This is the truth that convexity, similarity and block influence are held agains
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,15 @@ from numpy.typing import NDArray
 
 from edgeprune.benches import Bench
 from edgeprune.stack import Bridges, Cut, batches, run_cuts
-from edgeprune.train import correct_clips
+from edgeprune.tasks import task_of
 
-Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[np.bool_]]"]
-"""Cuts -> for each, whether every clip was right."""
+Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[Any]]"]
+"""Cuts -> for each, how right every clip was (``Task.values``)."""
 
 
 def measure_cuts(
     bench: Bench, cuts: Iterable[Cut], bridges: Bridges | None = None, title: str = "ablation"
-) -> dict[Cut, NDArray[np.bool_]]:
+) -> dict[Cut, NDArray[Any]]:
     """Run cuts of a model on clips, without retraining.
 
     Parameters
@@ -37,7 +38,8 @@ def measure_cuts(
     Returns
     -------
     dict
-        Cut -> array (clips,): whether the label with the highest mean score is the clip's.
+        Cut -> array (clips,): of classes, whether the one with the highest mean score is the
+        clip's; of other tasks, how right the clip is, from 0 to 1.
 
     """
     wanted = list(dict.fromkeys(cuts))
@@ -46,8 +48,9 @@ def measure_cuts(
         for batch in batches(bench.windows, bench.device, bench.ui, title):
             for cut, answer in run_cuts(bench.stack, batch, wanted, bridges).items():
                 logits[cut].append(answer.cpu().numpy())
+    values = task_of(bench.windows.task).values
     return {
-        cut: correct_clips(np.concatenate(parts), bench.windows, bench.labels)
+        cut: values(np.concatenate(parts), bench.windows, bench.labels)
         for cut, parts in logits.items()
     }
 
@@ -87,7 +90,7 @@ def greedy_removal(measure: Measure, layers: int, fixed: Sequence[int]) -> list[
     while len(keep) > max(1, len(fixed)):
         steps = {tuple(k for k in keep if k != i): i for i in keep if i not in fixed}
         found = measure(list(steps))
-        best = max(steps, key=lambda cut: (int(found[cut].sum()), steps[cut]))
+        best = max(steps, key=lambda cut: (float(found[cut].sum()), steps[cut]))
         order.append(steps[best])
         keep = list(best)
     return order

@@ -9,7 +9,8 @@ what is cut, and several points (phones, say) lie in one window.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ from edgeprune.checkpoints import read_config
 from edgeprune.console import Ui
 from edgeprune.cutting import cut_clips, cut_files, pieces_of, window_samples, write_windows
 from edgeprune.families import family_of
+from edgeprune.hearing import check_window
 from edgeprune.settings import Clips
-from edgeprune_calibration.manifest import Clip, check_audio, read_data
+from edgeprune_calibration.labels import vocabulary
+from edgeprune_calibration.manifest import MOST_BAD, Clip, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.sound import seconds_of
 
 SPLITS = ("train", "valid", "test")
 
@@ -46,6 +51,10 @@ class Windows:
     """Hz."""
     window: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))
     """(n,): which of ``samples`` each point lies in; left out: each in its own."""
+    task: str = "classes"
+    """What the labels are, a row of ``tasks.TASKS``."""
+    tokens: str = "characters"
+    """What a transcript is cut into, where the task is one of those."""
 
     def __post_init__(self) -> None:
         """Without another word, the points are the windows."""
@@ -80,8 +89,8 @@ class Windows:
 
     def only(self, index: NDArray[np.int64]) -> Windows:
         """Return some of the points; no sample is read."""
-        return Windows(self.samples, self.sound[index], self.clip[index], self.rows,
-                       self.labels, self.sample_rate, self.window[index])  # fmt: skip
+        return replace(self, sound=self.sound[index], clip=self.clip[index],
+                       window=self.window[index])  # fmt: skip
 
     def heard(self, points: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the windows that some points lie in: (points, window_samples)."""
@@ -122,7 +131,10 @@ def clips(
     config = read_config(str(model))
     rate = int(getattr(config, "sampling_rate", 16000))
     in_files = settings.context == "file"
-    dataset = read_data(data, settings.label, settings.group or None, stretches=in_files)
+    dataset = read_data(
+        data, settings.label, settings.group or None, stretches=in_files, task=settings.task,
+        tokens=settings.tokens,
+    )  # fmt: skip
     dataset, bad = check_audio(dataset, ui.track, whole_files=in_files)
     for line in bad:
         ui.say(f"left out: {line}")
@@ -136,15 +148,28 @@ def clips(
             dataset, settings.split_seed, settings.fractions, settings.test_fold or None
         )
     ordered = [clip for name in SPLITS for clip in parts[name]]
-    pieces = pieces_of(ordered, in_files)
     fixed = family_of(config.model_type).window
-    own = int(getattr(config, fixed)) if fixed else 0
+    own = int(getattr(config, fixed, 0)) if fixed else 0
+    if settings.task == "ctc":
+        ordered, parts, long = fitting(ordered, parts, settings, rate)
+        for line in long:
+            ui.say(f"left out: {line}")
+        bad = [*bad, *long]
+    pieces = pieces_of(ordered, in_files)
     window = window_samples(settings, own, rate, [piece for piece, _ in pieces])
+    check_window(config, window)
+    labels = dataset.labels
+    if settings.task == "ctc":
+        labels = vocabulary([clip.label for clip in parts["train"]], settings.tokens)
+        if unheard := sorted(set(dataset.labels) - set(labels)):
+            ui.say(f"  note: {len(unheard)} tokens stand in no training clip and count as errors: "
+                   + " ".join(unheard[:8]))  # fmt: skip
     progress = ui.track(pieces, "reading files" if in_files else "reading clips", len(pieces))
     cut = cut_files if in_files else cut_clips
     points = write_windows(out / "samples.npy", window, cut(progress, ordered, rate, window))
     described = {
-        "sample_rate": rate, "window_samples": window, "labels": list(dataset.labels),
+        "task": settings.task, "tokens": settings.tokens,
+        "sample_rate": rate, "window_samples": window, "labels": list(labels),
         "label_column": settings.label, "group_column": dataset.group_column, "left_out": bad,
         "digest": digest, "source": str(data),
         "rows": [_row(clip, name) for name in SPLITS for clip in parts[name]],
@@ -153,8 +178,47 @@ def clips(
     (out / "clips.json").write_text(json.dumps(described, ensure_ascii=False), "utf-8")
     counts = ", ".join(f"{name} {len(parts[name])}" for name in SPLITS)
     found = f"stretches of {len(pieces)} files" if in_files else f"clips ({counts})"
-    ui.say(f"  {len(ordered)} {found}, {len(dataset.labels)} labels, "
+    ui.say(f"  {len(ordered)} {found}, {len(labels)} labels, "
            f"windows of {window / rate:g} s at {rate} Hz")  # fmt: skip
+
+
+def fitting(
+    ordered: Sequence[Clip], parts: Mapping[str, tuple[Clip, ...]], settings: Clips, rate: int
+) -> tuple[list[Clip], dict[str, tuple[Clip, ...]], list[str]]:
+    """Leave out transcribed clips that are longer than the window: a transcript cannot be cut.
+
+    Returns
+    -------
+    ordered : list of Clip
+    parts : dict
+        Split to its clips.
+    long : list of str
+        One sentence for each clip left out.
+
+    Raises
+    ------
+    EdgepruneError
+        They are more than 1 % of the clips.
+
+    """
+    if not settings.window_seconds:
+        return list(ordered), dict(parts), []
+    window = round(settings.window_seconds * rate)
+    seconds = {id(c): seconds_of(c.path, c.start_seconds, c.end_seconds) for c in ordered}
+    fits = {key: math.floor(length * rate + 0.5) <= window for key, length in seconds.items()}
+    long = [f"{clip.path} lasts {seconds[id(clip)]:.2f} s, longer than the window"
+            for clip in ordered if not fits[id(clip)]]  # fmt: skip
+    if len(long) > MOST_BAD * len(ordered):
+        raise EdgepruneError(
+            f"{len(long)} of {len(ordered)} transcribed clips are longer than the window, "
+            f"{settings.window_seconds:g} s, more than {100 * MOST_BAD:g} %; the longest lasts "
+            f"{max(seconds.values()):.2f} s.",
+            "Leave --window out (the longest clip's length is taken), or cut the clips.",
+        )
+    kept = {part: tuple(c for c in clips if fits[id(c)]) for part, clips in parts.items()}
+    if empty := [part for part, clips in kept.items() if not clips]:
+        raise EdgepruneError(f"No clip of the {empty[0]} split fits the window.", "Widen --window.")
+    return [clip for clip in ordered if fits[id(clip)]], kept, long
 
 
 def _row(clip: Clip, split: str) -> dict[str, Any]:
@@ -171,6 +235,7 @@ def load_windows(folder: Path) -> Windows:
         samples=np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False),
         sound=table[:, 1:3], clip=table[:, 0], window=table[:, 3], rows=tuple(described["rows"]),
         labels=tuple(described["labels"]), sample_rate=described["sample_rate"],
+        task=described["task"], tokens=described["tokens"],
     )  # fmt: skip
 
 

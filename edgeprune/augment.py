@@ -22,8 +22,11 @@ PIECES = 16  # a window is cut into so many to be scrambled
 
 def to_augment(shared: Mapping[str, Any]) -> Augment:
     """Return the augmentation that a step was given among what all steps share."""
-    given: dict[str, Any] = dict(shared.get("augment", {}))
-    return Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in shared.get("augment", {}).items()
+    }
+    return Augment(**given)
 
 
 def augment(

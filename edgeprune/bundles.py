@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 
 from edgeprune import __version__, models
 from edgeprune.audio import Windows
 from edgeprune.families import layers_of
+from edgeprune.tasks import task_of
 from edgeprune_device.bundle import golden_files, write_bundle
 
 GOLDEN_CLIPS = 3
@@ -38,17 +40,20 @@ def describe(
     classifier : transformers.PreTrainedModel
         For its labels and number of parameters.
     windows : Windows
-        For rate and window.
+        For task, rate and window.
     quantization : str
         ``none``, ``weights`` or ``dynamic``.
     opset : int
     licence : str
     hop_seconds : float
-        0: a quarter of the window.
+        0: a quarter of the window; of transcripts, the window.
 
     """
     labels = list(models.labels_of(classifier))
     seconds = windows.window_samples / windows.sample_rate
+    task = task_of(windows.task)
+    texts = task.activation == "ctc"
+    thresholds = {} if texts else dict.fromkeys(labels, UNSURE)
     return {
         "name": name,
         "edgeprune_version": __version__,
@@ -59,18 +64,26 @@ def describe(
             "layers": len(layers_of(classifier)),
             "family": classifier.config.model_type,
             "input": {"name": "samples", "shape": [1, windows.window_samples], "dtype": "float32"},
-            "output": {"name": "scores", "shape": [1, len(labels)], "dtype": "float32"},
+            "output": {"name": "scores", "dtype": "float32",
+                       "shape": output_shape(classifier, windows.window_samples)},
         },
         "audio": {"sample_rate": windows.sample_rate, "channels": 1, "window_seconds": seconds,
-                  "hop_seconds": hop_seconds or seconds / 4},
+                  "hop_seconds": hop_seconds or (seconds if texts else seconds / 4)},
         "labels": labels,
-        "activation": "softmax",
-        "decision": {"thresholds": dict.fromkeys(labels, UNSURE), "smoothing_windows": 1,
-                     "refractory_seconds": 1.0, "ignore": []},
+        "activation": task.activation,
+        **({"tokens": windows.tokens} if texts else {}),
+        "decision": {"thresholds": thresholds, "smoothing_windows": 1,
+                     "refractory_seconds": 0.0 if texts else 1.0, "ignore": []},
         "requirements": {"runtime": "onnxruntime>=1.23"},
         "provenance": {},
         "licence": licence,
     }  # fmt: skip
+
+
+def output_shape(classifier: Any, window_samples: int) -> list[int]:
+    """Return the shape of a model's answer to one window: [1, labels], or [1, frames, labels]."""
+    with torch.inference_mode():
+        return list(models.logits_of(classifier.eval(), torch.zeros(1, window_samples)).shape)
 
 
 def golden_inputs(windows: Windows) -> list[NDArray[np.float32]]:

@@ -13,7 +13,16 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from edgeprune.families import Family, family_of
+from edgeprune.hearing import read_recipe
+from edgeprune.layouts import own_config, without_fusion
+from edgeprune.spectrogram_kinds import (
+    record_of,
+)
 from edgeprune_device.errors import EdgepruneError
+
+TAGS = "multi_label_classification"
+PROBLEMS = {"classes": "single_label_classification", "tags": TAGS}
+"""Task -> what transformers calls it in a config."""
 
 
 def read_config(source: str) -> Any:
@@ -26,10 +35,7 @@ def read_config(source: str) -> Any:
         or weights only as a pickle.
 
     """
-    from transformers import AutoConfig
     from transformers.utils import logging
-
-    import edgeprune.kwt  # noqa: F401  registers model_type "kwt"
 
     logging.set_verbosity_error()
     getLogger("huggingface_hub").setLevel(ERROR)
@@ -40,16 +46,19 @@ def read_config(source: str) -> Any:
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise EdgepruneError(f"There is no model folder {source}.", "Check the path.")
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = own_config(source)
         if not folder.exists():
             _check_hub(source)
-        return config
+        if recipe := read_recipe(source, config):
+            config.edgeprune_frontend = record_of(recipe)
+            config.sampling_rate = recipe.sampling_rate
     except (OSError, ValueError) as error:
         raise EdgepruneError(
             f"The model {source} could not be read: {first_line(error)}",
             "Give a folder with config.json and model.safetensors, or a hub id such as "
             "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
         ) from error
+    return without_fusion(config) if config.model_type == "clap_audio_model" else config
 
 
 def _check_folder(folder: Path) -> None:
@@ -120,17 +129,60 @@ def normalizes(source: str, config: Any, family: Family) -> bool:
     return bool(extractor.do_normalize)
 
 
-def own_labels(source: str) -> tuple[str, ...]:
-    """Return the labels of the checkpoint's own trained head; empty if it has none.
+def task_in(config: Any) -> str:
+    """Return the task of the head that a config describes: classes, tags or ctc."""
+    if (getattr(config, "architectures", None) or [""])[0].endswith("ForCTC"):
+        return "ctc"
+    return "tags" if getattr(config, "problem_type", None) == TAGS else "classes"
 
-    transformers names untrained labels LABEL_0, LABEL_1, ...
+
+def check_task(config: Any, task: str) -> None:
+    """Refuse a family that has no model for a task.
+
+    Raises
+    ------
+    EdgepruneError
+        transformers has no CTC model of it.
+
+    """
+    from transformers import MODEL_FOR_CTC_MAPPING
+
+    if task == "ctc" and type(config) not in MODEL_FOR_CTC_MAPPING:
+        raise EdgepruneError(
+            f"Models of type {config.model_type!r} give no frame by frame output, which recognising "
+            "transcripts (clips.task = 'ctc') needs.",
+            "Use a wav2vec2, hubert, wavlm, data2vec-audio, unispeech-sat, sew, wav2vec2-conformer "
+            "or wav2vec2-bert model.",
+        )
+
+
+def own_labels(source: str, task: str = "classes") -> tuple[str, ...]:
+    """Return the labels of the checkpoint's own trained head; empty if it has none for the task.
+
+    transformers names untrained labels LABEL_0, LABEL_1, ... A CTC model's labels are those of its
+    ``vocab.json``, or of its config where edgeprune saved it; the blank must be its first.
     """
     config = read_config(source)
     architecture = (getattr(config, "architectures", None) or [""])[0]
-    labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
-    if "Classification" not in architecture or all(x.startswith("LABEL_") for x in labels):
+    if task_in(config) != task or not architecture.endswith(("Classification", "ForCTC")):
         return ()
-    return labels
+    labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+    if all(x.startswith("LABEL_") for x in labels):
+        return vocabulary_of(source, config) if task == "ctc" else ()
+    return labels if task != "ctc" or config.pad_token_id == 0 else ()
+
+
+def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:
+    """Return the tokens of a checkpoint's ``vocab.json`` in order; empty where it does not serve."""
+    from transformers.utils import cached_file
+
+    file = cached_file(source, "vocab.json", _raise_exceptions_for_missing_entries=False)
+    if file is None or config.pad_token_id != 0:
+        return ()
+    stated = json.loads(Path(file).read_text("utf-8"))
+    tokens = sorted(stated, key=lambda token: int(stated[token]))
+    whole = [stated[token] for token in tokens] == list(range(config.vocab_size))
+    return tuple(tokens) if whole else ()
 
 
 def first_line(error: Exception) -> str:

@@ -82,9 +82,7 @@ def average_gradients(accelerator: Any, weights: list[torch.nn.Parameter]) -> No
 def wait() -> None:
     """Wait until every process is here."""
     if processes() > 1:
-        from accelerate import PartialState
-
-        PartialState().wait_for_everyone()
+        _meet().wait_for_everyone()
 
 
 def same(value: Any) -> Any:
@@ -93,6 +91,7 @@ def same(value: Any) -> Any:
         return value
     from accelerate.utils import broadcast_object_list
 
+    _meet()
     shared = [value]
     broadcast_object_list(shared)
     return shared[0]
@@ -106,3 +105,10 @@ def main_first() -> Iterator[None]:
     yield
     if not rank():
         wait()
+
+
+def _meet() -> Any:
+    """Join the other processes: over NCCL where there are GPUs, over gloo where there are none."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())

@@ -49,6 +49,8 @@ def window_samples(settings: Clips, own: int, rate: int, pieces: Sequence[Piece]
         return own or wanted
     lengths = [math.floor(seconds_of(*piece) * rate + 0.5) for piece in pieces]  # as soxr rounds
     tenth = rate // 10
+    if settings.task == "ctc":  # a transcript cannot be cut
+        return math.ceil(max(lengths) / tenth) * tenth
     usual = math.ceil(float(np.quantile(lengths, 0.95)) / tenth) * tenth
     return min(usual, round(LONGEST_WINDOW_SECONDS * rate))
 

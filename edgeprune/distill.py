@@ -21,6 +21,7 @@ from edgeprune.augment import USUAL, nothing, to_augment
 from edgeprune.console import Ui, points
 from edgeprune.settings import Augment, Distill
 from edgeprune.steps import read_step
+from edgeprune.tasks import Task, task_of
 from edgeprune.teach import freeze
 
 WEIGHT_DECAY = 0.01
@@ -39,14 +40,16 @@ def distill(
     facts = read_step(student)
     if facts["unchanged"] or not settings.epochs + settings.label_epochs:
         shutil.copytree(student / "model", out / "model", dirs_exist_ok=True)
-        left = {"skipped": True, "valid_accuracy": facts["valid_score"], "curve": []}
+        left = {"skipped": True, "valid_score": facts["valid_score"], "curve": [],
+                "metric": task_of(load_windows(clips).task).metric}  # fmt: skip
         (out / "distill.json").write_text(json.dumps(left), "utf-8")
         ui.say("  the student is the teacher: nothing was dropped" if facts["unchanged"]
                else "  the recipe asks for no epoch: the student stays as it is")  # fmt: skip
         return
     windows = load_windows(clips)
     model, master = (models.load_classifier(str(f / "model")) for f in (student, teacher))
-    share = 0.0 if set(windows.labels) & set(shared["ignore"]) else settings.nothing_share
+    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
+    share = 0.0 if aware else settings.nothing_share
     curve = train_student(
         model, master, windows, settings, (settings.epochs, settings.label_epochs), shared["seed"],
         nothing_share=share, work=out / "work", accelerator=shared["accelerator"], ui=ui,
@@ -54,10 +57,11 @@ def distill(
     )  # fmt: skip
     valid, labels = windows.split("valid"), models.labels_of(model)
     best = train.evaluate(model, valid, labels, compute.choose_device(shared["accelerator"]))
-    ui.say(f"  student: {points(best)} of the validation clips")
+    ui.say(f"  student: {task_of(windows.task).metric} {points(best)} on the validation clips")
     models.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
-    done = {"skipped": False, "valid_accuracy": best, "curve": curve, "seed": shared["seed"]}
+    done = {"skipped": False, "valid_score": best, "metric": task_of(windows.task).metric,
+            "curve": curve, "seed": shared["seed"]}  # fmt: skip
     (out / "distill.json").write_text(json.dumps(done, indent=1), "utf-8")
 
 
@@ -89,8 +93,9 @@ def train_student(
     master = Teacher(teacher, device, settings.views)
     return train.fit(
         student, windows.split("train"), windows.split("valid"), models.labels_of(student),
-        student_loss(master, models.labels_of(student), settings, epochs[0], nothing_share), plan,
-        work=work, device=device, ui=ui, title=title,
+        student_loss(
+            task_of(windows.task), master, models.labels_of(student), settings, epochs[0], nothing_share
+        ), plan, work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
 
 
@@ -115,7 +120,7 @@ class Teacher:
         self._known: dict[bytes, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (batch, labels) and last hidden state (batch, frames, hidden)."""
+        """Return logits (see ``tasks``) and last hidden state (batch, frames, hidden)."""
         key = b""
         if self.views:
             key = hashlib.blake2b(samples.cpu().numpy().tobytes(), digest_size=16).digest()
@@ -130,14 +135,14 @@ class Teacher:
 
 
 def student_loss(
-    teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
+    task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
     nothing_share: float,
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
     """Return the loss of an epoch: the teacher's logits and last states, later the labels.
 
     Some of the student's windows hold nothing (noise, scraps, a sound's edge): there, no label may
-    stand out, so that the recorder stays silent. States are compared where the student's have the
-    teacher's shape.
+    stand out, so that the recorder stays silent (tasks that have a ``silence``). States are compared
+    where the student's have the teacher's shape.
     """
     column = torch.tensor([teacher.labels.index(label) for label in labels])
 
@@ -150,13 +155,14 @@ def student_loss(
             empty[:1] = False  # something is left to learn from
             heard[empty] = nothing(samples[empty], generator)
         answered, last = teacher(samples)
-        wanted = answered[:, column.to(answered.device)].clone()
-        wanted[empty] = 0.0  # every label as likely as any other
+        wanted = answered[..., column.to(answered.device)].clone()
+        if task.silence is not None:
+            wanted[empty] = task.silence(wanted[empty])
         logits, own = models.logits_and_states(student, heard)
-        soft = losses.logit_loss(logits, wanted, settings.temperature)
+        soft = task.soft_loss(logits, wanted, settings.temperature)
         full = ~empty
         if epoch >= distill_epochs:
-            known = losses.label_loss(logits[full], targets[full], 0.0)
+            known = task.loss(logits[full], targets[full])
             return settings.label_share * known + (1 - settings.label_share) * soft
         if own[-1].shape != last.shape:  # fewer frames or another width: only the answers compare
             return soft

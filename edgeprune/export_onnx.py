@@ -1,8 +1,8 @@
-"""Export a classifier to ONNX: raw samples of one window in, scores out.
+"""Export a model to ONNX: raw samples of one window in, scores out.
 
-Normalisation, spectrogram and softmax are inside the graph, weight-norm is folded, the weights are
-inside the file (a bundle holds no external data), and the file is compared with torch before it is
-accepted.
+Normalisation, spectrogram and softmax (of tags: sigmoid) are inside the graph, weight-norm is
+folded, the weights are inside the file (a bundle holds no external data), and the file is compared
+with torch before it is accepted.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from edgeprune import models
 from edgeprune.audio import Windows, load_windows
 from edgeprune.bundles import describe, golden_inputs, write
+from edgeprune.checkpoints import task_in
 from edgeprune.console import Ui
 from edgeprune.families import family_of, submodule
 from edgeprune.settings import Export
+from edgeprune.tasks import task_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 AGREEMENT = 1e-4  # largest difference of a score between the file and torch
@@ -34,15 +36,19 @@ INPUT, OUTPUT = "samples", "scores"
 
 
 class Scorer(nn.Module):
-    """A classifier as the recorder sees it: samples (1, window) to scores (1, labels)."""
+    """A model as the recorder sees it: samples (1, window) to scores (1, labels).
+
+    Of transcripts, the scores are every frame's posteriors: (1, frames, labels).
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.activate = task_of(task_in(model.config)).activate
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Scores that sum to one."""
-        return torch.softmax(models.logits_of(self.model, samples), dim=-1)
+        """Scores from 0 to 1; without tags, they sum to one."""
+        return self.activate(models.logits_of(self.model, samples))
 
 
 def export(
@@ -115,7 +121,8 @@ def fold_weight_norm(model: Any) -> None:
     break the model this one was copied from.
     """
     path = family_of(model.config.model_type).weight_norm
-    if not path:
+    there = dict(model.base_model.named_modules())
+    if not path or path not in there:  # the family has none, or a mimic step took it out
         return
     old: Any = submodule(model, path)
     plain = nn.Conv1d(
@@ -157,7 +164,7 @@ def compare(data: bytes, scorer: Scorer, windows: Windows, count: int = 16) -> f
 
 
 def onnx_runner(data: bytes) -> Any:
-    """Return a function from samples (1, window) to scores (1, labels) for an ONNX file."""
+    """Return a function from samples (1, window) to scores (1, ...) for an ONNX file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

@@ -26,6 +26,7 @@ from edgeprune.picks import RULES
 from edgeprune.settings import Finetune, Teach
 from edgeprune.stages import write_json
 from edgeprune.statistics import bootstrap_interval
+from edgeprune.tasks import task_of
 from edgeprune.teach import fine_tune
 
 SEED = 0
@@ -63,15 +64,16 @@ def finetune(
         record = out / "right" / f"{name}.json"
         if not record.exists():
             torch.manual_seed(SEED)  # a fresh head's weights
-            student, labels, _ = models.load_for(str(model), windows.labels)
+            student, labels, _ = models.load_for(
+                str(model), windows.labels, window_samples=windows.window_samples
+            )
             keep_layers(student, keep)
             fine_tune(
                 student, windows, labels, plan, SEED,
                 work=out / "work" / name, device=device, ui=ui, title=f"cut {number} of {len(cuts)}",
             )  # fmt: skip
-            right = train.correct_clips(
-                train.predict(student.to(device), test, device), test, labels
-            )
+            logits = train.predict(student.to(device), test, device)
+            right = task_of(test.task).values(logits, test, labels)
             np.save(out / "right" / f"{name}.npy", right)
             facts = {"keep": list(keep), "accuracy": float(right.mean()),
                      "interval": list(bootstrap_interval(right, groups)),

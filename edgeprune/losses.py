@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-def label_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+def label_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of logits (batch, labels) against classes (batch,), smoothed."""
     return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
 
@@ -25,6 +26,52 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return soft * temperature**2
 
 
+def tag_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy of logits against targets, both (batch, labels), the latter 0 or 1.
+
+    ``smoothing`` moves that share of the targets half-way to the other side.
+    """
+    wanted = targets * (1 - smoothing) + 0.5 * smoothing
+    return functional.binary_cross_entropy_with_logits(logits, wanted)
+
+
+def transcript_loss(logits: Tensor, targets: Tensor, _smoothing: float = 0.0) -> Tensor:
+    """Connectionist temporal classification (Graves et al. 2006), per token of the transcript.
+
+    Parameters
+    ----------
+    logits : Tensor (batch, frames, labels)
+        Label 0 is the blank.
+    targets : Tensor (batch, longest)
+        Tokens' labels, then zeros. A transcript with more tokens than frames costs nothing.
+        Alignments are free, so there is no target to smooth.
+
+    """
+    log_scores = functional.log_softmax(logits.float(), dim=-1)
+    frames = torch.full((len(logits),), logits.shape[1], dtype=torch.long)
+    lengths = (targets != 0).sum(dim=1).cpu()
+    return functional.ctc_loss(
+        log_scores.transpose(0, 1), targets, frames, lengths, blank=0, zero_infinity=True
+    )
+
+
+def tag_logit_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Binary divergence of softened scores, both logits (batch, labels), summed over the labels.
+
+    Each label is a softmax of two (Hinton, Vinyals, Dean 2015); the factor T^2 keeps the
+    gradient's size, and zero is reached where both agree.
+    """
+    soft = torch.sigmoid(teacher / temperature)
+    cross = functional.binary_cross_entropy_with_logits(student / temperature, soft)
+    least = functional.binary_cross_entropy_with_logits(teacher / temperature, soft)
+    return (cross - least) * student.shape[-1] * temperature**2
+
+
+def frame_logit_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """``logit_loss`` of every frame: logits (batch, frames, labels), mean over frames."""
+    return logit_loss(student.flatten(0, 1), teacher.flatten(0, 1), temperature)
+
+
 def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """L1 distance and cosine of hidden states (batch, frames, hidden), as in DistilHuBERT.
 
@@ -33,3 +80,27 @@ def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
     distance = functional.l1_loss(student, teacher)
     cosine = functional.cosine_similarity(student, teacher, dim=-1)
     return distance - functional.logsigmoid(cosine).mean()
+
+
+def to_frames(states: Tensor, frames: int) -> Tensor:
+    """Average states (batch, n, hidden) over time to so many frames, each over its share of them."""
+    if states.shape[1] == frames:
+        return states
+    return functional.adaptive_avg_pool1d(states.transpose(1, 2), frames).transpose(1, 2)
+
+
+def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the cosines between clips (batch, hidden), widths may differ.
+
+    Relational knowledge distillation (Park et al. 2019, arXiv 1904.05068) with cosines for
+    distances, so that it needs no scale.
+    """
+    own, theirs = (functional.normalize(x, dim=-1) for x in (student, teacher))
+    return functional.mse_loss(own @ own.T, theirs @ theirs.T)
+
+
+def state_loss(student: Tensor, teacher: Tensor, kind: str) -> Tensor:
+    """Return how far states (batch, frames, hidden) are apart: ``mse``, or ``l1-cosine``."""
+    if kind == "mse":
+        return functional.mse_loss(student, teacher)
+    return hidden_loss(student, teacher)

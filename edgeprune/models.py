@@ -1,8 +1,8 @@
 """Model folders: load them, run them on windows of samples, save what was made of them.
 
-A window of raw samples goes in; where the family's
-feature extractor scales samples to zero mean and unit variance, that happens here in torch, so
-that training, export and the deployed graph share one definition.
+A window of raw samples goes in. Where the family's feature extractor scales samples to zero mean
+and unit variance, or makes a spectrogram of them, that happens here in torch, so that training,
+export and the deployed graph share one definition.
 """
 
 from __future__ import annotations
@@ -14,17 +14,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune import surgery
-from edgeprune.checkpoints import first_line, normalizes, own_labels, read_config
+from edgeprune import hearing, surgery
+from edgeprune.checkpoints import (
+    PROBLEMS,
+    check_task,
+    first_line,
+    normalizes,
+    own_labels,
+    read_config,
+    task_in,
+)
 from edgeprune.compute import choose_device as choose_device
 from edgeprune.families import family_of, layers_of
+from edgeprune.frames import block_states, frames_of
+from edgeprune.heads import forget_head, put_head
+from edgeprune.tasks import task_of
+from edgeprune_device.ctc import BLANK_NAME
 from edgeprune_device.errors import EdgepruneError
 
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
 
-def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
-    """Load a classifier, in evaluation mode and float32.
+LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+MASKING = ("mask_time_prob", "mask_feature_prob")
+
+
+def load_classifier(
+    source: str, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own",
+    window_samples: int = 0,
+) -> Any:  # fmt: skip
+    """Load a model with a head (a classifier, or a CTC model), in evaluation mode and float32.
 
     Parameters
     ----------
@@ -32,45 +51,88 @@ def load_classifier(source: str, labels: Sequence[str] | None = None) -> Any:
         Folder or hub id.
     labels : sequence of str, optional
         Give the model a fresh head for these labels; without it, the checkpoint's own head.
+    task : str
+        ``classes``, ``tags`` or ``ctc``; empty: what the checkpoint was made for.
+    head : str
+        Of a fresh head, the kind: see ``heads``.
+    window_samples : int
+        Fit a spectrogram model to windows of this length (``hearing.fit_window``); 0: as it is.
 
     Returns
     -------
     transformers.PreTrainedModel
 
     """
-    from transformers import AutoModelForAudioClassification
+    import transformers
 
     config = read_config(source)
+    task = task or task_in(config)
+    check_task(config, task)
+    auto = getattr(transformers, task_of(task).model)
     family = family_of(config.model_type)
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
+        forget_head(config)
+        if task == "ctc":
+            config.vocab_size, config.pad_token_id = len(labels), 0
+        else:
+            config.problem_type = PROBLEMS[task]
         options["ignore_mismatched_sizes"] = True
-    for name in ("layerdrop", "mask_time_prob", "mask_feature_prob"):
+    for name in (*LAYERDROP, *MASKING):
         if hasattr(config, name):  # layers must not vanish while they are scored or distilled
             setattr(config, name, 0.0)
-    if config.model_type != "kwt":
+    if family.attention:
         options["attn_implementation"] = family.attention
     try:
         if surgery.edited(config):
-            kind = AutoModelForAudioClassification._model_mapping[type(config)]
+            kind = auto._model_mapping[type(config)]
             model = surgery.load_edited(kind, source, config, **options)
         else:
-            model = AutoModelForAudioClassification.from_pretrained(
-                source, config=config, trust_remote_code=False, **options
-            )
+            model = auto.from_pretrained(source, config=config, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise EdgepruneError(
             f"The weights of {source} could not be loaded: {first_line(error)}",
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
     model.config.edgeprune_normalize = normalizes(source, config, family)
+    model.config.architectures = [type(model).__name__]  # of a fresh head: what it is now
+    _forget_rotations(model)
+    if family.frontend:
+        hearing.attach(model)
+    if window_samples:
+        model = hearing.fit_window(model, window_samples)
+    if labels is not None:
+        put_head(model, head, len(labels))
     return model.eval()
 
 
-def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], bool]:
-    """Load a classifier for labels: with its own head if that knows them all, else a fresh one.
+def _forget_rotations(model: nn.Module) -> None:
+    """Have rotary embeddings made anew in every run.
+
+    transformers keeps them from one run to the next, and those of a run in inference mode cannot
+    be trained through.
+    """
+
+    def forget(module: Any, _: Any) -> None:
+        module.cached_sequence_length = None
+
+    for module in model.modules():
+        if hasattr(module, "cached_rotary_positional_embedding"):
+            module.register_forward_pre_hook(forget)
+
+
+def load_for(
+    source: str, labels: Sequence[str], *, task: str = "classes", head: str = "own",
+    window_samples: int = 0,
+) -> tuple[Any, tuple[str, ...], bool]:  # fmt: skip
+    """Load a model for labels: with its own head if that knows them all, else a fresh one.
+
+    Parameters
+    ----------
+    source, labels, task, head, window_samples
+        As for ``load_classifier``.
 
     Returns
     -------
@@ -81,9 +143,15 @@ def load_for(source: str, labels: Sequence[str]) -> tuple[Any, tuple[str, ...], 
         Whether it is its own head.
 
     """
-    known = own_labels(source)
-    own = set(labels) <= set(known)
-    model = load_classifier(source, None if own else labels)
+    known = own_labels(source, task)
+    own = set(labels) <= {BLANK_NAME if i == 0 and task == "ctc" else name
+                          for i, name in enumerate(known)}  # fmt: skip
+    model = load_classifier(
+        source, None if own else labels, task=task, head=head, window_samples=window_samples
+    )
+    if own and task == "ctc":  # a vocab.json names the labels that its config does not
+        model.config.id2label = dict(enumerate(known))
+        model.config.label2id = {label: index for index, label in enumerate(known)}
     return model, known if own else tuple(labels), own
 
 
@@ -98,7 +166,10 @@ def sample_rate_of(model: Any) -> int:
 
 
 def prepare(model: Any, samples: Tensor) -> Tensor:
-    """Scale windows (batch, samples) as the model's feature extractor would."""
+    """Turn windows (batch, samples) into what the model takes, as its feature extractor would."""
+    if family_of(model.config.model_type).frontend:
+        features: Tensor = model.frontend(samples)
+        return features
     if not model.config.edgeprune_normalize:
         return samples
     centred = samples - samples.mean(dim=-1, keepdim=True)
@@ -111,19 +182,22 @@ def logits_and_states(model: Any, samples: Tensor) -> tuple[Tensor, tuple[Tensor
 
     Returns
     -------
-    logits : Tensor (batch, labels)
+    logits : Tensor (batch, labels), of a CTC model (batch, frames, labels)
     states : tuple of Tensor (batch, frames, hidden)
-        The input of the first block, then every block's output; tokens that stand for no
-        stretch of sound are left out.
+        The input of the first layer, then every layer's output, as ``frames_of`` looks at them:
+        all of one shape, tokens that stand for no stretch of sound left out.
 
     """
-    out = model(prepare(model, samples), output_hidden_states=True)
-    skip = family_of(model.config.model_type).class_tokens
-    return out.logits, tuple(state[:, skip:] for state in out.hidden_states)
+    with block_states(model) as states:
+        logits = logits_of(model, samples)
+    return logits, tuple(frames_of(model, state) for state in states)
 
 
 def logits_of(model: Any, samples: Tensor) -> Tensor:
-    """Run a classifier on raw windows (batch, samples); logits (batch, labels)."""
+    """Run a model on raw windows (batch, samples).
+
+    Logits are (batch, labels), those of a CTC model (batch, frames, labels).
+    """
     logits: Tensor = model(prepare(model, samples)).logits
     return logits
 
@@ -131,7 +205,7 @@ def logits_of(model: Any, samples: Tensor) -> Tensor:
 def head_parameters(model: Any) -> list[nn.Parameter]:
     """Return the parameters that belong to the head alone."""
     backbone = {id(p) for p in layers_of(model).parameters()}
-    names = ("projector", "classifier", "head", "layer_weights")
+    names = ("projector", "classifier", "head", "fc_audioset", "lm_head", "layer_weights")
     return [
         p for name, p in model.named_parameters()
         if name.split(".")[0] in names and id(p) not in backbone
@@ -149,4 +223,6 @@ def save(model: Any, folder: Path) -> None:
     transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
     """
     surgery.record(model)
+    model.should_save_on_this_rank = lambda _: True  # every process has a folder of its own
     model.save_pretrained(folder)
+    del model.should_save_on_this_rank

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from edgeprune import compute
 from edgeprune.audio import clips, load_windows
-from edgeprune.checkpoints import read_config
+from edgeprune.checkpoints import check_task, read_config
 from edgeprune.console import Ui
-from edgeprune.families import family_of
+from edgeprune.families import depth_of
 from edgeprune.prune import fixed_layers
 from edgeprune.score import choose_labelings
 from edgeprune.settings import Settings, to_toml
@@ -49,7 +49,7 @@ def open_command(
     """
     _check_stages(redo, known)
     config = read_config(model)
-    fixed_layers(settings.prune, getattr(config, family_of(config.model_type).depth))
+    fixed_layers(settings.prune, depth_of(config))
     in_files = settings.clips.context == "file"
     if in_files and command == "compress":
         raise EdgepruneError(
@@ -61,9 +61,11 @@ def open_command(
             f"score.split = {settings.score.split!r} would choose layers on the test clips.",
             "compress scores on valid or train.",
         )
+    check_task(config, settings.clips.task)
     dataset = read_data(
-        data, settings.clips.label, settings.clips.group or None, stretches=in_files
-    )
+        data, settings.clips.label, settings.clips.group or None, stretches=in_files,
+        task=settings.clips.task, tokens=settings.clips.tokens,
+    )  # fmt: skip
     compute.choose_device(settings.accelerator)
     source: str | Path = Path(model).resolve() if Path(model).exists() else model
     identity = {"command": command, "model": str(source), "data": str(data.resolve()),

@@ -25,7 +25,7 @@ class Evidence:
 
     layers: int
     convexity: Sequence[float]
-    """(layers + 1,): the task's classes, at every state."""
+    """(layers + 1,): the task's classes, at every state; empty where the task has none."""
     block_influence: Sequence[float]
     """(layers,): 1 - cosine of each block's input and output."""
     angles: NDArray[np.float64]
@@ -55,7 +55,7 @@ def evidence_of(
 
     """
     curves = scores["curves"]
-    task = curves.get(curve, curves["teacher"])[scores["task"]]
+    task = curves.get(curve, curves["teacher"]).get(scores["task"], ())
     return {
         "layers": scores["layers"], "convexity": [layer["mean_of_classes"] for layer in task],
         "block_influence": scores["block_influence"], "angles": scores["angular"],

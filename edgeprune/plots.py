@@ -118,15 +118,15 @@ def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
 
 
 def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Draw validation accuracy over epochs by training."""
+    """Draw the validation score over epochs by training."""
     with plt.rc_context(STYLE):
         figure, panel = plt.subplots(figsize=(7.2, 3.0))
         for (name, curve), colour in zip(curves.items(), SERIES * 4, strict=False):
             panel.plot([step["epoch"] for step in curve],
-                       [100 * step["valid_accuracy"] for step in curve],
+                       [100 * step["valid_score"] for step in curve],
                        color=colour, label=name)  # fmt: skip
         panel.set_xlabel("epoch")
-        panel.set_ylabel("validation accuracy, %")
+        panel.set_ylabel("validation score, %")
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
         return to_svg(figure)
 

@@ -31,7 +31,14 @@ from edgeprune.export_onnx import onnx_runner
 from edgeprune.families import family_of
 from edgeprune.settings import Quantize
 from edgeprune.store_int8 import store_int8
-from edgeprune_calibration.thresholds import LOWEST, LOWEST_UNTAUGHT, NO_LABEL, choose_thresholds
+from edgeprune.tasks import task_of
+from edgeprune_calibration.thresholds import (
+    LOWEST,
+    LOWEST_TAG,
+    LOWEST_UNTAUGHT,
+    NO_LABEL,
+    choose_thresholds,
+)
 from edgeprune_device.bundle import read_bundle
 
 INT8_OPERATORS = ["MatMul", "Gemm"]
@@ -119,11 +126,16 @@ def decision(
 ) -> dict[str, Any]:
     """Set each label's threshold on validation clips, as the deployed file scores them.
 
-    Where no label means "nothing", windows of nothing are added and no threshold is low.
+    Of classes where none means "nothing", windows of nothing are added and no threshold is low. A
+    tag's threshold is its own affair: the clips without it are its nothing. A transcript has none.
     """
+    task = task_of(valid.task)
+    if task.activation == "ctc":
+        return {"thresholds": {}, "smoothing_windows": 1, "refractory_seconds": 0.0, "ignore": []}
     ignore = [label for label in labels if label in settings.ignore]
-    sounds, truth, lowest = valid.samples, valid.targets(labels), LOWEST
-    if not ignore:
+    sounds, truth = valid.samples, task.targets(valid, labels).numpy()
+    lowest = LOWEST_TAG if task.activation == "sigmoid" else LOWEST
+    if task.silence is not None and not ignore:
         empty = empty_windows(valid)
         sounds, lowest = np.concatenate([sounds, empty]), LOWEST_UNTAUGHT
         truth = np.concatenate([truth, np.full(len(empty), NO_LABEL)])

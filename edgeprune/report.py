@@ -125,7 +125,7 @@ def _seed(folder: Path, settings: Settings) -> dict[str, Any]:
     exported = read_json(folder / "export" / "export.json")
     return {
         "seed": int(folder.name.removeprefix("seed-")),
-        "teacher_valid": taught["valid_accuracy"], "taught": not taught["skipped"],
+        "teacher_valid": taught["valid_score"], "taught": not taught["skipped"],
         "steps": steps, "verify": verified,
         "export_difference": exported["worst_difference_to_torch"],
         "learning": {**{name: step["curve"] for name, step in zip(names, steps, strict=True)},
@@ -247,12 +247,12 @@ def _candidates(r: dict[str, Any]) -> Table:
     depth = [(s, step) for s in r["seeds"] for step in s["steps"] if step["step"] == "depth"]
     rows = [
         (f"seed {s['seed']}", f"{c['layers']} of {step['of_layers']}", _convexity(c),
-         points(c["valid_accuracy"]), points(step["floor"]),
+         points(c["valid_score"]), points(step["floor"]),
          ("holds, kept" if c["keep"] == step["kept"] else "holds") if c["held"]
          else "under the floor")
         for s, step in depth for c in step["tried"]
     ]  # fmt: skip
-    return table(("", "layers", "convexity", "valid. accuracy", "floor", "verdict"), rows,
+    return table(("", "layers", "convexity", "valid. score", "floor", "verdict"), rows,
                  "Every cut that was tried, in that order")  # fmt: skip
 
 

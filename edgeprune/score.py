@@ -21,7 +21,7 @@ from edgeprune.convexity import convexities, first_within
 from edgeprune.settings import Score
 from edgeprune.similarity import block_influence, find_blocks, similarity_matrices
 from edgeprune.stages import write_json
-from edgeprune.states import load_states
+from edgeprune.states import load_states, scored_classes
 from edgeprune.statistics import LEAST_GROUPS
 from edgeprune_device.errors import EdgepruneError
 
@@ -62,12 +62,14 @@ def score(
     seconds["similarity"] = time.monotonic() - start
     peaks = {
         name: first_within([layer["mean_of_classes"] for layer in curve[task]], 0.01)
-        for name, curve in curves.items()
-    }
+        for name, curve in curves.items() if task in curve
+    }  # fmt: skip
     found = ", ".join(f"{peak} layer{'s' * (peak != 1)} ({name})" for name, peak in peaks.items())
-    ui.say(f"  convexity of {task!r} first comes within 1 % of its peak after {found}")
+    ui.say(f"  convexity of {task!r} first comes within 1 % of its peak after {found}" if peaks else
+           f"  {task!r} holds transcripts, which have no convexity: layers are likened only")  # fmt: skip
     facts = {
-        "task": task, "unit": described["unit"], "split": kept.split, "clips": len(kept.points),
+        "task": task if peaks else "", "unit": described["unit"], "split": kept.split,
+        "clips": len(kept.points),
         "layers": len(kept.states) - 1, "hidden": int(kept.states.shape[2]),
         "neighbours": settings.neighbours, "permutations": settings.permutations,
         "labelings": {
@@ -88,14 +90,18 @@ def choose_labelings(
 ) -> dict[str, list[str]]:
     """Return the labellings to score by column name: the task's first, then the others.
 
+    Transcripts are no classes: with them nothing is scored.
+
     Raises
     ------
     EdgepruneError
         A wanted column is not there, or names fewer than two classes.
 
     """
-    labels = windows.column("label")
-    found = {task: [labels[i] for i in points]}
+    labels = scored_classes(windows)
+    if windows.task == "ctc":
+        return {}
+    found = {task: [str(labels[i]) for i in points]}
     for name in wanted or (*USUAL_LABELINGS, group):
         if not name or name in found:
             continue

@@ -48,6 +48,11 @@ def score_only(
             "Stretches heard in their files can be scored, not fine-tuned on.",
             "Leave out --finetune, or --frames.",
         )
+    if settings.clips.task == "ctc":
+        raise EdgepruneError(
+            "Transcripts are no classes, so layers cannot be scored by them.",
+            "Score another column (--label), or phones with their times (--frames).",
+        )
     if settings.clips.context == "file":  # nothing is trained on stretches: all are scored
         every = dataclasses.replace(settings.score, split=EVERY_SPLIT)
         settings = dataclasses.replace(settings, score=every)
@@ -59,6 +64,8 @@ def score_only(
     after: Path | str = ""
     if read_description(clip_folder)["unit"] != "clips":
         ui.say("  stretches have no head to measure: cuts are not ablated")
+    elif settings.clips.task == "tags":
+        ui.say("  cuts are measured on classes only: tags are scored, not ablated")
     elif not quick:
         layers = json.loads((scores / "layers.json").read_text("utf-8"))
         known = evidence_of(layers, s.prune.tolerance)

@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -22,12 +22,18 @@ from edgeprune_device.errors import EdgepruneError
 class Clips:
     """Which clips, under which labelling, split how, in windows how long."""
 
+    task: str = "classes"
+    """What the labels are: ``classes``, one a clip; ``tags``, any number with ``;`` between them;
+    ``ctc``, a transcript to be recognised."""
+    tokens: str = "characters"
+    """What a transcript is cut into: ``characters``, or ``words`` (what stands between spaces)."""
     label: str = "label"
-    """Column of the manifest with the classes."""
+    """Column of the manifest with the classes, tags or transcripts."""
     group: str = ""
     """Column that must not stand in two splits (speaker, recording, site); empty for none."""
     window_seconds: float = 0.0
-    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s."""
+    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s; of
+    transcripts, the longest clip's."""
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     """Train, valid and test shares where the data gives no split."""
     test_fold: str = ""
@@ -67,6 +73,9 @@ class Teach:
 
     when: str = "auto"
     """``auto``: only if the model's own head does not know every label; or ``always``."""
+    head: str = "own"
+    """A fresh head is the model's ``own`` kind, or Seed 4's: ``mlp`` (mean over time, 1024 ReLU) for
+    classes and tags, ``bilstm`` (two layers of 256) for transcripts."""
     tune: str = "whole"
     """``whole`` model (but its waveform encoder), or its ``head`` alone."""
     epochs: int = 20
@@ -80,7 +89,7 @@ class Teach:
     weight_decay: float = 0.05
     """AdamW's."""
     label_smoothing: float = 0.1
-    """Share of the target spread over all labels."""
+    """Share of the target spread over all labels (classes) or to the other side (tags)."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +214,84 @@ class Trim:
 
 
 @dataclass(frozen=True)
+class Mimic:
+    """The step ``mimic``: a small net in the place of a span of layers."""
+
+    span: tuple[int, ...] = ()
+    """The first layer replaced and the one behind the last, counted from 0; empty: all layers."""
+    kind: str = "frame"
+    """``frame`` (Linear-LayerNorm-ReLU-Linear), ``conv``, ``transformer``, or ``none``: nothing."""
+    layers: int = 1
+    """1 or 2; of two, the first learns the states in the middle of the span."""
+    width: int = 512
+    """The mimic's own."""
+    kernel: int = 9
+    """Frames under a convolution; odd."""
+    heads: int = 4
+    """Of a transformer mimic."""
+    epochs: int = 20
+    """On the teacher's states."""
+    label_epochs: int = 10
+    """On labels and the teacher's answers after that."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: 1e-3."""
+    loss: str = "mse"
+    """Of the states: ``mse`` (arXiv 2409.16302) or ``l1-cosine`` (DistilHuBERT)."""
+    distil: bool = True
+    """Learn the teacher's states and answers; false: the control, on labels alone."""
+    freeze: bool = False
+    """While labels are learnt, train the head alone."""
+    positions: bool = False
+    """Keep the positional convolution where the whole stack is replaced."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """The step ``student``: a small model of our own, built for the data's labels."""
+
+    kind: str = "conv"
+    """Its blocks: ``conv``, ``transformer`` or ``frame``; ``cnn``: the bird poster's small CNN."""
+    front_end: str = "log-mel"
+    """``log-mel``, ``mfcc`` or ``waveform`` (strided convolutions), in the graph."""
+    width: int = 96
+    """Numbers a frame, between the blocks."""
+    layers: int = 6
+    """Blocks; 0: the head on the front end alone."""
+    expansion: int = 2
+    """A block is so many times as wide inside."""
+    kernel: int = 9
+    """Frames under a convolution over time; odd."""
+    heads: int = 4
+    """Of a transformer block."""
+    mels: int = 40
+    """Mel bands (or filters of the waveform front end)."""
+    hop_ms: float = 20.0
+    """From one frame to the next."""
+    frame_ms: float = 25.0
+    """Length of a frame."""
+    stem_channels: int = 16
+    """Of two convolutions over frequency and time before the frames; 0: none."""
+    pooling: str = "mean"
+    """Over the frames: ``mean``, ``mean-max`` or ``attentive``."""
+    epochs: int = 100
+    """Against the teacher."""
+    label_epochs: int = 10
+    """On labels and the teacher's logits after that."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: 2e-3."""
+    mix: float = 0.5
+    """Share of the windows that are mixed with another one while only the teacher is learnt from."""
+    intermediate: bool = False
+    """Every block learns from a block of the teacher, not the last one alone."""
+    relation_weight: float = 0.0
+    """Weight of the likeness of clips to each other (relational distillation)."""
+    distil: bool = True
+    """Learn from the teacher; false: the same model on labels alone."""
+    init: str = "random"
+    """``random``, or ``teacher``: transformer blocks begin with the teacher's weights that fit."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write the ONNX graph."""
 
@@ -222,7 +309,8 @@ class Quantize:
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
     precision: float = 0.95
-    """Each label's threshold is the lowest that reaches this on validation clips and scraps."""
+    """Each label's threshold is the lowest that reaches this on validation clips (classes: and on
+    scraps that hold no label)."""
     smoothing_windows: int = 2
     """Scores are averaged over so many windows before the threshold."""
     refractory_seconds: float = 1.0
@@ -267,6 +355,8 @@ class Settings:
     prune: Prune = field(default_factory=Prune)
     trim: Trim = field(default_factory=Trim)
     distill: Distill = field(default_factory=Distill)
+    mimic: Mimic = field(default_factory=Mimic)
+    student: Student = field(default_factory=Student)
     export: Export = field(default_factory=Export)
     quantize: Quantize = field(default_factory=Quantize)
     bench: Bench = field(default_factory=Bench)
@@ -277,14 +367,18 @@ PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-in
          "angular-span", "similarity-block", "greedy-ablation", "greedy-bridged",
          "random")  # fmt: skip
 STEPS = {
-    "depth": ("prune", "prune"), "trim": ("trim", "trim"), "mimic": ("mimic", "mimic"),
-    "frontend": ("frontend", "frontend"), "student": ("make_student", "student"),
+    "depth": ("edgeprune.prune", "prune"), "trim": ("edgeprune.trim", "trim"),
+    "mimic": ("edgeprune.mimic", "mimic"), "frontend": ("edgeprune.frontend", "frontend"),
+    "student": ("edgeprune.make_student", "student"),
 }  # fmt: skip
 """Step -> the module whose function of the same name it is, and its field in ``Settings``."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
     "precision": ("full", "bf16", "fp16"),
     "clips.context": ("clip", "file"),
+    "clips.task": ("classes", "tags", "ctc"),
+    "clips.tokens": ("characters", "words"),
+    "teach.head": ("own", "mlp", "bilstm"),
     "teach.when": ("auto", "always"),
     "teach.tune": ("whole", "head"),
     "prune.curve": ("untouched", "teacher"),
@@ -295,15 +389,24 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trim.mask_loss": ("lagrangian", "genova"),
     "trim.encoder": ("trained", "frozen"),
     "score.split": ("train", "valid", "test", "all"),
+    "mimic.kind": ("frame", "conv", "transformer", "none"),
+    "mimic.loss": ("mse", "l1-cosine"),
+    "student.kind": ("conv", "transformer", "frame", "cnn"),
+    "student.front_end": ("log-mel", "mfcc", "waveform"),
+    "student.pooling": ("mean", "mean-max", "attentive"),
+    "student.init": ("random", "teacher"),
     "quantize.method": ("dynamic", "weights", "none"),
 }
-EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS),
-           "trim.what": ("heads", "feed-forward", "channels", "hidden")}  # fmt: skip
+EACH_OF: dict[str, Collection[str]] = {
+    "finetune.rules": PICKS, "steps": STEPS,
+    "trim.what": ("heads", "feed-forward", "channels", "hidden"),
+}  # fmt: skip
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
-    "trim.rounds", "trim.epochs", "measure.random_orders", "finetune.epochs",
-    "quantize.smoothing_windows", "bench.threads",
+    "trim.rounds", "trim.epochs",
+    "mimic.width", "mimic.heads", "student.width", "student.expansion", "student.heads", "student.mels",
+    "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
     "max_drop", "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
@@ -311,20 +414,26 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "measure.bridge_clips", "trim.recovery_epochs", "augment.shift_seconds",
-    "augment.noise_share", "augment.mask_share", "augment.mask_time", "augment.mask_band",
-    "distill.views", "distill.label_share",
+    "trim.recovery_epochs",
+    "mimic.span", "mimic.epochs", "mimic.label_epochs", "mimic.learning_rate",
+    "student.layers", "student.stem_channels", "student.epochs", "student.label_epochs",
+    "student.learning_rate", "student.mix", "student.relation_weight",
+    "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
+    "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
 )  # fmt: skip
 MORE_THAN_ZERO = (
     "trim.ratio",
     "trim.gate_rate",
+    "student.hop_ms",
+    "student.frame_ms",
     "augment.speed",
     "distill.temperature",
     "quantize.precision",
     "bench.seconds",
 )
-BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
+BETWEEN = {"mimic.layers": (1, 2), "bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
+    "student.mix",
     "trim.ratio",
     "distill.label_share",
     "quantize.precision",
@@ -386,11 +495,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
             )
-    for name, known in EACH_OF.items():
+    for name, values in EACH_OF.items():
         for value in _get(settings, name):
-            if value not in known:
+            if value not in values:
                 raise EdgepruneError(
-                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(known)}."
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(values)}."
                 )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
@@ -407,6 +516,7 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     for name, (least, most) in BETWEEN.items():
         if not least <= _get(settings, name) <= most:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be from {least} to {most}.")
+    _check_task(settings)
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:
@@ -421,6 +531,27 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             "One point of accuracy is 0.01.",
         )
     return settings
+
+
+def _check_task(settings: Settings) -> None:
+    """Raise where two settings do not go with each other's task."""
+    task, head = settings.clips.task, settings.teach.head
+    if head != "own" and (head == "bilstm") != (task == "ctc"):
+        fits = "bilstm" if task == "ctc" else "mlp"
+        raise EdgepruneError(
+            f"teach.head = {head!r} does not go with clips.task = {task!r}.",
+            f"Use {fits}, or the model's own.",
+        )
+    if task == "ctc" and settings.score.labelings:
+        raise EdgepruneError(
+            "Transcripts (clips.task = 'ctc') are recognised, not scored as classes.",
+            "Run edgeprune score --label COLUMN for another column, or leave score.labelings out.",
+        )
+    if task != "classes" and settings.clips.context == "file":
+        raise EdgepruneError(
+            f"Stretches of files (--frames) have one class each, and clips.task = {task!r}.",
+            "Leave one of the two out.",
+        )
 
 
 def to_toml(settings: Settings) -> str:

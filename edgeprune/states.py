@@ -29,6 +29,7 @@ from edgeprune import models
 from edgeprune.audio import Windows, load_windows
 from edgeprune.console import Ui
 from edgeprune.settings import Score
+from edgeprune_calibration.labels import tags_of
 from edgeprune_device.errors import EdgepruneError
 
 BATCH = 32
@@ -60,10 +61,12 @@ def states(
     """Run a model over the points to score, and write their states."""
     windows = load_windows(clips)
     split, chosen = choose_points(windows, settings)
+    if windows.task == "tags":
+        ui.say(f"  scored on the {len(chosen)} {split} clips that have exactly one tag")
     if split != settings.split:
         ui.say(f"  the {settings.split} split is too small for a graph: scored on {split}")
     device = models.choose_device(accelerator)
-    loaded = models.load_classifier(str(model))
+    loaded = models.load_classifier(str(model), window_samples=windows.window_samples)
     start = time.monotonic()
     found, cosines, angles = layer_states(loaded, windows, chosen, device, ui)
     seconds = time.monotonic() - start
@@ -87,10 +90,22 @@ def load_states(folder: Path) -> States:
                   facts["seconds"])  # fmt: skip
 
 
+def scored_classes(windows: Windows) -> NDArray[np.str_]:
+    """Return the class each point is scored by; empty for a point that has none.
+
+    Of tags, clips with exactly one are scored; transcripts are no classes.
+    """
+    cells = windows.column("label")
+    if windows.task == "tags":
+        cells = [tags[0] if len(tags := tags_of(cell)) == 1 else "" for cell in cells]
+    return np.asarray([""] * len(cells) if windows.task == "ctc" else cells)
+
+
 def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.int64]]:
     """Return the split to score, and one point of each of its clips; no sample is read.
 
     The split is ``settings.split``, or the training split where the graph has no room in it.
+    Transcripts need no graph of their own: any clips serve.
 
     Raises
     ------
@@ -98,11 +113,14 @@ def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.in
         Too few clips for the graph's neighbours, a single label, or no label with two.
 
     """
-    labels = np.asarray(windows.column("label"))
+    labels = scored_classes(windows)
     fallback = () if settings.split in (EVERY_SPLIT, "train") else ("train",)
     sizes = []
     for split in (settings.split, *fallback):
         among = np.arange(len(windows.clip)) if split == EVERY_SPLIT else windows.where(split)
+        if windows.task == "ctc":
+            return split, one_point_a_clip(windows, among, settings.max_clips)
+        among = among[labels[among] != ""]
         chosen = one_point_a_clip(windows, among, settings.max_clips)
         counts = Counter(labels[chosen])
         if len(chosen) > settings.neighbours and len(counts) > 1 and max(counts.values()) > 1:
@@ -121,7 +139,7 @@ def one_point_a_clip(windows: Windows, among: NDArray[np.int64], most: int) -> N
     first = among[first]
     if len(first) <= most:
         return np.sort(first)
-    labels = np.asarray(windows.column("label"))[first]
+    labels = scored_classes(windows)[first]
     rank = np.zeros(len(first))
     generator = np.random.default_rng(0)
     for label in np.unique(labels):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune import losses, models, train
+from edgeprune import models, train
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import USUAL
 from edgeprune.console import Ui, points
 from edgeprune.families import family_of, submodule
 from edgeprune.settings import Augment, Teach
 from edgeprune.steps import write_step
+from edgeprune.tasks import task_of
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -32,14 +34,21 @@ def teach(
 ) -> None:  # fmt: skip
     """Write the teacher: a model folder ``model/``, ``teach.json`` and, as any step, ``step.json``."""
     windows = load_windows(clips)
-    device = models.choose_device(accelerator)
+    task, device = task_of(windows.task), models.choose_device(accelerator)
     torch.manual_seed(seed)  # the fresh head's weights
     if settings.when == "auto":
-        teacher, labels, skipped = models.load_for(str(model), windows.labels)
+        teacher, labels, skipped = models.load_for(
+            str(model), windows.labels, task=task.name, head=settings.head,
+            window_samples=windows.window_samples,
+        )  # fmt: skip
     else:
         labels, skipped = windows.labels, False
-        teacher = models.load_classifier(str(model), labels)
+        teacher = models.load_classifier(
+            str(model), labels, task=task.name, head=settings.head,
+            window_samples=windows.window_samples,
+        )  # fmt: skip
     _check_rate(teacher, windows)
+    _check_frames(teacher, windows, labels)
     valid = windows.split("valid")
     curve: list[dict[str, float]] = []
     if not skipped:
@@ -47,15 +56,15 @@ def teach(
             teacher, windows, labels, settings, seed, work=out / "work", device=device, ui=ui,
             title="teach", sound=Augment(**sound),
         )  # fmt: skip
-    accuracy = train.evaluate(teacher, valid, labels, device)
-    ui.say(f"  teacher: {points(accuracy)} of the validation clips"
+    score = train.evaluate(teacher, valid, labels, device)
+    ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
            + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
     models.save(teacher.to("cpu"), out / "model")
-    write_step(out, teacher, windows.window_samples, step="teach", valid_score=accuracy,
-               curve=curve, unchanged=True)  # fmt: skip
+    write_step(out, teacher, windows.window_samples, step="teach", valid_score=score,
+               metric=task.metric, curve=curve, unchanged=True)  # fmt: skip
     shutil.rmtree(out / "work", ignore_errors=True)
-    facts = {"skipped": skipped, "valid_accuracy": accuracy, "curve": curve, "seed": seed,
-             "labels": list(labels)}  # fmt: skip
+    facts = {"skipped": skipped, "valid_score": score, "metric": task.metric, "curve": curve,
+             "seed": seed, "labels": list(labels)}  # fmt: skip
     (out / "teach.json").write_text(json.dumps(facts, indent=1), "utf-8")
 
 
@@ -66,9 +75,9 @@ def fine_tune(
     """Train a model on the labels of the training clips, in place; returns its learning curve."""
     freeze(model, settings.tune)
     plan = replace(plan_of(settings, model, seed), augment=sound)
+    loss = partial(_loss, loss=task_of(windows.task).loss, smoothing=settings.label_smoothing)
     return train.fit(
-        model, windows.split("train"), windows.split("valid"), labels,
-        partial(_loss, smoothing=settings.label_smoothing), plan,
+        model, windows.split("train"), windows.split("valid"), labels, loss, plan,
         work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
 
@@ -92,8 +101,32 @@ def plan_of(settings: Teach, model: Any, seed: int) -> train.Plan:
                       settings.patience, seed)  # fmt: skip
 
 
-def _loss(model: Any, samples: Tensor, targets: Tensor, _: int, *, smoothing: float) -> Tensor:
-    return losses.label_loss(models.logits_of(model, samples), targets, smoothing)
+def _loss(
+    model: Any, samples: Tensor, targets: Tensor, _: int, *, loss: Callable[..., Tensor],
+    smoothing: float,
+) -> Tensor:  # fmt: skip
+    return loss(models.logits_of(model, samples), targets, smoothing)
+
+
+def _check_frames(model: Any, windows: Windows, labels: Sequence[str]) -> None:
+    """Raise where a model gives fewer frames than transcripts have tokens.
+
+    A token said twice in a row needs a blank frame between.
+    """
+    if windows.task != "ctc":
+        return
+    with torch.no_grad():
+        frames = models.logits_of(model, torch.zeros(1, windows.window_samples)).shape[1]
+    targets = task_of("ctc").targets(windows, labels)
+    twice = ((targets[:, 1:] == targets[:, :-1]) & (targets[:, 1:] != 0)).sum(dim=1)
+    needed = (targets != 0).sum(dim=1) + twice
+    if crowded := int((needed > frames).sum()):
+        raise EdgepruneError(
+            f"{crowded} of {len(needed)} transcripts have more tokens than the model gives frames "
+            f"({frames} a window of {windows.window_samples / windows.sample_rate:g} s; the longest "
+            f"needs {int(needed.max())}).",
+            "Check those clips, or use words as tokens (clips.tokens).",
+        )
 
 
 def _check_rate(model: Any, windows: Windows) -> None:

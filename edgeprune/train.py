@@ -24,6 +24,7 @@ from edgeprune.augment import USUAL, augment
 from edgeprune.console import Ui
 from edgeprune.models import logits_of
 from edgeprune.settings import Augment
+from edgeprune.tasks import task_of
 
 BIG_MODEL_PARAMETERS = 20_000_000
 WARMUP_SHARE = 0.1
@@ -32,7 +33,7 @@ EVALUATION_BATCH = 64
 CHECKPOINT = "checkpoint.pt"
 
 Loss = Callable[[Any, Tensor, Tensor, int], Tensor]
-"""(model, samples (batch, window), targets (batch,), epoch) -> scalar."""
+"""(model, samples (batch, window), the task's targets (batch, ...), epoch) -> scalar."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def fit(
     model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss, plan: Plan, *,
     work: Path, device: torch.device, ui: Ui, title: str,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train a model in place and leave it at its best epoch by validation accuracy.
+    """Train a model in place and leave it at its best epoch by the task's score on ``valid``.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def fit(
     Returns
     -------
     list of dict
-        The learning curve: epoch, loss, valid_accuracy.
+        The learning curve: epoch, loss, valid_score.
 
     """
     accelerator = compute.make_accelerator(device)
@@ -100,7 +101,7 @@ def fit(
         optimizer.optimizer, warmup_cosine(steps * plan.epochs)
     )
     state = _resume(model, optimizer, schedule, work)
-    targets = train.targets(labels)
+    targets = task_of(train.task).targets(train, labels)
     batches = _batches(train, targets, plan, state, device, steps)
     total = (plan.epochs - state["epoch"]) * steps
     losses: list[float] = []
@@ -109,8 +110,8 @@ def fit(
         optimizer.zero_grad()
         if len(samples):
             with accelerator.autocast():
-                value = loss(model, samples, target, epoch) * share
-            accelerator.backward(value)
+                value = loss(model, samples, target, epoch)
+            accelerator.backward(value * share)
             losses.append(float(value.detach()))
         compute.average_gradients(accelerator, weights)
         accelerator.clip_grad_norm_(weights, GRADIENT_NORM)
@@ -119,7 +120,7 @@ def fit(
         if last:
             _end_epoch(model, state, epoch, losses, valid, labels, device)
             _checkpoint(model, optimizer, schedule, state, work)
-            ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_accuracy']:.1f} %")
+            ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_score']:.1f} %")
             losses = []
     if state["best"] and not plan.last:
         model.load_state_dict(state["best"])
@@ -153,7 +154,7 @@ def _groups(model: Any, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _batches(
-    train: Windows, targets: NDArray[np.int64], plan: Plan, state: dict[str, Any],
+    train: Windows, targets: Tensor, plan: Plan, state: dict[str, Any],
     device: torch.device, steps: int,
 ) -> Iterator[tuple[int, bool, float, Tensor, Tensor]]:  # fmt: skip
     """Yield (epoch, last of its epoch?, share, samples, targets), every epoch seeded on its own.
@@ -173,7 +174,7 @@ def _batches(
             index = np.sort(order[step * plan.batch_size : (step + 1) * plan.batch_size])
             samples = torch.from_numpy(np.array(train.samples[index])).to(device)
             changed = augment(samples, train.sample_rate, generator, plan.augment)[rank::processes]
-            target = torch.from_numpy(targets[index[rank::processes]]).to(device)
+            target = targets[torch.from_numpy(index[rank::processes])].to(device)
             share = len(changed) * processes / len(index)
             yield epoch, step == steps - 1, share, changed, target
 
@@ -183,23 +184,23 @@ def _end_epoch(
     labels: tuple[str, ...], device: torch.device,
 ) -> None:  # fmt: skip
     """Evaluate, keep the weights if they are the best so far, and write the curve."""
-    accuracy = evaluate(model, valid, labels, device)
+    score = evaluate(model, valid, labels, device)
     state["curve"].append(
-        {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_accuracy": accuracy}
+        {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_score": score}
     )
     state["epoch"] = epoch + 1
-    if accuracy >= state["best_accuracy"]:  # the later of equals has seen more
-        state["best_accuracy"], state["best_epoch"] = accuracy, epoch
+    if score >= state["best_score"]:  # the later of equals has seen more
+        state["best_score"], state["best_epoch"] = score, epoch
         state["best"] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
 
 
 def evaluate(model: Any, windows: Windows, labels: tuple[str, ...], device: torch.device) -> float:
-    """Return a model's accuracy over clips, and leave it on the device it ran on."""
-    return accuracy_of(predict(model.to(device), windows, device), windows, labels)
+    """Return the task's score of a model over clips, and leave it on the device it ran on."""
+    return task_of(windows.task).score(predict(model.to(device), windows, device), windows, labels)
 
 
 def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.float32]:
-    """Return the logits (windows, labels) of a model, in evaluation mode."""
+    """Return the logits of a model, in evaluation mode: (windows, labels), see ``tasks``."""
     model.eval()
     out = []
     with torch.inference_mode():
@@ -207,23 +208,6 @@ def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.fl
             batch = windows.heard(slice(start, start + EVALUATION_BATCH))
             out.append(logits_of(model, torch.from_numpy(batch).to(device)).cpu().numpy())
     return np.concatenate(out)
-
-
-def accuracy_of(logits: NDArray[np.float32], windows: Windows, labels: tuple[str, ...]) -> float:
-    """Return the share of clips whose mean score is highest at their label."""
-    return float(correct_clips(logits, windows, labels).mean())
-
-
-def correct_clips(
-    logits: NDArray[np.float32], windows: Windows, labels: tuple[str, ...]
-) -> NDArray[np.bool_]:
-    """Return, for each clip in order, whether its windows' mean score is highest at its label."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores = shifted / shifted.sum(axis=1, keepdims=True)
-    _, first, codes = np.unique(windows.clip, return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), scores.shape[1]))
-    np.add.at(sums, codes, scores)
-    return np.asarray(sums.argmax(axis=1) == windows.targets(labels)[first])
 
 
 def _checkpoint(
@@ -240,7 +224,7 @@ def _checkpoint(
 def _resume(model: Any, optimizer: Any, schedule: Any, work: Path) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     if not (work / CHECKPOINT).exists():
-        return {"epoch": 0, "curve": [], "best": {}, "best_accuracy": -1.0, "best_epoch": 0}
+        return {"epoch": 0, "curve": [], "best": {}, "best_score": -1.0, "best_epoch": 0}
     saved = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])

@@ -36,7 +36,7 @@ def decide(text: str, **changes: Any) -> list[Detection]:
     decider = Decider(rule(**changes))
     found = [decider.step(0.5 * i, 0.5 * i + 1, np.array(row, np.float32))
              for i, row in enumerate(scores(text))]  # fmt: skip
-    return [d for d in [*found, decider.flush()] if d is not None]
+    return [d for ended in [*found, decider.flush()] for d in ended]
 
 
 def heard(text: str, **changes: Any) -> list[tuple[str, float]]:
@@ -72,7 +72,7 @@ def test_a_song_that_goes_on_is_reported_once_and_while_it_goes_on() -> None:
     decider = Decider(rule())
     reported = [decider.step(0.5 * i, 0.5 * i + 1, np.array([0.05, 0.9, 0.05], np.float32))
                 for i in range(20)]  # fmt: skip
-    assert [i for i, d in enumerate(reported) if d is not None] == [2]  # a window after it began
+    assert [i for i, d in enumerate(reported) if d] == [2]  # a window after it began
 
 
 def test_smoothing_averages_windows_so_that_one_stray_score_says_nothing() -> None:

@@ -23,6 +23,7 @@ from edgeprune.families import keep_layers
 from edgeprune.probe import fit_probe, logistic_regression
 from edgeprune.settings import Clips
 from edgeprune.stack import Cut, Stack
+from edgeprune.tasks import TASKS
 
 CPU = torch.device("cpu")
 LABELS = tuple(sorted(TONES))
@@ -59,7 +60,7 @@ def test_a_measured_cut_is_right_where_the_really_cut_model_is(
         really = models.load_classifier(str(model_folder))
         keep_layers(really, cut)
         logits = train.predict(really, valid, CPU)
-        np.testing.assert_array_equal(right, train.correct_clips(logits, valid, LABELS))
+        np.testing.assert_array_equal(right, TASKS["classes"].values(logits, valid, LABELS))
 
 
 def test_spans_are_all_runs_of_neighbours_that_leave_something() -> None:

@@ -15,6 +15,7 @@ from conftest import TONES, tone
 from edgeprune import losses, models, train
 from edgeprune.audio import Windows
 from edgeprune.console import Silent
+from edgeprune.tasks import TASKS
 
 LABELS = tuple(sorted(TONES))
 PLAN = train.Plan(
@@ -101,7 +102,8 @@ def test_the_model_is_left_at_its_best_epoch(backbone: Path, tmp_path: Path) -> 
     curve, model = run(backbone, tmp_path / "work")
     valid = tones(3, 500)
     logits = train.predict(model, valid, torch.device("cpu"))
-    assert train.accuracy_of(logits, valid, LABELS) == max(s["valid_accuracy"] for s in curve)
+    score = TASKS["classes"].score(logits, valid, LABELS)
+    assert score == max(s["valid_score"] for s in curve)
 
 
 def test_a_clip_of_several_windows_is_judged_by_their_mean_score() -> None:
@@ -111,7 +113,7 @@ def test_a_clip_of_several_windows_is_judged_by_their_mean_score() -> None:
     )
     # Clip 0: sure of the right label in one window, mildly wrong in the other: right on average.
     logits = np.log(np.array([[0.9, 0.05, 0.05], [0.3, 0.4, 0.3], [0.8, 0.1, 0.1]], np.float32))
-    assert train.correct_clips(logits, windows, LABELS).tolist() == [True, False]
+    assert TASKS["classes"].values(logits, windows, LABELS).tolist() == [True, False]
 
 
 def test_the_learning_rate_rises_then_falls_to_one_per_cent() -> None:

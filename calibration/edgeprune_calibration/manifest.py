@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune_calibration.labels import LABELLINGS, Labelling
 from edgeprune_calibration.rows import Clip, clips_of_folders, clips_of_manifest
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.sound import file_digest, read_clip, seconds_of
@@ -44,11 +45,21 @@ class Dataset:
     label_column: str
     group_column: str
     """Empty where the clips have no group."""
+    task: str = "classes"
+    """What a label cell holds, a row of ``labels.LABELLINGS``."""
+    tokens: str = "characters"
+    """What a transcript is cut into."""
+
+    @property
+    def labelling(self) -> Labelling:
+        """How the label cells are read."""
+        return LABELLINGS[self.task]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All labels, sorted."""
-        return tuple(sorted({clip.label for clip in self.clips}))
+        """All labels, sorted: classes, tags, or the tokens of the transcripts."""
+        read = self.labelling.labels_of
+        return tuple(sorted({x for clip in self.clips for x in read(clip.label, self.tokens)}))
 
     @property
     def crossing(self) -> tuple[str, ...]:
@@ -75,8 +86,9 @@ class Dataset:
 
 
 def read_data(
-    source: Path, label: str = "label", group: str | None = None, *, stretches: bool = False
-) -> Dataset:
+    source: Path, label: str = "label", group: str | None = None, *, stretches: bool = False,
+    task: str = "classes", tokens: str = "characters",
+) -> Dataset:  # fmt: skip
     """Read a data set's rows; of the sound, at most the headers.
 
     Parameters
@@ -90,6 +102,10 @@ def read_data(
         individual, recording, site) that is filled and keeps to the splits given; ``none``: none.
     stretches : bool
         Rows are stretches that nothing is trained on: a label may have a single one.
+    task : str
+        What the column holds: ``classes``, ``tags`` or ``ctc``, see ``labels``.
+    tokens : str
+        What a transcript is cut into: ``characters`` or ``words``.
 
     Raises
     ------
@@ -100,16 +116,18 @@ def read_data(
     """
     if not source.exists():
         raise EdgepruneError(f"There is no data at {source}.")
-    read = clips_of_folders if source.is_dir() else clips_of_manifest
-    clips = read(source, label)
+    if source.is_dir():
+        clips = clips_of_folders(source, label)
+    else:
+        clips = clips_of_manifest(source, label, may_be_empty=LABELLINGS[task].may_be_empty)
     if not clips:
         raise EdgepruneError(f"{source} names no clip.")
-    _check_labels(source, clips, label, 1 if stretches else 2)
+    _check_labels(Dataset(source, tuple(clips), label, "", task, tokens), 1 if stretches else 2)
     _check_splits(source, clips)
     chosen = _choose_group(source, clips, label, group)
     if chosen:
         clips = [dataclasses.replace(clip, group=clip.columns[chosen]) for clip in clips]
-    return Dataset(source.resolve(), tuple(clips), label, chosen)
+    return Dataset(source.resolve(), tuple(clips), label, chosen, task, tokens)
 
 
 def check_audio(
@@ -160,8 +178,9 @@ def check_audio(
             f"than {100 * most_bad:g} %; the first: {bad[0]}",
             "Repair them or take them out of the data.",
         )
-    _check_labels(dataset.source, good, dataset.label_column, 1 if whole_files else 2)
-    return dataclasses.replace(dataset, clips=tuple(good)), bad
+    left = dataclasses.replace(dataset, clips=tuple(good))
+    _check_labels(left, 1 if whole_files else 2)
+    return left, bad
 
 
 def _fault(read: Callable[..., Any], *where: Any) -> str:
@@ -181,13 +200,23 @@ def _content(path: Path) -> str:
         return hashlib.sha256().hexdigest()
 
 
-def _check_labels(source: Path, clips: list[Clip], column: str, least: int) -> None:
-    counts = Counter(clip.label for clip in clips)
-    if len(counts) < 2:
+def _check_labels(dataset: Dataset, least: int) -> None:
+    """Raise where there is too little to tell apart, or to split.
+
+    A transcript's tokens stand in whichever clips they stand in.
+    """
+    source, read = dataset.source, dataset.labelling
+    counts = Counter(
+        label for clip in dataset.clips for label in {*read.labels_of(clip.label, dataset.tokens)}
+    )
+    if len(counts) < read.least_labels:
+        found = f"has the single label {next(iter(counts))!r}" if counts else "names no label"
         raise EdgepruneError(
-            f"{source} has the single label {next(iter(counts))!r} in column {column!r}.",
-            "At least two are needed.",
+            f"{source} {found} in column {dataset.label_column!r}.",
+            f"At least {'two are' if read.least_labels == 2 else 'one is'} needed.",
         )
+    if dataset.task == "ctc":
+        return
     if single := sorted(label for label, count in counts.items() if count < least):
         others = ", and so have others: " + ", ".join(map(repr, single[1:6])) + "."
         raise EdgepruneError(

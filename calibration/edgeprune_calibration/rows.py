@@ -1,9 +1,9 @@
 """Rows of labelled clips, from a folder of class folders or a CSV/TSV manifest, each one checked.
 
-Columns: ``path`` (relative to the manifest), ``label``, and if wanted a group (``speaker``,
-``individual``, ``recording``, ``site``), ``split`` (train, valid, test, or foldN), ``start`` and
-``end`` in seconds, or ``start_sample`` and ``end_sample`` at the file's own rate. Any other column
-can be the labelling or a second one to score by.
+Columns: ``path`` (relative to the manifest), ``label`` (what it holds: see ``labels.py``), and if
+wanted a group (``speaker``, ``individual``, ``recording``, ``site``), ``split`` (train, valid, test,
+or foldN), ``start`` and ``end`` in seconds, or ``start_sample`` and ``end_sample`` at the file's own
+rate. Any other column can be the labelling or a second one to score by.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Clip:
 
     path: Path
     label: str
+    """A class, tags, or a transcript: the cell as it stands."""
     group: str | None = None
     """Speaker, individual, recording or site; None where the data names none."""
     split: str | None = None
@@ -74,8 +75,16 @@ def clips_of_folders(source: Path, label: str) -> list[Clip]:
     return clips
 
 
-def clips_of_manifest(source: Path, label: str) -> list[Clip]:
+def clips_of_manifest(source: Path, label: str, *, may_be_empty: bool = False) -> list[Clip]:
     """Return a clip for each row; of the sound, at most the headers are read.
+
+    Parameters
+    ----------
+    source : Path
+    label : str
+        The column with the labels.
+    may_be_empty : bool
+        Whether a row without a label is data (none of the tags).
 
     Raises
     ------
@@ -94,7 +103,8 @@ def clips_of_manifest(source: Path, label: str) -> list[Clip]:
         with source.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             _check_columns(source, list(reader.fieldnames or []), label)
-            return [_clip(source, row, label, reader.line_num, rate) for row in reader]
+            needed = ("path",) if may_be_empty else ("path", label)
+            return [_clip(source, row, label, needed, reader.line_num, rate) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EdgepruneError(f"The manifest {source} cannot be read: {error}.") from None
 
@@ -116,14 +126,14 @@ def _check_columns(source: Path, names: list[str], label: str) -> None:
 
 
 def _clip(
-    source: Path, row: dict[str | None, str | None], label: str, line: int,
+    source: Path, row: dict[str | None, str | None], label: str, needed: Sequence[str], line: int,
     rate: Callable[[Path], int | None],
 ) -> Clip:  # fmt: skip
     columns = {key: value.strip() for key, value in row.items() if key and value is not None}
     where = f"Line {line} of {source}"
     if None in row or None in row.values():
         raise EdgepruneError(f"{where} has another number of columns than line 1.")
-    for name in ("path", label):
+    for name in needed:
         if not columns[name]:
             raise EdgepruneError(f"{where} has no {name}.")
     path = (source.parent / columns["path"]).resolve()

@@ -1,12 +1,12 @@
 """Train, validation and test clips: the data's own split, or one made here.
 
 A split made here is seeded, keeps every group (speaker, recording, site) on one side, and gives
-each side every label in about the same share.
+each side every label in about the same share; of transcripts, the same share of clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def split_clips(
     if missing:
         wanted = [part for part in PARTS if part == "train" or part in missing]
         shares = [fractions[PARTS.index(part)] for part in wanted]
-        parts |= _deal(parts["train"], wanted, shares, seed)
+        parts |= _deal(parts["train"], dataset.labelling.dealt_by, wanted, shares, seed)
     _check(dataset, parts, made=bool(missing))
     return parts
 
@@ -70,14 +70,16 @@ def _given(dataset: Dataset, test_fold: str | None) -> list[str]:
 
 
 def _deal(
-    clips: Sequence[Clip], parts: Sequence[str], shares: Sequence[float], seed: int
-) -> dict[str, tuple[Clip, ...]]:
+    clips: Sequence[Clip], kinds: Callable[[str], tuple[str, ...]], parts: Sequence[str],
+    shares: Sequence[float], seed: int,
+) -> dict[str, tuple[Clip, ...]]:  # fmt: skip
     """Deal groups out to the parts so that each gets its share of every label."""
-    labels, label = np.unique([clip.label for clip in clips], return_inverse=True)
+    held = [(row, kind) for row, clip in enumerate(clips) for kind in kinds(clip.label)]
+    labels, label = np.unique([kind for _, kind in held], return_inverse=True)
     names = [clip.group if clip.group else f"\0{i}" for i, clip in enumerate(clips)]
     groups, group = np.unique(names, return_inverse=True)
     counts = np.zeros((len(groups), len(labels)))
-    np.add.at(counts, (group, label), 1)
+    np.add.at(counts, (group[[row for row, _ in held]], label), 1)
     target = np.outer(np.asarray(shares) / sum(shares), counts.sum(axis=0))
     best: tuple[float, NDArray[np.int64]] | None = None
     attempts = ATTEMPTS if len(groups) < len(clips) else 1
@@ -124,20 +126,26 @@ def _deal_once(
 
 
 def _check(dataset: Dataset, parts: dict[str, tuple[Clip, ...]], *, made: bool) -> None:
-    trained = {clip.label for clip in parts["train"]}
-    for label in dataset.labels:
+    kinds = dataset.labelling.dealt_by
+    there = {part: {kind for clip in parts[part] for kind in kinds(clip.label)} for part in PARTS}
+    if empty := [part for part in PARTS if not parts[part]]:
+        raise EdgepruneError(
+            f"The {len(dataset.clips)} clips of {dataset.source} leave none for the {empty[0]} split.",
+            "Add clips, choose another --group, or give a split column.",
+        )
+    for label in sorted(set().union(*there.values()) - {""}):
         for part in PARTS:
-            if any(clip.label == label for clip in parts[part]):
+            if label in there[part]:
                 continue
             if made:
                 groups = len({c.group or str(i) for i, c in enumerate(dataset.clips)
-                              if c.label == label})  # fmt: skip
+                              if label in kinds(c.label)})  # fmt: skip
                 raise EdgepruneError(
                     f"The label {label!r} cannot stand in train, valid and test: it has clips of "
                     f"{groups} {dataset.group_column or 'source'}{'s' if groups != 1 else ''}.",
                     "Add clips, choose another --group, or give a split column.",
                 )
-            if part == "train" and label not in trained:
+            if part == "train":
                 raise EdgepruneError(
                     f"The label {label!r} of {dataset.source} has no clip in the train split."
                 )

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOWEST = 0.5  # more likely than all other labels together
+LOWEST_TAG = 0.2  # the sigmoid of a rare tag seldom comes to a half
 LOWEST_UNTAUGHT = 0.8  # a softmax that was never taught "nothing" gives unknown sounds up to this
 HIGHEST = 0.995
 NO_LABEL = -1
 
 
 def choose_thresholds(
-    scores: NDArray[np.floating], truth: NDArray[np.integer], labels: Sequence[str],
+    scores: NDArray[np.floating], truth: NDArray[np.number], labels: Sequence[str],
     precision: float, lowest: float = LOWEST,
 ) -> dict[str, float]:  # fmt: skip
     """Return each label's lowest threshold that reaches a precision on these windows.
@@ -23,8 +24,9 @@ def choose_thresholds(
     ----------
     scores : array (n, labels)
         What the deployed file answered, 0 to 1.
-    truth : array (n,)
-        The right label's index, -1 where there is none (noise).
+    truth : array (n,) or (n, labels)
+        The right label's index, -1 where there is none (noise); of tags, 1 where one is right,
+        else 0.
     labels : sequence of str
     precision : float
         Share of a label's reports that must be right, 0 to 1.
@@ -41,7 +43,7 @@ def choose_thresholds(
     thresholds = {}
     for index, label in enumerate(labels):
         own = scores[:, index]
-        right = truth == index
+        right = truth == index if truth.ndim == 1 else truth[:, index] > 0
         candidates = np.unique(own[own >= lowest])
         reported = (len(own) - np.searchsorted(np.sort(own), candidates)).astype(float)
         hits = right.sum() - np.searchsorted(np.sort(own[right]), candidates)

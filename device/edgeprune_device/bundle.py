@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_device.ctc import KINDS
 from edgeprune_device.errors import EdgepruneError
 
 SCHEMA_VERSION = 1
@@ -44,7 +45,7 @@ class Golden:
     samples: NDArray[np.float32]
     """(window_samples,)."""
     scores: NDArray[np.float32]
-    """(labels,)."""
+    """(labels,), of transcripts (frames, labels)."""
     tolerance: float
     """Largest difference of a score allowed on another processor."""
 
@@ -69,6 +70,21 @@ class Bundle:
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the scores."""
         return tuple(self.manifest["labels"])
+
+    @property
+    def activation(self) -> str:
+        """``softmax`` (one label a window), ``sigmoid`` (tags), or ``ctc`` (transcripts)."""
+        return str(self.manifest["activation"])
+
+    @property
+    def tokens(self) -> str:
+        """What a transcript is made of: ``characters`` or ``words``; empty for other bundles."""
+        return str(self.manifest.get("tokens", ""))
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the scores of one window: (labels,), of transcripts (frames, labels)."""
+        return tuple(int(size) for size in self.manifest["model"]["output"]["shape"][1:])
 
     @property
     def sample_rate(self) -> int:
@@ -187,7 +203,7 @@ def golden_files(
     Parameters
     ----------
     inputs : sequence of array (window_samples,)
-    outputs : sequence of array (labels,)
+    outputs : sequence of array (labels,) or (frames, labels)
         What the bundle's own file answers on the machine that made it.
     tolerance : float
 
@@ -297,8 +313,13 @@ def _problem(manifest: dict[str, Any]) -> str:
     if (not isinstance(labels, list) or len(set(labels)) != len(labels)
             or not all(isinstance(x, str) and x for x in labels)):  # fmt: skip
         return "its labels are not distinct names"
-    if list(model["output"]["shape"]) != [1, len(labels)]:
-        return f"it has {len(labels)} labels and scores of shape {model['output']['shape']}"
+    texts = manifest["activation"] == "ctc"
+    shape = list(model["output"]["shape"])
+    frames = shape[1:2] if texts and len(shape) == 3 and 0 < int(shape[1]) < 2**31 else []
+    if shape != [1, *frames, len(labels)] or len(frames) != texts:
+        return f"it has {len(labels)} labels and scores of shape {shape}"
+    if texts and manifest["tokens"] not in KINDS:
+        return f"its transcripts are made of {manifest['tokens']!r}"
     one, window = model["input"]["shape"]
     if one != 1 or not 0 < int(window) < 2**31 or model["input"]["dtype"] != "float32":
         return f"its input is {model['input']['dtype']} of shape {model['input']['shape']}"
@@ -309,7 +330,9 @@ def _problem(manifest: dict[str, Any]) -> str:
         return f"its window is {audio['window_seconds']} s and {window} samples"
     decision = manifest["decision"]
     thresholds = decision["thresholds"]
-    if set(thresholds) != set(labels) or not all(0 <= float(t) <= 1 for t in thresholds.values()):
+    if set(thresholds) != set(() if texts else labels) or not all(
+        0 <= float(t) <= 1 for t in thresholds.values()
+    ):
         return "its thresholds do not cover its labels with values from 0 to 1"
     if (int(decision["smoothing_windows"]) < 1 or not 0 <= float(decision["refractory_seconds"]) < 86_400
             or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
@@ -325,7 +348,8 @@ def _golden(
     entry: dict[str, Any], contents: Mapping[str, bytes], manifest: dict[str, Any], path: Path
 ) -> Golden:
     samples, scores = (_from_npy(contents[entry[key]], path) for key in ("input", "output"))
-    expected = (manifest["model"]["input"]["shape"][1:], [len(manifest["labels"])])
+    model = manifest["model"]
+    expected = (model["input"]["shape"][1:], model["output"]["shape"][1:])
     if [list(samples.shape), list(scores.shape)] != list(expected):
         raise _bad(path, f"{entry['input']} or its output has another shape than the model")
     return Golden(samples, scores, float(entry["tolerance"]))

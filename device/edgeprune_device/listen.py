@@ -32,6 +32,7 @@ from edgeprune_device.sound import file_digest
 from edgeprune_device.windows import Windower
 
 STALL_SECONDS = 10.0
+TEXTS = "transcripts"  # what they are counted as
 LATENCIES_KEPT = 100_000  # a listener may run for months: the oldest make room
 Source = Literal["microphone", "wav", "stdin"]
 
@@ -122,7 +123,7 @@ class _Loop:
         self, bundle: Bundle, run: Scorer, hop: int, threshold: float | None, screen: Screen
     ) -> None:
         self.rate, self.run, self.hop, self.screen = bundle.sample_rate, run, hop, screen
-        self.labels = bundle.labels
+        self.texts = bundle.activation == "ctc"
         self.windower = Windower(bundle.window_samples, hop)
         self.decider = Decider(rule_of(bundle, threshold))
         self.counts = Counts()
@@ -170,19 +171,19 @@ class _Loop:
         end = min(first + len(window), self.windower.position)  # a short stream is padded
         self.analysed += end - max(first, self.heard_to)
         self.heard_to = end
-        index = int(scores.argmax())
-        self.counts.top = (self.labels[index], float(scores[index]))
         start = first / self.rate
-        self.report(self.decider.step(start, start + len(window) / self.rate, scores))
+        found = self.decider.step(start, start + len(window) / self.rate, scores)
+        self.counts.top = self.decider.top
+        self.report(found)
 
-    def report(self, detection: Detection | None) -> None:
-        """Journal a detection and say it."""
-        if detection is None:
-            return
-        self.journal.add(detection, round(detection.start_seconds * self.rate))
-        label = detection.label
-        self.counts.detections[label] = self.counts.detections.get(label, 0) + 1
-        self.screen.line(f"{clock(detection.start_seconds)}  {label}  {detection.score:.2f}")
+    def report(self, detections: list[Detection]) -> None:
+        """Journal detections and say them."""
+        for detection in detections:
+            self.journal.add(detection, round(detection.start_seconds * self.rate))
+            label = detection.label
+            counted = TEXTS if self.texts else label  # every text is another
+            self.counts.detections[counted] = self.counts.detections.get(counted, 0) + 1
+            self.screen.line(f"{clock(detection.start_seconds)}  {label}  {detection.score:.2f}")
 
     def _timed(self, latency_ms: float) -> None:
         recent = self.counts.latencies_ms

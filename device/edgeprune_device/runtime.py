@@ -18,7 +18,7 @@ from edgeprune_device.bundle import Bundle
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 
 Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Samples (window,) in [-1, 1] to scores (labels,)."""
+"""Samples (window,) in [-1, 1] to scores (labels,), of transcripts (frames, labels)."""
 
 LITERT_MODULES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
@@ -39,7 +39,7 @@ def open_model(bundle: Bundle, threads: int = 1) -> Scorer:
     Returns
     -------
     callable
-        From samples (window,) to scores (labels,), both float32.
+        From samples (window,) to scores of ``bundle.output_shape``, both float32.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def _litert(bundle: Bundle, threads: int) -> Scorer:
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     shapes = [list(source["shape"]), list(target["shape"])]
     kinds = {np.dtype(source["dtype"]), np.dtype(target["dtype"])}
-    if shapes != [[1, bundle.window_samples], [1, len(bundle.labels)]] or kinds != {
+    if shapes != [[1, bundle.window_samples], [1, *bundle.output_shape]] or kinds != {
         np.dtype(np.float32)
     }:
         raise EdgepruneError(

@@ -1,0 +1,59 @@
+"""What a label cell holds under each task: one class, several tags, or a transcript.
+
+``classes``: the cell is the class. ``tags``: any number of tags, ``;`` between them, an empty cell
+for none. ``ctc``: a transcript, cut into characters or words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from edgeprune_device.ctc import BLANK_NAME, to_tokens
+
+TAG_BORDER = ";"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What a task makes of a label cell."""
+
+    may_be_empty: bool
+    """Whether a cell without a label is data."""
+    least_labels: int
+    """So many labels must the data have."""
+    dealt_by: Callable[[str], tuple[str, ...]]
+    """Cell -> the kinds that a split made here spreads evenly; ("",) where there is none."""
+    labels_of: Callable[[str, str], tuple[str, ...]]
+    """(cell, what a token is) -> the labels in it, in order."""
+
+
+def tags_of(cell: str) -> tuple[str, ...]:
+    """Return the tags of a cell, each once, in the cell's order."""
+    return tuple(dict.fromkeys(tag for part in cell.split(TAG_BORDER) if (tag := part.strip())))
+
+
+def _class(cell: str, _: str = "") -> tuple[str, ...]:
+    return (cell,)
+
+
+LABELLINGS: dict[str, Labelling] = {
+    "classes": Labelling(False, 2, _class, _class),
+    "tags": Labelling(True, 1, lambda cell: tags_of(cell) or ("",), lambda cell, _: tags_of(cell)),
+    "ctc": Labelling(False, 1, lambda _: ("",), to_tokens),
+}
+
+
+def vocabulary(transcripts: Iterable[str], kind: str) -> tuple[str, ...]:
+    """Return a CTC model's labels: the blank, then every token of some transcripts, sorted.
+
+    Parameters
+    ----------
+    transcripts : iterable of str
+        Of the training clips.
+    kind : str
+        ``characters`` or ``words``.
+
+    """
+    found = {token for text in transcripts for token in to_tokens(text, kind)}
+    return (BLANK_NAME, *sorted(found - {BLANK_NAME}))

@@ -1,0 +1,223 @@
+"""How right a model is: each task's metrics, exact, with bootstrap intervals. numpy only.
+
+A *tally* is what one bundle or model made of every clip, as numbers from which a metric can be
+counted again after drawing clips with replacement:
+
+    classes   (clips, 2)           the right class and the one decided on
+    tags      (clips, labels, 2)   the score, and 1 where the tag is right
+    ctc       (clips, 4)           token errors, tokens, word errors, words
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+DRAWS = 2000
+CHUNK = 2_000_000  # weights held at once
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number over clips."""
+
+    name: str
+    of: Callable[[Array, Array], Array]
+    """(tally, weights (draws, clips): how often each clip was drawn) -> (draws,)."""
+    per_cent: bool = True
+    """Whether it is a share, to be shown in per cent."""
+
+
+def value(metric: Metric, tally: Array) -> float:
+    """Return a metric over all clips."""
+    return float(metric.of(tally, np.ones((1, len(tally))))[0])
+
+
+def interval(
+    metric: Metric, tallies: Sequence[Array], groups: Sequence[str] | None = None,
+    base: Sequence[Array] = (), draws: int = DRAWS, seed: int = 0,
+) -> tuple[float, float]:  # fmt: skip
+    """Return a 95 % percentile bootstrap interval of a metric (Efron 1979).
+
+    Parameters
+    ----------
+    metric : Metric
+    tallies : sequence of array
+        Of the same clips, one a seed: the metric is their mean.
+    groups : sequence of str, optional
+        Draw whole groups (speakers, recordings) with replacement: clips of one group are alike.
+    base : sequence of array
+        Tallies whose metric is taken off, on the same draws: a paired difference.
+    draws, seed : int
+
+    """
+    found = []
+    for weights in _weights(len(tallies[0]), groups, draws, seed):
+        mean = np.mean([metric.of(tally, weights) for tally in tallies], axis=0)
+        if base:
+            mean = mean - np.mean([metric.of(tally, weights) for tally in base], axis=0)
+        found.append(mean)
+    low, high = np.nanquantile(np.concatenate(found), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _weights(
+    clips: int, groups: Sequence[str] | None, draws: int, seed: int
+) -> Iterator[Array]:  # fmt: skip
+    """Yield how often each clip is drawn, (some draws, clips) at a time."""
+    names = np.arange(clips) if groups is None else np.asarray(groups)
+    found, codes = np.unique(names, return_inverse=True)
+    generator = np.random.default_rng(seed)
+    share = np.full(len(found), 1 / len(found))
+    step = max(1, CHUNK // clips)
+    for first in range(0, draws, step):
+        drawn = generator.multinomial(len(found), share, size=min(step, draws - first))
+        yield drawn[:, codes].astype(float)
+
+
+# ---- classes
+
+
+def class_counts(tally: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Count each right class's hits, clips and decisions: arrays (draws, classes)."""
+    truth, decided = tally[:, 0], tally[:, 1]
+    classes = np.unique(truth)
+    is_it, said = truth[:, None] == classes, decided[:, None] == classes
+    return weights @ (is_it & said), weights @ is_it.astype(float), weights @ said.astype(float)
+
+
+def accuracy(tally: Array, weights: Array) -> Array:
+    """Share of clips whose class was decided on."""
+    right = (tally[:, 0] == tally[:, 1]).astype(float)
+    return np.asarray(weights @ right / weights.sum(axis=1))
+
+
+def balanced_accuracy(tally: Array, weights: Array) -> Array:
+    """Mean recall of the classes that were drawn: accuracy with every class weighing the same."""
+    hits, clips, _ = class_counts(tally, weights)
+    return _mean_where(hits / np.maximum(clips, 1), clips > 0)
+
+
+def macro_f1(tally: Array, weights: Array) -> Array:
+    """Mean over the classes drawn of F1 = 2 hits / (clips + decisions)."""
+    hits, clips, said = class_counts(tally, weights)
+    return _mean_where(2 * hits / np.maximum(clips + said, 1), clips > 0)
+
+
+# ---- tags
+
+
+def average_precision(scores: Array, truth: Array, weights: Array | None = None) -> Array:
+    """Return a label's average precision: precision at each threshold, weighted by recall gained.
+
+    AP = sum over the distinct scores, from the highest, of (R_i - R_(i-1)) P_i: no interpolation,
+    clips of equal scores pass a threshold together.
+
+    Parameters
+    ----------
+    scores : array (clips,)
+    truth : array (clips,)
+        1 where the label is right, else 0.
+    weights : array (draws, clips), optional
+        How often each clip counts; left out: once.
+
+    Returns
+    -------
+    array (draws,)
+        0 to 1; NaN where no clip has the label.
+
+    """
+    counts = np.ones((1, len(scores))) if weights is None else weights
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    above = np.cumsum(counts[:, order], axis=1)[:, ends]
+    hits = np.cumsum(counts[:, order] * truth[order], axis=1)[:, ends]
+    gained = np.diff(hits, axis=1, prepend=0.0)
+    area = (gained * hits / np.maximum(above, 1)).sum(axis=1)
+    total = hits[:, -1]
+    return np.asarray(np.where(total > 0, area / np.maximum(total, 1), np.nan))
+
+
+def mean_average_precision(tally: Array, weights: Array) -> Array:
+    """Mean over labels (each weighing the same) of average precision; labels no clip has are out."""
+    each = np.stack([average_precision(tally[:, i, 0], tally[:, i, 1], weights)
+                     for i in range(tally.shape[1])], axis=1)  # fmt: skip
+    return _mean_where(np.nan_to_num(each), ~np.isnan(each))
+
+
+def ranking_precision(scores: Array, truth: Array) -> Array:
+    """Return each clip's label-ranking average precision (clips,) (Tsoumakas et al. 2010).
+
+    For each right tag, the share of right ones among the tags scored as high or higher; the mean
+    of these. A clip without tags has 1.
+    """
+    found = np.ones(len(scores))
+    for row, (score, right) in enumerate(zip(scores, truth.astype(bool), strict=True)):
+        if right.any():
+            over = score[:, None] >= score[None, right]
+            found[row] = (over[right].sum(axis=0) / over.sum(axis=0)).mean()
+    return found
+
+
+# ---- ctc
+
+
+def edit_distance(heard: Sequence[str], said: Sequence[str]) -> int:
+    """Return the fewest insertions, deletions and substitutions from one to the other.
+
+    Levenshtein 1966, by rows: the insertions within a row are a running minimum.
+    """
+    codes = {token: i for i, token in enumerate(dict.fromkeys((*heard, *said)))}
+    right = np.array([codes[token] for token in said], dtype=np.int64)
+    place = np.arange(len(right) + 1)
+    row = place.copy()
+    for token in heard:
+        change = row[:-1] + (right != codes[token])
+        row = np.concatenate([row[:1] + 1, np.minimum(change, row[1:] + 1)])
+        row = np.minimum.accumulate(row - place) + place
+    return int(row[-1])
+
+
+def token_error_rate(tally: Array, weights: Array) -> Array:
+    """Errors per token of the transcripts; for characters, the character error rate."""
+    return _ratio(weights @ tally[:, 0], weights @ tally[:, 1])
+
+
+def word_error_rate(tally: Array, weights: Array) -> Array:
+    """Errors per word of the transcripts."""
+    return _ratio(weights @ tally[:, 2], weights @ tally[:, 3])
+
+
+def token_score(tally: Array, weights: Array) -> Array:
+    """1 - the token error rate, at least 0."""
+    return np.maximum(0.0, 1 - token_error_rate(tally, weights))
+
+
+def _ratio(errors: Array, length: Array) -> Array:
+    return np.asarray(errors / np.maximum(length, 1))
+
+
+def _mean_where(values: Array, there: NDArray[np.bool_]) -> Array:
+    """Mean of each row over its columns that are there; NaN where none is."""
+    count = there.sum(axis=1)
+    total = np.where(there, values, 0.0).sum(axis=1)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+METRICS: dict[str, tuple[Metric, ...]] = {  # the first decides: it is from 0 to 1, 1 is best
+    "classes": (
+        Metric("accuracy", accuracy),
+        Metric("balanced accuracy", balanced_accuracy),
+        Metric("macro F1", macro_f1),
+    ),
+    "tags": (Metric("mAP", mean_average_precision),),
+    "ctc": (
+        Metric("1 - TER", token_score),
+        Metric("token error rate", token_error_rate),
+        Metric("word error rate", word_error_rate),
+    ),
+}

@@ -1,0 +1,94 @@
+"""Training in several processes and in mixed precision, as ``accelerate launch`` starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_model, make_recordings
+
+from edgeprune import compute
+from edgeprune_device.errors import EdgepruneError
+
+SHARED = {1: ["--cpu"], 2: ["--multi_gpu"]}
+"""Options of the launcher; without a GPU, its processes meet over gloo, on the CPU."""
+RECIPE = """
+seeds = 1
+max_drop = 0.9
+[teach]
+epochs = 3
+batch_size = 9
+learning_rate = 3e-3
+[score]
+neighbours = 3
+permutations = 5
+[prune]
+keep = 2
+recovery_epochs = 1
+[distill]
+epochs = 1
+label_epochs = 1
+batch_size = 9
+[bench]
+seconds = 0.05
+threads = [1]
+rounds = 3
+"""
+
+
+def test_one_process_is_the_main_one_and_waits_for_nobody() -> None:
+    assert compute.processes() == 1
+    assert compute.rank() == 0
+    compute.wait()
+    assert compute.same("decided") == "decided"
+    with compute.main_first():
+        pass
+
+
+def test_the_mean_over_processes_of_shared_batches_is_the_batch_mean() -> None:
+    """What each process's share of the loss adds up to, for a batch that does not divide evenly."""
+    values, processes = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]), 2
+    parts = [values[rank::processes] for rank in range(processes)]
+    shares = [len(part) * processes / len(values) for part in parts]
+    mean = sum(part.mean() * share for part, share in zip(parts, shares, strict=True)) / processes
+    assert float(mean) == pytest.approx(float(values.mean()))
+
+
+def test_an_accelerator_that_is_not_there_is_refused() -> None:
+    with pytest.raises(EdgepruneError, match="No accelerator is called 'tpu'"):
+        compute.choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(EdgepruneError, match="no cuda accelerator"):
+            compute.choose_device("cuda")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_accelerate_launch_trains_in_two_processes_what_one_trains_alone(
+    precision: str, tmp_path: Path
+) -> None:
+    model = make_model(tmp_path / "model", "wav2vec2")
+    data = make_recordings(tmp_path / "data", speakers=6, each=4)
+    (tmp_path / "recipe.toml").write_text(RECIPE, "utf-8")
+    curves = []
+    for processes in (1, 2):
+        out = tmp_path / f"run-{processes}"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.launch", *SHARED[processes], "--num_machines", "1",
+             "--num_processes", str(processes), "--mixed_precision", precision,
+             "--dynamo_backend", "no", "-m", "edgeprune.cli", "compress", str(model), str(data), "-o",
+             str(out), "--recipe", str(tmp_path / "recipe.toml")],
+            env=environment, check=True, capture_output=True, timeout=300,
+        )  # fmt: skip
+        assert (out / "bundle" / "bundle.json").is_file()
+        assert not list(out.rglob("*.partial"))
+        curves.append(json.loads((out / "seed-0/teach/step.json").read_text("utf-8"))["curve"])
+    one, two = ([epoch["loss"] for epoch in curve] for curve in curves)
+    assert one[0] == pytest.approx(two[0], rel=0.2)  # dropout differs between processes
+    assert len(one) == len(two)
