@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[str, Recipe]] = {
     "SSF": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "ssf"}}),
     "scratch": ("scratch", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "all"}}),
     "small CNN": ("teacher", {"steps": ["student"], "student": {"kind": "cnn", "distil": False}}),
-    "tiny": ("teacher", {"steps": ["student"], "student": {"views": 0}}),
+    "tiny": ("teacher", {"steps": ["student"]}),
 }  # fmt: skip
 NOT_FOR = {"w2v2": ("linear probe", "SSF")}  # it has no state before these very words
 TINY = ("small CNN", "tiny")  # delivered with their weights in 8 bits, trained by the step alone
