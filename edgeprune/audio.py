@@ -22,6 +22,7 @@ from edgeprune.checkpoints import read_config
 from edgeprune.console import Ui
 from edgeprune.cutting import cut_clips, cut_files, pieces_of, window_samples, write_windows
 from edgeprune.families import family_of
+from edgeprune.hearing import check_window
 from edgeprune.settings import Clips
 from edgeprune_calibration.labels import vocabulary
 from edgeprune_calibration.manifest import MOST_BAD, Clip, check_audio, read_data
@@ -148,7 +149,7 @@ def clips(
         )
     ordered = [clip for name in SPLITS for clip in parts[name]]
     fixed = family_of(config.model_type).window
-    own = int(getattr(config, fixed)) if fixed else 0
+    own = int(getattr(config, fixed, 0)) if fixed else 0
     if settings.task == "ctc":
         ordered, parts, long = fitting(ordered, parts, settings, rate)
         for line in long:
@@ -156,6 +157,7 @@ def clips(
         bad = [*bad, *long]
     pieces = pieces_of(ordered, in_files)
     window = window_samples(settings, own, rate, [piece for piece, _ in pieces])
+    check_window(config, window)
     labels = dataset.labels
     if settings.task == "ctc":
         labels = vocabulary([clip.label for clip in parts["train"]], settings.tokens)

@@ -51,7 +51,9 @@ def open_benches(
     """
     windows = load_windows(clips)
     device = models.choose_device(accelerator)
-    loaded, labels, own = models.load_for(str(model), windows.labels)
+    loaded, labels, own = models.load_for(
+        str(model), windows.labels, window_samples=windows.window_samples
+    )
     stack = Stack(loaded.to(device))
     if not own:
         stack.head = fit_probe(stack, windows, labels, device, ui)

@@ -13,6 +13,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from edgeprune.families import Family, family_of
+from edgeprune.hearing import read_recipe
+from edgeprune.layouts import own_config, without_fusion
+from edgeprune.spectrogram_kinds import (
+    record_of,
+)
 from edgeprune_device.errors import EdgepruneError
 
 TAGS = "multi_label_classification"
@@ -30,10 +35,7 @@ def read_config(source: str) -> Any:
         or weights only as a pickle.
 
     """
-    from transformers import AutoConfig
     from transformers.utils import logging
-
-    import edgeprune.kwt  # noqa: F401  registers model_type "kwt"
 
     logging.set_verbosity_error()
     getLogger("huggingface_hub").setLevel(ERROR)
@@ -44,16 +46,19 @@ def read_config(source: str) -> Any:
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise EdgepruneError(f"There is no model folder {source}.", "Check the path.")
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = own_config(source)
         if not folder.exists():
             _check_hub(source)
-        return config
+        if recipe := read_recipe(source, config):
+            config.edgeprune_frontend = record_of(recipe)
+            config.sampling_rate = recipe.sampling_rate
     except (OSError, ValueError) as error:
         raise EdgepruneError(
             f"The model {source} could not be read: {first_line(error)}",
             "Give a folder with config.json and model.safetensors, or a hub id such as "
             "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
         ) from error
+    return without_fusion(config) if config.model_type == "clap_audio_model" else config
 
 
 def _check_folder(folder: Path) -> None:

@@ -122,6 +122,8 @@ def compress(
               "mask_loss": mask_loss or None},
     )  # fmt: skip
     done = run(model, data, out, settings, Terminal(), tuple(redo or ()))
+    if not done:  # not the main process of several
+        return
     _print(done, done["text"], as_json)
     check_floor(done, settings.max_drop)
 

@@ -64,7 +64,9 @@ def finetune(
         record = out / "right" / f"{name}.json"
         if not record.exists():
             torch.manual_seed(SEED)  # a fresh head's weights
-            student, labels, _ = models.load_for(str(model), windows.labels)
+            student, labels, _ = models.load_for(
+                str(model), windows.labels, window_samples=windows.window_samples
+            )
             keep_layers(student, keep)
             fine_tune(
                 student, windows, labels, plan, SEED,

@@ -163,14 +163,16 @@ class KwtBlock(nn.Module):
         return mixed
 
 
-def spec_mask(shape: tuple[int, int, int], config: KwtConfig) -> Tensor:
+def spec_mask(shape: tuple[int, int, int], config: Any, longest_time: int) -> Tensor:
     """SpecAugment's mask (Park et al. 2019, arXiv 1904.08779): False where an entry is hidden.
 
     Parameters
     ----------
     shape : (batch, frames, coefficients)
-    config : KwtConfig
-        How many masks there are of each kind and how long they may be.
+    config : KwtConfig or Cnn14Config
+        How many masks there are of each kind, and how wide those over coefficients may be.
+    longest_time : int
+        Longest time mask, in frames.
 
     Returns
     -------
@@ -179,7 +181,7 @@ def spec_mask(shape: tuple[int, int, int], config: KwtConfig) -> Tensor:
 
     """
     keep = torch.ones(shape, dtype=torch.bool)
-    plan = ((1, config.mask_time_count, config.mask_time_length),
+    plan = ((1, config.mask_time_count, longest_time),
             (2, config.mask_feature_count, config.mask_feature_length))  # fmt: skip
     for axis, count, longest in plan:
         size = shape[axis]
@@ -231,7 +233,8 @@ class KwtModel(KwtPreTrainedModel):
         """Turn samples (batch, num_samples) into the tokens before block 1 and after each block."""
         mfcc = self.frontend(input_values)
         if self.training:
-            keep = spec_mask((mfcc.shape[0], mfcc.shape[1], mfcc.shape[2]), self.config)
+            shape = (mfcc.shape[0], mfcc.shape[1], mfcc.shape[2])
+            keep = spec_mask(shape, self.config, self.config.mask_time_length)
             mfcc = mfcc * keep.to(mfcc.device)
         tokens = torch.cat([self.cls_token.expand(mfcc.shape[0], -1, -1), self.embed(mfcc)], dim=1)
         states = [tokens + self.pos_embed]

@@ -80,3 +80,27 @@ def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
     distance = functional.l1_loss(student, teacher)
     cosine = functional.cosine_similarity(student, teacher, dim=-1)
     return distance - functional.logsigmoid(cosine).mean()
+
+
+def to_frames(states: Tensor, frames: int) -> Tensor:
+    """Average states (batch, n, hidden) over time to so many frames, each over its share of them."""
+    if states.shape[1] == frames:
+        return states
+    return functional.adaptive_avg_pool1d(states.transpose(1, 2), frames).transpose(1, 2)
+
+
+def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the cosines between clips (batch, hidden), widths may differ.
+
+    Relational knowledge distillation (Park et al. 2019, arXiv 1904.05068) with cosines for
+    distances, so that it needs no scale.
+    """
+    own, theirs = (functional.normalize(x, dim=-1) for x in (student, teacher))
+    return functional.mse_loss(own @ own.T, theirs @ theirs.T)
+
+
+def state_loss(student: Tensor, teacher: Tensor, kind: str) -> Tensor:
+    """Return how far states (batch, frames, hidden) are apart: ``mse``, or ``l1-cosine``."""
+    if kind == "mse":
+        return functional.mse_loss(student, teacher)
+    return hidden_loss(student, teacher)

@@ -25,6 +25,7 @@ from edgeprune.audio import Windows
 from edgeprune.benches import Bench, groups_of_clips, open_benches
 from edgeprune.console import Ui, points
 from edgeprune.euclidean import euclidean_convexity
+from edgeprune.families import fixed_layers_of
 from edgeprune.fit_bridges import fit_bridges
 from edgeprune.picks import RANDOM, RULES, Evidence, to_evidence
 from edgeprune.settings import Measure
@@ -52,7 +53,7 @@ def measure(
     """
     seconds: dict[str, float] = {}
     valid, test, train, head = open_benches(model, clips, accelerator, settings, ui)
-    fixed = valid.stack.family.keep
+    fixed = fixed_layers_of(valid.stack.model.config)
     layers = len(valid.stack)
     ablation = _part(out, "ablation", seconds, lambda: _ablate(valid, fixed, head))
     euclid = _part(
@@ -60,7 +61,8 @@ def measure(
         lambda: euclidean_convexity(valid, settings.euclidean_pairs)
         if settings.euclidean_pairs else None,
     )  # fmt: skip
-    bridges = _bridges(out, valid, train, seconds, ui) if settings.bridge_clips else None
+    bridged = settings.bridge_clips and valid.stack.family.bridges
+    bridges = _bridges(out, valid, train, seconds, ui) if bridged else None
     removal = _part(out, "removal", seconds, lambda: _removals(valid, bridges, fixed))
     table = keeps_of(to_evidence(known), removal, settings.random_orders, fixed)
     cuts = list(dict.fromkeys(tuple(k) for depths in table.values() for k in depths.values()))

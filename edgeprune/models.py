@@ -1,8 +1,8 @@
 """Model folders: load them, run them on windows of samples, save what was made of them.
 
-A window of raw samples goes in; where the family's
-feature extractor scales samples to zero mean and unit variance, that happens here in torch, so
-that training, export and the deployed graph share one definition.
+A window of raw samples goes in. Where the family's feature extractor scales samples to zero mean
+and unit variance, or makes a spectrogram of them, that happens here in torch, so that training,
+export and the deployed graph share one definition.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune import surgery
+from edgeprune import hearing, surgery
 from edgeprune.checkpoints import (
     PROBLEMS,
     check_task,
@@ -26,6 +26,7 @@ from edgeprune.checkpoints import (
 )
 from edgeprune.compute import choose_device as choose_device
 from edgeprune.families import family_of, layers_of
+from edgeprune.frames import block_states, frames_of
 from edgeprune.heads import forget_head, put_head
 from edgeprune.tasks import task_of
 from edgeprune_device.ctc import BLANK_NAME
@@ -34,9 +35,14 @@ from edgeprune_device.errors import EdgepruneError
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
 
+LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+MASKING = ("mask_time_prob", "mask_feature_prob")
+
+
 def load_classifier(
-    source: str, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own"
-) -> Any:
+    source: str, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own",
+    window_samples: int = 0,
+) -> Any:  # fmt: skip
     """Load a model with a head (a classifier, or a CTC model), in evaluation mode and float32.
 
     Parameters
@@ -49,6 +55,8 @@ def load_classifier(
         ``classes``, ``tags`` or ``ctc``; empty: what the checkpoint was made for.
     head : str
         Of a fresh head, the kind: see ``heads``.
+    window_samples : int
+        Fit a spectrogram model to windows of this length (``hearing.fit_window``); 0: as it is.
 
     Returns
     -------
@@ -72,10 +80,10 @@ def load_classifier(
         else:
             config.problem_type = PROBLEMS[task]
         options["ignore_mismatched_sizes"] = True
-    for name in ("layerdrop", "mask_time_prob", "mask_feature_prob"):
+    for name in (*LAYERDROP, *MASKING):
         if hasattr(config, name):  # layers must not vanish while they are scored or distilled
             setattr(config, name, 0.0)
-    if config.model_type != "kwt":
+    if family.attention:
         options["attn_implementation"] = family.attention
     try:
         if surgery.edited(config):
@@ -90,19 +98,40 @@ def load_classifier(
         ) from error
     model.config.edgeprune_normalize = normalizes(source, config, family)
     model.config.architectures = [type(model).__name__]  # of a fresh head: what it is now
+    _forget_rotations(model)
+    if family.frontend:
+        hearing.attach(model)
+    if window_samples:
+        model = hearing.fit_window(model, window_samples)
     if labels is not None:
         put_head(model, head, len(labels))
     return model.eval()
 
 
+def _forget_rotations(model: nn.Module) -> None:
+    """Have rotary embeddings made anew in every run.
+
+    transformers keeps them from one run to the next, and those of a run in inference mode cannot
+    be trained through.
+    """
+
+    def forget(module: Any, _: Any) -> None:
+        module.cached_sequence_length = None
+
+    for module in model.modules():
+        if hasattr(module, "cached_rotary_positional_embedding"):
+            module.register_forward_pre_hook(forget)
+
+
 def load_for(
-    source: str, labels: Sequence[str], *, task: str = "classes", head: str = "own"
-) -> tuple[Any, tuple[str, ...], bool]:
+    source: str, labels: Sequence[str], *, task: str = "classes", head: str = "own",
+    window_samples: int = 0,
+) -> tuple[Any, tuple[str, ...], bool]:  # fmt: skip
     """Load a model for labels: with its own head if that knows them all, else a fresh one.
 
     Parameters
     ----------
-    source, labels, task, head
+    source, labels, task, head, window_samples
         As for ``load_classifier``.
 
     Returns
@@ -117,7 +146,9 @@ def load_for(
     known = own_labels(source, task)
     own = set(labels) <= {BLANK_NAME if i == 0 and task == "ctc" else name
                           for i, name in enumerate(known)}  # fmt: skip
-    model = load_classifier(source, None if own else labels, task=task, head=head)
+    model = load_classifier(
+        source, None if own else labels, task=task, head=head, window_samples=window_samples
+    )
     if own and task == "ctc":  # a vocab.json names the labels that its config does not
         model.config.id2label = dict(enumerate(known))
         model.config.label2id = {label: index for index, label in enumerate(known)}
@@ -135,7 +166,10 @@ def sample_rate_of(model: Any) -> int:
 
 
 def prepare(model: Any, samples: Tensor) -> Tensor:
-    """Scale windows (batch, samples) as the model's feature extractor would."""
+    """Turn windows (batch, samples) into what the model takes, as its feature extractor would."""
+    if family_of(model.config.model_type).frontend:
+        features: Tensor = model.frontend(samples)
+        return features
     if not model.config.edgeprune_normalize:
         return samples
     centred = samples - samples.mean(dim=-1, keepdim=True)
@@ -150,13 +184,13 @@ def logits_and_states(model: Any, samples: Tensor) -> tuple[Tensor, tuple[Tensor
     -------
     logits : Tensor (batch, labels), of a CTC model (batch, frames, labels)
     states : tuple of Tensor (batch, frames, hidden)
-        The input of the first block, then every block's output; tokens that stand for no
-        stretch of sound are left out.
+        The input of the first layer, then every layer's output, as ``frames_of`` looks at them:
+        all of one shape, tokens that stand for no stretch of sound left out.
 
     """
-    out = model(prepare(model, samples), output_hidden_states=True)
-    skip = family_of(model.config.model_type).class_tokens
-    return out.logits, tuple(state[:, skip:] for state in out.hidden_states)
+    with block_states(model) as states:
+        logits = logits_of(model, samples)
+    return logits, tuple(frames_of(model, state) for state in states)
 
 
 def logits_of(model: Any, samples: Tensor) -> Tensor:
@@ -171,7 +205,7 @@ def logits_of(model: Any, samples: Tensor) -> Tensor:
 def head_parameters(model: Any) -> list[nn.Parameter]:
     """Return the parameters that belong to the head alone."""
     backbone = {id(p) for p in layers_of(model).parameters()}
-    names = ("projector", "classifier", "head", "lm_head", "layer_weights")
+    names = ("projector", "classifier", "head", "fc_audioset", "lm_head", "layer_weights")
     return [
         p for name, p in model.named_parameters()
         if name.split(".")[0] in names and id(p) not in backbone
@@ -189,4 +223,6 @@ def save(model: Any, folder: Path) -> None:
     transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
     """
     surgery.record(model)
+    model.should_save_on_this_rank = lambda _: True  # every process has a folder of its own
     model.save_pretrained(folder)
+    del model.should_save_on_this_rank

@@ -70,7 +70,7 @@ def compress(
     Returns
     -------
     dict
-        The report, as in ``report.json``.
+        The report, as in ``report.json``; empty in all but the main one of several processes.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
 def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
     """Return a step's stage and its settings; each is imported when a recipe names it."""
     module, settings = STEPS[step]
-    work = getattr(importlib.import_module(f"edgeprune.{module}"), module)
+    work = getattr(importlib.import_module(module), module.rpartition(".")[2])
     return work, getattr(s, settings)
 
 

@@ -34,8 +34,7 @@ def fit_probe(
     pooled = []
     with torch.inference_mode():
         for batch in batches(train, device, ui, "linear probe"):
-            last = stack.finish(stack.states(stack.enter(batch))[-1])
-            pooled.append(last[:, stack.family.class_tokens :].mean(dim=1).cpu())
+            pooled.append(stack.pooled(stack.states(stack.enter(batch))[-1]).cpu())
     targets = train.targets(labels)
     weight, bias = logistic_regression(torch.cat(pooled), targets, len(labels))
     return weight.to(device), bias.to(device)

@@ -33,7 +33,7 @@ from edgeprune.bridges import attach
 from edgeprune.console import Ui, points
 from edgeprune.depth_search import halve, search
 from edgeprune.distill import train_student
-from edgeprune.families import family_of, keep_layers, layers_of
+from edgeprune.families import fixed_layers_of, keep_layers, layers_of
 from edgeprune.fit_bridges import fit_bridges, used_bridges
 from edgeprune.picks import RULES, Evidence, Rule, evidence_of, to_evidence
 from edgeprune.settings import Augment, Distill, Prune
@@ -97,6 +97,9 @@ def prune(
                   settings.recovery_epochs, shared["seed"], shared["accelerator"],
                   to_augment(shared))  # fmt: skip
     fixed = fixed_layers(settings, layers)
+    stay = fixed_layers_of(checkpoints.read_config(str(teacher / "model")))
+    if fixed is None and len(stay) == layers:  # there is nothing to choose
+        fixed = list(stay)
     bridge = settings.bridge or (rule.measured == "bridged" and fixed is None)
     if bridge or (rule.measured and fixed is None):
         judge, known = measure_first(judge, known, rule, bridge, fixed is None, out, ui)
@@ -117,8 +120,7 @@ def prune(
         start = folder / "model" if held else start
         return held
 
-    family = family_of(checkpoints.read_config(str(teacher / "model")).model_type)
-    least = max(family.keep, default=0) + 1
+    least = max(stay, default=0) + 1
     if fixed is not None:
         keep = fixed
         if len(keep) < layers:
@@ -160,6 +162,12 @@ def measure_first(
     device = models.choose_device(judge.accelerator)
     model = models.load_classifier(str(judge.whole)).to(device)
     stack, labels = Stack(model), models.labels_of(model)
+    if bridge and not stack.family.bridges:
+        raise EdgepruneError(
+            f"No linear bridge can stand in for layers of a {model.config.model_type} model: its "
+            "states differ in width.",
+            "Choose another rule with --pick, or leave the bridge out.",
+        )
     if bridge:
         train_clips = some_clips(judge.windows, "train", MEASURED_CLIPS)
         judge = replace(judge, bridges=fit_bridges(stack, train_clips, device, ui))
@@ -170,7 +178,8 @@ def measure_first(
             clips = some_clips(judge.windows, "valid", MEASURED_CLIPS)
             bench = Bench(stack, clips, labels, device, ui)
             measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
-            stay = (0,) if bridge else stack.family.keep  # nothing can bridge what stands first
+            always = fixed_layers_of(model.config)
+            stay = (0,) if bridge else always  # nothing can bridge what stands first
             write_json(record, greedy_removal(measure, known.layers, stay))
         known = replace(known, removal=json.loads(record.read_text("utf-8")))
     return judge, known

@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -186,6 +186,84 @@ class Distill:
 
 
 @dataclass(frozen=True)
+class Mimic:
+    """The step ``mimic``: a small net in the place of a span of layers."""
+
+    span: tuple[int, ...] = ()
+    """The first layer replaced and the one behind the last, counted from 0; empty: all layers."""
+    kind: str = "frame"
+    """``frame`` (Linear-LayerNorm-ReLU-Linear), ``conv``, ``transformer``, or ``none``: nothing."""
+    layers: int = 1
+    """1 or 2; of two, the first learns the states in the middle of the span."""
+    width: int = 512
+    """The mimic's own."""
+    kernel: int = 9
+    """Frames under a convolution; odd."""
+    heads: int = 4
+    """Of a transformer mimic."""
+    epochs: int = 20
+    """On the teacher's states."""
+    label_epochs: int = 10
+    """On labels and the teacher's answers after that."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: 1e-3."""
+    loss: str = "mse"
+    """Of the states: ``mse`` (arXiv 2409.16302) or ``l1-cosine`` (DistilHuBERT)."""
+    distil: bool = True
+    """Learn the teacher's states and answers; false: the control, on labels alone."""
+    freeze: bool = False
+    """While labels are learnt, train the head alone."""
+    positions: bool = False
+    """Keep the positional convolution where the whole stack is replaced."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """The step ``student``: a small model of our own, built for the data's labels."""
+
+    kind: str = "conv"
+    """Its blocks: ``conv``, ``transformer`` or ``frame``; ``cnn``: the bird poster's small CNN."""
+    front_end: str = "log-mel"
+    """``log-mel``, ``mfcc`` or ``waveform`` (strided convolutions), in the graph."""
+    width: int = 96
+    """Numbers a frame, between the blocks."""
+    layers: int = 6
+    """Blocks; 0: the head on the front end alone."""
+    expansion: int = 2
+    """A block is so many times as wide inside."""
+    kernel: int = 9
+    """Frames under a convolution over time; odd."""
+    heads: int = 4
+    """Of a transformer block."""
+    mels: int = 40
+    """Mel bands (or filters of the waveform front end)."""
+    hop_ms: float = 20.0
+    """From one frame to the next."""
+    frame_ms: float = 25.0
+    """Length of a frame."""
+    stem_channels: int = 16
+    """Of two convolutions over frequency and time before the frames; 0: none."""
+    pooling: str = "mean"
+    """Over the frames: ``mean``, ``mean-max`` or ``attentive``."""
+    epochs: int = 100
+    """Against the teacher."""
+    label_epochs: int = 10
+    """On labels and the teacher's logits after that."""
+    learning_rate: float = 0.0
+    """Peak of the schedule; 0: 2e-3."""
+    mix: float = 0.5
+    """Share of the windows that are mixed with another one while only the teacher is learnt from."""
+    intermediate: bool = False
+    """Every block learns from a block of the teacher, not the last one alone."""
+    relation_weight: float = 0.0
+    """Weight of the likeness of clips to each other (relational distillation)."""
+    distil: bool = True
+    """Learn from the teacher; false: the same model on labels alone."""
+    init: str = "random"
+    """``random``, or ``teacher``: transformer blocks begin with the teacher's weights that fit."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write the ONNX graph."""
 
@@ -248,6 +326,8 @@ class Settings:
     finetune: Finetune = field(default_factory=Finetune)
     prune: Prune = field(default_factory=Prune)
     distill: Distill = field(default_factory=Distill)
+    mimic: Mimic = field(default_factory=Mimic)
+    student: Student = field(default_factory=Student)
     export: Export = field(default_factory=Export)
     quantize: Quantize = field(default_factory=Quantize)
     bench: Bench = field(default_factory=Bench)
@@ -258,8 +338,9 @@ PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-in
          "angular-span", "similarity-block", "greedy-ablation", "greedy-bridged",
          "random")  # fmt: skip
 STEPS = {
-    "depth": ("prune", "prune"), "trim": ("trim", "trim"), "mimic": ("mimic", "mimic"),
-    "frontend": ("frontend", "frontend"), "student": ("make_student", "student"),
+    "depth": ("edgeprune.prune", "prune"), "trim": ("edgeprune.trim", "trim"),
+    "mimic": ("edgeprune.mimic", "mimic"), "frontend": ("edgeprune.frontend", "frontend"),
+    "student": ("edgeprune.make_student", "student"),
 }  # fmt: skip
 """Step -> the module whose function of the same name it is, and its field in ``Settings``."""
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -274,12 +355,19 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "score.split": ("train", "valid", "test", "all"),
+    "mimic.kind": ("frame", "conv", "transformer", "none"),
+    "mimic.loss": ("mse", "l1-cosine"),
+    "student.kind": ("conv", "transformer", "frame", "cnn"),
+    "student.front_end": ("log-mel", "mfcc", "waveform"),
+    "student.pooling": ("mean", "mean-max", "attentive"),
+    "student.init": ("random", "teacher"),
     "quantize.method": ("dynamic", "weights", "none"),
 }
-EACH_OF = {"finetune.rules": PICKS, "steps": tuple(STEPS)}
+EACH_OF: dict[str, Collection[str]] = {"finetune.rules": PICKS, "steps": STEPS}
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
+    "mimic.width", "mimic.heads", "student.width", "student.expansion", "student.heads", "student.mels",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
@@ -288,12 +376,23 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
+    "mimic.span", "mimic.epochs", "mimic.label_epochs", "mimic.learning_rate",
+    "student.layers", "student.stem_channels", "student.epochs", "student.label_epochs",
+    "student.learning_rate", "student.mix", "student.relation_weight",
     "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
     "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
 )  # fmt: skip
-MORE_THAN_ZERO = ("augment.speed", "distill.temperature", "quantize.precision", "bench.seconds")
-BETWEEN = {"bench.rounds": (3, 7), "export.opset": (17, 20)}
+MORE_THAN_ZERO = (
+    "student.hop_ms",
+    "student.frame_ms",
+    "augment.speed",
+    "distill.temperature",
+    "quantize.precision",
+    "bench.seconds",
+)
+BETWEEN = {"mimic.layers": (1, 2), "bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
+    "student.mix",
     "distill.label_share",
     "quantize.precision",
     "teach.label_smoothing",
@@ -354,11 +453,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
             )
-    for name, known in EACH_OF.items():
+    for name, allowed in EACH_OF.items():
         for value in _get(settings, name):
-            if value not in known:
+            if value not in allowed:
                 raise EdgepruneError(
-                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(known)}."
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(allowed)}."
                 )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:

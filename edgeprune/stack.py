@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,7 +21,8 @@ from torch import Tensor, nn
 
 from edgeprune.audio import Windows
 from edgeprune.console import Ui
-from edgeprune.families import family_of, layers_of, submodule
+from edgeprune.families import blocks_of, family_of, layers_of, submodule
+from edgeprune.frames import frames_of
 from edgeprune.models import prepare
 
 BATCH = 32
@@ -36,9 +36,9 @@ Bridges = Mapping[tuple[int, int], tuple[Tensor, Tensor]]
 class _Entered(Exception):
     """How the first block's input is caught; no error."""
 
-    def __init__(self, hidden: Tensor, options: dict[str, Any]) -> None:
+    def __init__(self, hidden: Tensor, rest: tuple[Any, ...], options: dict[str, Any]) -> None:
         super().__init__()
-        self.hidden, self.options = hidden, options
+        self.hidden, self.rest, self.options = hidden, rest, options
 
 
 @dataclass
@@ -46,9 +46,11 @@ class Batch:
     """Some windows on their way through a model."""
 
     hidden: Tensor
-    """(batch, tokens, hidden): state 0."""
+    """(batch, tokens, hidden), or CNN14's picture: state 0."""
+    rest: tuple[Any, ...] = ()
+    """What every block is given behind its state."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What every block is given beside its state (WavLM: the position bias of block 0)."""
+    """What it is given by name (WavLM: the position bias of block 0)."""
 
 
 class Stack:
@@ -69,6 +71,8 @@ class Stack:
         self.family = family_of(model.config.model_type)
         self.blocks = layers_of(model)
         self.head = head
+        self.window_samples = 0
+        """Of the windows that entered last."""
 
     def __len__(self) -> int:
         """Count the blocks."""
@@ -79,20 +83,23 @@ class Stack:
 
         def stop(_: nn.Module, args: tuple[Tensor, ...], options: dict[str, Any]) -> None:
             given = dict(options)
-            raise _Entered(args[0] if args else given.pop("hidden_states"), given)
+            hidden = args[0] if args else given.pop("hidden_states")
+            raise _Entered(hidden, args[1:], given)
 
-        hook = self.blocks[0].register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
+        self.window_samples = samples.shape[-1]
+        first = blocks_of(self.model)[0]
+        hook = first.register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
         try:
             self.model(prepare(self.model, samples))
         except _Entered as caught:
-            return Batch(caught.hidden, caught.options)
+            return Batch(caught.hidden, caught.rest, caught.options)
         finally:
             hook.remove()
         raise RuntimeError("the model did not run its first block")
 
     def block(self, index: int, hidden: Tensor, batch: Batch) -> Tensor:
-        """Run one block on a state (batch, tokens, hidden)."""
-        out = self.blocks[index](hidden, **batch.options)
+        """Run one layer on a state (batch, tokens, hidden)."""
+        out = self.blocks[index](hidden, *batch.rest, **batch.options)
         if "position_bias" in batch.options:
             batch.options["position_bias"] = out[1]
         state: Tensor = out[0] if isinstance(out, tuple) else out
@@ -106,11 +113,20 @@ class Stack:
         return states
 
     def finish(self, hidden: Tensor) -> Tensor:
-        """Apply what stands behind the last block (the stable-layer-norm models' last norm)."""
-        if getattr(self.model.config, "do_stable_layer_norm", False) and self.family.final_norm:
-            normed: Tensor = submodule(self.model, self.family.final_norm)(hidden)
+        """Apply what stands behind the last block: the final norm, where there is one."""
+        if hasattr(self.model, "finish"):
+            finished: Tensor = self.model.finish(hidden)
+            return finished
+        family, config = self.family, self.model.config
+        there = getattr(config, "do_stable_layer_norm", False) or not family.stable_only
+        if family.final_norm and there:
+            normed: Tensor = submodule(self.model, family.final_norm)(hidden)
             return normed
         return hidden
+
+    def pooled(self, hidden: Tensor) -> Tensor:
+        """Return the mean over time (batch, hidden) of a last state, finished."""
+        return frames_of(self.model, self.finish(hidden)).mean(dim=1)
 
     def leave(self, states: Sequence[Tensor], kept: Sequence[int]) -> Tensor:
         """Return logits (batch, labels).
@@ -123,32 +139,54 @@ class Stack:
             Which blocks those were (a head on a weighted sum of states has a weight for each).
 
         """
-        last = self.finish(states[-1])
         if self.head is not None:
             weight, bias = self.head
-            return last[:, self.family.class_tokens :].mean(dim=1) @ weight.T + bias
-        if not self.model.base_model_prefix:  # KWT: model and head are one module
+            return self.pooled(states[-1]) @ weight.T + bias
+        last = self.finish(states[-1])
+        if hasattr(self.model, "classify"):  # our own classes
             logits: Tensor = self.model.classify(last)
             return logits
         if getattr(self.model.config, "use_weighted_layer_sum", False):
             share = self.model.layer_weights[[0, *(i + 1 for i in kept)]].softmax(dim=-1)
-            last = (torch.stack(list(states)) * share[:, None, None, None]).sum(dim=0)
-        with self._encoded(last):
-            answered: Tensor = self.model(last).logits
+            summed = [*states[:-1], last if self.family.summed_normed else states[-1]]
+            last = (torch.stack(summed) * share[:, None, None, None]).sum(dim=0)
+        elif self.family.upsample:
+            last = self._upsampled(last)
+        with self._encoded(last) as given:
+            answered: Tensor = self.model(**given).logits
         return answered
 
+    def _upsampled(self, last: Tensor) -> Tensor:
+        """Give the last state the frames of the front end (SEW), zeros where it lacks some."""
+        found: Tensor = submodule(self.model, self.family.upsample)(last)
+        frames = int(self.model._get_feat_extract_output_lengths(self.window_samples))
+        return nn.functional.pad(found, (0, 0, 0, max(0, frames - found.shape[1])))
+
     @contextmanager
-    def _encoded(self, last: Tensor) -> Iterator[None]:
-        """Let the head find this last state in place of a run of the encoder."""
+    def _encoded(self, last: Tensor) -> Iterator[dict[str, Any]]:
+        """Let the head find this last state in place of a run of the encoder.
+
+        Yields what the model is called with: Whisper's takes the encoder's outputs, in place of
+        any other's encoder something stands that gives them.
+        """
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
         base, config = self.model.base_model, self.model.config
         weighted = getattr(config, "use_weighted_layer_sum", False)
-        found = SimpleNamespace(last_hidden_state=last, hidden_states=None, attentions=None)
-        base.forward = lambda *_, **__: found
+        tokens = self.family.class_tokens
+        found = BaseModelOutputWithPooling(
+            last_hidden_state=last, pooler_output=last[:, :tokens].mean(dim=1) if tokens else None
+        )
         config.use_weighted_layer_sum = False
         try:
-            yield
+            if base is self.model:
+                yield {"encoder_outputs": (last,)}
+            else:
+                base.forward = lambda *_, **__: found
+                yield {self.model.main_input_name: last}
         finally:
-            del base.forward
+            if base is not self.model:
+                del base.forward
             config.use_weighted_layer_sum = weighted
 
 

@@ -29,6 +29,8 @@ PARTS: dict[str, str] = {
     "mlp": "edgeprune.heads:MlpHead",
     "bilstm": "edgeprune.heads:BiLstmHead",
     "through": "edgeprune.heads:Through",
+    "mimic": "edgeprune.mimic_layers:Mimic",
+    "no-positions": "edgeprune.mimic_layers:NoPositions",
 }
 """Part -> "module:class". Its arguments are plain values, kept in ``module.spec`` with its name."""
 RECORDS = ("edgeprune_parts", "edgeprune_sizes", "edgeprune_shapes")

@@ -108,8 +108,8 @@ def fit(
         optimizer.zero_grad()
         if len(samples):
             with accelerator.autocast():
-                value = loss(model, samples, target, epoch) * share
-            accelerator.backward(value)
+                value = loss(model, samples, target, epoch)
+            accelerator.backward(value * share)
             losses.append(float(value.detach()))
         compute.average_gradients(accelerator, weights)
         accelerator.clip_grad_norm_(weights, GRADIENT_NORM)

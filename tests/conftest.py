@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RATE = 16000
-FAMILY_NAMES = ("wav2vec2", "hubert", "wavlm", "kwt")
+FAMILY_NAMES = (
+    "wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio", "sew", "wav2vec2-conformer",
+    "wav2vec2-bert", "audio-spectrogram-transformer", "whisper", "clap_audio_model", "kwt", "cnn14",
+    "edgeprune-student",
+)  # fmt: skip
 TONES = {"low": 300.0, "middle": 900.0, "high": 2500.0}
 """Labels of the tiny recordings, and their pitch in Hz."""
 
@@ -45,22 +49,51 @@ def arabic_csv(pytestconfig: pytest.Config) -> Path:
 
 def tiny_config(family: str, layers: int = 3) -> Any:
     """Return a configuration of a family, small enough to train in a second."""
-    from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig
+    from transformers import CONFIG_MAPPING
 
-    from edgeprune.kwt import KwtConfig
+    import edgeprune.clap
+    import edgeprune.cnn14
+    import edgeprune.kwt
+    import edgeprune.student  # noqa: F401  all four register their configs
 
-    if family == "kwt":
-        return KwtConfig(
-            hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=1
-        )
-    classes = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig, "wavlm": WavLMConfig}
-    return classes[family](
-        hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=2,
-        conv_dim=(8, 8, 8), conv_stride=(5, 8, 8), conv_kernel=(10, 8, 8),
-        num_feat_extract_layers=3, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
-        classifier_proj_size=16, layerdrop=0.0, hidden_dropout=0.0, attention_dropout=0.0,
-        activation_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0,
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": layers,
+            "num_attention_heads": 2}  # fmt: skip
+    calm = dict.fromkeys(
+        ("layerdrop", "hidden_dropout", "attention_dropout", "activation_dropout",
+         "feat_proj_dropout", "final_dropout"), 0.0,
     )  # fmt: skip
+    waveform = {
+        **size, **calm, "conv_dim": (8, 8, 8), "conv_stride": (5, 8, 8), "conv_kernel": (10, 8, 8),
+        "num_feat_extract_layers": 3, "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16,
+    }  # fmt: skip
+    conformer = {"conv_depthwise_kernel_size": 3, "conformer_conv_dropout": 0.0}
+    own: dict[str, dict[str, Any]] = {
+        "kwt": size | {"num_attention_heads": 1},
+        "edgeprune-student": size | {"num_mel_bins": 12, "stem_channels": 2},
+        "data2vec-audio": waveform | {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5},
+        "sew": waveform | {"squeeze_factor": 2},
+        "wav2vec2-conformer": waveform | conformer | {"position_embeddings_type": "rotary"},
+        "wav2vec2-bert": size | calm | conformer | {
+            "classifier_proj_size": 16, "left_max_position_embeddings": 8,
+        },
+        "audio-spectrogram-transformer": size | {"max_length": 200, "num_mel_bins": 40},
+        "whisper": {
+            "d_model": 16, "encoder_layers": layers, "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32, "decoder_layers": 1, "decoder_attention_heads": 2,
+            "decoder_ffn_dim": 32, "max_source_positions": 100, "num_mel_bins": 40,
+            "classifier_proj_size": 16, "vocab_size": 20, "pad_token_id": 0, "bos_token_id": 1,
+            "eos_token_id": 2, "decoder_start_token_id": 3,
+        },
+        "clap_audio_model": {  # stages of 16 and 8 patches a side; a layer is a pair of blocks
+            "patch_embeds_hidden_size": 8, "depths": [2, 2 * layers - 2], "hidden_size": 16,
+            "num_attention_heads": [2, 2], "num_mel_bins": 16, "spec_size": 64, "window_size": 8,
+            "hidden_dropout_prob": 0.0, "mlp_ratio": 2.0,
+        },
+        "cnn14": {"channels": (4, 8, 16, 16)[-layers:], "fc_size": 16, "block_dropout": 0.0,
+                  "head_dropout": 0.0},
+    }  # fmt: skip
+    return CONFIG_MAPPING[family](**own.get(family, waveform))
 
 
 def make_model(folder: Path, family: str, labels: tuple[str, ...] = (), layers: int = 3) -> Path:
@@ -81,8 +114,24 @@ def make_model(folder: Path, family: str, labels: tuple[str, ...] = (), layers: 
         for _, buffer in model.named_buffers():
             if buffer.is_floating_point():
                 buffer.copy_(torch.rand(buffer.shape, generator=generator) * 0.1 + 0.01)
+    if family not in ("wav2vec2", "hubert", "wavlm", "kwt"):
+        enliven(model)
     model.save_pretrained(folder)
     return folder
+
+
+def enliven(model: Any) -> None:
+    """Give a model weights at which its answers differ: as transformers draws them, all are alike."""
+    import torch
+
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() < 2:
+                parameter.add_(0.2 * drawn)
+            elif "parametrizations" not in name:
+                parameter.copy_(drawn * parameter[0].numel() ** -0.5)
 
 
 @pytest.fixture(scope="session", params=FAMILY_NAMES)

@@ -13,10 +13,18 @@ from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.bridges import attach
 from edgeprune.console import Silent
-from edgeprune.families import keep_layers, layers_of
+from edgeprune.families import FAMILIES, keep_layers, layers_of
 from edgeprune.fit_bridges import fit_bridges, gaps, used_bridges
 from edgeprune.stack import Stack, run_cuts
 from edgeprune_device.errors import EdgepruneError
+
+
+@pytest.fixture
+def family_folder(family_folder: Path) -> Path:
+    """Give a tiny classifier of every family whose states have one width, in turn."""
+    if not FAMILIES[family_folder.name].bridges:
+        pytest.skip("states of several widths")
+    return family_folder
 
 
 def windows(count: int = 12, seed: int = 0) -> Windows:
@@ -53,7 +61,7 @@ def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder:
     x, y = states[1], states[3]
     token = np.ones(x.shape[1])
     skip = stack.family.class_tokens
-    token[:skip] = x.shape[1] - skip
+    token[:skip] = (x.shape[1] - skip) / max(1, skip)
     weights = np.tile(token, len(x))
     x, y = x.reshape(-1, 16), y.reshape(-1, 16)
     x_mean, y_mean = (np.average(v, axis=0, weights=weights) for v in (x, y))

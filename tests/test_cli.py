@@ -182,7 +182,7 @@ def test_what_cannot_be_written_outside_a_stage_is_one_sentence_too(
         (("--keep", "2", "--layers", "0"), "Both --keep and --layers"),
         (("--accelerator", "abacus"), "accelerator = 'abacus' is not known"),
         (("--redo", "everything"), "no stage 'everything'"),
-        (("--recipe", "nowhere.toml"), "The recipe nowhere.toml could not be read"),
+        (("--recipe", "nowhere.toml"), "There is no recipe 'nowhere.toml'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_any_work(

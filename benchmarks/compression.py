@@ -1,0 +1,233 @@
+"""Every way of making a model smaller, on one teacher, the same clips and splits, several seeds.
+
+    python benchmarks/compression.py kwt -o runs/compression --results benchmarks/results
+    python benchmarks/compression.py w2v2 -o runs/compression --results benchmarks/results
+    python benchmarks/compression.py base -o runs/compression --results benchmarks/results
+
+``kwt`` is KWT-1, fine-tuned here on the Arabic words; ``w2v2`` the trained wav2vec 2.0 of Arabic
+words as it is; ``base`` a wav2vec2-base of random weights, for bytes and latency alone. Every row
+is one ``edgeprune compress`` with the recipe that is printed and left beside its run, so a row can
+be had by hand; the rows of torch-pruning (a peer) put its pruning in the place of ours and are
+recovered alike. At the end all files are measured side by side in one ``edgeprune bench``. What is
+finished is kept: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeprune import models
+from edgeprune.console import Terminal
+from edgeprune.pipeline import compress
+from edgeprune.settings import STEPS, build_settings, to_toml
+from edgeprune.tables import Table, table, to_markdown
+from edgeprune_calibration.manifest import read_data
+from edgeprune_device.bench import bench
+from edgeprune_device.machine import machine_facts
+
+sys.path.append(str(Path(__file__).parent))
+STEPS["torch-pruning"] = ("peers_trim", "trim")
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+KWT, WORDS = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"
+ARABIC = SHARED / "data/arabic_speech_commands_20/labels.csv"
+LEARN, RECOVER, DISTILL = 4, 4, 4
+"""Epochs that learn masks, that recover, and that end every row: the same sum for every method."""
+AFTER = {"epochs": DISTILL, "label_epochs": 0}
+WHOLE = {"epochs": LEARN + RECOVER + DISTILL, "patience": 99}
+Recipe = dict[str, Any]
+
+
+def trimmed(ratio: float, **changes: Any) -> Recipe:
+    """Return the recipe that trims by a ratio of the multiply-accumulates."""
+    trim = {"ratio": ratio, "of": "macs", "epochs": LEARN, "recovery_epochs": RECOVER}
+    return {"steps": ["trim"], "trim": trim | changes, "distill": AFTER}
+
+
+def mimicked(layers: int, **changes: Any) -> Recipe:
+    """Return the recipe that puts a mimic of one or two frame-wise layers in place of all blocks."""
+    mimic = {"kind": "frame", "layers": layers, "epochs": LEARN + RECOVER, "label_epochs": DISTILL}
+    return {
+        "steps": ["mimic"],
+        "mimic": mimic | changes,
+        "distill": {"epochs": 0, "label_epochs": 0},
+    }
+
+
+def peer(criterion: str) -> Recipe:
+    """Return the recipe that has torch-pruning trim half of the multiply-accumulates."""
+    return trimmed(0.5, method=criterion) | {"steps": ["torch-pruning"]}
+
+
+ROWS: dict[str, tuple[str, Recipe]] = {
+    "depth": ("teacher", {"prune": {"recovery_epochs": 2}, "distill": {"epochs": 8, "label_epochs": 0}}),
+    "masks 25 %": ("teacher", trimmed(0.25)),
+    "masks 50 %": ("teacher", trimmed(0.5)),
+    "masks 75 %": ("teacher", trimmed(0.75)),
+    "masks 50 %, genova": ("teacher", trimmed(0.5, mask_loss="genova")),
+    "magnitude 50 %": ("teacher", trimmed(0.5, method="magnitude")),
+    "taylor 50 %": ("teacher", trimmed(0.5, method="taylor")),
+    "torch-pruning magnitude 50 %": ("teacher", peer("magnitude")),
+    "torch-pruning taylor 50 %": ("teacher", peer("taylor")),
+    "mimic 1": ("teacher", mimicked(1)),
+    "mimic 2": ("teacher", mimicked(2)),
+    "mimic 2, no distillation": ("teacher", mimicked(2, distil=False)),
+    "linear probe": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "head"}}),
+    "SSF": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "ssf"}}),
+    "scratch": ("scratch", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "all"}}),
+    "small CNN": ("teacher", {"steps": ["student"], "student": {"kind": "cnn", "distil": False}}),
+    "tiny": ("teacher", {"steps": ["student"], "student": {"views": 0}}),
+}  # fmt: skip
+NOT_FOR = {"w2v2": ("linear probe", "SSF")}  # it has no state before these very words
+TINY = ("small CNN", "tiny")  # delivered with their weights in 8 bits, trained by the step alone
+
+
+def main() -> None:
+    """Run the rows that were asked for, measure their files together, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("teacher", choices=["kwt", "w2v2"])
+    parser.add_argument("-o", "--out", type=Path, required=True, help="where the runs go")
+    parser.add_argument("--results", type=Path, required=True, help="where the JSON goes")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--measure-only", action="store_true", help="train nothing: what is there")
+    options = parser.parse_args()
+    out = options.out / options.teacher
+    sources = make_sources(options.teacher, out)
+    rows = [name for name in options.rows if name not in NOT_FOR.get(options.teacher, ())]
+    for name in rows:
+        if not options.measure_only:
+            run_row(name, sources, out, options.seeds)
+    done = [name for name in rows if (out / folder_of(name) / "report.json").is_file()]
+    found = collect(done, out)
+    text = to_markdown(to_table(found))
+    print(text)
+    day = datetime.now(UTC).date().isoformat()
+    target = options.results / f"compression-{options.teacher}-{day}.json"
+    target.write_text(json.dumps({"teacher": options.teacher, "machine": machine_facts(),
+                                  "rows": found}, indent=1) + "\n", "utf-8")  # fmt: skip
+
+
+def make_sources(teacher: str, out: Path) -> dict[str, Path]:
+    """Return the models that rows begin with: the teacher, it before its training, and none."""
+    labels = read_data(ARABIC).labels
+    pretrained = KWT if teacher == "kwt" else WORDS
+    taught = WORDS
+    if teacher == "kwt":
+        call(KWT, out / "teacher", {"steps": [], "seeds": 1})
+        taught = out / "teacher" / "seed-0" / "teach" / "model"
+    scratch = out / "scratch-model"
+    if not scratch.exists():
+        torch.manual_seed(0)
+        model = models.load_classifier(str(pretrained), labels)
+        model.init_weights()
+        for module in model.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        models.save(model, scratch)
+    return {"teacher": taught, "pretrained": pretrained, "scratch": scratch}
+
+
+def run_row(name: str, sources: dict[str, Path], out: Path, seeds: int) -> None:
+    """Run one row by the command a user would run."""
+    source, recipe = ROWS[name]
+    changes: Recipe = {"seeds": seeds}
+    if name in TINY:
+        changes |= {"quantize": {"method": "weights"}, "distill": {"epochs": 0, "label_epochs": 0}}
+    call(sources[source], out / folder_of(name), recipe | changes)
+
+
+def call(model: Path, out: Path, recipe: Recipe) -> None:
+    """Run ``edgeprune compress``; a row under the floor is a result, too."""
+    whole = build_settings({"precision": "bf16", "bench": {"seconds": 0.5, "rounds": 3}}, recipe)
+    if "torch-pruning" in whole.steps:  # a step of this benchmark's own: not known to the command
+        compress(str(model), ARABIC, out, whole, Terminal())
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file = out.with_name(f"{out.name}.toml")
+    file.write_text(to_toml(whole), "utf-8")
+    command = [sys.executable, "-m", "edgeprune.cli", "compress", str(model), str(ARABIC), "-o", str(out),
+               "--recipe", str(file)]  # fmt: skip
+    print("$ edgeprune", *command[3:], flush=True)
+    status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
+    if status not in (0, 1):
+        raise SystemExit(f"{out.name} ended with status {status}")
+
+
+def folder_of(name: str) -> str:
+    """Return the folder of a row."""
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-").replace("--", "-")
+
+
+def collect(rows: list[str], out: Path) -> dict[str, dict[str, Any]]:
+    """Read every row's accuracy, and measure all delivered files together."""
+    reports = {
+        name: json.loads((out / folder_of(name) / "report.json").read_text("utf-8"))
+        for name in rows
+    }
+    files: dict[str, Path] = {}
+    for name, r in reports.items():
+        best = out / folder_of(name) / f"seed-{r['best_seed']}"
+        if not files:
+            files["teacher, float"] = best / "export-teacher" / "bundle"
+        files[f"{name}, float"] = best / "export" / "bundle"
+        files[f"{name}, int8"] = out / folder_of(name) / "bundle"
+    speed = bench(list(files.values()), out / "bench", threads=(1,), seconds=1.0, rounds=3,
+                  names=list(files), say=Terminal().say)  # fmt: skip
+    measured = {v["name"]: v for v in speed["variants"]}
+    keys = ("model_bytes", "p50_ms", "p90_ms", "p99_ms", "n")
+    found: dict[str, dict[str, Any]] = {}
+    for name, r in reports.items():
+        steps = [s["steps"] for s in r["seeds"]]
+        if not found:
+            found["teacher"] = {"summary": r["summary"]["teacher"], "macs": steps[0][0]["macs"],
+                                "float": {k: measured["teacher, float"][k] for k in keys}}  # fmt: skip
+        found[name] = {
+            "student": r["summary"]["student"], "delivered": r["summary"]["bundle"],
+            "macs": [s[-1]["macs"] for s in steps], "parameters": [s[-1]["parameters"] for s in steps],
+            "steps": steps, "settings": r["settings"],
+            "float": {k: measured[f"{name}, float"][k] for k in keys},
+            "int8": {k: measured[f"{name}, int8"][k] for k in keys},
+        }  # fmt: skip
+    return found
+
+
+def to_table(found: dict[str, dict[str, Any]]) -> Table:
+    """Set every row beside the teacher."""
+    base = found["teacher"]
+    rows = []
+    for name, row in found.items():
+        delivered = row.get("delivered", row.get("summary"))
+        low, high = delivered["interval"]
+        int8 = row.get("int8", row["float"])
+        macs = row["macs"] if isinstance(row["macs"], int) else sum(row["macs"]) / len(row["macs"])
+        student = row.get("student", row.get("summary"))
+        rows.append((
+            name, f"{100 * student['accuracy']:.2f}",
+            f"{100 * delivered['accuracy']:.2f} [{100 * low:.1f}, {100 * high:.1f}]",
+            " ".join(f"{100 * x:.1f}" for x in delivered["by_seed"]),
+            f"{delivered['parameters'] / 1e6:.3f} M", f"{macs / 1e6:.1f} M",
+            f"{row['float']['model_bytes'] / 1e6:.2f}", f"{int8['model_bytes'] / 1e6:.2f}",
+            f"{row['float']['p50_ms']:.2f}", f"{int8['p50_ms']:.2f} / {int8['p90_ms']:.2f}",
+            f"{base['float']['model_bytes'] / int8['model_bytes']:.1f} x",
+            f"{base['float']['p50_ms'] / min(int8['p50_ms'], row['float']['p50_ms']):.2f} x",
+        ))  # fmt: skip
+    headers = ("", "student %", "delivered % [95 %]", "by seed", "parameters", "MACs", "float MB",
+               "int8 MB", "float p50 ms", "int8 p50 / p90 ms", "bytes", "speed")  # fmt: skip
+    return table(headers, rows)
+
+
+if __name__ == "__main__":
+    if importlib.util.find_spec("torch_pruning") is None:
+        print(
+            "note: torch-pruning is not installed; its rows will stop (pip install torch-pruning)"
+        )
+    main()

@@ -1,0 +1,105 @@
+"""The step ``peers_trim``: structured pruning by torch-pruning, as its users would, at equal MACs.
+
+torch-pruning 1.6 (Fang et al. 2023, DepGraph, arXiv 2301.12900) is a peer, not a dependency:
+``pip install torch-pruning``. Its dependency graph needs two things from us: the positional
+convolution's weight-norm folded, and ``head_dim`` set after it cut the heads' width. The ratio it
+is given is found by halving until the asked share of the multiply-accumulates is gone.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune import compute, losses, models, train
+from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import to_augment
+from edgeprune.console import Ui, points
+from edgeprune.distill import train_student
+from edgeprune.export_onnx import fold_weight_norm
+from edgeprune.families import layers_of
+from edgeprune.settings import Distill, Trim
+from edgeprune.steps import count_macs, write_step
+
+CLIPS = 64  # that Taylor's gradients are taken over
+HALVINGS = 12
+
+
+class Net(nn.Module):
+    """A classifier as torch-pruning traces it: samples to logits."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return logits (batch, labels)."""
+        return models.logits_of(self.model, samples)
+
+
+def peers_trim(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Trim,
+    ui: Ui,
+) -> None:  # fmt: skip
+    """Write the student, pruned and recovered, as the step ``trim`` would."""
+    windows = load_windows(clips)
+    whole = models.load_classifier(str(student / "model"))
+    length = windows.window_samples
+    wanted = (1 - settings.ratio) * count_macs(whole, length)
+    low, high, pruned = 0.0, 0.95, whole
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        pruned = prune_by(whole, settings.method, middle, windows)
+        low, high = (middle, high) if count_macs(pruned, length) > wanted else (low, middle)
+    gone = 1 - count_macs(pruned, length) / count_macs(whole, length)
+    ui.say(f"  torch-pruning, {settings.method}: {100 * gone:.1f} % of the MACs gone")
+    curve = train_student(
+        pruned, models.load_classifier(str(teacher / "model")), windows,
+        Distill(**shared["distill"]), (settings.epochs + settings.recovery_epochs, 0),
+        shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui,
+        title="recover", speed=2.0, sound=to_augment(shared),
+    )  # fmt: skip
+    device = compute.choose_device(shared["accelerator"])
+    score = train.evaluate(pruned, windows.split("valid"), models.labels_of(pruned), device)
+    ui.say(f"  after recovery: {points(score)} on the validation clips")
+    models.save(pruned.to("cpu"), out / "model")
+    write_step(out, pruned, length, step="torch-pruning", valid_score=score, metric="accuracy",
+               curve=curve, requested=settings.ratio, of="macs", reached={"macs": gone})  # fmt: skip
+
+
+def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
+    """Return a copy of a model with a share of every group of channels gone."""
+    import torch_pruning as tp
+
+    model = copy.deepcopy(whole).eval().requires_grad_(True)
+    fold_weight_norm(model)
+    net = Net(model)
+    last = [m for name, m in model.named_children() if name in ("head", "classifier")]
+    fixed = [model.frontend] if hasattr(model, "frontend") else []
+    attention = [b.attention for b in layers_of(model) if hasattr(b, "attention")]
+    heads = {p: a.num_heads for a in attention for p in (a.q_proj, a.k_proj, a.v_proj)}
+    tokens = [
+        (getattr(model, name), 2) for name in ("cls_token", "pos_embed") if hasattr(model, name)
+    ]
+    samples = torch.from_numpy(windows.split("train").heard(slice(0, CLIPS)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pruner = tp.pruner.BasePruner(
+            net, samples[:1], ignored_layers=[*last, *fixed], num_heads=heads,
+            importance=tp.importance.GroupMagnitudeImportance(p=2) if criterion == "magnitude"
+            else tp.importance.GroupTaylorImportance(),
+            pruning_ratio=ratio, prune_head_dims=True, unwrapped_parameters=tokens or None,
+        )  # fmt: skip
+    if criterion == "taylor":
+        targets = torch.from_numpy(windows.split("train").targets(models.labels_of(model))[:CLIPS])
+        losses.label_loss(net(samples), targets, 0.0).backward()  # type: ignore[no-untyped-call]
+    pruner.step()
+    for part in attention:
+        part.head_dim = part.q_proj.out_features // part.num_heads
+    model.zero_grad()
+    return model

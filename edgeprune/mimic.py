@@ -1,0 +1,209 @@
+"""The step ``mimic``: train a small net to the states of a span of blocks, and put it in their place.
+
+Seed 3 (arXiv 2409.16302) showed that one or two frame-wise layers in place of all transformer blocks
+lose little. First the mimic learns the teacher's states behind the span (and, of two layers, the
+first one those in the middle of it); then the head, and the mimic unless it is frozen, learn the
+labels and the teacher's answers. ``distil = false`` is the paper's control: the same net, trained on
+labels alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune import compute, losses, models, train
+from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import to_augment
+from edgeprune.console import Ui, points
+from edgeprune.distill import Teacher, student_loss
+from edgeprune.families import family_of, layers_of
+from edgeprune.mimic_layers import Mimic, drop_positions, put_mimic, span_of, watched
+from edgeprune.settings import Distill
+from edgeprune.settings import Mimic as Settings
+from edgeprune.steps import write_step
+from edgeprune.tasks import task_of
+
+LEARNING_RATE = 1e-3  # Seed 3's
+WEIGHT_DECAY = 0.01
+
+
+def mimic(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    settings: Settings, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the student with a mimic in it: ``model/`` and ``step.json``.
+
+    The states to learn are the teacher's where the student still has its layers or the whole stack
+    is replaced, and the student's own as it came where earlier steps changed them.
+
+    Raises
+    ------
+    EdgepruneError
+        The span is none of this model, see ``mimic_layers.span_of``.
+
+    """
+    windows = load_windows(clips)
+    master, model = (models.load_classifier(str(f / "model")) for f in (teacher, student))
+    first, stop = span_of(model, settings.span)
+    depth = len(layers_of(model))
+    source, target = source_of(master, model, stop, student)
+    torch.manual_seed(shared["seed"])
+    sound = torch.zeros(1, windows.window_samples)
+    part = put_mimic(model, first, stop, sound, **spec_of(settings))
+    whole = (first, stop) == (0, depth)
+    dropped = whole and not settings.positions and drop_positions(model)
+    device = compute.choose_device(shared["accelerator"])
+    rate = settings.learning_rate or LEARNING_RATE
+    common, task = Distill(**shared["distill"]), task_of(windows.task)
+    plan = train.Plan(
+        settings.epochs, common.batch_size, rate, WEIGHT_DECAY, settings.epochs, shared["seed"],
+        views=common.views, augment=to_augment(shared),
+    )  # fmt: skip
+    run = partial(_fit, model, windows, device=device, ui=ui)
+    curve: list[dict[str, float]] = []
+    if settings.distil and part.layers and settings.epochs:
+        middle = target - (stop - first) // 2 if len(part.layers) > 1 else None
+        learn = States(source.to(device), part, target, middle, settings.loss)
+        curve = run(learn.loss, plan, trained=[part], work=out / "work" / "states", title="mimic")
+    label_epochs = settings.label_epochs + (0 if settings.distil else settings.epochs)
+    if label_epochs:
+        heads = [part] if not (settings.freeze and settings.distil) else []
+        plan = train.Plan(
+            label_epochs, common.batch_size, rate, WEIGHT_DECAY, label_epochs, shared["seed"] + 1,
+            views=common.views, augment=to_augment(shared),
+        )  # fmt: skip
+        if settings.distil:
+            share = 0.0 if set(windows.labels) & set(shared["ignore"]) else common.nothing_share
+            answers = Teacher(master, device, common.views)
+            loss: train.Loss = student_loss(
+                task, answers, models.labels_of(model), common, 0,
+                share if task.silence is not None else 0.0,
+            )  # fmt: skip
+        else:
+            loss = partial(_on_labels, task.loss)
+        curve += run(loss, plan, trained=heads, head=True, work=out / "work" / "labels",
+                     title="labels")  # fmt: skip
+    valid = windows.split("valid")
+    score = train.evaluate(model, valid, models.labels_of(model), device)
+    ui.say(f"  mimic of layers {first} to {stop - 1}: {task.metric} {points(score)} "
+           "on the validation clips")  # fmt: skip
+    models.save(model.requires_grad_(True).to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
+    write_step(
+        out, model, windows.window_samples, step="mimic", valid_score=score, metric=task.metric,
+        curve=curve, span=[first, stop], replaced=stop - first, of=depth, kind=settings.kind,
+        positions=not dropped, distil=settings.distil, seed=shared["seed"],
+    )  # fmt: skip
+
+
+def spec_of(settings: Settings) -> dict[str, Any]:
+    """Return what a mimic is made from, see ``mimic_layers.Mimic``."""
+    return {"kind": settings.kind, "hidden": settings.width, "layers": settings.layers,
+            "kernel": settings.kernel, "heads": settings.heads}  # fmt: skip
+
+
+def source_of(master: Any, model: Any, stop: int, student: Path) -> tuple[Any, int]:
+    """Return the model whose states are learnt, and the block behind whose output they stand.
+
+    Parameters
+    ----------
+    master, model : transformers.PreTrainedModel
+        The teacher, and the student as it came.
+    stop : int
+        The student's block behind the span.
+    student : Path
+        The student's folder, for another copy of it.
+
+    """
+    theirs, own = len(layers_of(master)), len(layers_of(model))
+    alike = master.config.model_type == model.config.model_type
+    alike = alike and width_of(master) == width_of(model)
+    if alike and (theirs == own or stop == own):
+        return master, stop - own + theirs - 1
+    return models.load_classifier(str(student / "model")), stop - 1
+
+
+def width_of(model: Any) -> int:
+    """Return how many numbers a frame has between a model's blocks, trimmed or not."""
+    shapes = getattr(model.config, "edgeprune_shapes", None) or {}
+    norms = [shape[0] for name, shape in shapes.items()
+             if family_of(model.config.model_type).layers in name and "norm" in name]  # fmt: skip
+    return int(norms[0] if norms else model.config.hidden_size)
+
+
+@dataclass
+class States:
+    """The first part of the training: regression of states."""
+
+    source: Any
+    part: Mimic
+    target: int
+    """The source's block whose output the mimic learns."""
+    middle: int | None
+    """The one the first of two layers learns."""
+    kind: str
+    """Of the loss: ``mse`` (Seed 3's) or ``l1-cosine``."""
+
+    def __post_init__(self) -> None:
+        """Leave the source as it is."""
+        self.source.eval().requires_grad_(False)
+
+    def loss(self, student: Any, samples: Tensor, _: Tensor, __: int) -> Tensor:
+        """Return the distance of the mimic's states from the source's."""
+        blocks = layers_of(self.source)
+        sought = {"end": blocks[self.target]}
+        own: dict[str, nn.Module] = {"end": self.part}
+        if self.middle is not None:
+            sought["middle"] = blocks[self.middle]
+            own["middle"] = self.part.layers[0]
+        with torch.no_grad(), watched(sought) as wanted:
+            models.logits_of(self.source, samples)
+        with watched(own) as found:
+            models.logits_of(student, samples)
+        skip = self.part.class_tokens
+        total = _distance(found["end"], wanted["end"], skip, self.kind)
+        if self.middle is not None:
+            frames = losses.to_frames(wanted["middle"][:, skip:], found["middle"].shape[1])
+            total = total + losses.state_loss(found["middle"], frames, self.kind)
+        return total
+
+
+def _distance(found: Tensor, wanted: Tensor, skip: int, kind: str) -> Tensor:
+    """Compare states (batch, tokens, hidden): class tokens with theirs, frames with theirs."""
+    frames = losses.to_frames(wanted[:, skip:], found.shape[1] - skip)
+    total = losses.state_loss(found[:, skip:], frames, kind)
+    if skip:
+        total = total + losses.state_loss(found[:, :skip], wanted[:, :skip], kind)
+    return total
+
+
+def _on_labels(
+    loss: Any, model: Any, samples: Tensor, targets: Tensor, _: int, smoothing: float = 0.1
+) -> Tensor:
+    value: Tensor = loss(models.logits_of(model, samples), targets, smoothing)
+    return value
+
+
+def _fit(
+    model: Any, windows: Windows, loss: train.Loss, plan: train.Plan, *, trained: Sequence[nn.Module],
+    work: Path, device: torch.device, ui: Ui, title: str, head: bool = False,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train some modules of a model, and its head if asked; all else is left alone."""
+    model.requires_grad_(False)
+    for module in trained:
+        module.requires_grad_(True)
+    if head:
+        for parameter in models.head_parameters(model):
+            parameter.requires_grad_(True)
+    return train.fit(
+        model, windows.split("train"), windows.split("valid"), models.labels_of(model), loss, plan,
+        work=work, device=device, ui=ui, title=title,
+    )  # fmt: skip

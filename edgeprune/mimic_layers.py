@@ -1,0 +1,220 @@
+"""Mimic layers: a small net in the place of a span of blocks, as a part that a config can name.
+
+``frame``        Linear-LayerNorm-ReLU-Linear on every frame alone, once or twice (Seed 3,
+                 arXiv 2409.16302, with a LayerNorm for each)
+``conv``         a depth-wise separable convolution over time
+``transformer``  a narrow encoder layer, of its own width and heads
+``none``         nothing: what came in goes on (the head on the front end alone)
+
+A mimic is called as the family's blocks are, and answers as they do. Where the head reads class
+tokens, those are made anew from the frames' mean: a net that goes frame by frame would leave them
+as they came, and so know nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune import surgery
+from edgeprune.blocks import ConvBlock, FrameBlock, TransformerBlock
+from edgeprune.families import family_of, layers_of
+from edgeprune_device.errors import EdgepruneError
+
+KINDS = ("frame", "conv", "transformer", "none")
+
+
+class NarrowTransformer(nn.Module):
+    """A transformer block of another width, between two linear layers; what came in is added."""
+
+    def __init__(self, width: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, hidden)
+        self.block = TransformerBlock(hidden, 4 * hidden, heads)
+        self.leave = nn.Linear(hidden, width)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Turn (batch, frames, width) into the same shape."""
+        out: Tensor = frames + self.leave(self.block(self.enter(frames)))
+        return out
+
+
+class Mimic(nn.Module):
+    """In place of some blocks.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``KINDS``.
+    width : int
+        The model's.
+    hidden : int
+        The mimic's own.
+    layers : int
+    kernel : int
+        Frames under a convolution; odd.
+    heads : int
+        Of a transformer layer.
+    class_tokens : int
+        Leading tokens that stand for no stretch of sound.
+    outputs : int
+        How many things the family's blocks return as a tuple; 0: a tensor.
+
+    """
+
+    def __init__(
+        self, kind: str, width: int, hidden: int = 64, layers: int = 1, kernel: int = 9,
+        heads: int = 4, class_tokens: int = 0, outputs: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.class_tokens, self.outputs = class_tokens, outputs
+        count = 0 if kind == "none" else layers
+        makers: dict[str, Callable[[], nn.Module]] = {
+            "frame": lambda: FrameBlock(width, hidden),
+            "conv": lambda: ConvBlock(width, hidden, kernel),
+            "transformer": lambda: NarrowTransformer(width, hidden, heads),
+        }
+        self.layers = nn.ModuleList(makers[kind]() for _ in range(count))
+        if class_tokens:
+            self.carried = nn.Linear(width, width)
+            self.gathered = nn.Linear(width, class_tokens * width)
+
+    def forward(self, hidden_states: Tensor, *_: Any, **given: Any) -> Any:
+        """Turn (batch, tokens, width) into the same shape, in the family's own wrapping."""
+        frames = hidden_states[:, self.class_tokens :]
+        for layer in self.layers:
+            frames = layer(frames)
+        out = frames
+        if self.class_tokens:
+            tokens = self.gathered(frames.mean(dim=1)).unflatten(-1, (self.class_tokens, -1))
+            tokens = tokens + self.carried(hidden_states[:, : self.class_tokens])
+            out = torch.cat([tokens, frames], dim=1)
+        if not self.outputs:
+            return out
+        return (out, given.get("position_bias"), *[None] * self.outputs)[: self.outputs]
+
+
+class NoPositions(nn.Module):
+    """In place of a positional convolution: adds nothing."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Return zeros that add to anything."""
+        return hidden_states.new_zeros(1, 1, 1)
+
+
+def span_of(model: Any, span: tuple[int, ...]) -> tuple[int, int]:
+    """Return the blocks (first, behind the last) that a mimic is to stand for.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    span : tuple of int
+        Those two, counted from 0; empty for the whole stack.
+
+    Raises
+    ------
+    EdgepruneError
+        No such blocks; a family whose blocks change width or resolution; a head that reads every
+        block's state; or blocks that hold what later ones read.
+
+    """
+    name, family = model.config.model_type, family_of(model.config.model_type)
+    if "*" in family.layers:
+        raise EdgepruneError(
+            f"The layers of a {name} model differ in width and resolution, so that no mimic layer "
+            "can stand for several of them.",
+            "Use the step trim or student.",
+        )
+    depth = len(layers_of(model))
+    first, stop = span if len(span) == 2 else (0, depth)
+    if len(span) not in (0, 2) or not 0 <= first < stop <= depth:
+        raise EdgepruneError(
+            f"mimic.span = {list(span)} is no span of a model with {depth} layers.",
+            f"Name its first layer and the one behind its last, from 0 to {depth}.",
+        )
+    if getattr(model.config, "use_weighted_layer_sum", False):
+        raise EdgepruneError(
+            "The model's head reads a weighted sum of all layers' states, which a mimic does not have.",
+            "Teach a head of another kind (teach.head = 'mlp').",
+        )
+    held = [layer for layer in family.keep if first <= layer < stop]
+    if held and stop < depth:
+        raise EdgepruneError(
+            f"Layer {held[0]} of a {name} model holds what the later layers read, so that no mimic "
+            "can stand for it alone.",
+            f"Begin the span at {held[0] + 1}, or let it reach to the last layer.",
+        )
+    return first, stop
+
+
+def put_mimic(model: Any, first: int, stop: int, samples: Tensor, **spec: Any) -> Mimic:
+    """Put a fresh mimic in the place of blocks first to stop - 1, in place, and return it.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    first, stop : int
+        See ``span_of``.
+    samples : Tensor (batch, window)
+        Any sound the model can hear: it is run once to see what its blocks return.
+    spec
+        ``kind``, ``hidden``, ``layers``, ``kernel``, ``heads`` of ``Mimic``.
+
+    """
+    from edgeprune.models import logits_of
+
+    family, blocks = family_of(model.config.model_type), layers_of(model)
+    returned: list[Any] = []
+    hook = blocks[first].register_forward_hook(lambda _, __, out: returned.append(out))
+    with torch.no_grad():
+        logits_of(model, samples)
+    hook.remove()
+    out = returned[0]
+    hidden: Tensor = out[0] if isinstance(out, tuple) else out
+    part: Any = surgery.make_part({
+        "part": "mimic", "width": hidden.shape[-1], "class_tokens": family.class_tokens,
+        "outputs": len(out) if isinstance(out, tuple) else 0, **spec,
+    })  # fmt: skip
+    parent, _, name = family.layers.rpartition(".")
+    kept = [*blocks[:first], part, *blocks[stop:]]
+    holder = model.base_model.get_submodule(parent) if parent else model.base_model
+    setattr(holder, name, nn.ModuleList(kept))
+    setattr(model.config, family.depth, len(kept))
+    if getattr(model.config, "edgeprune_bridges", None):
+        bridged = [place for place, block in enumerate(kept) if hasattr(block, "bridge")]
+        model.config.edgeprune_bridges = bridged
+    made: Mimic = part
+    return made
+
+
+def drop_positions(model: Any) -> bool:
+    """Take a family's positional convolution out, in place; False where it has none to take out."""
+    path = family_of(model.config.model_type).positions
+    if not path:
+        return False
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    surgery.put(model, f"{prefix}{path}", surgery.make_part({"part": "no-positions"}))
+    return True
+
+
+@contextmanager
+def watched(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Record what modules return (of tuples, the first) while the body runs a model."""
+    seen: dict[str, Tensor] = {}
+
+    def record(name: str) -> Any:
+        def hook(_: nn.Module, __: Any, out: Any) -> None:
+            seen[name] = out[0] if isinstance(out, tuple) else out
+
+        return hook
+
+    hooks = [module.register_forward_hook(record(name)) for name, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

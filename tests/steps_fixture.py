@@ -1,0 +1,29 @@
+"""What the tests of steps share: a trained-looking teacher's folder, tiny clips, common settings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from conftest import TONES, make_model, make_recordings
+
+from edgeprune.audio import clips
+from edgeprune.console import Silent
+from edgeprune.settings import Augment, Clips, Distill
+
+SHARED: dict[str, Any] = {
+    "distill": asdict(Distill(batch_size=12)), "seed": 1, "accelerator": "cpu", "max_drop": 0.01,
+    "ignore": [], "augment": asdict(Augment()),
+}  # fmt: skip
+
+
+def make_inputs(folder: Path, family: str = "wav2vec2") -> tuple[Path, Path]:
+    """Make a teacher's folder (random weights, labels of its own) and a ``clips`` stage's."""
+    labels = (*TONES, "another")
+    make_model(folder / "teach" / "model", family, labels)
+    recordings = make_recordings(folder / "recordings")
+    (folder / "clips").mkdir()
+    clips(folder / "teach" / "model", recordings, "digest", out=folder / "clips",
+          settings=Clips(), ui=Silent())  # fmt: skip
+    return folder / "teach", folder / "clips"
