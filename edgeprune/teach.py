@@ -38,15 +38,11 @@ def teach(
     torch.manual_seed(seed)  # the fresh head's weights
     if settings.when == "auto":
         teacher, labels, skipped = models.load_for(
-            str(model), windows.labels, task=task.name, head=settings.head,
-            window_samples=windows.window_samples,
-        )  # fmt: skip
+            str(model), windows.labels, task=task.name, head=settings.head
+        )
     else:
         labels, skipped = windows.labels, False
-        teacher = models.load_classifier(
-            str(model), labels, task=task.name, head=settings.head,
-            window_samples=windows.window_samples,
-        )  # fmt: skip
+        teacher = models.load_classifier(str(model), labels, task=task.name, head=settings.head)
     _check_rate(teacher, windows)
     _check_frames(teacher, windows, labels)
     valid = windows.split("valid")
