@@ -218,6 +218,38 @@ class Mimic:
 
 
 @dataclass(frozen=True)
+class FrontEnd:
+    """The step ``frontend``: a light front end in place of the waveform encoder, or of KWT's."""
+
+    kind: str = "log-mel"
+    """``log-mel``, ``mfcc``, or ``narrow``: the encoder's convolutions with fewer channels."""
+    width: int = 128
+    """Numbers a frame inside it."""
+    layers: int = 2
+    """Convolution blocks in it; 0: none."""
+    kernel: int = 9
+    """Frames under a convolution over time; odd."""
+    mels: int = 40
+    """Mel bands."""
+    stem_channels: int = 16
+    """Of two convolutions over frequency and time before the frames; 0: none."""
+    hop_ms: float = 20.0
+    """KWT's: from one frame, and so one token, to the next."""
+    epochs: int = 20
+    """On the teacher's features."""
+    whole_epochs: int = 10
+    """Of the whole model on the teacher's answers and states, after that."""
+    label_epochs: int = 5
+    """On labels and the teacher's answers after that."""
+    learning_rate: float = 0.0
+    """Peak of the schedules; 0: 1e-3 for the front end, teaching's for the whole model."""
+    loss: str = "l1-cosine"
+    """Of the features: ``l1-cosine`` or ``mse``."""
+    distil: bool = True
+    """Learn from the teacher; false: the control, on labels alone."""
+
+
+@dataclass(frozen=True)
 class Student:
     """The step ``student``: a small model of our own, built for the data's labels."""
 
@@ -327,6 +359,7 @@ class Settings:
     prune: Prune = field(default_factory=Prune)
     distill: Distill = field(default_factory=Distill)
     mimic: Mimic = field(default_factory=Mimic)
+    frontend: FrontEnd = field(default_factory=FrontEnd)
     student: Student = field(default_factory=Student)
     export: Export = field(default_factory=Export)
     quantize: Quantize = field(default_factory=Quantize)
@@ -355,6 +388,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "score.split": ("train", "valid", "test", "all"),
+    "frontend.kind": ("log-mel", "mfcc", "narrow"),
+    "frontend.loss": ("mse", "l1-cosine"),
     "mimic.kind": ("frame", "conv", "transformer", "none"),
     "mimic.loss": ("mse", "l1-cosine"),
     "student.kind": ("conv", "transformer", "frame", "cnn"),
@@ -367,7 +402,8 @@ EACH_OF = {"finetune.rules": PICKS, "steps": STEPS}
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
-    "mimic.width", "mimic.heads", "student.width", "student.expansion", "student.heads", "student.mels",
+    "frontend.width", "frontend.mels", "mimic.width", "mimic.heads", "student.width",
+    "student.expansion", "student.heads", "student.mels",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
@@ -376,13 +412,16 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "mimic.span", "mimic.epochs", "mimic.label_epochs", "mimic.learning_rate",
+    "frontend.layers", "frontend.stem_channels", "frontend.epochs", "frontend.whole_epochs",
+    "frontend.label_epochs", "frontend.learning_rate", "mimic.span", "mimic.epochs",
+    "mimic.label_epochs", "mimic.learning_rate",
     "student.layers", "student.stem_channels", "student.epochs", "student.label_epochs",
     "student.learning_rate", "student.mix", "student.relation_weight",
     "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
     "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
 )  # fmt: skip
 MORE_THAN_ZERO = (
+    "frontend.hop_ms",
     "student.hop_ms",
     "student.frame_ms",
     "augment.speed",
