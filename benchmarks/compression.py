@@ -28,7 +28,8 @@ import torch
 from edgeprune import models
 from edgeprune.console import Terminal
 from edgeprune.pipeline import compress
-from edgeprune.settings import STEPS, build_settings, to_toml
+from edgeprune.recipes import build_settings, to_toml
+from edgeprune.settings import STEPS
 from edgeprune.tables import Table, table, to_markdown
 from edgeprune_calibration.manifest import read_data
 from edgeprune_device.bench import bench
