@@ -206,11 +206,11 @@ def to_table(found: dict[str, dict[str, Any]]) -> Table:
     base = found["teacher"]
     rows = []
     for name, row in found.items():
-        delivered = row.get("delivered", row.get("summary"))
+        delivered = row["delivered"] if "delivered" in row else row["summary"]
         low, high = delivered["interval"]
         int8 = row.get("int8", row["float"])
         macs = row["macs"] if isinstance(row["macs"], int) else sum(row["macs"]) / len(row["macs"])
-        student = row.get("student", row.get("summary"))
+        student = row["student"] if "student" in row else row["summary"]
         rows.append((
             name, f"{100 * student['accuracy']:.2f}",
             f"{100 * delivered['accuracy']:.2f} [{100 * low:.1f}, {100 * high:.1f}]",
