@@ -124,7 +124,7 @@ def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> Non
     loss = TASKS["ctc"].loss(
         models.logits_of(again, torch.randn(2, SAMPLES)), torch.tensor([[1], [2]])
     )
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss)
 
 
