@@ -69,7 +69,7 @@ class Family:
 _WAVEFORM = Family(
     "encoder.layers", normalize=True, frozen="feature_extractor",
     weight_norm="encoder.pos_conv_embed.conv", final_norm="encoder.layer_norm", stable_only=True,
-    positions="encoder.pos_conv_embed",
+    positions="encoder.pos_conv_embed", float_scopes=("spectrum",),  # of a light front end
 )  # fmt: skip
 _PLAIN = replace(_WAVEFORM, final_norm="", weight_norm="")
 _FITTED = "edgeprune_window"  # a spectrogram model that hearing.fit_window gave a window

@@ -10,7 +10,8 @@ import soundfile
 
 from edgeprune.audio import Windows, clips, load_windows
 from edgeprune.console import Silent
-from edgeprune.settings import Clips, Score, build_settings
+from edgeprune.recipes import build_settings
+from edgeprune.settings import Clips, Score
 from edgeprune.states import choose_points
 from edgeprune.tasks import TASKS
 from edgeprune.teach import _check_frames
