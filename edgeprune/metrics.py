@@ -33,6 +33,8 @@ class Metric:
     """(tally, weights (draws, clips): how often each clip was drawn) -> (draws,)."""
     most: float = 1.0
     """The greatest value there can be; the least is 0."""
+    lifted: bool = False
+    """Whether drawing clips twice lifts it: scores tie, and ties count as found together."""
 
 
 def value(metric: Metric, tally: Array) -> float:
@@ -44,10 +46,10 @@ def interval(
     metric: Metric, tallies: Sequence[Array], groups: Sequence[str] | None = None,
     base: Sequence[Array] = (), draws: int = DRAWS, seed: int = 0,
 ) -> tuple[float, float]:  # fmt: skip
-    """Return a 95 % percentile bootstrap interval of a metric (Efron 1979), less its bias.
+    """Return a 95 % percentile bootstrap interval of a metric (Efron 1979).
 
-    Average precision grows when clips are drawn twice (their scores tie): the draws' mean is moved
-    to the value itself (Efron and Tibshirani 1993, chapter 10). Of shares of clips this moves nothing.
+    The draws of a metric that they lift (average precision) are moved so that their mean is its
+    value (Efron and Tibshirani 1993, chapter 10).
 
     Parameters
     ----------
@@ -68,11 +70,12 @@ def interval(
             mean = mean - np.mean([metric.of(tally, weights) for tally in base], axis=0)
         found.append(mean)
     drawn = np.concatenate(found)
-    own = np.mean([value(metric, tally) for tally in tallies])
-    if base:
-        own -= np.mean([value(metric, tally) for tally in base])
-    ends = np.nanquantile(drawn, [0.025, 0.975]) - (np.nanmean(drawn) - own)
-    low, high = ends if base else np.clip(ends, 0.0, metric.most)
+    if metric.lifted:
+        own = np.mean([value(metric, tally) for tally in tallies])
+        other = np.mean([value(metric, tally) for tally in base]) if base else 0.0
+        drawn = drawn - np.nanmean(drawn) + (own - other)
+    least, most = (-metric.most, metric.most) if base else (0.0, metric.most)
+    low, high = np.clip(np.nanquantile(drawn, [0.025, 0.975]), least, most)
     return float(low), float(high)
 
 
@@ -244,7 +247,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {  # the first decides: it is from 0 to
         Metric("balanced accuracy", balanced_accuracy),
         Metric("macro F1", macro_f1),
     ),
-    "tags": (Metric("mAP", mean_average_precision),),
+    "tags": (Metric("mAP", mean_average_precision, lifted=True),),
     "ctc": (
         Metric("1 - TER", token_score),
         Metric("token error rate", token_error_rate, math.inf),
