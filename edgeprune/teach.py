@@ -55,6 +55,9 @@ def teach(
     score = train.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
            + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
+    if score == 0:
+        ui.say("  note: the teacher is never right, so nothing can be learnt from it: more clips, "
+               "more teach.epochs or another teach.learning_rate")  # fmt: skip
     models.save(teacher.to("cpu"), out / "model")
     write_step(out, teacher, windows.window_samples, step="teach", valid_score=score,
                metric=task.metric, curve=curve, unchanged=True)  # fmt: skip

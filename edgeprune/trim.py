@@ -21,6 +21,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeprune import compute, costs, latencies, losses, models, train
+from edgeprune import compute, costs, latencies, models, train
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import to_augment
 from edgeprune.console import Ui, points
@@ -40,6 +41,7 @@ from edgeprune.masking import masks, masks_of
 from edgeprune.settings import Distill, Trim
 from edgeprune.stages import write_json
 from edgeprune.steps import count_macs, read_step, write_step
+from edgeprune.tasks import Task, task_of
 from edgeprune.trimming import trim_to
 from edgeprune.units import Group, groups_of, ready
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
@@ -142,7 +144,8 @@ def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
     """Train a trimmed model against the teacher and on the labels, in place; returns the curve."""
     epochs = shop.settings.recovery_epochs
     with matched(model, shop.teacher, shop.windows.split("train"), always=False):
-        loss = imitation_loss(shop.teacher, shop.labels, shop.distill, lambda: None)
+        loss = imitation_loss(task_of(shop.windows.task), shop.teacher, shop.labels, shop.distill,
+                              lambda: None)  # fmt: skip
         return _fit(model, loss, _plan(model, shop, epochs, RECOVERY_SPEED), work, shop, "recover")
 
 
@@ -155,7 +158,8 @@ def _rank(
     if s.method != "masks":
         model.to(shop.device)
         batches = _some_batches(shop, seed) if s.method == "taylor" else ()
-        return [], unit_importance(s.method, model, groups, batches, _label_loss, seed)
+        judged = partial(_label_loss, task=task_of(shop.windows.task))
+        return [], unit_importance(s.method, model, groups, batches, judged, seed)
     windows = shop.windows.split("train")
     steps = s.epochs * math.ceil(len(windows.samples) / shop.distill.batch_size)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -170,7 +174,7 @@ def _rank(
         matched(model, shop.teacher, windows, always=True),
         gated(model, groups, s.gate, steps) as gates,
     ):
-        task = imitation_loss(shop.teacher, shop.labels, shop.distill,
+        task = imitation_loss(task_of(shop.windows.task), shop.teacher, shop.labels, shop.distill,
                               state_mask_of(groups, gates))  # fmt: skip
         loss = gated_loss(task, terms, goal, s.mask_loss)
         plan = train.Plan(**{**vars(plan), "rates": rates, "last": True})
@@ -261,16 +265,16 @@ def _groups(model: Any, settings: Trim) -> tuple[Group, ...]:
 def _some_batches(shop: Workshop, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield some batches of training windows and their targets."""
     windows, size = shop.windows.split("train"), shop.distill.batch_size
-    targets = windows.targets(shop.labels)
+    targets = task_of(windows.task).targets(windows, shop.labels)
     order = np.random.default_rng(seed).permutation(len(windows.samples))
     for start in range(0, min(len(order), TAYLOR_BATCHES * size), size):
         rows = np.sort(order[start : start + size])
         samples = torch.from_numpy(np.array(windows.samples[rows]))
-        yield samples.to(shop.device), torch.from_numpy(targets[rows]).to(shop.device)
+        yield samples.to(shop.device), targets[torch.from_numpy(rows)].to(shop.device)
 
 
-def _label_loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
-    return losses.label_loss(models.logits_of(model, samples), targets, 0.0)
+def _label_loss(model: Any, samples: Tensor, targets: Tensor, _: int, *, task: Task) -> Tensor:
+    return task.loss(models.logits_of(model, samples), targets)
 
 
 def _before(
@@ -306,8 +310,9 @@ def _report(
     after = compute.same(_sizes(model, window))
     reached = {name: 1 - after[name] / before[name] for name in after}
     write_step(
-        out, model, window, step="trim", valid_score=score, metric="accuracy", curve=curve,
-        requested=s.ratio, of=s.of, reached=reached, method=s.method, rounds=s.rounds,
+        out, model, window, step="trim", valid_score=score, curve=curve,
+        metric=task_of(shop.windows.task).metric, requested=s.ratio, of=s.of, reached=reached,
+        method=s.method, rounds=s.rounds,
         valid_score_before=given["valid_score"],
         latency_ms={"before": before["latency"], "after": after["latency"]},
         units={group.name: group.units for group in groups_of(model)},
