@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_masking import shaken, windows
+from test_families import heard_by
+from test_masking import shaken
 
 from edgeprune import models
 from edgeprune.costs import Factor, Ledger, Term, tabulate
@@ -36,7 +37,7 @@ def test_the_slope_of_a_gate_is_what_the_loss_changes_by(family_folder: Path) ->
     """An oracle of its own: switch a unit a little way off and divide."""
     model = shaken(family_folder).double()
     groups = groups_of(model)
-    samples = windows(2).double()
+    samples = heard_by(model, 2).double()
 
     def loss(given: Any, heard: torch.Tensor, _: torch.Tensor, __: int) -> torch.Tensor:
         out: torch.Tensor = (models.logits_of(given, heard) ** 2).mean()
