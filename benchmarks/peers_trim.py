@@ -22,7 +22,7 @@ from edgeprune.augment import to_augment
 from edgeprune.console import Ui, points
 from edgeprune.distill import train_student
 from edgeprune.export_onnx import fold_weight_norm
-from edgeprune.families import layers_of
+from edgeprune.families import family_of, layers_of, submodule
 from edgeprune.settings import Distill, Trim
 from edgeprune.steps import count_macs, write_step
 
@@ -81,7 +81,7 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
     net = Net(model)
     last = [m for name, m in model.named_children() if name in ("head", "classifier")]
     fixed = [model.frontend] if hasattr(model, "frontend") else []
-    attention = [b.attention for b in layers_of(model) if hasattr(b, "attention")]
+    attention: list[Any] = [b.attention for b in layers_of(model) if hasattr(b, "attention")]
     heads = {p: a.num_heads for a in attention for p in (a.q_proj, a.k_proj, a.v_proj)}
     tokens = [
         (getattr(model, name), 2) for name in ("cls_token", "pos_embed") if hasattr(model, name)
@@ -101,5 +101,7 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
     pruner.step()
     for part in attention:
         part.head_dim = part.q_proj.out_features // part.num_heads
+    if path := family_of(model.config.model_type).weight_norm:  # as the folder is to hold it again
+        nn.utils.parametrizations.weight_norm(submodule(model, path), name="weight", dim=2)
     model.zero_grad()
     return model

@@ -47,7 +47,8 @@ class LightMel(nn.Module):
     sample_rate : int
         Hz.
     frame_length : int
-        Samples in a frame, even; also the length of the Fourier transform (periodic Hann window).
+        Samples in a frame; also the length of the Fourier transform (periodic Hann window). Of an odd
+        number the last sample is left out.
     frame_step : int
         Samples from one frame to the next. A window of n samples has
         ``(n - frame_length) // frame_step + 1`` frames, as a convolution would have.
@@ -61,7 +62,7 @@ class LightMel(nn.Module):
     Raises
     ------
     ValueError
-        An odd frame, frequencies that are no range, or a band so narrow that no bin lies in it.
+        An empty frame, frequencies that are no range, or a band so narrow that no bin lies in it.
 
     """
 
@@ -78,9 +79,11 @@ class LightMel(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         high_hz = min(high_hz, sample_rate / 2)
-        if frame_length % 2 or not 0 <= low_hz < high_hz or cepstra > bands:
+        reach, frame_length = frame_length, frame_length // 2 * 2
+        if not frame_length or not 0 <= low_hz < high_hz or cepstra > bands:
             raise ValueError(f"no front end of {frame_length} samples, {low_hz} to {high_hz} Hz")
         self.frame_length, self.frame_step, self.cepstra = frame_length, frame_step, cepstra
+        self.reach = reach
         half, spacing = frame_length // 2, sample_rate / frame_length
         bins = [k for k in range(half + 1) if low_hz < k * spacing < high_hz]
         edges = mel_edges(bands, low_hz, high_hz)
@@ -113,7 +116,7 @@ class LightMel(nn.Module):
     def frames(self, samples: Tensor) -> Tensor:
         """Cut samples (batch, n) into frames (batch, frames, frame_length)."""
         length, step = self.frame_length, self.frame_step
-        count = (samples.shape[1] - length) // step + 1
+        count = (samples.shape[1] - self.reach) // step + 1
         parts = -(-length // step)  # a frame is so many steps long, the last of them in part
         spare = (count + parts - 1) * step - samples.shape[1]
         if spare > 0:

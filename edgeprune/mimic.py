@@ -10,7 +10,6 @@ labels alone.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,19 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import compute, losses, models, train
-from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import to_augment
+from edgeprune.audio import load_windows
 from edgeprune.console import Ui, points
-from edgeprune.distill import Teacher, student_loss
 from edgeprune.families import family_of, layers_of
 from edgeprune.mimic_layers import Mimic, drop_positions, put_mimic, span_of, watched
-from edgeprune.settings import Distill
+from edgeprune.retrain import answers_loss, labels_loss, plan_of, train_parts
 from edgeprune.settings import Mimic as Settings
 from edgeprune.steps import write_step
 from edgeprune.tasks import task_of
 
 LEARNING_RATE = 1e-3  # Seed 3's
-WEIGHT_DECAY = 0.01
 
 
 def mimic(
@@ -62,35 +58,22 @@ def mimic(
     dropped = whole and not settings.positions and drop_positions(model)
     device = compute.choose_device(shared["accelerator"])
     rate = settings.learning_rate or LEARNING_RATE
-    common, task = Distill(**shared["distill"]), task_of(windows.task)
-    plan = train.Plan(
-        settings.epochs, common.batch_size, rate, WEIGHT_DECAY, settings.epochs, shared["seed"],
-        views=common.views, augment=to_augment(shared),
-    )  # fmt: skip
-    run = partial(_fit, model, windows, device=device, ui=ui)
+    run = partial(train_parts, model, windows, device=device, ui=ui)
     curve: list[dict[str, float]] = []
     if settings.distil and part.layers and settings.epochs:
         middle = target - (stop - first) // 2 if len(part.layers) > 1 else None
-        learn = States(source.to(device), part, target, middle, settings.loss)
-        curve = run(learn.loss, plan, trained=[part], work=out / "work" / "states", title="mimic")
-    label_epochs = settings.label_epochs + (0 if settings.distil else settings.epochs)
-    if label_epochs:
-        heads = [part] if not (settings.freeze and settings.distil) else []
-        plan = train.Plan(
-            label_epochs, common.batch_size, rate, WEIGHT_DECAY, label_epochs, shared["seed"] + 1,
-            views=common.views, augment=to_augment(shared),
-        )  # fmt: skip
+        states = States(source.to(device), part, target, middle, settings.loss)
+        curve = run(states.loss, plan_of(settings.epochs, rate, shared), trained=[part],
+                    work=out / "work" / "states", title="mimic")  # fmt: skip
+    if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
         if settings.distil:
-            share = 0.0 if set(windows.labels) & set(shared["ignore"]) else common.nothing_share
-            answers = Teacher(master, device, common.views)
-            loss: train.Loss = student_loss(
-                task, answers, models.labels_of(model), common, 0,
-                share if task.silence is not None else 0.0,
-            )  # fmt: skip
+            loss = answers_loss(model, master, windows, shared, device)
         else:
-            loss = partial(_on_labels, task.loss)
-        curve += run(loss, plan, trained=heads, head=True, work=out / "work" / "labels",
-                     title="labels")  # fmt: skip
+            loss = labels_loss(windows)
+        frozen = settings.freeze and settings.distil
+        curve += run(loss, plan_of(epochs, rate, shared, 1), trained=[] if frozen else [part],
+                     head=True, work=out / "work" / "labels", title="labels")  # fmt: skip
+    task = task_of(windows.task)
     valid = windows.split("valid")
     score = train.evaluate(model, valid, models.labels_of(model), device)
     ui.say(f"  mimic of layers {first} to {stop - 1}: {task.metric} {points(score)} "
@@ -183,27 +166,3 @@ def _distance(found: Tensor, wanted: Tensor, skip: int, kind: str) -> Tensor:
     if skip:
         total = total + losses.state_loss(found[:, :skip], wanted[:, :skip], kind)
     return total
-
-
-def _on_labels(
-    loss: Any, model: Any, samples: Tensor, targets: Tensor, _: int, smoothing: float = 0.1
-) -> Tensor:
-    value: Tensor = loss(models.logits_of(model, samples), targets, smoothing)
-    return value
-
-
-def _fit(
-    model: Any, windows: Windows, loss: train.Loss, plan: train.Plan, *, trained: Sequence[nn.Module],
-    work: Path, device: torch.device, ui: Ui, title: str, head: bool = False,
-) -> list[dict[str, float]]:  # fmt: skip
-    """Train some modules of a model, and its head if asked; all else is left alone."""
-    model.requires_grad_(False)
-    for module in trained:
-        module.requires_grad_(True)
-    if head:
-        for parameter in models.head_parameters(model):
-            parameter.requires_grad_(True)
-    return train.fit(
-        model, windows.split("train"), windows.split("valid"), models.labels_of(model), loss, plan,
-        work=work, device=device, ui=ui, title=title,
-    )  # fmt: skip

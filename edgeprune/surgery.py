@@ -31,6 +31,9 @@ PARTS: dict[str, str] = {
     "bilstm": "edgeprune.heads:BiLstmHead",
     "through": "edgeprune.heads:Through",
     "mimic": "edgeprune.mimic_layers:Mimic",
+    "light-features": "edgeprune.light_encoders:LightFeatures",
+    "narrow-features": "edgeprune.light_encoders:NarrowFeatures",
+    "light-frontend": "edgeprune.light_encoders:LightFrontend",
     "no-positions": "edgeprune.mimic_layers:NoPositions",
 }
 """Part -> "module:class". Its arguments are plain values, kept in ``module.spec`` with its name."""

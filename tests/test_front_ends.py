@@ -48,6 +48,8 @@ def test_a_window_has_the_frames_a_convolution_would_have(samples: torch.Tensor)
     convolution = torch.nn.Conv1d(1, 1, 400, stride=320)
     assert LightMel(RATE, 400, 320, 20)(samples).shape[1] == convolution(samples[:, None]).shape[2]
     assert LightMel(RATE, 400, 320, 20)(samples[:, :400]).shape == (3, 1, 20)
+    odd = torch.nn.Conv1d(1, 1, 325, stride=320)(samples[:, None, :15685])
+    assert LightMel(RATE, 325, 320, 9)(samples[:, :15685]).shape[1] == odd.shape[2] == 49
 
 
 def test_cepstra_are_scipys_cosine_transform_of_the_bands(samples: torch.Tensor) -> None:
@@ -84,7 +86,7 @@ def test_nothing_of_it_is_trained() -> None:
 
 @pytest.mark.parametrize(
     ("options", "why"),
-    [((401, 320, 40), "no front end of 401"), ((400, 320, 160), "no bin of 40 Hz lies in mel band")],
+    [((1, 320, 40), "no front end of 0"), ((400, 320, 160), "no bin of 40 Hz lies in mel band")],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(options: tuple[int, int, int], why: str) -> None:
     with pytest.raises(ValueError, match=why):

@@ -1,0 +1,228 @@
+"""Light encoders: parts that give a model the features it is used to, for a fraction of the work.
+
+``light-features``   in place of a waveform encoder: log-mel spectra or cepstra in the encoder's own
+                     framing, small convolutions, as many channels as the encoder had
+``narrow-features``  the waveform encoder's convolutions with fewer channels
+``light-frontend``   in place of KWT's front end: log-mel spectra at a longer hop, one linear layer
+                     to its cepstra
+
+They are trained to the features they replace before anything else is (``frontend.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgeprune import surgery
+from edgeprune.blocks import ConvBlock
+from edgeprune.families import family_of
+from edgeprune.front_ends import LightMel
+from edgeprune.settings import FrontEnd
+from edgeprune.stems import SpectrumStem
+from edgeprune_device.errors import EdgepruneError
+
+
+class LightFeatures(nn.Module):
+    """Samples to a waveform encoder's features, by spectra.
+
+    Parameters
+    ----------
+    front_end : str
+        ``log-mel`` or ``mfcc``.
+    sample_rate : int
+        Hz.
+    reach, step : int
+        Samples under one of the encoder's frames, and from one to the next.
+    channels : int
+        The encoder's.
+    width, layers, kernel, stem_channels, mels : int
+        The part's own: see ``blocks.ConvBlock`` and ``stems.SpectrumStem``.
+
+    """
+
+    def __init__(
+        self, front_end: str, sample_rate: int, reach: int, step: int, channels: int,
+        width: int = 128, layers: int = 2, kernel: int = 9, stem_channels: int = 16,
+        mels: int = 40,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        shape = SimpleNamespace(
+            front_end=front_end, sampling_rate=sample_rate, frame_length=reach, frame_step=step,
+            num_mel_bins=mels, num_mfcc=min(20, mels), low_hz=60.0, high_hz=7600.0,
+            stem_channels=stem_channels, hidden_size=width, mask_time_count=0, mask_time_length=0,
+            mask_feature_count=0, mask_feature_length=0,
+        )  # fmt: skip
+        self.stem = SpectrumStem(shape)
+        self.blocks = nn.ModuleList(ConvBlock(width, 2 * width, kernel) for _ in range(layers))
+        self.out = nn.Linear(width, channels)
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        """Turn samples (batch, n) into features (batch, channels, frames)."""
+        frames = self.stem(input_values)
+        for block in self.blocks:
+            frames = block(frames)
+        features: Tensor = self.out(frames).transpose(1, 2)
+        return features
+
+
+class NarrowFeatures(nn.Module):
+    """A waveform encoder with fewer channels, and batch norms that vanish when it is exported."""
+
+    def __init__(
+        self, kernels: Sequence[int], strides: Sequence[int], width: int, channels: int
+    ) -> None:
+        super().__init__()
+        widths = [1, *[width] * (len(kernels) - 1), channels]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(widths[i], widths[i + 1], kernels[i], strides[i], bias=False)
+            for i in range(len(kernels))
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(n) for n in widths[1:])
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        """Turn samples (batch, n) into features (batch, channels, frames)."""
+        hidden = input_values[:, None]
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            hidden = functional.gelu(norm(conv(hidden)))
+        return hidden
+
+
+class LightFrontend(nn.Module):
+    """In place of KWT's front end: log-mel spectra, their cepstra by one linear layer."""
+
+    def __init__(
+        self, sample_rate: int, reach: int, step: int, cepstra: int, mels: int = 40
+    ) -> None:
+        super().__init__()
+        self.spectrum = LightMel(sample_rate, reach, step, mels)
+        self.norm = nn.BatchNorm1d(mels)
+        self.out = nn.Linear(mels, cepstra)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Turn samples (batch, n) into (batch, frames, cepstra)."""
+        bands = self.norm(self.spectrum(samples).transpose(1, 2)).transpose(1, 2)
+        cepstra: Tensor = self.out(bands)
+        return cepstra
+
+
+def framing_of(config: Any) -> tuple[int, int]:
+    """Return a waveform encoder's reach and step in samples, from its kernels and strides.
+
+    A window of n samples has ``(n - reach) // step + 1`` frames.
+    """
+    kernels, strides = config.conv_kernel, config.conv_stride
+    reach = 1 + sum((k - 1) * prod(strides[:i]) for i, k in enumerate(kernels))
+    return int(reach), prod(strides)
+
+
+def path_of(model: Any) -> str:
+    """Return where a model's front end stands, from ``model.base_model``.
+
+    Raises
+    ------
+    EdgepruneError
+        The family hears spectra already.
+
+    """
+    name = model.config.model_type
+    if name == "kwt":
+        return "frontend"
+    path = family_of(name).frozen
+    if not path or not hasattr(model.config, "conv_kernel"):
+        raise EdgepruneError(
+            f"A {name} model hears spectra already: there is no waveform encoder to replace.",
+            "Leave the step frontend out of the recipe.",
+        )
+    return path
+
+
+def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd) -> nn.Module:
+    """Put a fresh light front end into a model, in place, and return it.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A waveform family's, or KWT's.
+    features : Tensor
+        What its front end gave until now: (batch, channels, frames), KWT's (batch, frames, cepstra).
+    sample_rate : int
+        Hz.
+    settings : FrontEnd
+
+    Raises
+    ------
+    EdgepruneError
+        KWT's frames would not become fewer, or only spectra can take its front end's place; or the
+        settings are no front end.
+
+    """
+    config = model.config
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    own = {"width": settings.width, "layers": settings.layers, "kernel": settings.kernel,
+           "stem_channels": settings.stem_channels, "mels": settings.mels}  # fmt: skip
+    if config.model_type == "kwt":
+        step = _longer_step(config, settings, sample_rate)
+        spec = {"part": "light-frontend", "sample_rate": sample_rate, "mels": settings.mels,
+                "reach": config.frame_length, "step": step,
+                "cepstra": features.shape[2]}  # fmt: skip
+        thin_tokens(model, step)
+    elif settings.kind == "narrow":
+        spec = {"part": "narrow-features", "kernels": list(config.conv_kernel),
+                "strides": list(config.conv_stride), "width": settings.width,
+                "channels": features.shape[1]}  # fmt: skip
+    else:
+        reach, step = framing_of(config)
+        spec = {"part": "light-features", "front_end": settings.kind, "step": step,
+                "sample_rate": sample_rate, "reach": reach, "channels": features.shape[1],
+                **own}  # fmt: skip
+    try:
+        made = surgery.make_part(spec)
+    except ValueError as error:
+        raise EdgepruneError(
+            f"There is no such front end: {error}.", "Change the recipe's [frontend]."
+        ) from error
+    surgery.put(model, f"{prefix}{path_of(model)}", made)
+    return made
+
+
+def _longer_step(config: Any, settings: FrontEnd, sample_rate: int) -> int:
+    """Return KWT's new hop in samples."""
+    step: int = round(settings.hop_ms * sample_rate / 1000)
+    if settings.kind == "narrow":
+        raise EdgepruneError(
+            "A kwt model has no waveform encoder to narrow.", 'Use frontend.kind = "log-mel".'
+        )
+    if step < int(config.frame_step):
+        raise EdgepruneError(
+            f"frontend.hop_ms = {settings.hop_ms:g} is shorter than the model's "
+            f"{1000 * config.frame_step / sample_rate:g} ms.",
+            "A longer hop gives fewer tokens, and so less work.",
+        )
+    return step
+
+
+def between(frames: Tensor, count: int, step: float) -> Tensor:
+    """Return frames (batch, count, width) from among others, each ``step`` of theirs apart."""
+    last = frames.shape[1] - 1
+    places = torch.arange(count, device=frames.device) * step
+    below = places.long().clamp_max(last)
+    share = (places - below)[None, :, None]
+    return frames[:, below] * (1 - share) + frames[:, (below + 1).clamp_max(last)] * share
+
+
+def thin_tokens(model: Any, step: int) -> None:
+    """Give a KWT the tokens of a longer hop, its position embeddings taken between its own."""
+    config = model.config
+    count = (config.num_samples - config.frame_length) // step + 1
+    own = model.pos_embed.detach()
+    thinned = between(own[:, 1:], count, step / config.frame_step)
+    model.pos_embed = nn.Parameter(torch.cat([own[:, :1], thinned], dim=1))
+    config.mask_time_length = max(1, round(config.mask_time_length * config.frame_step / step))
+    config.num_tokens, config.frame_step = count + 1, step

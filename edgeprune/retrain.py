@@ -1,0 +1,82 @@
+"""Train some modules of a model and leave all others alone: what mimics and light front ends need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune import models, train
+from edgeprune.audio import Windows
+from edgeprune.augment import to_augment
+from edgeprune.console import Ui
+from edgeprune.distill import WEIGHT_DECAY, Teacher, student_loss
+from edgeprune.settings import Distill
+from edgeprune.tasks import task_of
+
+
+def train_parts(
+    model: Any, windows: Windows, loss: train.Loss, plan: train.Plan, *,
+    trained: Sequence[nn.Module], work: Path, device: torch.device, ui: Ui, title: str,
+    head: bool = False,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train some modules of a model, and its head if asked; returns the learning curve."""
+    model.requires_grad_(False)
+    for module in trained:
+        module.requires_grad_(True)
+    if head:
+        for parameter in models.head_parameters(model):
+            parameter.requires_grad_(True)
+    return train.fit(
+        model, windows.split("train"), windows.split("valid"), models.labels_of(model), loss, plan,
+        work=work, device=device, ui=ui, title=title,
+    )  # fmt: skip
+
+
+def plan_of(
+    epochs: int, rate: float, shared: dict[str, Any], turn: int = 0, **more: Any
+) -> train.Plan:
+    """Return a plan of so many epochs, none of them left out; ``turn`` is which of its step's."""
+    common = Distill(**shared["distill"])
+    return train.Plan(
+        epochs, common.batch_size, rate, WEIGHT_DECAY, epochs, shared["seed"] + turn,
+        views=common.views, augment=to_augment(shared), **more,
+    )  # fmt: skip
+
+
+def answers_loss(
+    model: Any, teacher: Any, windows: Windows, shared: dict[str, Any], device: torch.device,
+    epochs: int = 0,
+) -> train.Loss:  # fmt: skip
+    """Return the loss against a teacher's answers: first and its last states, then and labels.
+
+    Parameters
+    ----------
+    model, teacher : transformers.PreTrainedModel
+    windows : Windows
+    shared : dict
+        What a step is given, see ``steps``.
+    device : torch.device
+    epochs : int
+        How many epochs learn answers and states, before those that learn labels and answers.
+
+    """
+    common, task = Distill(**shared["distill"]), task_of(windows.task)
+    aware = set(windows.labels) & set(shared["ignore"]) or task.silence is None
+    return student_loss(
+        task, Teacher(teacher, device, common.views), models.labels_of(model), common, epochs,
+        0.0 if aware else common.nothing_share,
+    )  # fmt: skip
+
+
+def labels_loss(windows: Windows, smoothing: float = 0.1) -> train.Loss:
+    """Return the loss on labels alone: the control of what a teacher is worth."""
+    task = task_of(windows.task)
+
+    def loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
+        return task.loss(models.logits_of(model, samples), targets, smoothing)
+
+    return loss
