@@ -24,7 +24,10 @@ def no_loss(*_: Any) -> Any:
 
 def test_the_norm_of_a_column_is_that_of_its_row_bias_and_readers(family_folder: Path) -> None:
     model = shaken(family_folder)
-    group = next(g for g in groups_of(model) if g.kind == "feed-forward")
+    columns = [g for g in groups_of(model) if g.kind == "feed-forward" and len(g.slices) == 2]
+    if not columns:
+        pytest.skip("its columns have norms, too")
+    group = columns[0]
     made, read = (model.get_submodule(part.path) for part in group.slices)
     expected = [
         torch.cat([made.weight[i], made.bias[i : i + 1], read.weight[:, i]]).norm()
