@@ -164,7 +164,9 @@ def student_loss(
         if epoch >= distill_epochs:
             known = task.loss(logits[full], targets[full])
             return settings.label_share * known + (1 - settings.label_share) * soft
-        if own[-1].shape != last.shape:  # fewer frames or another width: only the answers compare
+        if (
+            not own or own[-1].shape != last.shape
+        ):  # fewer frames or another width: only the answers compare
             return soft
         return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
 

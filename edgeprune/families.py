@@ -106,10 +106,10 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     "kwt": Family(
         "blocks", class_tokens=1, window="num_samples", attention="", float_scopes=_FRONTEND
     ),
+    "edgeprune-student": Family("blocks", attention="", float_scopes=("spectrum",)),
     "cnn14": Family(
         "conv_block*", whole=True, frontend="panns", attention="", float_scopes=_FRONTEND
     ),
-    "edgeprune-student": Family("blocks", attention="", float_scopes=("spectrum",)),
 }  # fmt: skip
 ALIASES = {"mert_model": "hubert", "clap": "clap_audio_model"}
 """Checkpoints that hold a model of another row."""
@@ -198,7 +198,7 @@ def keep_layers(model: Any, keep: Sequence[int]) -> None:
 
     """
     family, blocks = family_of(model.config.model_type), layers_of(model)
-    _check_keep(model.config, keep, len(blocks))
+    check_keep(model.config, keep, len(blocks))
     if family.whole:
         return
     if family.unit > 1:
@@ -220,8 +220,22 @@ def keep_layers(model: Any, keep: Sequence[int]) -> None:
         model.layer_weights = nn.Parameter(kept.clone())
 
 
-def _check_keep(config: Any, keep: Sequence[int], layers: int) -> None:
-    """Raise if a model cannot keep just these layers."""
+def check_keep(config: Any, keep: Sequence[int], layers: int) -> None:
+    """Raise if a model cannot keep just these layers.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+    keep : sequence of int
+    layers : int
+        How many it has.
+
+    Raises
+    ------
+    EdgepruneError
+        As ``keep_layers``.
+
+    """
     if not keep or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= layers:
         raise EdgepruneError(
             f"Layers {list(keep)} cannot be kept of a model with {layers} layers.",

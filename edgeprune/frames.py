@@ -53,7 +53,10 @@ def frames_of(model: Any, state: Tensor) -> Tensor:
 
 @contextmanager
 def block_states(model: Any) -> Iterator[list[Tensor]]:
-    """Collect the first layer's input and every layer's output, as they are, of one run."""
+    """Collect the first layer's input and every layer's output, as they are, of one run.
+
+    A model without layers (a small CNN) has no states.
+    """
     blocks = blocks_of(model)
     ends: list[Any] = list(layers_of(model))
     if family_of(model.config.model_type).unit > 1:
@@ -66,7 +69,7 @@ def block_states(model: Any) -> Iterator[list[Tensor]]:
     def left(_: nn.Module, __: Any, out: Any) -> None:
         states.append(out[0] if isinstance(out, tuple) else out)
 
-    hooks = [blocks[0].register_forward_pre_hook(entered, with_kwargs=True)]
+    hooks = [b.register_forward_pre_hook(entered, with_kwargs=True) for b in blocks[:1]]
     hooks += [block.register_forward_hook(left) for block in ends]
     try:
         yield states

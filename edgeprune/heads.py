@@ -22,7 +22,7 @@ OURS = ("mlp", "bilstm", "through")
 class MlpHead(nn.Module):
     """Features (batch, inputs) to logits (batch, outputs), over a layer of ReLU units."""
 
-    def __init__(self, inputs: int, outputs: int, units: int = MLP_UNITS) -> None:
+    def __init__(self, inputs: int, outputs: int, units: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(inputs, units)
         self.out = nn.Linear(units, outputs)
@@ -36,9 +36,7 @@ class MlpHead(nn.Module):
 class BiLstmHead(nn.Module):
     """States (batch, frames, inputs) to logits (batch, frames, outputs), heard both ways."""
 
-    def __init__(
-        self, inputs: int, outputs: int, units: int = LSTM_UNITS, layers: int = LSTM_LAYERS
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, units: int, layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(inputs, units, layers, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * units, outputs)
@@ -97,5 +95,6 @@ def put_head(model: Any, kind: str, outputs: int) -> None:
     inputs = next(m.in_features for m in old.modules() if isinstance(m, nn.Linear))
     if old is first:
         surgery.put(model, "projector", surgery.make_part({"part": "through"}))
-    spec = {"part": kind, "inputs": inputs, "outputs": outputs}
+    size = {"units": MLP_UNITS} if kind == "mlp" else {"units": LSTM_UNITS, "layers": LSTM_LAYERS}
+    spec = {"part": kind, "inputs": inputs, "outputs": outputs, **size}
     surgery.put(model, path, surgery.make_part(spec))

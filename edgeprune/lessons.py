@@ -113,7 +113,9 @@ class Lesson:
         self, student: Any, own: Sequence[Tensor], theirs: Sequence[Tensor], full: Tensor
     ) -> Tensor:
         """Return the weighted loss of the matched states, and of the clips' relations."""
-        total = own[-1].new_zeros(())
+        total = full.new_zeros((), dtype=torch.float32)
+        if not own:  # a small CNN has no states to compare
+            return total
         pairs = matched_layers(len(own) - 1, len(theirs) - 1, self.settings.intermediate)
         layers: Any = getattr(student, MATCHING, {})
         for mine, other in pairs if layers else ():

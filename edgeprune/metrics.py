@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_device.ctc import to_text, to_tokens
+
 Array = NDArray[np.float64]
 DRAWS = 2000
 CHUNK = 2_000_000  # weights held at once
@@ -180,6 +182,25 @@ def edit_distance(heard: Sequence[str], said: Sequence[str]) -> int:
         row = np.concatenate([row[:1] + 1, np.minimum(change, row[1:] + 1)])
         row = np.minimum.accumulate(row - place) + place
     return int(row[-1])
+
+
+def transcript_errors(heard: Sequence[str], said: str, tokens: str) -> tuple[int, int, int, int]:
+    """Count token errors, tokens, word errors and words of what was heard for a transcript.
+
+    Parameters
+    ----------
+    heard : sequence of str
+        Tokens.
+    said : str
+        The transcript.
+    tokens : str
+        ``characters`` or ``words``.
+
+    """
+    right = to_tokens(said, tokens)
+    words = to_text(heard, tokens).split()
+    return (edit_distance(heard, right), len(right), edit_distance(words, said.split()),
+            len(said.split()))  # fmt: skip
 
 
 def token_error_rate(tally: Array, weights: Array) -> Array:

@@ -9,7 +9,7 @@ from edgeprune import compute
 from edgeprune.audio import clips, load_windows
 from edgeprune.checkpoints import check_task, read_config
 from edgeprune.console import Ui
-from edgeprune.families import depth_of
+from edgeprune.families import check_keep, depth_of
 from edgeprune.prune import fixed_layers
 from edgeprune.score import choose_labelings
 from edgeprune.settings import Settings, to_toml
@@ -49,7 +49,9 @@ def open_command(
     """
     _check_stages(redo, known)
     config = read_config(model)
-    fixed_layers(settings.prune, depth_of(config))
+    depth = depth_of(config)
+    if keep := fixed_layers(settings.prune, depth):
+        check_keep(config, keep, depth)
     in_files = settings.clips.context == "file"
     if in_files and command == "compress":
         raise EdgepruneError(

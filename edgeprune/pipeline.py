@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune import __version__, compute
+from edgeprune.answers import tally_of
 from edgeprune.audio import read_description, stored_clips
 from edgeprune.console import Ui, points
 from edgeprune.distill import distill
@@ -42,8 +43,8 @@ STAGES = ("clips", "untouched", "deploy", "bench")
 SEED_STAGES = ("teach", "states", "score", *STEPS, "distill", "export-teacher", "export",
                "quantize", "verify")  # fmt: skip
 RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight")  # what pruning reads
-METRICS = ("digest", "clips", "clips_digest", "accuracy", "interval", "macro_f1", "agreement",
-           "difference")  # fmt: skip
+METRICS = ("digest", "clips", "clips_digest", "metric", "score", "interval", "metrics",
+           "agreement", "difference")  # fmt: skip
 IN_SHORT = ("step", "layers", "kept", "parameters", "macs", "valid_score")
 LICENCE = "as the model and the recordings it was made from; see provenance"
 
@@ -173,18 +174,17 @@ def verify(
 ) -> None:
     """Measure teacher, student and deployed file on the test split, all as the recorder would.
 
-    Writes ``verify.json``, and each file's right (1) or wrong (0) per clip in ``NAME.npy``.
+    Writes ``verify.json``, and what every clip came to in ``NAME.npy``, as ``metrics`` counts it.
     """
     del settings
     tested = stored_clips(clip_folder, "test")
     paths = dict(zip(ROWS, (teacher, student, bundle), strict=True))
     result, answers = verify_bundles(paths, tested, ui.track)
-    truth = [clip.label for clip in tested]
     for name, given in answers.items():
-        correct = [a == b for a, b in zip(given.decided, truth, strict=True)]
-        np.save(out / f"{name}.npy", np.array(correct, dtype=np.uint8))
+        np.save(out / f"{name}.npy", tally_of(given, tested))
     write_report(result, out / "verify.json")
-    ui.say("  test: " + ", ".join(f"{name} {points(result[name]['accuracy'])}" for name in ROWS))
+    found = ", ".join(f"{name} {points(result[name]['score'])}" for name in ROWS)
+    ui.say(f"  test {result['teacher']['metric']}: {found}")
 
 
 def best_seed(out: Path, seeds: int) -> int:

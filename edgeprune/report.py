@@ -18,9 +18,9 @@ import numpy as np
 from edgeprune import __version__, plots
 from edgeprune.audio import read_description
 from edgeprune.console import Ui, points
+from edgeprune.metrics import METRICS, interval, value
 from edgeprune.pages import read_json, render, write
 from edgeprune.settings import Settings
-from edgeprune.statistics import bootstrap_interval
 from edgeprune.steps import read_step, step_folders
 from edgeprune.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune_device.bundle import read_bundle
@@ -89,13 +89,16 @@ def gather(
         "bundle": final / "bundle",
     }
     groups = [row["group"] for row in tested] if all(row["group"] for row in tested) else None
-    rows = {name: _row(name, folders, seeds, bundles[name], speed, groups) for name in ROWS}
+    rows = {
+        name: _row(name, folders, seeds, bundles[name], speed, groups, data["task"])
+        for name in ROWS
+    }
     r: dict[str, Any] = {
         "name": out.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "edgeprune_version": __version__, "model": model,
         "data": {
             "source": data["source"], "digest": data["digest"], "labels": data["labels"],
-            "label_column": data["label_column"], "group_column": data["group_column"],
+            "task": data["task"], "label_column": data["label_column"], "group_column": data["group_column"],
             "left_out": data["left_out"], "sample_rate": data["sample_rate"],
             "window_seconds": data["window_samples"] / data["sample_rate"],
             **{f"{part}_clips": sum(row["split"] == part for row in data["rows"])
@@ -138,20 +141,24 @@ def _seed(folder: Path, settings: Settings) -> dict[str, Any]:
 
 def _row(
     name: str, folders: Sequence[Path], seeds: Sequence[dict[str, Any]], bundle: Path,
-    speed: dict[str, Any], groups: list[str] | None,
+    speed: dict[str, Any], groups: list[str] | None, task: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return one line of the before/after table: pooled accuracy, size and speed."""
-    right = np.array([np.load(f / "verify" / f"{name}.npy") for f in folders], dtype=float)
-    base = np.array([np.load(f / "verify" / "teacher.npy") for f in folders], dtype=float)
+    """Return one line of the before/after table: the metrics over all seeds, size and speed."""
+    tallies = [np.load(f / "verify" / f"{name}.npy") for f in folders]
+    base = [np.load(f / "verify" / "teacher.npy") for f in folders]
+    measured = [m for m in METRICS[task] if m.name in seeds[0]["verify"][name]["metrics"]]
+    metrics = {m.name: {"value": float(np.mean([value(m, tally) for tally in tallies])),
+                        "interval": interval(m, tallies, groups)} for m in measured}  # fmt: skip
+    main = measured[0]
     found = [s["verify"][name] for s in seeds]
     model = read_bundle(bundle).manifest["model"]
     one = next(v for v in speed["variants"] if v["name"] == name and v["threads"] == _least(speed))
     return {
-        "accuracy": float(right.mean()), "interval": bootstrap_interval(right.mean(0), groups),
-        "by_seed": [v["accuracy"] for v in found],
-        "macro_f1": float(np.mean([v["macro_f1"] for v in found])),
-        "difference": float((right - base).mean()),
-        "difference_interval": bootstrap_interval((right - base).mean(0), groups),
+        "metric": main.name, "score": metrics[main.name]["value"],
+        "interval": metrics[main.name]["interval"], "metrics": metrics,
+        "by_seed": [v["score"] for v in found],
+        "difference": float(np.mean([v.get("difference", 0.0) for v in found])),
+        "difference_interval": interval(main, tallies, groups, base),
         "agreement": float(np.mean([v.get("agreement", 1.0) for v in found])),
         "layers": model["layers"], "parameters": model["parameters"],
         "quantization": model["quantization"],
@@ -177,8 +184,8 @@ def headline(r: dict[str, Any]) -> str:
     return (
         f"{before['layers']} layers became {after['layers']}, {before['bytes'] / 1e6:.1f} MB became "
         f"{after['bytes'] / 1e6:.1f} MB, {before['p50_ms']:.1f} ms a window became "
-        f"{after['p50_ms']:.1f} ms; test accuracy went from {points(before['accuracy'])} to "
-        f"{points(after['accuracy'])} ({100 * after['difference']:+.1f} points, 95 % interval "
+        f"{after['p50_ms']:.1f} ms; test {before['metric']} went from {points(before['score'])} to "
+        f"{points(after['score'])} ({100 * after['difference']:+.1f} points, 95 % interval "
         f"{100 * low:+.1f} to {100 * high:+.1f})."
     )
 
@@ -186,7 +193,7 @@ def headline(r: dict[str, Any]) -> str:
 def make_tables(r: dict[str, Any]) -> dict[str, Table]:
     """Make the report's tables from its numbers."""
     return {
-        "summary": _summary(r), "seeds": _seeds(r), "steps": _steps(r),
+        "summary": _summary(r), "metrics": _metrics(r), "seeds": _seeds(r), "steps": _steps(r),
         "candidates": _candidates(r), "speed": _speed(r), "labels": _labels(r),
     }  # fmt: skip
 
@@ -198,22 +205,32 @@ def _summary(r: dict[str, Any]) -> Table:
         title = TITLES[name] + QUANTIZED[v["quantization"]] * (name == "bundle")
         rows.append((
             title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
-            f"{points(v['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]",
+            f"{points(v['score'])} [{100 * low:.1f}, {100 * high:.1f}]",
             "" if name == "teacher" else f"{100 * v['difference']:+.2f}",
             "" if name == "teacher" else points(v["agreement"]),
             f"{v['p50_ms']:.1f} / {v['p90_ms']:.1f} / {v['p99_ms']:.1f}",
             f"{r['summary']['teacher']['p50_ms'] / v['p50_ms']:.2f} x", f"{v['peak_rss_mb']:.0f} MB",
         ))  # fmt: skip
-    headers = ("", "layers", "parameters", "file", "test accuracy [95 %]", "points", "agreement",
+    headers = ("", "layers", "parameters", "file", f"test {v['metric']} [95 %]", "points", "agreement",
                "p50 / p90 / p99 ms", "speed", "peak memory")  # fmt: skip
     return table(headers, rows, main=2)
+
+
+def _metrics(r: dict[str, Any]) -> Table:
+    """Show every metric of every file, with its interval."""
+    rows = []
+    for name in r["summary"]["teacher"]["metrics"]:
+        found = [r["summary"][row]["metrics"][name] for row in ROWS]
+        rows.append((name, *(f"{points(v['value'])} [{100 * v['interval'][0]:.1f}, "
+                             f"{100 * v['interval'][1]:.1f}]" for v in found)))  # fmt: skip
+    return table(("test clips", *(f"{name} [95 %]" for name in ROWS)), rows)
 
 
 def _seeds(r: dict[str, Any]) -> Table:
     rows = [
         (f"seed {s['seed']}" + (" (delivered)" if s["seed"] == r["best_seed"] else ""),
          f"{s['steps'][-1]['layers']} of {s['steps'][0]['layers']}",
-         *(points(s["verify"][name]["accuracy"]) for name in ROWS),
+         *(points(s["verify"][name]["score"]) for name in ROWS),
          f"{100 * s['verify']['bundle']['difference']:+.2f}",
          points(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
         for s in r["seeds"]
@@ -273,13 +290,16 @@ def _speed(r: dict[str, Any]) -> Table:
 
 
 def _labels(r: dict[str, Any]) -> Table:
-    verified = r["delivered"]
+    verified, tags = r["delivered"], r["data"]["task"] == "tags"
+    key = "average_precision" if tags else "recall"
     rows = [
-        (label, *(points(verified[name]["per_label"][label]["recall"]) for name in ROWS),
-         points(found["precision"]))
+        (label, *(points(verified[name]["per_label"][label][key]) for name in ROWS),
+         *([points(found["recall"])] if tags else []), points(found["precision"]))
         for label, found in verified["bundle"]["per_label"].items()
     ]  # fmt: skip
-    headers = ("label", *(f"recall, {name}" for name in ROWS), "precision, bundle")
+    shown = "average precision" if tags else "recall"
+    headers = ("label", *(f"{shown}, {name}" for name in ROWS),
+               *(["recall, bundle"] if tags else []), "precision, bundle")  # fmt: skip
     return table(headers, rows, "Delivered seed, test clips")
 
 
@@ -301,7 +321,7 @@ def make_figures(r: dict[str, Any]) -> dict[str, str]:
                 if step["step"] == "depth"
             ],
         )
-        if r["scores"]
+        if r["scores"] and r["scores"][0]["task"]
         else "",
         "latency": plots.latency_figure(samples),
         "learning": plots.learning_figure(curves) if curves else "",
@@ -324,10 +344,13 @@ def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
 
 def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
     """Return report.md."""
-    titles = {"summary": "Before and after", "seeds": "Seeds", "steps": "Steps", "candidates": "Cuts tried",
-              "speed": "Speed here", "labels": "Labels"}  # fmt: skip
+    titles = {"summary": "Before and after", "metrics": "Metrics", "seeds": "Seeds",
+              "steps": "Steps", "candidates": "Cuts tried", "speed": "Speed here",
+              "labels": "Labels"}  # fmt: skip
     parts = [f"# {r['name']}", r["headline"]]
     for name, title in titles.items():
+        if not tables[name].rows:
+            continue
         if not tables[name].rows:
             continue
         parts += [f"## {title}", to_markdown(tables[name])]

@@ -145,6 +145,8 @@ def score_states(
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
     """Score every labelling in every layer; one set of shortest paths a layer serves them all."""
     curves: dict[str, list[dict[str, Any]]] = {name: [] for name in labelings}
+    if not labelings:
+        return curves
     for points in ui.track(states, "convexity", len(states)):
         found = convexities(
             points, labelings, k=settings.neighbours, permutations=settings.permutations,

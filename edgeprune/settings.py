@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -186,6 +186,34 @@ class Distill:
 
 
 @dataclass(frozen=True)
+class Trim:
+    """Trim units (heads, feed-forward columns, channels, hidden coordinates) by learned masks."""
+
+    ratio: float = 0.5
+    """Share of the given student's cost that goes."""
+    of: str = "macs"
+    """Which cost: ``macs``, ``parameters``, or ``latency`` of the ONNX file on this machine."""
+    what: tuple[str, ...] = ("heads", "feed-forward", "channels", "hidden")
+    """Kinds of units that may go."""
+    method: str = "masks"
+    """Learned ``masks``, or a criterion: ``magnitude``, ``taylor``, ``random``."""
+    gate: str = "straight-through"
+    """``straight-through``, or ``hard-concrete`` (drawn at random while learning)."""
+    mask_loss: str = "lagrangian"
+    """``lagrangian`` drives the cost to the ratio; ``genova`` the gates' mean, as in the paper."""
+    encoder: str = "trained"
+    """While the masks are learned: the model is ``trained`` with them, or ``frozen`` but its head."""
+    rounds: int = 1
+    """Trim and recover so many times, in equal steps to the ratio."""
+    epochs: int = 6
+    """Epochs that learn the masks, each round."""
+    recovery_epochs: int = 6
+    """Epochs of distillation after each trim."""
+    gate_rate: float = 0.02
+    """Learning rate of the gates at its peak."""
+
+
+@dataclass(frozen=True)
 class Mimic:
     """The step ``mimic``: a small net in the place of a span of layers."""
 
@@ -357,6 +385,7 @@ class Settings:
     measure: Measure = field(default_factory=Measure)
     finetune: Finetune = field(default_factory=Finetune)
     prune: Prune = field(default_factory=Prune)
+    trim: Trim = field(default_factory=Trim)
     distill: Distill = field(default_factory=Distill)
     mimic: Mimic = field(default_factory=Mimic)
     frontend: FrontEnd = field(default_factory=FrontEnd)
@@ -387,6 +416,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "teach.tune": ("whole", "head"),
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
+    "trim.of": ("macs", "parameters", "latency"),
+    "trim.method": ("masks", "magnitude", "taylor", "random"),
+    "trim.gate": ("straight-through", "hard-concrete"),
+    "trim.mask_loss": ("lagrangian", "genova"),
+    "trim.encoder": ("trained", "frozen"),
     "score.split": ("train", "valid", "test", "all"),
     "frontend.kind": ("log-mel", "mfcc", "narrow"),
     "frontend.loss": ("mse", "l1-cosine"),
@@ -398,12 +432,15 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "student.init": ("random", "teacher"),
     "quantize.method": ("dynamic", "weights", "none"),
 }
-EACH_OF = {"finetune.rules": PICKS, "steps": STEPS}
+EACH_OF: dict[str, Collection[str]] = {
+    "finetune.rules": PICKS, "steps": STEPS,
+    "trim.what": ("heads", "feed-forward", "channels", "hidden"),
+}  # fmt: skip
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
     "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
-    "frontend.width", "frontend.mels", "mimic.width", "mimic.heads", "student.width",
-    "student.expansion", "student.heads", "student.mels",
+    "trim.rounds", "trim.epochs", "frontend.width", "frontend.mels", "mimic.width", "mimic.heads",
+    "student.width", "student.expansion", "student.heads", "student.mels",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
 )  # fmt: skip
 AT_LEAST_ZERO = (
@@ -412,15 +449,17 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "frontend.layers", "frontend.stem_channels", "frontend.epochs", "frontend.whole_epochs",
-    "frontend.label_epochs", "frontend.learning_rate", "mimic.span", "mimic.epochs",
-    "mimic.label_epochs", "mimic.learning_rate",
+    "trim.recovery_epochs", "frontend.layers", "frontend.stem_channels", "frontend.epochs",
+    "frontend.whole_epochs", "frontend.label_epochs", "frontend.learning_rate", "mimic.span",
+    "mimic.epochs", "mimic.label_epochs", "mimic.learning_rate",
     "student.layers", "student.stem_channels", "student.epochs", "student.label_epochs",
     "student.learning_rate", "student.mix", "student.relation_weight",
     "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
     "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
 )  # fmt: skip
 MORE_THAN_ZERO = (
+    "trim.ratio",
+    "trim.gate_rate",
     "frontend.hop_ms",
     "student.hop_ms",
     "student.frame_ms",
@@ -432,6 +471,7 @@ MORE_THAN_ZERO = (
 BETWEEN = {"mimic.layers": (1, 2), "bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
     "student.mix",
+    "trim.ratio",
     "distill.label_share",
     "quantize.precision",
     "teach.label_smoothing",
@@ -492,11 +532,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(
                 f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
             )
-    for name, known in EACH_OF.items():
+    for name, allowed in EACH_OF.items():
         for value in _get(settings, name):
-            if value not in known:
+            if value not in allowed:
                 raise EdgepruneError(
-                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(known)}."
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(allowed)}."
                 )
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:

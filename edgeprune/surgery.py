@@ -26,6 +26,7 @@ from edgeprune.bridges import attach_empty
 from edgeprune_device.errors import EdgepruneError
 
 PARTS: dict[str, str] = {
+    "gated-attention": "edgeprune.gated_attention:GatedAttention",
     "mlp": "edgeprune.heads:MlpHead",
     "bilstm": "edgeprune.heads:BiLstmHead",
     "through": "edgeprune.heads:Through",

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from edgeprune import losses
 from edgeprune.audio import Windows
-from edgeprune.metrics import METRICS, Metric, edit_distance, ranking_precision, value
+from edgeprune.metrics import METRICS, Metric, ranking_precision, transcript_errors, value
 from edgeprune_calibration.labels import tags_of
-from edgeprune_device.ctc import BLANK, read_frames, to_text, to_tokens
+from edgeprune_device.ctc import BLANK, read_frames, to_tokens
 from edgeprune_device.errors import EdgepruneError
 
 Logits = NDArray[np.float32]
@@ -148,25 +148,6 @@ def _transcript_targets(windows: Windows, labels: Labels) -> Tensor:
     for row, tokens in zip(found, rows, strict=True):
         row[: len(tokens)] = torch.tensor(tokens, dtype=torch.long)
     return found
-
-
-def transcript_errors(heard: Sequence[str], said: str, tokens: str) -> tuple[int, int, int, int]:
-    """Count token errors, tokens, word errors and words of what was heard for a transcript.
-
-    Parameters
-    ----------
-    heard : sequence of str
-        Tokens.
-    said : str
-        The transcript.
-    tokens : str
-        ``characters`` or ``words``.
-
-    """
-    right = to_tokens(said, tokens)
-    words = to_text(heard, tokens).split()
-    return (edit_distance(heard, right), len(right), edit_distance(words, said.split()),
-            len(said.split()))  # fmt: skip
 
 
 def _transcript_tally(logits: Logits, windows: Windows, labels: Labels) -> NDArray[np.float64]:

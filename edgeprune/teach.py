@@ -38,15 +38,11 @@ def teach(
     torch.manual_seed(seed)  # the fresh head's weights
     if settings.when == "auto":
         teacher, labels, skipped = models.load_for(
-            str(model), windows.labels, task=task.name, head=settings.head,
-            window_samples=windows.window_samples,
-        )  # fmt: skip
+            str(model), windows.labels, task=task.name, head=settings.head
+        )
     else:
         labels, skipped = windows.labels, False
-        teacher = models.load_classifier(
-            str(model), labels, task=task.name, head=settings.head,
-            window_samples=windows.window_samples,
-        )  # fmt: skip
+        teacher = models.load_classifier(str(model), labels, task=task.name, head=settings.head)
     _check_rate(teacher, windows)
     _check_frames(teacher, windows, labels)
     valid = windows.split("valid")
@@ -74,8 +70,8 @@ def fine_tune(
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model on the labels of the training clips, in place; returns its learning curve."""
     freeze(model, settings.tune)
-    plan = replace(plan_of(settings, model, seed), augment=sound)
     loss = partial(_loss, loss=task_of(windows.task).loss, smoothing=settings.label_smoothing)
+    plan = replace(plan_of(settings, model, seed), augment=sound)
     return train.fit(
         model, windows.split("train"), windows.split("valid"), labels, loss, plan,
         work=work, device=device, ui=ui, title=title,

@@ -54,6 +54,8 @@ class Plan:
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of parameters whose names begin so, as multiples of the others'; they are
     not decayed."""
+    last: bool = False
+    """Leave the model at its last epoch, not its best (gates close as they learn)."""
 
 
 def default_learning_rate(parameters: int) -> float:
@@ -120,7 +122,7 @@ def fit(
             _checkpoint(model, optimizer, schedule, state, work)
             ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_score']:.1f} %")
             losses = []
-    if state["best"]:
+    if state["best"] and not plan.last:
         model.load_state_dict(state["best"])
     model.eval().to("cpu")
     curve: list[dict[str, float]] = state["curve"]

@@ -1,115 +1,24 @@
-"""Verify a bundle: the deployed file's own accuracy, through the recorder's own runtime.
+"""Verify a bundle: how right the deployed file itself is on the test split, beside its teacher.
 
-Needs no torch: it runs on the recorder as on the workstation. Every clip of the test split is read
-from its file, cut into the bundle's windows and scored one window at a time.
+Needs no torch: it runs on the recorder as on the workstation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeprune.statistics import bootstrap_interval, wilson_interval
+from edgeprune.answers import TASK_OF, Answers, answer, compare, measure
 from edgeprune.tables import table, to_text
 from edgeprune_calibration.manifest import NO_GROUP, Clip, Dataset, Track, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.runtime import check_golden, open_model
-from edgeprune_device.sound import file_digest, read_clip, windows_of
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one bundle said of every clip."""
-
-    scores: NDArray[np.float32]
-    """(clips, labels): the mean of a clip's windows."""
-    labels: tuple[str, ...]
-    golden_difference: float
-    """Largest difference to the bundle's golden outputs on this machine."""
-
-    @property
-    def decided(self) -> list[str]:
-        """The label with the highest score, for every clip."""
-        return [self.labels[index] for index in self.scores.argmax(axis=1)]
-
-
-def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
-    """Score clips with a bundle as the recorder would.
-
-    Raises
-    ------
-    EdgepruneError
-        A clip that cannot be read, a label the bundle does not know, golden outputs missed.
-
-    """
-    unknown = sorted({clip.label for clip in clips} - set(bundle.labels))
-    if unknown:
-        raise EdgepruneError(
-            f"The bundle {bundle.name} does not know the label {unknown[0]!r} of these clips.",
-            f"It knows: {', '.join(bundle.labels)}. Is --label right?",
-        )
-    run = open_model(bundle)
-    golden = check_golden(bundle, run)
-    scores = []
-    for clip in track(clips, f"verify {bundle.name}", len(clips)):
-        sound = read_clip(clip.path, bundle.sample_rate, clip.start_seconds, clip.end_seconds)
-        windows = windows_of(sound, bundle.window_samples, bundle.window_samples)
-        scores.append(np.mean([run(window) for window in windows], axis=0))
-    return Answers(np.asarray(scores, dtype=np.float32), bundle.labels, golden)
-
-
-def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Return accuracy, its 95 % interval, macro F1 and each label's recall and precision.
-
-    The interval is Wilson's over clips; where clips have a group, also a bootstrap over groups.
-    """
-    truth = [clip.label for clip in clips]
-    correct = np.array([a == b for a, b in zip(answers.decided, truth, strict=True)])
-    low, high = wilson_interval(int(correct.sum()), len(correct))
-    result: dict[str, Any] = {
-        "clips": len(correct), "correct": int(correct.sum()),
-        "accuracy": float(correct.mean()), "interval": [low, high],
-        "golden_difference": answers.golden_difference,
-    }  # fmt: skip
-    groups = [clip.group for clip in clips]
-    if all(groups):
-        result["interval_over_groups"] = list(bootstrap_interval(correct, [str(g) for g in groups]))
-    per_label = {}
-    for label in sorted(set(truth)):
-        is_it = np.array([t == label for t in truth])
-        said = np.array([d == label for d in answers.decided])
-        hits = int((is_it & said).sum())
-        per_label[label] = {"recall": hits / int(is_it.sum()),
-                            "precision": hits / int(said.sum()) if said.any() else 0.0}  # fmt: skip
-    f1 = [2 * v["recall"] * v["precision"] / (v["recall"] + v["precision"])
-          if v["recall"] + v["precision"] else 0.0 for v in per_label.values()]  # fmt: skip
-    return {**result, "macro_f1": float(np.mean(f1)), "per_label": per_label}
-
-
-def compare(answers: Answers, teacher: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Return agreement with the teacher and the paired difference in accuracy.
-
-    The difference (bundle minus teacher) is on the same clips; its 95 % interval is a bootstrap
-    over clips, or over groups where clips have one.
-    """
-    truth = np.array([clip.label for clip in clips])
-    own, other = np.array(answers.decided), np.array(teacher.decided)
-    difference = (own == truth).astype(float) - (other == truth)
-    groups = [str(clip.group) for clip in clips] if all(clip.group for clip in clips) else None
-    return {
-        "agreement": float((own == other).mean()),
-        "difference": float(difference.mean()),
-        "difference_interval": list(bootstrap_interval(difference, groups)),
-    }
+from edgeprune_device.sound import file_digest, seconds_of
 
 
 def verify_bundles(
@@ -157,7 +66,7 @@ def verify_command(
     split : str
         ``train``, ``valid``, ``test`` or ``all``.
     max_drop : float
-        Share of accuracy that may be lost.
+        Share of the score that may be lost: 0.01 is one point.
     out : Path or None
         Folder for ``verify.json``.
     track : callable
@@ -177,27 +86,36 @@ def verify_command(
     read = read_bundle(bundle)
     made = read.manifest["provenance"]
     column = label or made.get("label_column", "label")
-    dataset = read_data(data, column, group or None)
+    task, tokens = TASK_OF[read.activation], read.tokens or "characters"
+    dataset = read_data(data, column, group or None, task=task, tokens=tokens)
     apart = made.get("group_column")  # empty: the bundle was made with none
     if (
         not group
         and apart not in (None, dataset.group_column)
         and (not apart or all(clip.columns.get(apart) for clip in dataset.clips))
     ):
-        dataset = read_data(data, column, apart or NO_GROUP)
+        dataset = read_data(data, column, apart or NO_GROUP, task=task, tokens=tokens)
     dataset, bad = check_audio(dataset, track)
     clips = _clips_of(dataset, split, made.get("settings", {}).get("clips", {}))
+    if task == "ctc":  # a transcript cannot be cut: compress leaves such clips out, too
+        fit = [math.floor(seconds_of(c.path, c.start_seconds, c.end_seconds) * read.sample_rate + 0.5)
+               <= read.window_samples for c in clips]  # fmt: skip
+        bad += [
+            f"{c.path} is longer than the window" for c, f in zip(clips, fit, strict=True) if not f
+        ]
+        clips = [c for c, f in zip(clips, fit, strict=True) if f]
     paths = ({"teacher": teacher} if teacher else {}) | {"bundle": bundle}
     result, _ = verify_bundles(paths, clips, track)
     baseline = (
-        result["teacher"]["accuracy"] if teacher
+        result["teacher"]["score"] if teacher
         else _recorded(read, result["bundle"]["clips_digest"])
     )  # fmt: skip
-    lost = baseline - result["bundle"]["accuracy"]
+    lost = baseline - result["bundle"]["score"]
     held = lost <= max_drop + 1e-9
     verdict = (
         f"The bundle is {100 * abs(lost):.2f} points {'under' if lost > 0 else 'over'} its teacher "
-        f"on {len(clips)} {split} clips; --max-drop allows {100 * max_drop:g} under."
+        f"in {result['bundle']['metric']} on {len(clips)} {split} clips; --max-drop allows "
+        f"{100 * max_drop:g} under."
     )
     done = {**result, "baseline": baseline, "split": split, "left_out": bad,
             "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip
@@ -219,16 +137,19 @@ def _clips_of(dataset: Dataset, split: str, made: dict[str, Any]) -> Sequence[Cl
 
 
 def _recorded(bundle: Bundle, digest: str) -> float:
-    """Return the teacher's accuracy as the bundle records it for these very clips."""
+    """Return the teacher's score as the bundle records it for these very clips.
+
+    Bundles made before there were other tasks call it accuracy.
+    """
     found = bundle.manifest["provenance"].get("metrics", {}).get("teacher")
     if not found or found["clips_digest"] != digest:
         raise EdgepruneError(
-            f"The bundle {bundle.name} does not record its teacher's accuracy on these clips.",
+            f"The bundle {bundle.name} does not record its teacher's score on these clips.",
             "Name the teacher's bundle: --teacher "
             f"RUN/seed-{bundle.manifest['provenance'].get('seed', 0)}/export-teacher/bundle",
         )
-    accuracy: float = found["accuracy"]
-    return accuracy
+    score: float = found["score"] if "score" in found else found["accuracy"]
+    return score
 
 
 def clips_digest(clips: Sequence[Clip]) -> str:
@@ -239,16 +160,19 @@ def clips_digest(clips: Sequence[Clip]) -> str:
 
 
 def _text(done: dict[str, Any], names: Sequence[str]) -> str:
+    metrics = list(done[names[0]]["metrics"])
     rows = []
     for name in names:
         found = done[name]
-        low, high = found["interval"]
+        shown = {metric: (v["value"], v["interval"]) for metric, v in found["metrics"].items()}
+        shown[found["metric"]] = (found["score"], found["interval"])
         rows.append((name, found["clips"],
-                     f"{100 * found['accuracy']:.2f} % [{100 * low:.1f}, {100 * high:.1f}]",
-                     f"{100 * found['macro_f1']:.2f} %",
+                     *(f"{100 * one:.2f} % [{100 * low:.1f}, {100 * high:.1f}]"
+                       for one, (low, high) in shown.values()),
                      f"{100 * found['agreement']:.2f} %" if "agreement" in found else "",
                      f"{found['golden_difference']:.1e}"))  # fmt: skip
-    headers = ("", "clips", "accuracy [95 %]", "macro F1", "agreement", "golden difference")
+    headers = ("", "clips", *(f"{metric} [95 %]" for metric in metrics), "agreement",
+               "golden difference")  # fmt: skip
     return f"{to_text(table(headers, rows))}\n\n{done['verdict']}"
 
 

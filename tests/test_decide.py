@@ -96,3 +96,61 @@ def test_scores_that_are_no_numbers_are_an_alarm_not_silence(bad: list[float]) -
     ) as error:
         Decider(rule()).step(2.0, 3.0, np.array(bad, np.float32))
     assert error.value.status == 1
+
+
+def tags(text: str, **changes: Any) -> list[tuple[str, float]]:
+    """Translate a stream of tags: 'rw' is both at 0.9, 'r' robin alone, '.' neither."""
+    decider = Decider(rule(activation="sigmoid", **changes))
+    found = []
+    for i, word in enumerate(text.split()):
+        row = [0.1, 0.9 if "r" in word else 0.2, 0.9 if "w" in word else 0.2]
+        found += decider.step(0.5 * i, 0.5 * i + 1, np.array(row, np.float32))
+    return [(d.label, d.start_seconds) for d in [*found, *decider.flush()]]
+
+
+def test_tags_are_streams_of_their_own_and_may_go_on_at_a_time() -> None:
+    assert sorted(tags(". rw rw . . w . .")) == [("robin", 0.5), ("wren", 0.5), ("wren", 2.5)]
+    assert tags(". rw rw . . w . .", ignore=frozenset({"wren"})) == [("robin", 0.5)]
+
+
+def test_a_tag_that_is_alone_is_what_a_single_label_would_be() -> None:
+    for text in (". r r r . .", "r . r . . r", "r r r r r r"):
+        single = heard(text.replace("r", "r9"))
+        assert tags(text) == single
+
+
+def test_each_tag_has_its_own_threshold() -> None:
+    assert tags("rw .", thresholds={"background": 0.5, "robin": 0.95, "wren": 0.5}) == [("wren", 0)]
+
+
+def spoken(path: str, sure: float) -> np.ndarray:
+    """Posteriors (frames, 4) of a path over blank, a, b, and the space."""
+    scores = np.full((len(path), 4), (1 - sure) / 3, np.float32)
+    scores[np.arange(len(path)), ["-ab|".index(letter) for letter in path]] = sure
+    return scores
+
+
+def test_every_window_that_says_something_is_a_text() -> None:
+    letters = ("<pad>", "a", "b", "|")
+    decider = Decider(rule(labels=letters, thresholds={}, activation="ctc", tokens="characters"))
+    found = decider.step(1.0, 2.0, spoken("-aa-b|a-", 0.8))
+    assert [(d.label, d.start_seconds, d.end_seconds) for d in found] == [("ab a", 1.0, 2.0)]
+    assert found[0].score == pytest.approx(0.8)
+    assert decider.top == ("ab a", pytest.approx(0.8))
+    assert decider.step(2.0, 3.0, spoken("--------", 0.8)) == []
+    assert len(decider.step(3.0, 4.0, spoken("-aa-b|a-", 0.8))) == 1  # the same words said again
+    assert decider.flush() == []
+
+
+def test_a_text_that_is_not_sure_enough_is_not_reported() -> None:
+    letters = ("<pad>", "a", "b", "|")
+    sure = rule(labels=letters, thresholds={}, activation="ctc", tokens="words", least_score=0.7)
+    assert Decider(sure).step(0.0, 1.0, spoken("-a-b", 0.6)) == []
+    assert [d.label for d in Decider(sure).step(0.0, 1.0, spoken("-a-b", 0.8))] == ["a b"]
+
+
+def test_posteriors_of_another_shape_are_an_alarm() -> None:
+    letters = rule(labels=("<pad>", "a"), thresholds={}, activation="ctc", tokens="words")
+    for bad in (np.zeros((4, 3)), np.zeros(2), np.full((4, 2), np.nan)):
+        with pytest.raises(EdgepruneError, match="no usable scores"):
+            Decider(letters).step(0.0, 1.0, bad.astype(np.float32))

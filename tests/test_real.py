@@ -46,7 +46,7 @@ def test_ten_layers_of_the_keyword_transformer_tell_spoken_digits_apart(
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["seeds"][0]["taught"]  # its own head knows yes and no, not the digits
-    assert report["summary"]["teacher"]["accuracy"] > 0.9
+    assert report["summary"]["teacher"]["score"] > 0.9
     assert report["summary"]["bundle"]["layers"] == 10
     assert report["summary"]["bundle"]["agreement"] > 0.9
     assert report["seeds"][0]["export_difference"] < 1e-4

@@ -59,7 +59,8 @@ def whisper(x: Sound, room: int, **options: Any) -> NDArray[np.float32]:
 
 def seamless(x: Sound) -> NDArray[np.float32]:
     made = SeamlessM4TFeatureExtractor()(x, sampling_rate=16000)
-    return np.asarray(made["input_features"][0])[np.asarray(made["attention_mask"][0]) == 1]
+    heard = np.asarray(made["attention_mask"][0]) == 1
+    return np.asarray(made["input_features"][0][heard], dtype=np.float32)
 
 
 def clap(x: Sound, seconds: float, truncation: str) -> NDArray[np.float32]:

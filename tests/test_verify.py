@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from conftest import TONES, make_bundle, make_recordings
 
+from edgeprune.answers import Answers, compare, measure
 from edgeprune.console import Silent
-from edgeprune.verify import Answers, clips_digest, compare, measure, verify_command
+from edgeprune.verify import clips_digest, verify_command
 from edgeprune_calibration.manifest import Clip, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle import read_bundle, write_bundle
@@ -31,7 +32,7 @@ def test_accuracy_recall_precision_and_f1_are_those_counted_by_hand() -> None:
     assert (found["correct"], found["clips"]) == (4, 6)
     assert found["per_label"]["a"] == {"recall": 0.5, "precision": 0.5}
     assert found["per_label"]["b"] == {"recall": 0.75, "precision": 0.75}
-    assert found["macro_f1"] == pytest.approx(0.625)
+    assert found["metrics"]["macro F1"]["value"] == pytest.approx(0.625)
     low, high = found["interval"]
     assert (low, high) == pytest.approx((0.2999, 0.9032), abs=5e-4)  # Wilson for 4 of 6
 
@@ -51,7 +52,7 @@ def test_a_bundle_is_verified_against_its_teacher(
         tiny_bundle, recordings, tiny_bundle, split="all", out=tmp_path, track=track
     )
     assert done["bundle"]["clips"] == len(read_data(recordings).clips)
-    assert done["bundle"]["accuracy"] == 1.0  # the tiny bundle measures the power at each pitch
+    assert done["bundle"]["score"] == 1.0  # the tiny bundle measures the power at each pitch
     assert done["bundle"]["agreement"] == 1.0
     assert done["held"]
     written = json.loads((tmp_path / "verify.json").read_text("utf-8"))
@@ -96,9 +97,7 @@ def test_without_a_teacher_the_recorded_accuracy_counts_for_the_same_clips_alone
     assert done["baseline"] == 0.75
     assert "25.00 points over its teacher" in done["verdict"]
     other = make_recordings(tmp_path / "other", speakers=4, each=2)
-    with pytest.raises(
-        EdgepruneError, match="does not record its teacher's accuracy on these clips"
-    ):
+    with pytest.raises(EdgepruneError, match="does not record its teacher's score on these clips"):
         verify_command(bundle, other, split="all", track=track)
 
 

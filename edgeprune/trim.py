@@ -1,0 +1,329 @@
+"""Trim a student to a share of its cost: the step ``trim`` of a recipe, see ``steps``.
+
+In every round
+
+1. the units are ranked: by gates learned with the model against the teacher (Genova's masks; Seed
+   4), or by a criterion (``criteria``);
+2. the threshold is put where the cost that is left is the one that was asked;
+3. the units under it are trimmed away for good (``trimming``);
+4. the rest is trained against the teacher again.
+
+The cost is parameters, multiply-accumulates or the latency of the ONNX file here. The last is
+predicted (``latencies``) and then measured, and the choice corrected until what was measured is
+within two points of what was asked.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune import compute, costs, latencies, losses, models, train
+from edgeprune.audio import Windows, load_windows
+from edgeprune.augment import to_augment
+from edgeprune.console import Ui, points
+from edgeprune.criteria import WITHIN, choose_units, unit_importance
+from edgeprune.distill import WEIGHT_DECAY, Teacher
+from edgeprune.imitation import imitation_loss, matched
+from edgeprune.learning import GATES, MULTIPLIER_RATE, MULTIPLIERS, gated, gated_loss, state_mask_of
+from edgeprune.masking import masks, masks_of
+from edgeprune.settings import Distill, Trim
+from edgeprune.stages import write_json
+from edgeprune.steps import count_macs, read_step, write_step
+from edgeprune.trimming import trim_to
+from edgeprune.units import Group, groups_of, ready
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+
+RECOVERY_SPEED = 2.0  # learning rate after a trim, as a multiple of teaching's
+TAYLOR_BATCHES = 16
+CORRECTIONS = 6  # choices that are measured at most, where the cost is latency
+EXACT = 1e-4  # largest difference of trimmed and masked logits, as a share of the largest logit
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every round works with."""
+
+    teacher: Teacher
+    windows: Windows
+    labels: tuple[str, ...]
+    shared: Mapping[str, Any]
+    settings: Trim
+    device: torch.device
+    ui: Ui
+
+    @property
+    def distill(self) -> Distill:
+        """How a student is trained against its teacher."""
+        return Distill(**self.shared["distill"])
+
+
+def trim(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Trim,
+    ui: Ui,
+) -> None:  # fmt: skip
+    """Write the trimmed and recovered student ``model/``, and ``step.json``.
+
+    Parameters
+    ----------
+    teacher, student, clips : Path
+        Folders of the earlier stages.
+    shared : dict
+        ``distill`` (that stage's settings), ``seed``, ``accelerator``, ``augment``.
+
+    Raises
+    ------
+    EdgepruneError
+        The model has no unit of the kinds that may go, or they cost less than what is to go.
+
+    """
+    device = compute.choose_device(shared["accelerator"])
+    master, model = (models.load_classifier(str(f / "model")) for f in (teacher, student))
+    ready(model)
+    groups = _groups(model, settings)
+    windows = load_windows(clips)
+    shop = Workshop(Teacher(master, device), windows, models.labels_of(model), shared, settings,
+                    device, ui)  # fmt: skip
+    work = out / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    before = _before(model, groups, windows.window_samples, shop, work)
+    curve: list[dict[str, float]] = []
+    for number in range(1, settings.rounds + 1):
+        goal = before[settings.of] * (1 - settings.ratio * number / settings.rounds)
+        model, learned = one_round(model, shop, goal, before, number, work / f"round-{number}")
+        curve += [{**row, "epoch": len(curve) + place + 1} for place, row in enumerate(learned)]
+    score = train.evaluate(model, windows.split("valid"), shop.labels, device)
+    models.save(model.to("cpu"), out / "model")
+    _report(out, model, shop, before, curve, score, read_step(student))
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def one_round(
+    model: Any, shop: Workshop, goal: float, before: Mapping[str, Any], number: int, work: Path
+) -> tuple[Any, list[dict[str, float]]]:
+    """Rank, choose, trim and recover once; returns the model and its learning curve."""
+    torch.manual_seed(shop.shared["seed"] * 1009 + number)
+    s, groups = shop.settings, _groups(model, shop.settings)
+    work.mkdir(parents=True, exist_ok=True)
+    terms = cost_terms(model, groups, shop.windows.window_samples, s.of, before["prices"])
+    curve, scores = _rank(model, groups, terms, goal, shop, work)
+    model.to("cpu")
+    if not (work / "keep.json").exists():
+        write_json(work / "keep.json", compute.same(_choose(model, terms, scores, goal, shop)))
+    keep = json.loads((work / "keep.json").read_text("utf-8"))
+    _trim_exactly(model, groups, keep, shop.windows)
+    shop.ui.say(f"  round {number} of {s.rounds}: {_in_words(keep, groups)}")
+    if s.recovery_epochs:
+        curve += recover(model, shop, work / "recover")
+    return model, curve
+
+
+def cost_terms(
+    model: Any, groups: Sequence[Group], window_samples: int, of: str, prices: Mapping[str, float]
+) -> list[costs.Term]:
+    """Return the terms of a cost: ``parameters``, ``macs`` or, at some prices, ``latency``."""
+    if of == "parameters":
+        return costs.parameter_terms(model, groups)
+    terms = costs.mac_terms(model, groups, window_samples)
+    return costs.priced(terms, prices) if of == "latency" else terms
+
+
+def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
+    """Train a trimmed model against the teacher and on the labels, in place; returns the curve."""
+    epochs = shop.settings.recovery_epochs
+    with matched(model, shop.teacher, shop.windows.split("train"), always=False):
+        loss = imitation_loss(shop.teacher, shop.labels, shop.distill, lambda: None)
+        return _fit(model, loss, _plan(model, shop, epochs, RECOVERY_SPEED), work, shop, "recover")
+
+
+def _rank(
+    model: Any, groups: Sequence[Group], terms: Sequence[costs.Term], goal: float, shop: Workshop,
+    work: Path,
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:  # fmt: skip
+    """Return a learning curve (of the gates, if any) and every unit's score."""
+    s, seed = shop.settings, int(shop.shared["seed"])
+    if s.method != "masks":
+        model.to(shop.device)
+        batches = _some_batches(shop, seed) if s.method == "taylor" else ()
+        return [], unit_importance(s.method, model, groups, batches, _label_loss, seed)
+    windows = shop.windows.split("train")
+    steps = s.epochs * math.ceil(len(windows.samples) / shop.distill.batch_size)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if s.encoder == "frozen":
+        head = {id(p) for p in models.head_parameters(model)}
+        for parameter in trained:
+            parameter.requires_grad_(id(parameter) in head)
+    plan = _plan(model, shop, s.epochs, 1.0)
+    rates = {GATES: s.gate_rate / plan.learning_rate,
+             MULTIPLIERS: MULTIPLIER_RATE / plan.learning_rate}  # fmt: skip
+    with (
+        matched(model, shop.teacher, windows, always=True),
+        gated(model, groups, s.gate, steps) as gates,
+    ):
+        task = imitation_loss(shop.teacher, shop.labels, shop.distill,
+                              state_mask_of(groups, gates))  # fmt: skip
+        loss = gated_loss(task, terms, goal, s.mask_loss)
+        plan = train.Plan(**{**vars(plan), "rates": rates, "last": True})
+        curve = _fit(model, loss, plan, work / "gates", shop, "masks")
+        scores = gates.scores()
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    return curve, scores
+
+
+def _choose(
+    model: Any, terms: Sequence[costs.Term], scores: Mapping[str, Tensor], goal: float,
+    shop: Workshop,
+) -> dict[str, list[int]]:  # fmt: skip
+    """Choose the units to keep; a latency is measured and corrected."""
+    s, window = shop.settings, shop.windows.window_samples
+    asked = f"{100 * s.ratio:.0f} % of the {s.of}"
+    if s.of != "latency":
+        return choose_units(scores, terms, goal, asked)
+    full = float(costs.total(costs.tabulate(terms), {}))
+    best: tuple[float, dict[str, list[int]]] | None = None
+    aim = goal
+    for _ in range(CORRECTIONS):
+        keep = choose_units(scores, terms, aim, asked)
+        trial = copy.deepcopy(model)
+        trim_to(trial, keep)
+        measured = latencies.measure_latency(trial, window)
+        shop.ui.say(f"  {measured:.2f} ms measured, {goal:.2f} ms asked")
+        if best is None or abs(measured - goal) < abs(best[0] - goal):
+            best = (measured, keep)
+        if abs(measured - goal) <= 0.5 * WITHIN * full:
+            break
+        aim *= goal / measured
+    if best is None:
+        raise RuntimeError("no choice was measured")
+    return best[1]
+
+
+def _trim_exactly(
+    model: Any, groups: Sequence[Group], keep: Mapping[str, Sequence[int]], windows: Windows
+) -> None:
+    """Trim, and compare with the masked model on real windows."""
+    samples = torch.from_numpy(np.array(windows.samples[:4]))
+    model.eval()
+    with torch.no_grad(), masks(model, groups, masks_of(groups, keep)):
+        expected = models.logits_of(model, samples)
+    trim_to(model, keep)
+    with torch.no_grad():
+        apart = float((models.logits_of(model, samples) - expected).abs().max())
+    if not apart <= EXACT * max(1.0, float(expected.abs().max())):
+        raise EdgepruneError(
+            f"The trimmed model differs from the masked one by {apart:.1e}: it has a part that "
+            "reads trimmed units in a way that is not known.",
+            "Please report this with the model's config.json; trim.what names kinds of units.",
+            FAILED_CHECK,
+        )
+
+
+def _fit(
+    model: Any, loss: train.Loss, plan: train.Plan, work: Path, shop: Workshop, title: str
+) -> list[dict[str, float]]:
+    return train.fit(
+        model, shop.windows.split("train"), shop.windows.split("valid"), shop.labels, loss, plan,
+        work=work, device=shop.device, ui=shop.ui, title=title,
+    )  # fmt: skip
+
+
+def _plan(model: Any, shop: Workshop, epochs: int, speed: float) -> train.Plan:
+    d = shop.distill
+    usual = train.default_learning_rate(models.count_parameters(model))
+    return train.Plan(
+        epochs, d.batch_size, d.learning_rate or usual * speed, WEIGHT_DECAY, epochs,
+        int(shop.shared["seed"]), augment=to_augment(dict(shop.shared)),
+    )  # fmt: skip
+
+
+def _groups(model: Any, settings: Trim) -> tuple[Group, ...]:
+    found = groups_of(model, settings.what)
+    if not found:
+        raise EdgepruneError(
+            f"A {model.config.model_type} model has none of {', '.join(settings.what) or '()'} "
+            "left to trim.",
+            "Name other kinds of units in trim.what.",
+        )
+    return found
+
+
+def _some_batches(shop: Workshop, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield some batches of training windows and their targets."""
+    windows, size = shop.windows.split("train"), shop.distill.batch_size
+    targets = windows.targets(shop.labels)
+    order = np.random.default_rng(seed).permutation(len(windows.samples))
+    for start in range(0, min(len(order), TAYLOR_BATCHES * size), size):
+        rows = np.sort(order[start : start + size])
+        samples = torch.from_numpy(np.array(windows.samples[rows]))
+        yield samples.to(shop.device), torch.from_numpy(targets[rows]).to(shop.device)
+
+
+def _label_loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
+    return losses.label_loss(models.logits_of(model, samples), targets, 0.0)
+
+
+def _before(
+    model: Any, groups: Sequence[Group], window_samples: int, shop: Workshop, work: Path
+) -> dict[str, Any]:
+    """Return what the given student costs, and the prices of work where latency was asked."""
+    record = work / "before.json"
+    if not record.exists():
+        found = _sizes(model, window_samples)
+        prices: dict[str, float] = {}
+        if shop.settings.of == "latency":
+            terms = costs.mac_terms(model, groups, window_samples)
+            prices = latencies.fit_prices(
+                model, groups, terms, window_samples, int(shop.shared["seed"]), shop.ui
+            )
+        write_json(record, compute.same({**found, "prices": prices}))
+    known: dict[str, Any] = json.loads(record.read_text("utf-8"))
+    return known
+
+
+def _sizes(model: Any, window_samples: int) -> dict[str, float]:
+    macs = count_macs(model, window_samples)
+    return {"parameters": models.count_parameters(model), "macs": macs,
+            "latency": latencies.measure_latency(model, window_samples)}  # fmt: skip
+
+
+def _report(
+    out: Path, model: Any, shop: Workshop, before: Mapping[str, Any], curve: list[dict[str, float]],
+    score: float, given: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write ``step.json`` and say what was reached."""
+    s, window = shop.settings, shop.windows.window_samples
+    after = compute.same(_sizes(model, window))
+    reached = {name: 1 - after[name] / before[name] for name in after}
+    write_step(
+        out, model, window, step="trim", valid_score=score, metric="accuracy", curve=curve,
+        requested=s.ratio, of=s.of, reached=reached, method=s.method, rounds=s.rounds,
+        valid_score_before=given["valid_score"],
+        latency_ms={"before": before["latency"], "after": after["latency"]},
+        units={group.name: group.units for group in groups_of(model)},
+    )  # fmt: skip
+    shop.ui.say(
+        f"  trimmed: {points(reached['macs'])} of the multiply-accumulates and "
+        f"{points(reached['parameters'])} of the parameters are gone, {before['latency']:.2f} ms "
+        f"became {after['latency']:.2f} ms; valid {points(score)}"
+    )
+
+
+def _in_words(keep: Mapping[str, Sequence[int]], groups: Sequence[Group]) -> str:
+    """Say how many units of each kind stay."""
+    count: Callable[[str], tuple[int, int]] = lambda kind: (  # noqa: E731
+        sum(len(keep[g.name]) for g in groups if g.kind == kind),
+        sum(g.units for g in groups if g.kind == kind),
+    )
+    kinds = dict.fromkeys(group.kind for group in groups)
+    return ", ".join("{} of {} {}".format(*count(kind), kind) for kind in kinds)

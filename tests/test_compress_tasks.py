@@ -1,0 +1,167 @@
+"""Tags and transcripts through the whole house: tiny recordings in, a bundle that listens out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, TONES, tone
+from numpy.typing import NDArray
+
+from edgeprune import heads
+from edgeprune.console import Silent
+from edgeprune.pipeline import compress
+from edgeprune.settings import Settings, build_settings
+from edgeprune.verify import verify_command
+from edgeprune_calibration.manifest import untracked
+from edgeprune_device.bundle import read_bundle
+
+RECIPE: dict[str, Any] = {
+    "seeds": 1, "max_drop": 0.9,
+    "score": {"neighbours": 3, "permutations": 5},
+    "prune": {"recovery_epochs": 1, "keep": 2},
+    "bench": {"seconds": 0.05, "threads": [1], "rounds": 3},
+    # A band that is silenced, or noise, may be all there is of a tone.
+    "augment": {"mask_share": 0.0, "noise_share": 0.0, "shift_seconds": 0.02},
+}  # fmt: skip
+SPEAKERS = 6
+
+
+def write(folder: Path, clips: list[tuple[str, NDArray[np.float32]]]) -> Path:
+    """Write labelled clips, dealt out to speakers in turn; returns labels.csv."""
+    folder.mkdir(parents=True)
+    rows = []
+    for number, (label, sound) in enumerate(clips):
+        soundfile.write(folder / f"{number}.wav", sound, RATE)
+        rows.append((f"{number}.wav", label, f"s{number % SPEAKERS}"))
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "label", "speaker"), *rows])
+    return folder / "labels.csv"
+
+
+def chord(pitches: list[str], seed: int) -> NDArray[np.float32]:
+    noise = 0.01 * np.random.default_rng(seed).standard_normal(4000)
+    return np.asarray(noise + sum(0.6 * tone(TONES[p], 0.25, seed) for p in pitches), np.float32)
+
+
+def melody(pitches: list[str], seed: int) -> NDArray[np.float32]:
+    silence = 0.001 * np.random.default_rng(seed).standard_normal(1600)
+    parts = [
+        part for n, p in enumerate(pitches) for part in (tone(TONES[p], 0.2, seed + n), silence)
+    ]
+    return np.concatenate(parts, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def chords(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    generator = np.random.default_rng(0)
+    cells = []
+    for number in range(96):
+        chosen = [label for label in TONES if generator.random() < 0.45]
+        cells.append((";".join(chosen), chord(chosen, number)))
+    return write(tmp_path_factory.mktemp("chords") / "data", cells)
+
+
+@pytest.fixture(scope="module")
+def melodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    generator = np.random.default_rng(1)
+    cells = []
+    for number in range(96):
+        chosen = list(generator.choice(list(TONES), generator.integers(1, 4)))
+        cells.append((" ".join(chosen), melody(chosen, 10 * number)))
+    return write(tmp_path_factory.mktemp("melodies") / "data", cells)
+
+
+def settings(**changes: Any) -> Settings:
+    return build_settings(RECIPE, changes)
+
+
+@pytest.fixture(scope="module")
+def tagged(backbone: Path, chords: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "chords"
+    plan = settings(
+        clips={"task": "tags"},
+        teach={"epochs": 25, "batch_size": 8, "learning_rate": 3e-3, "label_smoothing": 0.0,
+               "head": "mlp"},
+        distill={"epochs": 4, "label_epochs": 4, "batch_size": 8, "learning_rate": 3e-3},
+    )  # fmt: skip
+    compress(str(backbone), chords, out, plan, Silent())
+    return out
+
+
+@pytest.fixture(scope="module")
+def recognised(backbone: Path, melodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "melodies"
+    plan = settings(
+        clips={"task": "ctc", "tokens": "words"},
+        teach={"epochs": 2, "batch_size": 8, "learning_rate": 4e-3, "head": "bilstm"},
+        distill={"epochs": 1, "label_epochs": 1, "batch_size": 8, "learning_rate": 2e-3},
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "LSTM_UNITS", 8)
+        compress(str(backbone), melodies, out, plan, Silent())
+    return out
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
+    return found
+
+
+def test_several_tones_at_a_time_are_learnt_and_survive_compression(tagged: Path) -> None:
+    r = report_of(tagged)
+    assert r["summary"]["teacher"]["metric"] == "mAP"
+    assert r["summary"]["teacher"]["score"] > 0.7
+    assert r["summary"]["bundle"]["score"] > 0.65
+    for name in ("teacher", "student", "bundle"):
+        found = r["summary"][name]
+        assert found["interval"][0] <= found["score"] <= found["interval"][1]
+    assert set(r["delivered"]["bundle"]["per_label"]) == set(TONES)
+    assert "mAP" in (tagged / "report.md").read_text("utf-8")
+
+
+def test_a_tagging_bundle_has_a_sigmoid_and_a_threshold_a_tag(tagged: Path) -> None:
+    manifest = read_bundle(tagged / "bundle").manifest
+    assert manifest["activation"] == "sigmoid"
+    assert set(manifest["decision"]["thresholds"]) == set(TONES)
+    assert manifest["schema_version"] == 1
+
+
+def test_a_recognition_run_reports_error_rates(recognised: Path) -> None:
+    """Two epochs teach nothing: what a recogniser hears is tested in test_task_bundles.py."""
+    r = report_of(recognised)
+    assert r["summary"]["teacher"]["metric"] == "1 - TER"
+    error = r["summary"]["bundle"]["metrics"]["token error rate"]
+    assert max(0.0, 1 - error["value"]) == pytest.approx(r["summary"]["bundle"]["score"])
+    assert error["interval"][0] <= error["value"] <= error["interval"][1]
+    assert "word error rate" not in r["summary"]["bundle"]["metrics"]
+    assert "token error rate" in (recognised / "report.md").read_text("utf-8")
+    assert r["seeds"][0]["steps"][1]["kept"] == [0, 1]
+    assert r["scores"][0]["curves"] == {"teacher": {}, "untouched": {}}
+
+
+def test_a_recognising_bundle_answers_frame_by_frame(recognised: Path) -> None:
+    bundle = read_bundle(recognised / "bundle")
+    assert (bundle.activation, bundle.tokens) == ("ctc", "words")
+    assert bundle.labels == ("<pad>", *sorted(TONES))
+    assert len(bundle.output_shape) == 2
+    assert bundle.hop_samples == bundle.window_samples
+    assert bundle.manifest["decision"]["thresholds"] == {}
+
+
+@pytest.mark.parametrize("name", ["tagged", "recognised"])
+def test_the_bundle_is_verified_on_the_split_it_was_made_with(
+    name: str, chords: Path, melodies: Path, request: pytest.FixtureRequest
+) -> None:
+    out = request.getfixturevalue(name)
+    data = chords if name == "tagged" else melodies
+    done = verify_command(out / "bundle", data, max_drop=0.9, track=untracked)
+    r = report_of(out)
+    assert done["bundle"]["score"] == r["delivered"]["bundle"]["score"]
+    assert done["baseline"] == r["delivered"]["teacher"]["score"]
+    assert r["summary"]["teacher"]["metric"] in done["text"]

@@ -1,0 +1,68 @@
+"""Costs: what the terms say under a mask is what the trimmed model has and does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import RATE
+from test_masking import random_keep, shaken
+
+from edgeprune import costs, models
+from edgeprune.masking import masks_of
+from edgeprune.steps import count_macs
+from edgeprune.trimming import trim_to
+from edgeprune.units import KINDS, groups_of
+
+
+@pytest.mark.parametrize("kinds", [KINDS, *((kind,) for kind in KINDS)])
+def test_the_terms_under_a_mask_are_the_trimmed_model_to_the_last_multiplication(
+    family_folder: Path, kinds: tuple[str, ...]
+) -> None:
+    model = shaken(family_folder)
+    groups = groups_of(model, kinds)
+    parameters = costs.tabulate(costs.parameter_terms(model, groups))
+    macs = costs.tabulate(costs.mac_terms(model, groups, RATE))
+    assert float(costs.total(parameters, {})) == models.count_parameters(model)
+    assert float(costs.total(macs, costs.whole(groups))) == pytest.approx(
+        count_macs(model, RATE), abs=0.5
+    )
+    keep = random_keep(model, kinds, 3)
+    values = masks_of(groups, keep)
+    trim_to(model, keep)
+    assert float(costs.total(parameters, values)) == pytest.approx(
+        models.count_parameters(model), abs=0.5
+    )
+    assert float(costs.total(macs, values)) == pytest.approx(count_macs(model, RATE), abs=0.5)
+
+
+def test_a_cost_falls_with_every_gate_by_its_gradient(family_folder: Path) -> None:
+    model = shaken(family_folder)
+    groups = groups_of(model)
+    terms = costs.tabulate(costs.mac_terms(model, groups, RATE))
+    values = {name: mask.requires_grad_() for name, mask in costs.whole(groups).items()}
+    costs.total(terms, values).backward()  # type: ignore[no-untyped-call]
+    one = groups[0]
+    gradient = values[one.name].grad
+    assert gradient is not None
+    less = torch.ones(one.units)
+    less[0] = 0.0
+    full, without = (float(costs.total(terms, {one.name: mask})) for mask in (less * 0 + 1, less))
+    assert full - without == pytest.approx(float(gradient[0]), rel=1e-6)
+    assert all(bool((mask.grad > 0).all()) for mask in values.values() if mask.grad is not None)
+
+
+def test_units_switched_off_one_by_one_cost_what_their_mask_does(family_folder: Path) -> None:
+    model = shaken(family_folder)
+    groups = groups_of(model)
+    table = costs.tabulate(costs.mac_terms(model, groups, RATE))
+    keep = random_keep(model, KINDS, 4)
+    ledger = costs.Ledger(table)
+    for group in groups:
+        ledger.switch(group.name, 0, on=False)
+        ledger.switch(group.name, 0, on=True)
+        for unit in set(range(group.units)) - set(keep[group.name]):
+            ledger.switch(group.name, unit, on=False)
+    expected = float(costs.total(table, masks_of(groups, keep)))
+    assert ledger.cost == pytest.approx(expected, rel=1e-9)

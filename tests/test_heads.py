@@ -1,0 +1,118 @@
+"""Seed 4's heads: they replace a model's own, reload by the config, and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+
+from edgeprune import models
+from edgeprune.audio import Windows
+from edgeprune.checkpoints import check_task, own_labels, read_config
+from edgeprune.export_onnx import Scorer, compare, to_onnx
+from edgeprune.heads import BiLstmHead, MlpHead
+from edgeprune.quantize import to_int8
+from edgeprune_device.errors import EdgepruneError
+
+TAGS = ("dog", "rain")
+LETTERS = ("<pad>", "a", "b", "|")
+CASES = [("classes", "mlp", TAGS), ("tags", "mlp", TAGS), ("tags", "own", TAGS),
+         ("ctc", "own", LETTERS), ("ctc", "bilstm", LETTERS)]  # fmt: skip
+SAMPLES = 4000
+
+
+def load(folder: Path, task: str, head: str, labels: tuple[str, ...]) -> Any:
+    torch.manual_seed(0)
+    return models.load_classifier(str(folder), labels, task=task, head=head)
+
+
+def heard(count: int = 3) -> Windows:
+    samples = np.random.default_rng(0).standard_normal((count, SAMPLES)).astype(np.float32) * 0.1
+    rows = tuple({"label": "a", "columns": {}} for _ in range(count))
+    return Windows(samples, np.tile([0, SAMPLES], (count, 1)), np.arange(count), rows, TAGS, 16000)
+
+
+@pytest.mark.parametrize(("task", "head", "labels"), CASES)
+def test_a_head_reloads_by_the_config_and_exports_with_its_activation(
+    task: str, head: str, labels: tuple[str, ...], backbone: Path, tmp_path: Path
+) -> None:
+    model = load(backbone, task, head, labels)
+    models.save(model, tmp_path / "m")
+    again = models.load_classifier(str(tmp_path / "m"))
+    samples = torch.from_numpy(heard().samples)
+    with torch.inference_mode():
+        assert torch.equal(models.logits_of(again, samples), models.logits_of(model, samples))
+        scores = Scorer(again)(samples[:1])
+    assert own_labels(str(tmp_path / "m"), task) == labels
+    sums = scores.sum(dim=-1)
+    assert (task == "tags") == (not torch.allclose(sums, torch.ones_like(sums)))
+    assert scores.ndim == (3 if task == "ctc" else 2)
+    data = to_onnx(again, SAMPLES, 18)
+    assert compare(data, Scorer(again), heard()) < 1e-4
+    assert compare(data, Scorer(models.load_classifier(str(tmp_path / "m"))), heard()) < 1e-4
+    assert len(to_int8(data)) > 0
+
+
+def test_the_mlp_is_seed_4s_mean_over_time_and_1024_units(backbone: Path) -> None:
+    model = load(backbone, "classes", "mlp", TAGS)
+    assert isinstance(model.classifier, MlpHead)
+    samples = torch.from_numpy(heard().samples)
+    with torch.inference_mode():
+        logits, states = models.logits_and_states(model, samples)
+        mean = states[-1].mean(dim=1)
+        first, last = model.classifier.hidden, model.classifier.out
+        assert first.out_features == 1024
+        expected = torch.relu(mean @ first.weight.T + first.bias) @ last.weight.T + last.bias
+    assert torch.allclose(logits, expected, atol=1e-5)
+
+
+def test_the_bilstm_hears_both_ways(backbone: Path) -> None:
+    model = load(backbone, "ctc", "bilstm", LETTERS)
+    assert isinstance(model.lm_head, BiLstmHead)
+    assert (model.lm_head.lstm.hidden_size, model.lm_head.lstm.num_layers) == (256, 2)
+    states = torch.randn(1, 7, 16)
+    with torch.inference_mode():
+        before = model.lm_head(states)
+        for frame in (0, 6):
+            changed = states.clone()
+            changed[:, frame] += 1.0
+            assert not torch.allclose(model.lm_head(changed)[:, 3], before[:, 3])
+
+
+def test_a_head_of_another_task_is_not_taken_for_ones_own(backbone: Path, tmp_path: Path) -> None:
+    models.save(load(backbone, "tags", "own", TAGS), tmp_path / "m")
+    assert models.load_for(str(tmp_path / "m"), TAGS, task="tags")[2]
+    assert not models.load_for(str(tmp_path / "m"), TAGS, task="classes")[2]
+
+
+def test_other_labels_take_the_place_of_a_head_of_ours(backbone: Path, tmp_path: Path) -> None:
+    models.save(load(backbone, "classes", "mlp", TAGS), tmp_path / "m")
+    other = models.load_classifier(str(tmp_path / "m"), ("x", "y", "z"))
+    with torch.inference_mode():
+        assert models.logits_of(other, torch.zeros(1, SAMPLES)).shape == (1, 3)
+
+
+def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_path: Path) -> None:
+    """As Hugging Face's CTC checkpoints have it: the config names no labels, vocab.json does."""
+    model = load(backbone, "ctc", "own", LETTERS)
+    model.config.id2label = {i: f"LABEL_{i}" for i in range(len(LETTERS))}
+    model.config.label2id = {}
+    model.save_pretrained(tmp_path / "m")
+    assert own_labels(str(tmp_path / "m"), "ctc") == ()
+    (tmp_path / "m" / "vocab.json").write_text('{"<pad>": 0, "a": 1, "b": 2, "|": 3}', "utf-8")
+    assert own_labels(str(tmp_path / "m"), "ctc") == LETTERS
+    found, labels, own = models.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
+    assert own
+    assert labels == models.labels_of(found) == LETTERS
+
+
+def test_a_family_without_frames_is_refused_for_transcripts(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "kwt", "kwt", TAGS)
+    with pytest.raises(EdgepruneError, match="'kwt' give no frame by frame output"):
+        check_task(read_config(str(folder)), "ctc")
+    with pytest.raises(EdgepruneError, match="No bilstm head fits"):
+        models.load_classifier(str(folder), TAGS, head="bilstm")

@@ -1,0 +1,134 @@
+"""Masks and trimming: what is masked and what is trimmed away compute the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import FAMILY_NAMES, RATE, TONES, make_model, tone
+
+from edgeprune import models
+from edgeprune.export_onnx import onnx_runner, to_onnx
+from edgeprune.masking import masked_norm, masks, masks_of
+from edgeprune.trimming import trim_to
+from edgeprune.units import CHANNELS, KINDS, groups_of, ready
+from edgeprune_device.errors import EdgepruneError
+
+CASES = (*KINDS, "all")
+NOTHING = {("kwt", CHANNELS)}
+"""Kinds of which a family has no group."""
+
+
+def windows(count: int = 3) -> torch.Tensor:
+    return torch.from_numpy(np.stack([tone(500 * (i + 1), 1.0, i) for i in range(count)]))
+
+
+def shaken(folder: Path) -> Any:
+    """Load a model and shake every weight: biases of zero and norms of one hide mistakes."""
+    model = models.load_classifier(str(folder))
+    ready(model)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def random_keep(model: Any, kinds: tuple[str, ...], seed: int = 0) -> dict[str, list[int]]:
+    """Draw, for each group, between one and all but one of its units."""
+    generator = np.random.default_rng(seed)
+    keep = {}
+    for group in groups_of(model, kinds):
+        count = int(generator.integers(1, group.units))
+        keep[group.name] = sorted(generator.choice(group.units, count, replace=False).tolist())
+    return keep
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_trimmed_model_answers_as_the_masked_one(family_folder: Path, case: str) -> None:
+    model = shaken(family_folder)
+    keep = random_keep(model, KINDS if case == "all" else (case,))
+    if not keep:
+        assert (model.config.model_type, case) in NOTHING
+        return
+    samples = windows()
+    with torch.inference_mode():
+        whole = models.logits_of(model, samples)
+        with masks(model, groups_of(model), masks_of(groups_of(model), keep)):
+            masked = models.logits_of(model, samples)
+        torch.testing.assert_close(models.logits_of(model, samples), whole, rtol=0, atol=0)
+        before = models.count_parameters(model)
+        trim_to(model, keep)
+        trimmed = models.logits_of(model, samples)
+    assert models.count_parameters(model) < before
+    assert not torch.allclose(masked, whole, atol=1e-3)
+    torch.testing.assert_close(trimmed, masked, rtol=0, atol=1e-5)
+
+
+def test_a_model_trimmed_twice_saves_reloads_and_exports(
+    family_folder: Path, tmp_path: Path
+) -> None:
+    model = shaken(family_folder)
+    for seed in range(2):
+        trim_to(model, random_keep(model, KINDS, seed))
+    with torch.inference_mode():
+        expected = models.logits_of(model, windows())
+    models.save(model, tmp_path / "trimmed")
+    again = models.load_classifier(str(tmp_path / "trimmed"))
+    with torch.inference_mode():
+        torch.testing.assert_close(models.logits_of(again, windows()), expected, rtol=0, atol=1e-6)
+    scores = torch.softmax(expected, dim=-1).numpy()
+    run = onnx_runner(to_onnx(again, RATE, 17))
+    for sample, expected_scores in zip(windows().numpy(), scores, strict=True):
+        np.testing.assert_allclose(run(sample[None])[0], expected_scores, rtol=0, atol=1e-4)
+
+
+def test_a_masked_norm_is_the_norm_of_what_is_on() -> None:
+    norm = torch.nn.LayerNorm(6)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    states = torch.randn(2, 3, 6)
+    on = [0, 2, 5]
+    mask = torch.zeros(6)
+    mask[on] = 1.0
+    expected = torch.nn.functional.layer_norm(
+        states[..., on], (3,), norm.weight[on], norm.bias[on], norm.eps
+    )
+    torch.testing.assert_close(masked_norm(norm, states, mask)[..., on], expected)
+
+
+def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "wavlm", tuple(TONES))
+    model, other = (models.load_classifier(str(folder)) for _ in range(2))
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter, same in zip(model.parameters(), other.parameters(), strict=True):
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+            same.copy_(parameter)
+    ready(other)
+    ready(other)  # once more changes nothing
+    with torch.inference_mode():
+        expected, states = models.logits_and_states(model, windows())
+        logits, own = models.logits_and_states(other, windows())
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+    for state, wanted in zip(own, states, strict=True):
+        torch.testing.assert_close(state, wanted, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("units", [[], [1, 0], [0, 0], [0, 99], [-1, 0]])
+def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: list[int]) -> None:
+    model = models.load_classifier(str(family_folder))
+    ready(model)
+    name = groups_of(model)[0].name
+    with pytest.raises(EdgepruneError, match="cannot be kept"):
+        trim_to(model, {name: units})
+
+
+def test_a_group_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    model = models.load_classifier(str(make_model(tmp_path / "m", FAMILY_NAMES[0], tuple(TONES))))
+    with pytest.raises(EdgepruneError, match=r"no group of units called 'front\.9'") as error:
+        trim_to(model, {"front.9": [0]})
+    assert "front.0" in error.value.hint
