@@ -31,9 +31,10 @@ import numpy as np
 
 from edgeprune.audio import clips
 from edgeprune.console import Terminal
+from edgeprune.recipes import build_settings
 from edgeprune.score import score
 from edgeprune.scoring import score_only
-from edgeprune.settings import Settings, build_settings
+from edgeprune.settings import Settings
 from edgeprune.stages import Run, open_run
 from edgeprune.states import points_of, states
 from edgeprune.tables import Table, table, to_markdown

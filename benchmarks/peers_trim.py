@@ -81,7 +81,7 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
     net = Net(model)
     last = [m for name, m in model.named_children() if name in ("head", "classifier")]
     fixed = [model.frontend] if hasattr(model, "frontend") else []
-    attention = [b.attention for b in layers_of(model) if hasattr(b, "attention")]
+    attention: list[Any] = [b.attention for b in layers_of(model) if hasattr(b, "attention")]
     heads = {p: a.num_heads for a in attention for p in (a.q_proj, a.k_proj, a.v_proj)}
     tokens = [
         (getattr(model, name), 2) for name in ("cls_token", "pos_embed") if hasattr(model, name)

@@ -25,7 +25,7 @@ from edgeprune.families import family_of
 from edgeprune.hearing import check_window
 from edgeprune.settings import Clips
 from edgeprune_calibration.labels import vocabulary
-from edgeprune_calibration.manifest import MOST_BAD, Clip, check_audio, read_data
+from edgeprune_calibration.manifest import MOST_BAD, Clip, Dataset, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.sound import seconds_of
@@ -141,29 +141,17 @@ def clips(
     for name in dataset.crossing:
         ui.say(f"  note: a {name} stands in more than one split of the data, so accuracy is for "
                f"a {name} heard before")  # fmt: skip
-    if in_files:  # nothing is trained on stretches, so there is nothing to keep apart
-        parts = {"train": (), "valid": dataset.clips, "test": ()}
-    else:
-        parts = split_clips(
-            dataset, settings.split_seed, settings.fractions, settings.test_fold or None
-        )
+    parts = _parts(dataset, settings, in_files)
+    labels = dataset.labels
+    if settings.task == "ctc":
+        parts, long = fitting(parts, settings, rate, ui)
+        labels, bad = known_tokens(dataset, parts["train"], ui), [*bad, *long]
     ordered = [clip for name in SPLITS for clip in parts[name]]
     fixed = family_of(config.model_type).window
     own = int(getattr(config, fixed, 0)) if fixed else 0
-    if settings.task == "ctc":
-        ordered, parts, long = fitting(ordered, parts, settings, rate)
-        for line in long:
-            ui.say(f"left out: {line}")
-        bad = [*bad, *long]
     pieces = pieces_of(ordered, in_files)
     window = window_samples(settings, own, rate, [piece for piece, _ in pieces])
     check_window(config, window)
-    labels = dataset.labels
-    if settings.task == "ctc":
-        labels = vocabulary([clip.label for clip in parts["train"]], settings.tokens)
-        if unheard := sorted(set(dataset.labels) - set(labels)):
-            ui.say(f"  note: {len(unheard)} tokens stand in no training clip and count as errors: "
-                   + " ".join(unheard[:8]))  # fmt: skip
     progress = ui.track(pieces, "reading files" if in_files else "reading clips", len(pieces))
     cut = cut_files if in_files else cut_clips
     points = write_windows(out / "samples.npy", window, cut(progress, ordered, rate, window))
@@ -182,14 +170,30 @@ def clips(
            f"windows of {window / rate:g} s at {rate} Hz")  # fmt: skip
 
 
+def _parts(dataset: Dataset, settings: Clips, in_files: bool) -> dict[str, tuple[Clip, ...]]:
+    if in_files:  # nothing is trained on stretches, so there is nothing to keep apart
+        return {"train": (), "valid": dataset.clips, "test": ()}
+    return split_clips(
+        dataset, settings.split_seed, settings.fractions, settings.test_fold or None
+    )  # fmt: skip
+
+
+def known_tokens(dataset: Dataset, trained: Sequence[Clip], ui: Ui) -> tuple[str, ...]:
+    """Return the vocabulary of the training clips' transcripts, and say what it lacks."""
+    labels = vocabulary([clip.label for clip in trained], dataset.tokens)
+    if unheard := sorted(set(dataset.labels) - set(labels)):
+        ui.say(f"  note: {len(unheard)} tokens stand in no training clip and count as errors: "
+               + " ".join(unheard[:8]))  # fmt: skip
+    return labels
+
+
 def fitting(
-    ordered: Sequence[Clip], parts: Mapping[str, tuple[Clip, ...]], settings: Clips, rate: int
-) -> tuple[list[Clip], dict[str, tuple[Clip, ...]], list[str]]:
+    parts: Mapping[str, tuple[Clip, ...]], settings: Clips, rate: int, ui: Ui
+) -> tuple[dict[str, tuple[Clip, ...]], list[str]]:
     """Leave out transcribed clips that are longer than the window: a transcript cannot be cut.
 
     Returns
     -------
-    ordered : list of Clip
     parts : dict
         Split to its clips.
     long : list of str
@@ -202,7 +206,8 @@ def fitting(
 
     """
     if not settings.window_seconds:
-        return list(ordered), dict(parts), []
+        return dict(parts), []
+    ordered = [clip for name in SPLITS for clip in parts[name]]
     window = round(settings.window_seconds * rate)
     seconds = {id(c): seconds_of(c.path, c.start_seconds, c.end_seconds) for c in ordered}
     fits = {key: math.floor(length * rate + 0.5) <= window for key, length in seconds.items()}
@@ -215,10 +220,12 @@ def fitting(
             f"{max(seconds.values()):.2f} s.",
             "Leave --window out (the longest clip's length is taken), or cut the clips.",
         )
+    for line in long:
+        ui.say(f"left out: {line}")
     kept = {part: tuple(c for c in clips if fits[id(c)]) for part, clips in parts.items()}
     if empty := [part for part, clips in kept.items() if not clips]:
         raise EdgepruneError(f"No clip of the {empty[0]} split fits the window.", "Widen --window.")
-    return [clip for clip in ordered if fits[id(clip)]], kept, long
+    return kept, long
 
 
 def _row(clip: Clip, split: str) -> dict[str, Any]:

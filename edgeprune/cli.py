@@ -323,7 +323,7 @@ def fail(message: str, hint: str, status: int) -> None:
 
 def _settings(recipe: str, top: dict[str, Any], **tables: dict[str, Any]) -> Any:
     """Merge the recipe and the options that were given, for the whole and for each stage."""
-    from edgeprune.settings import build_settings, find_recipe, read_recipe
+    from edgeprune.recipes import build_settings, find_recipe, read_recipe
 
     given = _present(top)
     given |= {name: found for name, values in tables.items() if (found := _present(values))}

@@ -14,8 +14,8 @@ from typing import Any
 
 from edgeprune.console import Terminal, duration
 from edgeprune.pipeline import compress
+from edgeprune.recipes import build_settings
 from edgeprune.recordings import Parameters, make_recordings, make_stream
-from edgeprune.settings import build_settings
 from edgeprune.verify import verify_command
 from edgeprune_calibration.events import match, read_detections, read_truth
 from edgeprune_device.bench import bench

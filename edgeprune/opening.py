@@ -11,8 +11,9 @@ from edgeprune.checkpoints import check_task, read_config
 from edgeprune.console import Ui
 from edgeprune.families import check_keep, depth_of
 from edgeprune.prune import fixed_layers
+from edgeprune.recipes import to_toml
 from edgeprune.score import choose_labelings
-from edgeprune.settings import Settings, to_toml
+from edgeprune.settings import Settings
 from edgeprune.stages import RECIPE, Run, open_run
 from edgeprune.states import choose_points
 from edgeprune_calibration.manifest import read_data

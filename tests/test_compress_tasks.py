@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgeprune import heads
 from edgeprune.console import Silent
 from edgeprune.pipeline import compress
-from edgeprune.settings import Settings, build_settings
+from edgeprune.recipes import build_settings
+from edgeprune.settings import Settings
 from edgeprune.verify import verify_command
 from edgeprune_calibration.manifest import untracked
 from edgeprune_device.bundle import read_bundle

@@ -16,12 +16,15 @@ from edgeprune.checkpoints import check_task, own_labels, read_config
 from edgeprune.export_onnx import Scorer, compare, to_onnx
 from edgeprune.heads import BiLstmHead, MlpHead
 from edgeprune.quantize import to_int8
+from edgeprune.tasks import TASKS
 from edgeprune_device.errors import EdgepruneError
 
 TAGS = ("dog", "rain")
 LETTERS = ("<pad>", "a", "b", "|")
 CASES = [("classes", "mlp", TAGS), ("tags", "mlp", TAGS), ("tags", "own", TAGS),
          ("ctc", "own", LETTERS), ("ctc", "bilstm", LETTERS)]  # fmt: skip
+CTC_FAMILIES = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio", "sew",
+                "wav2vec2-conformer", "wav2vec2-bert")  # fmt: skip
 SAMPLES = 4000
 
 
@@ -108,6 +111,21 @@ def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_
     found, labels, own = models.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
     assert own
     assert labels == models.labels_of(found) == LETTERS
+
+
+@pytest.mark.parametrize("family", CTC_FAMILIES)
+def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "backbone", family)
+    model = load(folder, "ctc", "own", LETTERS)
+    models.save(model, tmp_path / "m")
+    again = models.load_classifier(str(tmp_path / "m"))
+    data = to_onnx(again, SAMPLES, 18)
+    assert compare(data, Scorer(again), heard()) < 1e-4
+    loss = TASKS["ctc"].loss(
+        models.logits_of(again, torch.randn(2, SAMPLES)), torch.tensor([[1], [2]])
+    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss)
 
 
 def test_a_family_without_frames_is_refused_for_transcripts(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from conftest import TONES, make_model, make_recordings
 
 from edgeprune.console import Silent
 from edgeprune.pipeline import check_floor, compress
-from edgeprune.settings import Settings, build_settings
+from edgeprune.recipes import build_settings
+from edgeprune.settings import Settings
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 

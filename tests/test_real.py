@@ -12,8 +12,8 @@ import pytest
 from conftest import shared
 
 from edgeprune.console import Silent
+from edgeprune.recipes import build_settings
 from edgeprune.scoring import score_only
-from edgeprune.settings import build_settings
 
 RECIPE = """
 seeds = 1

@@ -14,8 +14,9 @@ from conftest import TONES, make_model
 from edgeprune.console import Silent
 from edgeprune.picks import RULES
 from edgeprune.pipeline import compress
+from edgeprune.recipes import build_settings
 from edgeprune.scoring import score_only
-from edgeprune.settings import Settings, build_settings
+from edgeprune.settings import Settings
 from edgeprune_device.errors import EdgepruneError
 
 RECIPE: dict[str, Any] = {

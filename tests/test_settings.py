@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from edgeprune import settings as module
-from edgeprune.settings import Settings, build_settings, read_recipe, to_toml
+from edgeprune.recipes import build_settings, read_recipe, to_toml
+from edgeprune.settings import Settings
 from edgeprune_device.errors import EdgepruneError
 
 

@@ -60,7 +60,7 @@ def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         last = graph.node.pop()
         graph.node.extend([helper.make_node("Sub", ["logits", "floor"], ["over"]),
                            helper.make_node("Sigmoid", ["over"], list(last.output))])  # fmt: skip
-        graph.initializer.append(numpy_helper.from_array(np.float32([[3.0]]), "floor"))
+        graph.initializer.append(numpy_helper.from_array(np.full((1, 1), 3.0, np.float32), "floor"))
 
     return remake(tmp_path_factory.mktemp("bundle") / "tagger", nodes, activation="sigmoid")
 
