@@ -22,7 +22,7 @@ from edgeprune.augment import to_augment
 from edgeprune.console import Ui, points
 from edgeprune.distill import train_student
 from edgeprune.export_onnx import fold_weight_norm
-from edgeprune.families import layers_of
+from edgeprune.families import family_of, layers_of, submodule
 from edgeprune.settings import Distill, Trim
 from edgeprune.steps import count_macs, write_step
 
@@ -101,5 +101,7 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
     pruner.step()
     for part in attention:
         part.head_dim = part.q_proj.out_features // part.num_heads
+    if path := family_of(model.config.model_type).weight_norm:  # as the folder is to hold it again
+        nn.utils.parametrizations.weight_norm(submodule(model, path), name="weight", dim=2)
     model.zero_grad()
     return model
