@@ -88,14 +88,14 @@ def fine_tune(
 
 
 def freeze(model: Any, tune: str) -> None:
-    """Leave trainable what fine-tuning may change: all but the waveform encoder, or the head."""
+    """Leave trainable what fine-tuning may change: all but the waveform encoder, the head, or all."""
     if tune == "head":
         head = {id(p) for p in models.head_parameters(model)}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in head)
         return
     frozen = family_of(model.config.model_type).frozen
-    if frozen:
+    if frozen and tune != "all":
         submodule(model, frozen).requires_grad_(False)
 
 
