@@ -81,6 +81,24 @@ def lagrangian(share: Tensor, target: float, multipliers: Tensor) -> Tensor:
     return (multipliers.detach() * terms).sum() - (upward - upward.detach()).sum()
 
 
+def restart(multipliers: Tensor, apart: float) -> None:
+    """Set l1 to zero, in place, where it still pushes a share away from its target.
+
+    It grows while the gates are on their way, and would close far too many before it came down
+    again (dual restarts; Gallego-Posada et al. 2022, arXiv 2208.04425).
+
+    Parameters
+    ----------
+    multipliers : Tensor (2,)
+    apart : float
+        The share less its target.
+
+    """
+    with torch.no_grad():
+        if float(multipliers[0]) * apart < 0:
+            multipliers[0] = 0.0
+
+
 def genova(gates: Sequence[Tensor], target: float) -> Tensor:
     """Return 100 (mean over groups of the mean of sigmoid(gate) - target)^2.
 

@@ -131,7 +131,9 @@ def gated_loss(
         if mask_loss == "genova":
             return value + gates.genova(list(made.values), goal / full)
         share = total(table, made.left()).to(value) / full
-        return value + gates.lagrangian(share, target, getattr(model, MULTIPLIERS).values)
+        multipliers = getattr(model, MULTIPLIERS).values
+        gates.restart(multipliers, float(share.detach()) - target)
+        return value + gates.lagrangian(share, target, multipliers)
 
     return loss
 

@@ -15,11 +15,10 @@ within two points of what was asked.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,15 +30,16 @@ from torch import Tensor
 from edgeprune import compute, costs, latencies, models, train
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import to_augment
+from edgeprune.budget import choose, cost_of, cost_terms, in_words
 from edgeprune.console import Ui, points
-from edgeprune.criteria import WITHIN, choose_units, unit_importance
+from edgeprune.criteria import unit_importance
 from edgeprune.distill import WEIGHT_DECAY, Teacher
 from edgeprune.imitation import imitation_loss, matched
 from edgeprune.learning import GATES, MULTIPLIER_RATE, MULTIPLIERS, gated, gated_loss, state_mask_of
 from edgeprune.masking import masks, masks_of
 from edgeprune.settings import Distill, Trim
 from edgeprune.stages import write_json
-from edgeprune.steps import count_macs, read_step, write_step
+from edgeprune.steps import read_step, write_step
 from edgeprune.tasks import Task, task_of
 from edgeprune.trimming import trim_to
 from edgeprune.units import Group, groups_of, ready, refusals
@@ -47,7 +47,6 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 RECOVERY_SPEED = 2.0  # learning rate after a trim, as a multiple of teaching's
 TAYLOR_BATCHES = 16
-CORRECTIONS = 6  # choices that are measured at most, where the cost is latency
 EXACT = 1e-4  # largest difference of trimmed and masked logits, as a share of the largest logit
 
 
@@ -127,23 +126,18 @@ def one_round(
     curve, scores = _rank(model, groups, terms, goal, shop, work)
     model.to("cpu")
     if not (work / "keep.json").exists():
-        write_json(work / "keep.json", compute.same(_choose(model, terms, scores, goal, shop)))
+        write_json(
+            work / "keep.json",
+            compute.same(
+                choose(model, terms, scores, goal, shop.windows.window_samples, s, shop.ui)
+            ),
+        )
     keep = json.loads((work / "keep.json").read_text("utf-8"))
     _trim_exactly(model, groups, keep, shop.windows)
-    shop.ui.say(f"  round {number} of {s.rounds}: {_in_words(keep, groups)}")
+    shop.ui.say(f"  round {number} of {s.rounds}: {in_words(keep, groups)}")
     if s.recovery_epochs:
         curve += recover(model, shop, work / "recover")
     return model, curve
-
-
-def cost_terms(
-    model: Any, groups: Sequence[Group], window_samples: int, of: str, prices: Mapping[str, float]
-) -> list[costs.Term]:
-    """Return the terms of a cost: ``parameters``, ``macs`` or, at some prices, ``latency``."""
-    if of == "parameters":
-        return costs.parameter_terms(model, groups)
-    terms = costs.mac_terms(model, groups, window_samples)
-    return costs.priced(terms, prices) if of == "latency" else terms
 
 
 def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
@@ -188,34 +182,6 @@ def _rank(
     for parameter in trained:
         parameter.requires_grad_(True)
     return curve, scores
-
-
-def _choose(
-    model: Any, terms: Sequence[costs.Term], scores: Mapping[str, Tensor], goal: float,
-    shop: Workshop,
-) -> dict[str, list[int]]:  # fmt: skip
-    """Choose the units to keep; a latency is measured and corrected."""
-    s, window = shop.settings, shop.windows.window_samples
-    asked = f"{100 * s.ratio:.0f} % of the {s.of}"
-    if s.of != "latency":
-        return choose_units(scores, terms, goal, asked)
-    full = float(costs.total(costs.tabulate(terms), {}))
-    best: tuple[float, dict[str, list[int]]] | None = None
-    aim = goal
-    for _ in range(CORRECTIONS):
-        keep = choose_units(scores, terms, aim, asked)
-        trial = copy.deepcopy(model)
-        trim_to(trial, keep)
-        measured = latencies.measure_latency(trial, window)
-        shop.ui.say(f"  {measured:.2f} ms measured, {goal:.2f} ms asked")
-        if best is None or abs(measured - goal) < abs(best[0] - goal):
-            best = (measured, keep)
-        if abs(measured - goal) <= 0.5 * WITHIN * full:
-            break
-        aim *= goal / measured
-    if best is None:
-        raise RuntimeError("no choice was measured")
-    return best[1]
 
 
 def _trim_exactly(
@@ -290,37 +256,13 @@ def _label_loss(task: Task) -> train.Loss:
     return loss
 
 
-def _before(
-    model: Any, groups: Sequence[Group], window_samples: int, shop: Workshop, work: Path
-) -> dict[str, Any]:
-    """Return what the given student costs, and the prices of work where latency was asked."""
-    record = work / "before.json"
-    if not record.exists():
-        found = _sizes(model, window_samples)
-        prices: dict[str, float] = {}
-        if shop.settings.of == "latency":
-            terms = costs.mac_terms(model, groups, window_samples)
-            prices = latencies.fit_prices(
-                model, groups, terms, window_samples, int(shop.shared["seed"]), shop.ui
-            )
-        write_json(record, compute.same({**found, "prices": prices}))
-    known: dict[str, Any] = json.loads(record.read_text("utf-8"))
-    return known
-
-
-def _sizes(model: Any, window_samples: int) -> dict[str, float]:
-    macs = count_macs(model, window_samples)
-    return {"parameters": models.count_parameters(model), "macs": macs,
-            "latency": latencies.measure_latency(model, window_samples)}  # fmt: skip
-
-
 def _report(
     out: Path, model: Any, shop: Workshop, before: Mapping[str, Any], curve: list[dict[str, float]],
     score: float, given: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write ``step.json`` and say what was reached."""
     s, window = shop.settings, shop.windows.window_samples
-    after = compute.same(_sizes(model, window))
+    after = compute.same(cost_of(model, window))
     reached = {name: 1 - after[name] / before[name] for name in after}
     write_step(
         out, model, window, step="trim", valid_score=score, metric=shop.task.metric, curve=curve,
@@ -337,11 +279,19 @@ def _report(
     )
 
 
-def _in_words(keep: Mapping[str, Sequence[int]], groups: Sequence[Group]) -> str:
-    """Say how many units of each kind stay."""
-    count: Callable[[str], tuple[int, int]] = lambda kind: (  # noqa: E731
-        sum(len(keep[g.name]) for g in groups if g.kind == kind),
-        sum(g.units for g in groups if g.kind == kind),
-    )
-    kinds = dict.fromkeys(group.kind for group in groups)
-    return ", ".join("{} of {} {}".format(*count(kind), kind) for kind in kinds)
+def _before(
+    model: Any, groups: Sequence[Group], window_samples: int, shop: Workshop, work: Path
+) -> dict[str, Any]:
+    """Return what the given student costs, and the prices of work where latency was asked."""
+    record = work / "before.json"
+    if not record.exists():
+        found = cost_of(model, window_samples)
+        prices: dict[str, float] = {}
+        if shop.settings.of == "latency":
+            terms = costs.mac_terms(model, groups, window_samples)
+            prices = latencies.fit_prices(
+                model, groups, terms, window_samples, int(shop.shared["seed"]), shop.ui
+            )
+        write_json(record, compute.same({**found, "prices": prices}))
+    known: dict[str, Any] = json.loads(record.read_text("utf-8"))
+    return known

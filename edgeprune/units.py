@@ -125,8 +125,9 @@ class _Tree:
     def find(self, pattern: str) -> list[tuple[str, dict[str, int]]]:
         """Return every name that fits a pattern, with the numbers in it."""
         if "$" in pattern:
-            known = [numbers["a"] for _, numbers in self.find(pattern.replace("$", "#"))]
-            pattern = pattern.replace("$", str(max(known, default=0)))
+            before, _, after = pattern.partition("$")
+            count = len(self.modules[self.full(before).rstrip(".")])
+            pattern = f"{before}{count - 1}{after}"
         text = re.escape(self.full(pattern)).replace(r"\#", "(?P<a>[0-9]+)")
         fits = re.compile(text.replace(r"\&", "(?P<b>[0-9]+)").replace(r"\*", "[0-9]+"))
         return [

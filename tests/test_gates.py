@@ -75,3 +75,11 @@ def test_the_papers_loss_counts_every_group_alike() -> None:
     groups = [torch.full((2,), 1.0), torch.full((200,), -1.0)]
     mean = (1 / (1 + math.exp(-1)) + 1 / (1 + math.exp(1))) / 2
     assert float(gates.genova(groups, 0.3)) == pytest.approx(100 * (mean - 0.3) ** 2)
+
+
+def test_a_multiplier_that_pushes_the_wrong_way_starts_again() -> None:
+    multipliers = torch.nn.Parameter(torch.tensor([4.0, 1.0]))
+    gates.restart(multipliers, 0.1)
+    assert multipliers.tolist() == [4.0, 1.0]
+    gates.restart(multipliers, -0.1)
+    assert multipliers.tolist() == [0.0, 1.0]

@@ -1,0 +1,98 @@
+"""The budget of a trim: what a student costs, and the choice of units that meets what was asked.
+
+A cost is parameters, multiply-accumulates or the latency of the ONNX file here. The last is
+predicted (``latencies``) and then measured, and the choice corrected until what was measured is
+within two points of what was asked.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from edgeprune import costs, latencies, models
+from edgeprune.console import Ui
+from edgeprune.criteria import WITHIN, choose_units
+from edgeprune.settings import Trim
+from edgeprune.steps import count_macs
+from edgeprune.trimming import trim_to
+from edgeprune.units import Group
+
+CORRECTIONS = 6  # choices that are measured at most, where the cost is latency
+
+
+def cost_terms(
+    model: Any, groups: Sequence[Group], window_samples: int, of: str, prices: Mapping[str, float]
+) -> list[costs.Term]:
+    """Return the terms of a cost: ``parameters``, ``macs`` or, at some prices, ``latency``."""
+    if of == "parameters":
+        return costs.parameter_terms(model, groups)
+    terms = costs.mac_terms(model, groups, window_samples)
+    return costs.priced(terms, prices) if of == "latency" else terms
+
+
+def choose(
+    model: Any, terms: Sequence[costs.Term], scores: Mapping[str, Tensor], goal: float,
+    window_samples: int, settings: Trim, ui: Ui,
+) -> dict[str, list[int]]:  # fmt: skip
+    """Choose the units to keep so that a cost meets a goal; a latency is measured and corrected.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    terms : sequence of costs.Term
+        Of the cost, see ``cost_terms``.
+    scores : mapping
+        Group's name -> Tensor (units,); the least go first.
+    goal : float
+        What may be left of the cost.
+    window_samples : int
+    settings : Trim
+    ui : Ui
+
+    Returns
+    -------
+    dict
+        Group's name -> units to keep.
+
+    """
+    asked = f"{100 * settings.ratio:.0f} % of the {settings.of}"
+    if settings.of != "latency":
+        return choose_units(scores, terms, goal, asked)
+    full = float(costs.total(costs.tabulate(terms), {}))
+    best: tuple[float, dict[str, list[int]]] | None = None
+    aim = goal
+    for _ in range(CORRECTIONS):
+        keep = choose_units(scores, terms, aim, asked)
+        trial = copy.deepcopy(model)
+        trim_to(trial, keep)
+        measured = latencies.measure_latency(trial, window_samples)
+        ui.say(f"  {measured:.2f} ms measured, {goal:.2f} ms asked")
+        if best is None or abs(measured - goal) < abs(best[0] - goal):
+            best = (measured, keep)
+        if abs(measured - goal) <= 0.5 * WITHIN * full:
+            break
+        aim *= goal / measured
+    if best is None:
+        raise RuntimeError("no choice was measured")
+    return best[1]
+
+
+def cost_of(model: Any, window_samples: int) -> dict[str, float]:
+    """Return what a model costs: ``parameters``, ``macs`` a window, ``latency`` in ms."""
+    return {"parameters": models.count_parameters(model),
+            "macs": count_macs(model, window_samples),
+            "latency": latencies.measure_latency(model, window_samples)}  # fmt: skip
+
+
+def in_words(keep: Mapping[str, Sequence[int]], groups: Sequence[Group]) -> str:
+    """Say how many units of each kind stay."""
+    said = []
+    for kind in dict.fromkeys(group.kind for group in groups):
+        these = [group for group in groups if group.kind == kind]
+        kept = sum(len(keep[group.name]) for group in these)
+        said.append(f"{kept} of {sum(group.units for group in these)} {kind}")
+    return ", ".join(said)
