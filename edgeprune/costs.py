@@ -20,7 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgeprune import models
-from edgeprune.units import HEADS, Group, Slice
+from edgeprune.unit_table import HEADS
+from edgeprune.units import Group, Slice
 
 Dimension = tuple[str, int]
 """A tensor's name and one of its dimensions."""

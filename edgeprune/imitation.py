@@ -19,6 +19,7 @@ from edgeprune import losses, models
 from edgeprune.audio import Windows
 from edgeprune.distill import Teacher
 from edgeprune.settings import Distill
+from edgeprune.tasks import Task
 
 MATCH = "edgeprune_match"
 """Name of the mapping among a model's modules while it trains."""
@@ -31,12 +32,13 @@ StateMask = Callable[[], Tensor | None]
 
 
 def imitation_loss(
-    teacher: Teacher, labels: Sequence[str], settings: Distill, state_mask: StateMask
+    task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, state_mask: StateMask
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
     """Return the loss: labels, the teacher's answers and its last states, together.
 
     Parameters
     ----------
+    task : Task
     teacher : Teacher
     labels : sequence of str
         In the order of the student's outputs.
@@ -50,10 +52,10 @@ def imitation_loss(
 
     def loss(student: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
         answered, last = teacher(samples)
-        wanted = answered[:, column.to(answered.device)]
+        wanted = answered[..., column.to(answered.device)]
         logits, states = models.logits_and_states(student, samples)
-        known = losses.label_loss(logits, targets, 0.0)
-        soft = losses.logit_loss(logits, wanted, settings.temperature)
+        known = task.loss(logits, targets)
+        soft = task.soft_loss(logits, wanted, settings.temperature)
         value = settings.label_share * known + (1 - settings.label_share) * soft
         own, mask = states[-1], state_mask()
         if mask is not None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from edgeprune import gates
 from edgeprune.costs import Term, tabulate, total
 from edgeprune.masking import attach, detach
-from edgeprune.units import HIDDEN, Group
+from edgeprune.units import Group
 
 GATES, MULTIPLIERS = "edgeprune_gates", "edgeprune_multipliers"
 MULTIPLIER_RATE = 0.5
@@ -138,9 +138,9 @@ def gated_loss(
 
 def state_mask_of(groups: Sequence[Group], made: Gates) -> Callable[[], Tensor | None]:
     """Return what gives the mask of the last states, coordinate by coordinate."""
-    hidden = [group for group in groups if group.kind == HIDDEN]
-    if not hidden:
+    with_states = [group for group in groups if group.states]
+    if not with_states:
         return lambda: None
-    last = hidden[-1]
+    last = with_states[-1]
     index = torch.from_numpy(last.slices[0].index)
     return lambda: made.drawn[last.name][index.to(made.done.device)]

@@ -1,58 +1,26 @@
-"""What of each model family can be trimmed: one literal table of its *units*.
-
-A unit is what goes or stays as one: an attention head, a column of a feed-forward layer, a channel
-of a convolution, a coordinate of the hidden state. A group is units that stand beside each other
-(the heads of block 3), with every place in the model that holds a coordinate of theirs. A row of
-the table describes such a group, or one for every block:
-
-    #, &    a number: one group for each that the first place is found under; #+1 is the next one
-    *       every number: all of these places belong to the one group
-    ?       the place may be missing (not every model of the family has it)
-    last    only in the last group of the row
-    /       from the model; else from its ``base_model``
-
-A place is a role and a path:
-
-    out      the module makes these coordinates: rows of its weight, and its bias
-    in       the module reads them: columns of its weight; its input is what a mask multiplies
-    gated    as ``out``, where what reads them is no module: its output is what a mask multiplies
-    norm     the module normalises over them, or each by itself
-    grouped  a grouped convolution reads and makes them: a unit is one coordinate of every group
-    depthwise  a convolution of each coordinate by itself
-    param N  a tensor whose dimension N they are
-"""
+"""The units of a model that can be trimmed: the table's rows, found in the model as it is."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeprune import surgery
+from edgeprune.families import ALIASES
+from edgeprune.unit_table import KINDS, ROWS, Row
 
-HEADS, FEED_FORWARD, CHANNELS, HIDDEN = "heads", "feed-forward", "channels", "hidden"
-KINDS = (HEADS, FEED_FORWARD, CHANNELS, HIDDEN)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: a group, or one for every block."""
-
-    name: str
-    kind: str
-    places: tuple[str, ...]
-    heads: str = ""
-    """Attribute "path:name" that counts the units, where a unit is several neighbouring rows."""
-    widths: tuple[str, ...] = ()
-    """Attributes "path:name" that count the coordinates of the first place."""
-    single: str = ""
-    """Only where this attribute is 1."""
+READY = {"wavlm": "edgeprune.gated_attention"}
+"""Families of which a part must be replaced by an equal one before it can be trimmed."""
+READERS = ("in", "gated", "grouped", "depthwise")
+"""Roles in which units are read, so that a mask reaches them."""
+MODULES = (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.GroupNorm, nn.Embedding, nn.LSTM,
+           nn.modules.batchnorm._BatchNorm)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,69 +46,18 @@ class Group:
     slices: tuple[Slice, ...]
     counts: tuple[tuple[str, int], ...] = ()
     """Attributes ("path:name") that count the kept units, times this."""
+    states: bool = False
+    """The last hidden state has these coordinates."""
 
 
-def _attention(block: str, parts: tuple[str, str, str, str], heads: str) -> Row:
-    """Return the row of a block's heads; ``parts`` are query, key, value and output."""
-    *made, output = parts
-    return Row("heads.#", HEADS, (*(f"out {block}.{x}" for x in made), f"in {block}.{output}"),
-               heads=f"{block}:{heads}")  # fmt: skip
+@dataclass(frozen=True)
+class _Place:
+    """A place of a row, found in a model."""
 
-
-_FRONT = Row("front.#", CHANNELS, (
-    "out feature_extractor.conv_layers.#.conv", "norm? feature_extractor.conv_layers.#.layer_norm",
-    "in? feature_extractor.conv_layers.#+1.conv",
-    "last norm feature_projection.layer_norm", "last in feature_projection.projection",
-))  # fmt: skip
-_HEADS = _attention(
-    "encoder.layers.#.attention", ("q_proj", "k_proj", "v_proj", "out_proj"), "num_heads"
-)
-_MIDDLE = Row("feed-forward.#", FEED_FORWARD, (
-    "out encoder.layers.#.feed_forward.intermediate_dense",
-    "in encoder.layers.#.feed_forward.output_dense",
-))  # fmt: skip
-_PROJECTOR = Row("projector", FEED_FORWARD, ("out /projector", "in /classifier"))
-_READERS = ("in? /projector", "in? /head")
-_WAVEFORM_HIDDEN = Row("hidden", HIDDEN, (
-    "grouped encoder.pos_conv_embed.conv",
-    "out feature_projection.projection", "param? masked_spec_embed 0", "norm encoder.layer_norm",
-    "in encoder.layers.*.attention.q_proj", "in encoder.layers.*.attention.k_proj",
-    "in encoder.layers.*.attention.v_proj", "out encoder.layers.*.attention.out_proj",
-    "in? encoder.layers.*.attention.gate", "norm encoder.layers.*.layer_norm",
-    "in encoder.layers.*.feed_forward.intermediate_dense",
-    "out encoder.layers.*.feed_forward.output_dense", "norm encoder.layers.*.final_layer_norm",
-    "in encoder.layers.*.bridge", "out encoder.layers.*.bridge", *_READERS,
-))  # fmt: skip
-_WAVEFORM = (_FRONT, _HEADS, _MIDDLE, _WAVEFORM_HIDDEN, _PROJECTOR)
-
-ROWS: dict[str, tuple[Row, ...]] = {  # by config.model_type
-    "wav2vec2": _WAVEFORM,
-    "hubert": _WAVEFORM,
-    "wavlm": (_FRONT, replace(_HEADS, places=(
-        *_HEADS.places, "out encoder.layers.#.attention.gate",
-        "param encoder.layers.#.attention.gru_rel_pos_const 1",
-        "param encoder.layers.#.attention.heads 0",
-    )), _MIDDLE, _WAVEFORM_HIDDEN, _PROJECTOR),
-    "kwt": (
-        _attention("blocks.#.attn", ("q", "k", "v", "out"), "heads"),
-        # A block with one head: what can go are its coordinates.
-        Row("keys.#", HEADS, ("gated blocks.#.attn.q", "out blocks.#.attn.k"),
-            single="blocks.#.attn:heads"),
-        Row("values.#", HEADS, ("out blocks.#.attn.v", "in blocks.#.attn.out"),
-            single="blocks.#.attn:heads"),
-        Row("feed-forward.#", FEED_FORWARD, ("out blocks.#.mlp.fc1", "in blocks.#.mlp.fc2")),
-        Row("hidden", HIDDEN, (
-            "out embed", "param cls_token 2", "param pos_embed 2",
-            "in blocks.*.attn.q", "in blocks.*.attn.k", "in blocks.*.attn.v",
-            "out blocks.*.attn.out", "norm blocks.*.norm1", "in blocks.*.mlp.fc1",
-            "out blocks.*.mlp.fc2", "norm blocks.*.norm2", "in blocks.*.bridge",
-            "out blocks.*.bridge", *_READERS,
-        )),
-    ),
-}  # fmt: skip
-
-READY = {"wavlm": "edgeprune.gated_attention"}
-"""Families of which a part must be replaced by an equal one before it can be trimmed."""
+    path: str
+    role: str
+    side: bool
+    dim: int
 
 
 def ready(model: Any) -> None:
@@ -159,37 +76,63 @@ def groups_of(model: Any, kinds: Sequence[str] = KINDS) -> tuple[Group, ...]:
     model : transformers.PreTrainedModel
         A classifier of a known family that is ``ready``, trimmed before or not.
     kinds : sequence of str
-        Of ``KINDS``.
+        Of ``unit_table.KINDS``.
 
     """
-    rows = ROWS[model.config.model_type]
     tree = _Tree(model)
     return tuple(
-        group for row in rows if row.kind in kinds for group in _expand(row, tree) if group.units > 1
+        group for row in _rows(model) if row.kind in kinds and not _refused(row, model)
+        for group in _expand(row, tree) if group.units > 1
     )  # fmt: skip
+
+
+def refusals(model: Any, kinds: Sequence[str]) -> list[str]:
+    """Say why groups of some kinds cannot be trimmed in this model."""
+    return [
+        row.why for row in _rows(model) if row.kind in kinds and row.why and _refused(row, model)
+    ]  # fmt: skip
+
+
+def _rows(model: Any) -> tuple[Row, ...]:
+    name = model.config.model_type
+    return ROWS[ALIASES.get(name, name)]
+
+
+def _refused(row: Row, model: Any) -> bool:
+    field, value = row.unless
+    other, wanted = row.only
+    return bool(
+        (field and getattr(model.config, field, None) == value)
+        or (other and getattr(model.config, other, None) != wanted)
+    )
 
 
 class _Tree:
     """The names of a model's modules and tensors, relative to where its rows begin."""
 
     def __init__(self, model: Any) -> None:
-        self.model = model
         prefix = model.base_model_prefix
         self.base = f"{prefix}." if prefix and hasattr(model, prefix) else ""
-        tensors = (*model.named_parameters(), *model.named_buffers())
-        self.tensors = dict(tensors)
+        self.tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self.modules = dict(model.named_modules())
+        self.names = [n for n, m in self.modules.items() if isinstance(m, MODULES)] + [
+            *self.tensors
+        ]
 
     def full(self, path: str) -> str:
         return path[1:] if path.startswith("/") else self.base + path
 
-    def find(self, pattern: str) -> Iterator[tuple[str, dict[str, int]]]:
-        """Yield every name that fits a pattern, with the numbers in it."""
+    def find(self, pattern: str) -> list[tuple[str, dict[str, int]]]:
+        """Return every name that fits a pattern, with the numbers in it."""
+        if "$" in pattern:
+            known = [numbers["a"] for _, numbers in self.find(pattern.replace("$", "#"))]
+            pattern = pattern.replace("$", str(max(known, default=0)))
         text = re.escape(self.full(pattern)).replace(r"\#", "(?P<a>[0-9]+)")
         fits = re.compile(text.replace(r"\&", "(?P<b>[0-9]+)").replace(r"\*", "[0-9]+"))
-        for name in (*self.modules, *self.tensors):
-            if found := fits.fullmatch(name):
-                yield name, {key: int(value) for key, value in found.groupdict().items()}
+        return [
+            (name, {key: int(value) for key, value in found.groupdict().items()})
+            for name in self.names if (found := fits.fullmatch(name))
+        ]  # fmt: skip
 
     def attribute(self, path: str) -> int:
         path, _, name = path.partition(":")
@@ -198,11 +141,11 @@ class _Tree:
             raise TypeError(f"{path}.{name} is {value!r}, not a count")
         return value
 
-    def coordinates(self, path: str, role: str, dim: int) -> int:
+    def width(self, place: _Place) -> int:
         """Count the coordinates of a place."""
-        if role == "param":
-            return int(self.tensors[path].shape[dim])
-        return width_of(self.modules[path], role)
+        if place.role == "param":
+            return int(self.tensors[place.path].shape[place.dim])
+        return width_of(self.modules[place.path], place.role)
 
 
 def width_of(module: nn.Module, role: str) -> int:
@@ -217,43 +160,63 @@ def width_of(module: nn.Module, role: str) -> int:
         return module.num_channels
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return module.num_features
+    if isinstance(module, nn.Embedding):
+        return module.embedding_dim
+    if isinstance(module, nn.LSTM) and role == "in":
+        return module.input_size
     raise TypeError(f"a {type(module).__name__} cannot have the role {role!r}")
 
 
 def _expand(row: Row, tree: _Tree) -> Iterator[Group]:
     """Find a row's groups in a model."""
-    first = row.places[0].split()[1]
-    found = [numbers for _, numbers in tree.find(first)]
+    first = row.places[0].split()[-1 if not row.places[0].split()[-1].isdigit() else -2]
+    numbered = "#" in first or "&" in first
+    found = [numbers for _, numbers in tree.find(first)] if numbered else [{}]
     for numbers in found:
+        last = {**numbers, "a": numbers.get("a", 0) + 1} not in found
+        listed = [_places(text, numbers, last, tree) for text in row.places]
+        places = [place for part in listed for place in part]
+        needed = "?" not in row.places[0]
+        if (needed and not listed[0]) or not any(p.role in READERS for p in places):
+            continue
         if row.single and tree.attribute(tree.full(_filled(row.single, numbers))) != 1:
             continue
-        last = {**numbers, "a": numbers.get("a", 0) + 1} not in found
-        places = [place for text in row.places for place in _places(text, numbers, last, tree)]
-        path, role, dim = places[0]
-        width = tree.coordinates(path, role, dim)
-        heads = tree.full(_filled(row.heads, numbers)) if row.heads else ""
-        if heads:
-            units = tree.attribute(heads)
-        elif role == "grouped":
-            units = width // int(tree.model.get_submodule(path).groups)
-        else:
-            units = width
-        slices = tuple(
-            Slice(path, role, _index(tree.coordinates(path, role, dim), units, bool(heads)), dim)
-            for path, role, dim in places
-        )
-        counts = [(heads, 1)] if heads else []
-        counts += [(tree.full(_filled(w, numbers)), width // units) for w in row.widths]
-        yield Group(_filled(row.name, numbers), row.kind, units, slices, tuple(counts))
+        missing = [text for text, part in zip(row.places, listed, strict=True)
+                   if not part and not re.search(r"\?|\*|^last |^with", text)]  # fmt: skip
+        if missing:
+            raise LookupError(f"the model has no {_filled(missing[0], numbers)}")
+        yield _group(row, numbers, places, tree)
 
 
-def _index(width: int, units: int, neighbours: bool) -> NDArray[np.int64]:
-    """Say which unit each coordinate belongs to: neighbours to one, or every so many."""
+def _group(row: Row, numbers: dict[str, int], places: Sequence[_Place], tree: _Tree) -> Group:
+    """Make a group of the places that were found."""
+    width = tree.width(places[0])
+    grouped = [place for place in places if place.role == "grouped"]
+    size = tree.full(_filled(row.size, numbers))
+    if row.size and ":/" in size:
+        units = tree.attribute(size.replace(":/", ":"))
+    elif row.size:
+        units = width // tree.attribute(size)
+    elif grouped:
+        module: Any = tree.modules[grouped[0].path]
+        units = int(module.out_channels) // int(module.groups)
+    else:
+        units = width // row.each
+    slices = tuple(
+        Slice(p.path, p.role, _index(tree.width(p), units, bool(row.size) or p.side), p.dim)
+        for p in places
+    )
+    counts = [(tree.full(_filled(path, numbers)), 1) for path in row.counts]
+    counts += [(tree.full(_filled(path, numbers)), width // units) for path in row.widths]
+    name = _filled(row.name, numbers)
+    return Group(name, row.kind, units, slices, tuple(counts), row.states)
+
+
+def _index(width: int, units: int, side: bool) -> NDArray[np.int64]:
+    """Say which unit each coordinate belongs to: side by side, or round and round."""
     if width % units:
         raise ValueError(f"{width} coordinates are not {units} units")
-    if neighbours:
-        return np.arange(width) // (width // units)
-    return np.arange(width) % units
+    return np.arange(width) // (width // units) if side else np.arange(width) % units
 
 
 def _filled(text: str, numbers: dict[str, int]) -> str:
@@ -261,27 +224,19 @@ def _filled(text: str, numbers: dict[str, int]) -> str:
     return text.replace("#+1", str(a + 1)).replace("#", str(a)).replace("&", str(b))
 
 
-def _places(
-    text: str, numbers: dict[str, int], last: bool, tree: _Tree
-) -> Iterator[tuple[str, str, int]]:
-    """Yield path, role and dimension of what one place of a row stands for."""
-    if text.startswith("last "):
+def _places(text: str, numbers: dict[str, int], last: bool, tree: _Tree) -> list[_Place]:
+    """Return what one place of a row stands for."""
+    words = _filled(text, numbers).split()
+    if words[0] == "last":
         if not last:
-            return
-        text = text.removeprefix("last ")
-    role, path, *dim = text.split()
-    pattern = _filled(path, numbers)
-    found = [name for name, _ in tree.find(pattern)]
-    if not found and not role.endswith("?") and "*" not in pattern:
-        raise LookupError(f"the model has no {tree.full(pattern)}")
-    for name in found:
-        yield name, role.rstrip("?"), int(dim[0]) if dim else 0
-
-
-def check_parts(model: Any, groups: Sequence[Group]) -> str:
-    """Name a part of our own that reads the hidden state and is in no row; empty: there is none."""
-    known = [part.path for group in groups if group.kind == HIDDEN for part in group.slices]
-    for path in surgery.parts_of(model):
-        if not any(name == path or name.startswith(f"{path}.") for name in known):
-            return path
-    return ""
+            return []
+        words = words[1:]
+    while words[0] in ("with", "without"):
+        if bool(tree.find(words[1])) != (words[0] == "with"):
+            return []
+        words = words[2:]
+    role, pattern, *dim = words
+    role, _, side = role.rstrip("?").partition(":")
+    return [
+        _Place(name, role, bool(side), int(dim[0]) if dim else 0) for name, _ in tree.find(pattern)
+    ]  # fmt: skip

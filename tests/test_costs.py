@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RATE
+from test_families import heard_by
 from test_masking import random_keep, shaken
 
 from edgeprune import costs, models
 from edgeprune.masking import masks_of
 from edgeprune.steps import count_macs
 from edgeprune.trimming import trim_to
-from edgeprune.units import KINDS, groups_of
+from edgeprune.unit_table import KINDS
+from edgeprune.units import groups_of
 
 
 @pytest.mark.parametrize("kinds", [KINDS, *((kind,) for kind in KINDS)])
@@ -21,12 +22,12 @@ def test_the_terms_under_a_mask_are_the_trimmed_model_to_the_last_multiplication
     family_folder: Path, kinds: tuple[str, ...]
 ) -> None:
     model = shaken(family_folder)
-    groups = groups_of(model, kinds)
+    groups, window = groups_of(model, kinds), heard_by(model).shape[1]
     parameters = costs.tabulate(costs.parameter_terms(model, groups))
-    macs = costs.tabulate(costs.mac_terms(model, groups, RATE))
+    macs = costs.tabulate(costs.mac_terms(model, groups, window))
     assert float(costs.total(parameters, {})) == models.count_parameters(model)
     assert float(costs.total(macs, costs.whole(groups))) == pytest.approx(
-        count_macs(model, RATE), abs=0.5
+        count_macs(model, window), abs=0.5
     )
     keep = random_keep(model, kinds, 3)
     values = masks_of(groups, keep)
@@ -34,13 +35,13 @@ def test_the_terms_under_a_mask_are_the_trimmed_model_to_the_last_multiplication
     assert float(costs.total(parameters, values)) == pytest.approx(
         models.count_parameters(model), abs=0.5
     )
-    assert float(costs.total(macs, values)) == pytest.approx(count_macs(model, RATE), abs=0.5)
+    assert float(costs.total(macs, values)) == pytest.approx(count_macs(model, window), abs=0.5)
 
 
 def test_a_cost_falls_with_every_gate_by_its_gradient(family_folder: Path) -> None:
     model = shaken(family_folder)
-    groups = groups_of(model)
-    terms = costs.tabulate(costs.mac_terms(model, groups, RATE))
+    groups, window = groups_of(model), heard_by(model).shape[1]
+    terms = costs.tabulate(costs.mac_terms(model, groups, window))
     values = {name: mask.requires_grad_() for name, mask in costs.whole(groups).items()}
     costs.total(terms, values).backward()  # type: ignore[no-untyped-call]
     one = groups[0]
@@ -55,8 +56,8 @@ def test_a_cost_falls_with_every_gate_by_its_gradient(family_folder: Path) -> No
 
 def test_units_switched_off_one_by_one_cost_what_their_mask_does(family_folder: Path) -> None:
     model = shaken(family_folder)
-    groups = groups_of(model)
-    table = costs.tabulate(costs.mac_terms(model, groups, RATE))
+    groups, window = groups_of(model), heard_by(model).shape[1]
+    table = costs.tabulate(costs.mac_terms(model, groups, window))
     keep = random_keep(model, KINDS, 4)
     ledger = costs.Ledger(table)
     for group in groups:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_masking import shaken, windows
+from test_families import heard_by
+from test_masking import shaken
 
 from edgeprune import models
 from edgeprune.costs import Factor, Ledger, Term, tabulate
@@ -23,7 +24,10 @@ def no_loss(*_: Any) -> Any:
 
 def test_the_norm_of_a_column_is_that_of_its_row_bias_and_readers(family_folder: Path) -> None:
     model = shaken(family_folder)
-    group = next(g for g in groups_of(model) if g.kind == "feed-forward")
+    columns = [g for g in groups_of(model) if g.kind == "feed-forward" and len(g.slices) == 2]
+    if not columns:
+        pytest.skip("its columns have norms, too")
+    group = columns[0]
     made, read = (model.get_submodule(part.path) for part in group.slices)
     expected = [
         torch.cat([made.weight[i], made.bias[i : i + 1], read.weight[:, i]]).norm()
@@ -36,7 +40,7 @@ def test_the_slope_of_a_gate_is_what_the_loss_changes_by(family_folder: Path) ->
     """An oracle of its own: switch a unit a little way off and divide."""
     model = shaken(family_folder).double()
     groups = groups_of(model)
-    samples = windows(2).double()
+    samples = heard_by(model, 2).double()
 
     def loss(given: Any, heard: torch.Tensor, _: torch.Tensor, __: int) -> torch.Tensor:
         out: torch.Tensor = (models.logits_of(given, heard) ** 2).mean()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import make_recordings
 
 from edgeprune import latencies, models
 from edgeprune.audio import clips
@@ -26,6 +27,7 @@ SHARED: dict[str, Any] = {
     "seed": 0, "accelerator": "cpu", "max_drop": 0.01, "ignore": (), "augment": asdict(Augment()),
 }  # fmt: skip
 WINDOW = 4800  # samples: 0.25 s, rounded up to tenths
+BATCHES = 2  # an epoch's
 QUICK = Trim(epochs=2, recovery_epochs=1, gate_rate=0.1)
 
 
@@ -41,10 +43,9 @@ def taught(folder: Path, model: Path, recordings: Path, epochs: int) -> tuple[Pa
 
 
 @pytest.fixture(scope="session")
-def stages(
-    backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    return taught(tmp_path_factory.mktemp("trim"), backbone, recordings, 3)
+def stages(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    few = make_recordings(tmp_path_factory.mktemp("few"), speakers=4, each=3)
+    return taught(tmp_path_factory.mktemp("trim"), backbone, few, 2)
 
 
 def run(stages: tuple[Path, Path], out: Path, settings: Trim, ui: Any = None) -> dict[str, Any]:
@@ -131,7 +132,10 @@ def test_an_interrupted_trim_ends_where_an_uninterrupted_one_does(
                 yield item
 
     straight = run(stages, tmp_path / "straight", QUICK)
-    for batches in (7, 7):  # in the gates' second epoch, then in recovery's first
+    for batches in (
+        BATCHES + 1,
+        BATCHES + 1,
+    ):  # in the gates' second epoch, then in recovery's first
         with pytest.raises(KeyboardInterrupt):
             run(stages, tmp_path / "cut", QUICK, StopsAt(batches))
     resumed = run(stages, tmp_path / "cut", QUICK)
