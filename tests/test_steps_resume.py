@@ -18,7 +18,7 @@ from edgeprune.make_student import make_student
 from edgeprune.mimic import mimic
 from edgeprune.settings import FrontEnd, Mimic, Student
 
-TINY = {"width": 8, "layers": 1, "mels": 12, "stem_channels": 2}
+TINY: dict[str, Any] = {"width": 8, "layers": 1, "mels": 12, "stem_channels": 2}
 STEPS: dict[str, tuple[Callable[..., None], Any]] = {
     "student": (make_student, Student(**TINY, epochs=3, label_epochs=1)),
     "mimic": (mimic, Mimic(width=8, epochs=2, label_epochs=2)),
