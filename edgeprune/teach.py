@@ -55,6 +55,9 @@ def teach(
     score = train.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
            + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
+    if score == 0:
+        ui.say("  note: the teacher is never right, so nothing can be learnt from it: more clips, "
+               "more teach.epochs or another teach.learning_rate")  # fmt: skip
     models.save(teacher.to("cpu"), out / "model")
     write_step(out, teacher, windows.window_samples, step="teach", valid_score=score,
                metric=task.metric, curve=curve, unchanged=True)  # fmt: skip
@@ -85,14 +88,14 @@ def fine_tune(
 
 
 def freeze(model: Any, tune: str) -> None:
-    """Leave trainable what fine-tuning may change: all but the waveform encoder, or the head."""
+    """Leave trainable what fine-tuning may change: all but the waveform encoder, the head, or all."""
     if tune == "head":
         head = {id(p) for p in models.head_parameters(model)}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in head)
         return
     frozen = family_of(model.config.model_type).frozen
-    if frozen:
+    if frozen and tune != "all":
         submodule(model, frozen).requires_grad_(False)
 
 
