@@ -293,9 +293,9 @@ class Student:
     """Of two convolutions over frequency and time before the frames; 0: none."""
     pooling: str = "mean"
     """Over the frames: ``mean``, ``mean-max`` or ``attentive``."""
-    epochs: int = 100
+    epochs: int = 60
     """Against the teacher."""
-    label_epochs: int = 10
+    label_epochs: int = 6
     """On labels and the teacher's logits after that."""
     learning_rate: float = 0.0
     """Peak of the schedule; 0: 2e-3."""
