@@ -35,7 +35,16 @@ from edgeprune.console import Ui, points
 from edgeprune.criteria import unit_importance
 from edgeprune.distill import WEIGHT_DECAY, Teacher
 from edgeprune.imitation import imitation_loss, matched
-from edgeprune.learning import GATES, MULTIPLIER_RATE, MULTIPLIERS, gated, gated_loss, state_mask_of
+from edgeprune.learning import (
+    GATES,
+    MULTIPLIER_RATE,
+    MULTIPLIERS,
+    Gates,
+    gated,
+    gated_loss,
+    ranks_of,
+    state_mask_of,
+)
 from edgeprune.masking import masks, masks_of
 from edgeprune.settings import Distill, Trim
 from edgeprune.stages import write_json
@@ -161,21 +170,30 @@ def _rank(
         return [], unit_importance(s.method, model, groups, batches, _label_loss(shop.task), seed)
     windows = shop.windows.split("train")
     steps = s.epochs * math.ceil(len(windows.samples) / shop.distill.batch_size)
+    plan = _plan(model, shop, s.epochs, 1.0)
+    rates = {GATES: s.gate_rate / plan.learning_rate,
+             MULTIPLIERS: MULTIPLIER_RATE / plan.learning_rate}  # fmt: skip
+    table = costs.tabulate(terms)
+    ranks = None
+    if s.mask_loss != "genova":
+        model.to(shop.device)
+        known = unit_importance("taylor", model, groups, _some_batches(shop, seed),
+                                _label_loss(shop.task), seed)  # fmt: skip
+        ranks = ranks_of(known, groups, table)
+    share = goal / float(costs.total(table, {}))
     trained = [p for p in model.parameters() if p.requires_grad]
     if s.encoder == "frozen":
         head = {id(p) for p in models.head_parameters(model)}
         for parameter in trained:
             parameter.requires_grad_(id(parameter) in head)
-    plan = _plan(model, shop, s.epochs, 1.0)
-    rates = {GATES: s.gate_rate / plan.learning_rate,
-             MULTIPLIERS: MULTIPLIER_RATE / plan.learning_rate}  # fmt: skip
+    made = Gates(groups, s.gate, steps, table, share, s.mask_loss == "budget", ranks)
     with (
         matched(model, shop.teacher, windows, always=True),
-        gated(model, groups, s.gate, steps) as gates,
+        gated(model, groups, made) as gates,
     ):
         task = imitation_loss(shop.task, shop.teacher, shop.labels, shop.distill,
                               state_mask_of(groups, gates))  # fmt: skip
-        loss = gated_loss(task, terms, goal, s.mask_loss)
+        loss = gated_loss(task, share, s.mask_loss)
         plan = train.Plan(**{**vars(plan), "rates": rates, "last": True})
         curve = _fit(model, loss, plan, work / "gates", shop, "masks")
         scores = gates.scores()
