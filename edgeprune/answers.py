@@ -23,7 +23,7 @@ from edgeprune.metrics import (
     transcript_errors,
     value,
 )
-from edgeprune.statistics import bootstrap_interval, wilson_interval
+from edgeprune.statistics import LEAST_GROUPS, bootstrap_interval, wilson_interval
 from edgeprune_calibration.labels import LABELLINGS, tags_of
 from edgeprune_calibration.manifest import Clip, Track
 from edgeprune_device.bundle import Bundle
@@ -129,9 +129,11 @@ def tally_of(answers: Answers, clips: Sequence[Clip]) -> Array:
 
 
 def groups_of(clips: Sequence[Clip]) -> list[str] | None:
-    """Return every clip's group; None where some have none."""
+    """Return every clip's group; None where some have none, or there are too few to draw from."""
     groups = [clip.group for clip in clips]
-    return [str(group) for group in groups] if all(groups) else None
+    if not all(groups) or len(set(groups)) < LEAST_GROUPS:
+        return None
+    return [str(group) for group in groups]
 
 
 def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
@@ -142,8 +144,8 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     dict
         ``task``; ``metric``, ``score`` and ``interval`` of what decides; ``metrics``: every metric's
         ``value`` and ``interval``; ``per_label``. Intervals are bootstraps over clips, or over
-        groups where clips have one; of accuracy, ``interval`` is Wilson's over clips and
-        ``interval_over_groups`` the bootstrap.
+        groups where clips have one of at least four (``interval_over`` says which); of accuracy,
+        ``interval`` is Wilson's over clips and ``interval_over_groups`` the bootstrap.
 
     """
     tally, groups = tally_of(answers, clips), groups_of(clips)
@@ -153,6 +155,7 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "task": answers.task, "clips": len(clips), "metric": main, "score": found[main]["value"],
         "interval": found[main]["interval"], "metrics": found,
+        "interval_over": "clips" if groups is None else "groups",
         "golden_difference": answers.golden_difference, "per_label": {},
     }  # fmt: skip
     if answers.task == "classes":

@@ -19,6 +19,7 @@ from edgeprune import compute, losses, models, train
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import USUAL, nothing, to_augment
 from edgeprune.console import Ui, points
+from edgeprune.families import family_of, submodule
 from edgeprune.settings import Augment, Distill
 from edgeprune.steps import read_step
 from edgeprune.tasks import Task, task_of
@@ -85,7 +86,7 @@ def train_student(
 
     """
     device = compute.choose_device(accelerator)
-    freeze(student, "whole")
+    freeze(student, "whole" if same_front_end(student, teacher) else "all")
     usual = train.default_learning_rate(models.count_parameters(student))
     rate = settings.learning_rate or usual * speed
     plan = train.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
@@ -97,6 +98,19 @@ def train_student(
             task_of(windows.task), master, models.labels_of(student), settings, epochs[0], nothing_share
         ), plan, work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
+
+
+def same_front_end(student: Any, teacher: Any) -> bool:
+    """Tell whether a student hears through its teacher's waveform encoder, weight by weight."""
+    if student.config.model_type != teacher.config.model_type:
+        return False
+    path = family_of(student.config.model_type).frozen
+    if not path:
+        return True
+    own, other = (submodule(model, path).state_dict() for model in (student, teacher))
+    return own.keys() == other.keys() and all(
+        torch.equal(own[n].cpu(), other[n].cpu()) for n in own
+    )
 
 
 class Teacher:

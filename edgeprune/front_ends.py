@@ -135,7 +135,14 @@ class LightMel(nn.Module):
         return even * even + odd * odd
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, n) in [-1, 1] into (batch, frames, bands or cepstra)."""
+        """Turn samples (batch, n) in [-1, 1] into (batch, frames, bands or cepstra).
+
+        In full precision, whatever the training's: half of it would drown the quiet bands.
+        """
+        with torch.autocast(samples.device.type, enabled=False):
+            return self._logs(samples.float())
+
+    def _logs(self, samples: Tensor) -> Tensor:
         lower = torch.minimum(self.hertz @ self.rising, self.hertz @ self.falling)
         logs = torch.log(self.power(samples) @ torch.relu(lower) + FLOOR)
         if not self.cepstra:

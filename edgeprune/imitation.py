@@ -39,6 +39,7 @@ def imitation_loss(
     Parameters
     ----------
     task : Task
+        What the labels are.
     teacher : Teacher
     labels : sequence of str
         In the order of the student's outputs.

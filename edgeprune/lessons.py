@@ -43,12 +43,24 @@ def matched_layers(own: int, theirs: int, intermediate: bool) -> list[tuple[int,
     return [(i, max(1, round(i * theirs / own))) for i in range(1, own + 1)]
 
 
-def matching(model: Any, teacher: Any, intermediate: bool) -> nn.ModuleDict:
-    """Return a linear layer from each matched state's width to the teacher's, by the state's place."""
-    pairs = matched_layers(len(layers_of(model)), len(layers_of(teacher)), intermediate)
+def matching(model: Any, teacher: Any, samples: Tensor, intermediate: bool) -> nn.ModuleDict:
+    """Return a linear layer from each matched state's width to the teacher's, by the state's place.
+
+    Parameters
+    ----------
+    model, teacher : transformers.PreTrainedModel
+    samples : Tensor (batch, window)
+        Any sound: the teacher hears it once, to see how wide its states are.
+    intermediate : bool
+        See ``matched_layers``.
+
+    """
+    with torch.no_grad():
+        _, theirs = models.logits_and_states(teacher, samples)
+    pairs = matched_layers(len(layers_of(model)), len(theirs) - 1, intermediate)
     width = model.config.hidden_size
     return nn.ModuleDict(
-        {str(own): nn.Linear(width, teacher.config.hidden_size) for own, _ in pairs}
+        {str(own): nn.Linear(width, theirs[other].shape[-1]) for own, other in pairs}
     )
 
 

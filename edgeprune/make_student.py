@@ -18,6 +18,7 @@ from edgeprune.augment import to_augment
 from edgeprune.checkpoints import PROBLEMS
 from edgeprune.console import Ui, points
 from edgeprune.distill import WEIGHT_DECAY
+from edgeprune.families import layers_of
 from edgeprune.inherit import inherit
 from edgeprune.lessons import MATCHING, Lesson, matching
 from edgeprune.settings import Distill, Student
@@ -62,8 +63,9 @@ def make_student(
     aware = set(windows.labels) & set(shared["ignore"]) or task.silence is None
     lesson = Lesson(master.requires_grad_(False).to(device), windows.labels, settings, common,
                     0.0 if aware else common.nothing_share, task)  # fmt: skip
-    if settings.distil and common.hidden_weight:
-        model.add_module(MATCHING, matching(model, master, settings.intermediate))
+    if settings.distil and common.hidden_weight and len(layers_of(model)):
+        heard = torch.zeros(1, windows.window_samples, device=device)
+        model.add_module(MATCHING, matching(model, master, heard, settings.intermediate))
     epochs = settings.epochs + settings.label_epochs
     plan = train.Plan(epochs, common.batch_size, settings.learning_rate or LEARNING_RATE,
                       WEIGHT_DECAY, epochs, shared["seed"], augment=to_augment(shared))  # fmt: skip

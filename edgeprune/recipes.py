@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "clips.tokens": ("characters", "words"),
     "teach.head": ("own", "mlp", "bilstm"),
     "teach.when": ("auto", "always"),
-    "teach.tune": ("whole", "head"),
+    "teach.tune": ("whole", "all", "head", "ssf"),
     "prune.curve": ("untouched", "teacher"),
     "prune.pick": PICKS,
     "trim.of": ("macs", "parameters", "latency"),

@@ -21,6 +21,7 @@ from edgeprune.console import Ui, points
 from edgeprune.metrics import METRICS, interval, value
 from edgeprune.pages import read_json, render, write
 from edgeprune.settings import Settings
+from edgeprune.statistics import LEAST_GROUPS
 from edgeprune.steps import read_step, step_folders
 from edgeprune.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune_device.bundle import read_bundle
@@ -88,17 +89,18 @@ def gather(
         "student": chosen / "export" / "bundle",
         "bundle": final / "bundle",
     }
-    groups = [row["group"] for row in tested] if all(row["group"] for row in tested) else None
+    groups = [row["group"] for row in tested]
+    drawn = groups if all(groups) and len(set(groups)) >= LEAST_GROUPS else None
     rows = {
-        name: _row(name, folders, seeds, bundles[name], speed, groups, data["task"])
-        for name in ROWS
+        name: _row(name, folders, seeds, bundles[name], speed, drawn, data["task"]) for name in ROWS
     }
     r: dict[str, Any] = {
         "name": out.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "edgeprune_version": __version__, "model": model,
         "data": {
             "source": data["source"], "digest": data["digest"], "labels": data["labels"],
-            "task": data["task"], "label_column": data["label_column"], "group_column": data["group_column"],
+            "task": data["task"], "interval_over": "groups" if drawn else "clips",
+            "label_column": data["label_column"], "group_column": data["group_column"],
             "left_out": data["left_out"], "sample_rate": data["sample_rate"],
             "window_seconds": data["window_samples"] / data["sample_rate"],
             **{f"{part}_clips": sum(row["split"] == part for row in data["rows"])

@@ -64,7 +64,8 @@ class Teach:
     """A fresh head is the model's ``own`` kind, or Seed 4's: ``mlp`` (mean over time, 1024 ReLU) for
     classes and tags, ``bilstm`` (two layers of 256) for transcripts."""
     tune: str = "whole"
-    """``whole`` model (but its waveform encoder), or its ``head`` alone."""
+    """``whole`` model (but its waveform encoder), ``all`` of it, its ``head`` alone (linear
+    probing), or ``ssf``: the head, and a factor and an offset for each channel of the rest."""
     epochs: int = 20
     """Passes over the training clips at most."""
     patience: int = 8

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune import models, train
+from edgeprune import models, ssf, train
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import USUAL
 from edgeprune.console import Ui, points
@@ -55,6 +55,9 @@ def teach(
     score = train.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
            + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
+    if score == 0:
+        ui.say("  note: the teacher is never right, so nothing can be learnt from it: more clips, "
+               "more teach.epochs or another teach.learning_rate")  # fmt: skip
     models.save(teacher.to("cpu"), out / "model")
     write_step(out, teacher, windows.window_samples, step="teach", valid_score=score,
                metric=task.metric, curve=curve, unchanged=True)  # fmt: skip
@@ -69,30 +72,37 @@ def fine_tune(
     work: Path, device: torch.device, ui: Ui, title: str, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model on the labels of the training clips, in place; returns its learning curve."""
-    freeze(model, settings.tune)
+    if settings.tune == "ssf":
+        ssf.attach(model)
+    else:
+        freeze(model, settings.tune)
     loss = partial(_loss, loss=task_of(windows.task).loss, smoothing=settings.label_smoothing)
     plan = replace(plan_of(settings, model, seed), augment=sound)
-    return train.fit(
+    curve = train.fit(
         model, windows.split("train"), windows.split("valid"), labels, loss, plan,
         work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
+    if settings.tune == "ssf":
+        ssf.fold(model)
+    return curve
 
 
 def freeze(model: Any, tune: str) -> None:
-    """Leave trainable what fine-tuning may change: all but the waveform encoder, or the head."""
+    """Leave trainable what fine-tuning may change: all but the waveform encoder, the head, or all."""
     if tune == "head":
         head = {id(p) for p in models.head_parameters(model)}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in head)
         return
     frozen = family_of(model.config.model_type).frozen
-    if frozen:
+    if frozen and tune != "all":
         submodule(model, frozen).requires_grad_(False)
 
 
 def plan_of(settings: Teach, model: Any, seed: int) -> train.Plan:
     """Build the training plan from the settings."""
-    rate = settings.learning_rate or train.default_learning_rate(models.count_parameters(model))
+    usual = train.default_learning_rate(models.count_parameters(model))
+    rate = settings.learning_rate or (ssf.LEARNING_RATE if settings.tune == "ssf" else usual)
     return train.Plan(settings.epochs, settings.batch_size, rate, settings.weight_decay,
                       settings.patience, seed)  # fmt: skip
 

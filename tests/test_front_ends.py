@@ -80,6 +80,13 @@ def test_the_file_holds_no_matrix_and_answers_as_torch(samples: torch.Tensor) ->
         np.testing.assert_allclose(found, front(samples[:1]).numpy(), rtol=0, atol=1e-4)
 
 
+def test_mixed_precision_leaves_it_alone(samples: torch.Tensor) -> None:
+    front = LightMel(RATE, 400, 320, 40, cepstra=13)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = front(samples)
+    torch.testing.assert_close(found, front(samples), rtol=0, atol=0)
+
+
 def test_nothing_of_it_is_trained() -> None:
     assert list(LightMel(RATE, 400, 320, 40).parameters()) == []
 

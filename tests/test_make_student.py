@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, TONES, make_model, tiny_config
+from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config
 from steps_fixture import SHARED, make_inputs
 
 from edgeprune import losses, models
 from edgeprune.audio import load_windows
 from edgeprune.console import Silent
 from edgeprune.inherit import inherit
-from edgeprune.lessons import Lesson, matched_layers, mix
+from edgeprune.lessons import MATCHING, Lesson, matched_layers, matching, mix
 from edgeprune.make_student import build, make_student
 from edgeprune.settings import Distill, Student
 from edgeprune.tasks import task_of
@@ -106,6 +106,22 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
         optimizer.step()
         found.append(float(value.detach()))
     assert np.mean(found[-5:]) < 0.5 * found[0]
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", family, tuple(sorted(TONES)))
+    teacher = models.load_classifier(str(folder), window_samples=RATE)
+    settings = replace(SMALL, intermediate=True, relation_weight=1.0)
+    windows = replace(_labels(), labels=tuple(sorted(TONES)))
+    student = build(settings, windows, RATE).train()
+    sound = torch.randn(4, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
+    student.add_module(MATCHING, matching(student, teacher, sound, True))
+    lesson = Lesson(teacher, windows.labels, settings, Distill(), 0.5, task_of("classes"))
+    lesson.loss(student, sound, torch.tensor([0, 1, 2, 0]), 0).backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for name, p in student.named_parameters() if "head" not in name]
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+    assert not any(p.grad is not None for p in teacher.parameters())
 
 
 def test_only_the_answers_for_the_datas_labels_count(inputs: tuple[Path, Path]) -> None:

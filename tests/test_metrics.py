@@ -114,9 +114,22 @@ def test_a_metric_is_drawn_again_with_its_groups() -> None:
     groups = ["a"] * 2 + ["b"] * 2 + ["c"] * 2 + ["d"] * 2
     metric = Metric("accuracy", accuracy)
     low, high = interval(metric, [tally], groups)
-    assert (low, high) == (0.25, 1.0)  # of 4 draws, 3 or 4 are d with probability 5 %
+    assert (low, high) == (0.25, 1.0)  # 3 or 4 of 4 draws are d with probability 5 %
     narrow = interval(metric, [np.repeat(tally, 50, axis=0)])
     assert narrow[1] - narrow[0] < 0.1
+
+
+def test_the_interval_of_average_precision_lies_about_its_value() -> None:
+    """Clips drawn twice tie, which alone would lift it above the value."""
+    generator = np.random.default_rng(0)
+    truth = (generator.random((60, 4)) < 0.2).astype(float)
+    scores = 0.5 * truth + generator.random((60, 4))
+    tally = np.stack([scores, truth], axis=2)
+    metric = METRICS["tags"][0]
+    low, high = interval(metric, [tally])
+    own = value(metric, tally)
+    assert low < own < high
+    assert (own - low) == pytest.approx(high - own, abs=0.5 * (high - low) / 2)
 
 
 def test_a_paired_difference_is_taken_on_the_same_draws() -> None:

@@ -123,3 +123,22 @@ def test_the_learning_rate_rises_then_falls_to_one_per_cent() -> None:
     assert values[10] == pytest.approx(1.0)
     assert all(a >= b for a, b in itertools.pairwise(values[10:]))
     assert factor(100) == pytest.approx(0.01)
+
+
+def test_a_front_end_that_is_no_longer_the_teachers_is_trained_with_the_rest(
+    backbone: Path,
+) -> None:
+    from edgeprune.distill import same_front_end
+    from edgeprune.teach import freeze
+
+    student, teacher = (models.load_classifier(str(backbone), LABELS) for _ in range(2))
+    assert same_front_end(student, teacher)
+    first = student.wav2vec2.feature_extractor.conv_layers[0].conv.weight
+    with torch.no_grad():
+        first.mul_(0.5)
+    assert not same_front_end(student, teacher)
+    freeze(student, "whole")
+    assert not first.requires_grad
+    student.requires_grad_(True)
+    freeze(student, "all")
+    assert first.requires_grad

@@ -1,0 +1,74 @@
+"""The recipes that ship with edgeprune: each is read, and each goes the whole way on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.console import Silent
+from edgeprune.pipeline import compress
+from edgeprune.recipes import RECIPES, build_settings, find_recipe, read_recipe
+from edgeprune_device.bundle import read_bundle
+from edgeprune_device.errors import EdgepruneError
+
+PRESETS = sorted(path.stem for path in RECIPES.glob("*.toml"))
+SHORT: dict[str, Any] = {  # one epoch of everything that a preset trains for many
+    "seeds": 1, "max_drop": 0.99, "teach": {"epochs": 1, "batch_size": 16},
+    "score": {"neighbours": 3, "permutations": 5}, "prune": {"recovery_epochs": 0},
+    "trim": {"epochs": 1, "recovery_epochs": 0}, "mimic": {"epochs": 1, "label_epochs": 1},
+    "frontend": {"epochs": 1, "whole_epochs": 1, "label_epochs": 0},
+    "student": {"epochs": 1, "label_epochs": 1, "width": 16, "layers": 1, "stem_channels": 2},
+    "bench": {"seconds": 0.05, "threads": [1], "rounds": 3},
+}  # fmt: skip
+
+
+def test_the_presets_are_those_that_the_help_names() -> None:
+    assert PRESETS == ["depth", "light", "mimic", "paper-seed1", "paper-seed2", "paper-seed3",
+                       "paper-seed4", "tiny", "trim"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_what_it_is_for_and_sets_only_what_is_known(name: str) -> None:
+    text = find_recipe(name).read_text("utf-8")
+    assert text.startswith("# ")
+    built = build_settings(read_recipe(find_recipe(name)))
+    assert list(built.steps) == tomllib.loads(text)["steps"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_goes_the_whole_way(
+    name: str, backbone: Path, recordings: Path, tmp_path: Path
+) -> None:
+    settings = build_settings(read_recipe(find_recipe(name)), SHORT)
+    done = compress(str(backbone), recordings, tmp_path / "run", settings, Silent())
+    steps = done["seeds"][0]["steps"]
+    assert [step["step"] for step in steps] == ["teach", *settings.steps]
+    assert all(step["macs"] > 0 and step["parameters"] > 0 for step in steps)
+    bundle = read_bundle(tmp_path / "run" / "bundle")
+    assert bundle.manifest["model"]["quantization"] == settings.quantize.method
+    assert bundle.manifest["provenance"]["steps"][-1]["macs"] == steps[-1]["macs"]
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "What made it smaller" in page
+    assert json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["seeds"]
+
+
+def test_a_recipe_of_ones_own_comes_before_a_preset_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("tiny") == RECIPES / "tiny.toml"
+    Path("tiny").write_text("seeds = 2\n", "utf-8")
+    assert find_recipe("tiny") == Path("tiny")
+    with pytest.raises(EdgepruneError, match="no recipe 'huge'") as error:
+        find_recipe("huge")
+    assert "paper-seed4" in error.value.hint
+
+
+def test_a_step_that_is_none_is_named() -> None:
+    with pytest.raises(EdgepruneError, match="steps names 'dept'") as error:
+        build_settings({"steps": ["dept"]})
+    assert "depth" in error.value.hint
