@@ -8,7 +8,7 @@ Both are modules of the model while it trains, so that the training's checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import gates
-from edgeprune.costs import Term, tabulate, total
+from edgeprune.costs import Table, total, whole
 from edgeprune.masking import attach, detach
 from edgeprune.units import Group
 
 GATES, MULTIPLIERS = "edgeprune_gates", "edgeprune_multipliers"
+TINY = 1e-6
+SPREAD, HALVINGS = 10.0, 40  # a threshold this far from all gates opens or closes them
 MULTIPLIER_RATE = 0.5
 """Learning rate of the multipliers: they reach the size of a loss's slope in a few hundred steps."""
 WARMUP = 0.5
@@ -37,35 +39,81 @@ class Gates(nn.Module):
         ``straight-through`` or ``hard-concrete``.
     steps : int
         Training steps to come.
+    table : Table
+        The cost.
+    share : float
+        What may be left of it in the end.
+    budget : bool
+        The threshold stands where the cost that is left is the one it should be by now, whatever
+        the gates' values (the best stay, as in movement pruning: Sanh, Wolf, Rush 2020, arXiv
+        2005.07683); else it stands at 0.
+    ranks : mapping, optional
+        Group's name -> where each of its units stands among all (units,), from 0 to 1: gates begin
+        in this order; without it they begin alike.
 
     """
 
     done: Tensor
 
-    def __init__(self, groups: Sequence[Group], kind: str, steps: int) -> None:
+    def __init__(
+        self, groups: Sequence[Group], kind: str, steps: int, table: Table, share: float,
+        budget: bool, ranks: Mapping[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.table, self.share, self.budget, self.kind = table, share, budget, kind
+        self.full = float(total(table, {}))
         self.names = [group.name for group in groups]
-        self.kind = kind
         self.values = nn.ParameterList(
-            torch.full((group.units,), gates.OPEN[kind]) for group in groups
+            gates.OPEN[kind]
+            * (torch.ones(group.units) if ranks is None else 0.5 + ranks[group.name])
+            for group in groups
         )
         self.warmup = WARMUP * steps
         self.register_buffer("done", torch.zeros(()))
         self.drawn: dict[str, Tensor] = {}
+        self.threshold = 0.0
+
+    @property
+    def target(self) -> float:
+        """What should be left of the cost by now."""
+        return gates.warmed_target(float(self.done), self.warmup, self.share)
 
     def draw(self) -> None:
         """Draw the masks of a forward pass: all places of a unit see the same."""
+        self.threshold = self._placed() if self.budget else 0.0
         for name, value in zip(self.names, self.values, strict=True):
-            self.drawn[name] = (
-                gates.straight_through(value) if self.kind == "straight-through"
-                else gates.hard_concrete(value, self.training)
-            )  # fmt: skip
+            above = value - self.threshold
+            if self.kind == "hard-concrete":
+                self.drawn[name] = gates.hard_concrete(above, self.training)
+            else:  # every group keeps its best
+                best = float(above.detach().max())
+                self.drawn[name] = gates.straight_through(
+                    above - min(0.0, best) + TINY * (best <= 0)
+                )
+
+    @torch.no_grad()
+    def _placed(self) -> float:
+        """Return the threshold that leaves what should be left, by halving what it may be."""
+        low = min(float(value.min()) for value in self.values) - SPREAD
+        high = max(float(value.max()) for value in self.values) + SPREAD
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            left = float(total(self.table, self._left(middle))) / self.full
+            low, high = (middle, high) if left >= self.target else (low, middle)
+        return low
+
+    def _left(self, threshold: float) -> dict[str, Tensor]:
+        named = zip(self.names, self.values, strict=True)
+        if self.kind == "hard-concrete":
+            return {name: gates.chance_open(value - threshold) for name, value in named}
+        return {name: (value > min(threshold, float(value.max()) - TINY)).float()
+                for name, value in named}  # fmt: skip
 
     def left(self) -> dict[str, Tensor]:
         """Return what is left of each unit, for the cost: open or not, or the chance of it."""
         if self.kind == "straight-through":
             return dict(self.drawn)
-        return {n: gates.chance_open(v) for n, v in zip(self.names, self.values, strict=True)}
+        return self._left(self.threshold)
 
     def scores(self) -> dict[str, Tensor]:
         """Return every unit's gate; the lowest goes first."""
@@ -84,9 +132,8 @@ class Multipliers(nn.Module):
 
 
 @contextmanager
-def gated(model: Any, groups: Sequence[Group], kind: str, steps: int) -> Iterator[Gates]:
+def gated(model: Any, groups: Sequence[Group], made: Gates) -> Iterator[Gates]:
     """Put gates on a model's groups for a while."""
-    made = Gates(groups, kind, steps)
     setattr(model, GATES, made)
     setattr(model, MULTIPLIERS, Multipliers())
     draws = {name: (lambda name=name: made.drawn[name]) for name in made.names}
@@ -101,39 +148,36 @@ def gated(model: Any, groups: Sequence[Group], kind: str, steps: int) -> Iterato
 
 
 def gated_loss(
-    task: Callable[[Any, Tensor, Tensor, int], Tensor], terms: Sequence[Term], goal: float,
-    mask_loss: str,
-) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
+    task: Callable[[Any, Tensor, Tensor, int], Tensor], share: float, mask_loss: str
+) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
     """Return the loss of a gated model: the task's, and what closes the gates.
 
     Parameters
     ----------
     task : callable
         Loss of ``train.fit``.
-    terms : sequence of Term
-        Of the cost.
-    goal : float
-        What may be left of it.
+    share : float
+        What may be left of the cost.
     mask_loss : str
-        ``lagrangian``: the share of the cost is driven to the goal's; ``genova``: the mean of the
-        gates is.
+        ``budget``: nothing, the gates' threshold sees to the cost; ``lagrangian``: the share of the
+        cost that is left is driven to this one; ``genova``: the mean of the gates is.
 
     """
-    table = tabulate(terms)
-    full = float(total(table, {}))
 
     def loss(model: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
         value = task(model, samples, targets, epoch)
         made: Gates = getattr(model, GATES)
-        target = gates.warmed_target(float(made.done), made.warmup, goal / full)
+        target = made.target
         if model.training:
             made.done += 1
+        if mask_loss == "budget":
+            return value
         if mask_loss == "genova":
-            return value + gates.genova(list(made.values), goal / full)
-        share = total(table, made.left()).to(value) / full
+            return value + gates.genova(list(made.values), share)
+        left = total(made.table, made.left()).to(value) / made.full
         multipliers = getattr(model, MULTIPLIERS).values
-        gates.restart(multipliers, float(share.detach()) - target)
-        return value + gates.lagrangian(share, target, multipliers)
+        gates.restart(multipliers, float(left.detach()) - target)
+        return value + gates.lagrangian(left, target, multipliers)
 
     return loss
 
@@ -145,4 +189,30 @@ def state_mask_of(groups: Sequence[Group], made: Gates) -> Callable[[], Tensor |
         return lambda: None
     last = with_states[-1]
     index = torch.from_numpy(last.slices[0].index)
-    return lambda: made.drawn[last.name][index.to(made.done.device)]
+    return lambda: made.drawn[last.name][index.to(made.drawn[last.name].device)]
+
+
+def ranks_of(
+    scores: Mapping[str, Tensor], groups: Sequence[Group], table: Table
+) -> dict[str, Tensor]:
+    """Return where each unit stands among all by its importance for what it costs, from 0 to 1.
+
+    Parameters
+    ----------
+    scores : mapping
+        Group's name -> importance (units,), comparable between groups (``taylor``).
+    groups : sequence of Group
+    table : Table
+        The cost; a unit's is what the whole model would cost less without it.
+
+    """
+    masks = {name: mask.requires_grad_() for name, mask in whole(groups).items()}
+    prices = torch.autograd.grad(total(table, masks), list(masks.values()), allow_unused=True)
+    worth = [
+        scores[name] / (torch.ones_like(scores[name]) if price is None else price).clamp_min(TINY)
+        for name, price in zip(masks, prices, strict=True)
+    ]
+    every = torch.cat(worth)
+    places = every.argsort().argsort().float() / max(1, len(every) - 1)
+    parts = torch.split(places, [len(part) for part in worth])
+    return dict(zip(masks, parts, strict=True))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from edgeprune.units import Group, Slice
 
+LEAST = 1e-6  # of a norm's weights: drawn masks may all be 0
 Value = Callable[[], Tensor]
 """Gives a group's mask (units,) in [0, 1], at every forward pass."""
 
@@ -98,7 +99,7 @@ def masked_norm(norm: nn.LayerNorm, states: Tensor, mask: Tensor) -> Tensor:
         Weights of the coordinates in mean and variance.
 
     """
-    total = mask.sum()
+    total = mask.sum().clamp_min(LEAST)
     mean = (states * mask).sum(-1, keepdim=True) / total
     centred = states - mean
     variance = (centred * centred * mask).sum(-1, keepdim=True) / total

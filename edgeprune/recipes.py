@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trim.of": ("macs", "parameters", "latency"),
     "trim.method": ("masks", "magnitude", "taylor", "random"),
     "trim.gate": ("straight-through", "hard-concrete"),
-    "trim.mask_loss": ("lagrangian", "genova"),
+    "trim.mask_loss": ("budget", "lagrangian", "genova"),
     "trim.encoder": ("trained", "frozen"),
     "score.split": ("train", "valid", "test", "all"),
     "frontend.kind": ("log-mel", "mfcc", "narrow"),

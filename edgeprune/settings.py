@@ -187,8 +187,9 @@ class Trim:
     """Learned ``masks``, or a criterion: ``magnitude``, ``taylor``, ``random``."""
     gate: str = "straight-through"
     """``straight-through``, or ``hard-concrete`` (drawn at random while learning)."""
-    mask_loss: str = "lagrangian"
-    """``lagrangian`` drives the cost to the ratio; ``genova`` the gates' mean, as in the paper."""
+    mask_loss: str = "budget"
+    """``budget``: the gates' threshold stands where the cost is met, in every step; ``lagrangian``
+    drives the cost there; ``genova`` the gates' mean, as in the paper."""
     encoder: str = "trained"
     """While the masks are learned: the model is ``trained`` with them, or ``frozen`` but its head."""
     rounds: int = 1

@@ -18,59 +18,28 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from edgeprune import compute, costs, latencies, models, train
 from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import to_augment
 from edgeprune.budget import choose, cost_of, cost_terms, in_words
 from edgeprune.console import Ui, points
-from edgeprune.criteria import unit_importance
-from edgeprune.distill import WEIGHT_DECAY, Teacher
-from edgeprune.imitation import imitation_loss, matched
-from edgeprune.learning import GATES, MULTIPLIER_RATE, MULTIPLIERS, gated, gated_loss, state_mask_of
+from edgeprune.distill import Teacher
 from edgeprune.masking import masks, masks_of
 from edgeprune.settings import Distill, Trim
 from edgeprune.stages import write_json
 from edgeprune.steps import read_step, write_step
-from edgeprune.tasks import Task, task_of
 from edgeprune.trimming import trim_to
 from edgeprune.units import Group, groups_of, ready, refusals
+from edgeprune.workshop import Workshop, rank, recover
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
-RECOVERY_SPEED = 2.0  # learning rate after a trim, as a multiple of teaching's
-TAYLOR_BATCHES = 16
 EXACT = 1e-4  # largest difference of trimmed and masked logits, as a share of the largest logit
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What every round works with."""
-
-    teacher: Teacher
-    windows: Windows
-    labels: tuple[str, ...]
-    shared: Mapping[str, Any]
-    settings: Trim
-    device: torch.device
-    ui: Ui
-
-    @property
-    def task(self) -> Task:
-        """What the clips' labels are."""
-        return task_of(self.windows.task)
-
-    @property
-    def distill(self) -> Distill:
-        """How a student is trained against its teacher."""
-        return Distill(**self.shared["distill"])
 
 
 def trim(
@@ -123,7 +92,7 @@ def one_round(
     s, groups = shop.settings, _groups(model, shop.settings)
     work.mkdir(parents=True, exist_ok=True)
     terms = cost_terms(model, groups, shop.windows.window_samples, s.of, before["prices"])
-    curve, scores = _rank(model, groups, terms, goal, shop, work)
+    curve, scores = rank(model, groups, terms, goal, shop, work)
     model.to("cpu")
     if not (work / "keep.json").exists():
         write_json(
@@ -138,50 +107,6 @@ def one_round(
     if s.recovery_epochs:
         curve += recover(model, shop, work / "recover")
     return model, curve
-
-
-def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
-    """Train a trimmed model against the teacher and on the labels, in place; returns the curve."""
-    epochs = shop.settings.recovery_epochs
-    narrowed = any(group.states for group in _groups(model, shop.settings))
-    with matched(model, shop.teacher, shop.windows.split("train"), always=narrowed):
-        loss = imitation_loss(shop.task, shop.teacher, shop.labels, shop.distill, lambda: None)
-        return _fit(model, loss, _plan(model, shop, epochs, RECOVERY_SPEED), work, shop, "recover")
-
-
-def _rank(
-    model: Any, groups: Sequence[Group], terms: Sequence[costs.Term], goal: float, shop: Workshop,
-    work: Path,
-) -> tuple[list[dict[str, float]], dict[str, Tensor]]:  # fmt: skip
-    """Return a learning curve (of the gates, if any) and every unit's score."""
-    s, seed = shop.settings, int(shop.shared["seed"])
-    if s.method != "masks":
-        model.to(shop.device)
-        batches = _some_batches(shop, seed) if s.method == "taylor" else ()
-        return [], unit_importance(s.method, model, groups, batches, _label_loss(shop.task), seed)
-    windows = shop.windows.split("train")
-    steps = s.epochs * math.ceil(len(windows.samples) / shop.distill.batch_size)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if s.encoder == "frozen":
-        head = {id(p) for p in models.head_parameters(model)}
-        for parameter in trained:
-            parameter.requires_grad_(id(parameter) in head)
-    plan = _plan(model, shop, s.epochs, 1.0)
-    rates = {GATES: s.gate_rate / plan.learning_rate,
-             MULTIPLIERS: MULTIPLIER_RATE / plan.learning_rate}  # fmt: skip
-    with (
-        matched(model, shop.teacher, windows, always=True),
-        gated(model, groups, s.gate, steps) as gates,
-    ):
-        task = imitation_loss(shop.task, shop.teacher, shop.labels, shop.distill,
-                              state_mask_of(groups, gates))  # fmt: skip
-        loss = gated_loss(task, terms, goal, s.mask_loss)
-        plan = train.Plan(**{**vars(plan), "rates": rates, "last": True})
-        curve = _fit(model, loss, plan, work / "gates", shop, "masks")
-        scores = gates.scores()
-    for parameter in trained:
-        parameter.requires_grad_(True)
-    return curve, scores
 
 
 def _trim_exactly(
@@ -207,24 +132,6 @@ def _trim_exactly(
         )
 
 
-def _fit(
-    model: Any, loss: train.Loss, plan: train.Plan, work: Path, shop: Workshop, title: str
-) -> list[dict[str, float]]:
-    return train.fit(
-        model, shop.windows.split("train"), shop.windows.split("valid"), shop.labels, loss, plan,
-        work=work, device=shop.device, ui=shop.ui, title=title,
-    )  # fmt: skip
-
-
-def _plan(model: Any, shop: Workshop, epochs: int, speed: float) -> train.Plan:
-    d = shop.distill
-    usual = train.default_learning_rate(models.count_parameters(model))
-    return train.Plan(
-        epochs, d.batch_size, d.learning_rate or usual * speed, WEIGHT_DECAY, epochs,
-        int(shop.shared["seed"]), d.views, to_augment(dict(shop.shared)),
-    )  # fmt: skip
-
-
 def _groups(model: Any, settings: Trim) -> tuple[Group, ...]:
     found = groups_of(model, settings.what)
     if not found:
@@ -234,26 +141,6 @@ def _groups(model: Any, settings: Trim) -> tuple[Group, ...]:
             "Name other kinds of units in trim.what.",
         )
     return found
-
-
-def _some_batches(shop: Workshop, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield some batches of training windows and their targets."""
-    windows, size = shop.windows.split("train"), shop.distill.batch_size
-    targets = shop.task.targets(windows, shop.labels)
-    order = np.random.default_rng(seed).permutation(len(windows.samples))
-    for start in range(0, min(len(order), TAYLOR_BATCHES * size), size):
-        rows = np.sort(order[start : start + size])
-        samples = torch.from_numpy(np.array(windows.samples[rows]))
-        yield samples.to(shop.device), targets[torch.from_numpy(rows)].to(shop.device)
-
-
-def _label_loss(task: Task) -> train.Loss:
-    """Return the task's loss on the labels alone."""
-
-    def loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
-        return task.loss(models.logits_of(model, samples), targets)
-
-    return loss
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from test_families import heard_by
 from test_masking import shaken
 
 from edgeprune import models
+from edgeprune.budget import cost_terms
 from edgeprune.costs import Factor, Ledger, Term, tabulate
 from edgeprune.criteria import choose_units, group_norms, unit_importance
 from edgeprune.masking import masks
+from edgeprune.steps import count_macs
+from edgeprune.trimming import trim_to
 from edgeprune.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
@@ -116,3 +120,21 @@ def test_an_unknown_criterion_is_a_programming_error(family_folder: Path) -> Non
     model = shaken(family_folder)
     with pytest.raises(ValueError, match="no criterion is called 'luck'"):
         unit_importance("luck", model, groups_of(model), (), no_loss, 0)
+
+
+@pytest.mark.parametrize("of", ["macs", "parameters"])
+def test_a_ratio_is_met_within_two_points_in_every_family(family_folder: Path, of: str) -> None:
+    model = shaken(family_folder)
+    groups, window = groups_of(model), heard_by(model).shape[1]
+    terms = cost_terms(model, groups, window, of, {})
+    size = (
+        models.count_parameters
+        if of == "parameters"
+        else partial(count_macs, window_samples=window)
+    )
+    fixed = sum(term.amount for term in terms if not term.factors)
+    whole = size(model)
+    ratio = 0.3 * (1 - fixed / whole)  # of what can go at all: a spectrogram stays
+    scores = unit_importance("random", model, groups, (), no_loss, 1)
+    trim_to(model, choose_units(scores, terms, whole * (1 - ratio), "it"))
+    assert 1 - size(model) / whole == pytest.approx(ratio, abs=0.02)

@@ -60,6 +60,7 @@ def run(stages: tuple[Path, Path], out: Path, settings: Trim, ui: Any = None) ->
     [
         Trim(of="macs"),
         Trim(of="parameters", ratio=0.7, gate="hard-concrete"),
+        Trim(mask_loss="lagrangian"),
         Trim(mask_loss="genova", encoder="frozen"),
         Trim(method="magnitude", rounds=2),
         Trim(method="taylor", what=("feed-forward", "channels"), ratio=0.3),

@@ -1,0 +1,108 @@
+"""Gates on a model: what they mask, and how they are kept from closing too much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import RATE, TONES, make_model
+from test_masking import shaken
+
+from edgeprune import costs, models
+from edgeprune.learning import GATES, MULTIPLIERS, Gates, gated, gated_loss, ranks_of
+from edgeprune.unit_table import KINDS
+from edgeprune.units import Group, groups_of
+
+
+@pytest.fixture
+def model_and_table(tmp_path: Path) -> tuple[Any, tuple[Group, ...], costs.Table]:
+    model = shaken(make_model(tmp_path / "m", "hubert", tuple(TONES)))
+    groups = groups_of(model, KINDS)
+    return model, groups, costs.tabulate(costs.mac_terms(model, groups, RATE))
+
+
+@pytest.mark.parametrize("kind", ["straight-through", "hard-concrete"])
+def test_the_threshold_leaves_what_should_be_left_by_now(
+    model_and_table: tuple[Any, tuple[Group, ...], costs.Table], kind: str
+) -> None:
+    _, groups, table = model_and_table
+    made = Gates(groups, kind, 10, table, 0.6, budget=True)
+    generator = torch.Generator().manual_seed(0)
+    for value in made.values:  # all closed, by a little or by much
+        value.data = -torch.rand(value.shape, generator=generator)
+    for done, target in ((0, 1.0), (2, 0.84), (5, 0.6), (9, 0.6)):
+        made.done.fill_(done)
+        made.draw()
+        left = float(costs.total(table, made.left()).detach()) / made.full
+        assert target - 1e-4 <= left <= target + 0.1  # units of the hidden size are coarse
+        assert (
+            all(float(mask.detach().max()) > 0 for mask in made.drawn.values())
+            or kind != "straight-through"
+        )
+
+
+def test_gates_that_are_open_mask_nothing_and_leave_no_trace(
+    model_and_table: tuple[Any, tuple[Group, ...], costs.Table],
+) -> None:
+    model, groups, table = model_and_table
+    samples = torch.randn(2, RATE // 4) * 0.1
+    with torch.no_grad():
+        expected = models.logits_of(model, samples)
+    names = set(model.state_dict())
+    made = Gates(groups, "straight-through", 10, table, 0.5, budget=False)
+    with gated(model, groups, made), torch.no_grad():
+        torch.testing.assert_close(models.logits_of(model, samples), expected)
+        assert hasattr(model, GATES)
+        assert hasattr(model, MULTIPLIERS)
+    assert set(model.state_dict()) == names
+
+
+@pytest.mark.parametrize("mask_loss", ["budget", "lagrangian"])
+def test_gates_learn_which_units_the_task_needs(
+    model_and_table: tuple[Any, tuple[Group, ...], costs.Table], mask_loss: str
+) -> None:
+    """Columns that nothing reads are worth nothing: their gates must end under the others'."""
+    model, groups, table = model_and_table
+    column = next(g for g in groups if g.kind == "feed-forward")
+    reader = model.get_submodule(column.slices[1].path)
+    with torch.no_grad():
+        reader.weight[:, ::2] = 0.0
+        reader.weight[:, 1::2] *= 3.0
+    samples, share_left = torch.randn(8, RATE // 4) * 0.1, 0.99
+    with torch.no_grad():
+        wanted = models.logits_of(model, samples)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+    def task(given: Any, heard: torch.Tensor, _: torch.Tensor, __: int) -> torch.Tensor:
+        return 100 * (models.logits_of(given, heard) - wanted).square().mean()
+
+    ranks = {column.name: torch.rand(column.units, generator=torch.Generator().manual_seed(1))}
+    made = Gates((column,), "straight-through", 80, table, share_left, mask_loss == "budget", ranks)
+    with gated(model, (column,), made):
+        loss = gated_loss(task, share_left, mask_loss)
+        model.train()
+        optimizer = torch.optim.Adam([
+            {"params": list(made.parameters()), "lr": 0.05},
+            {"params": [getattr(model, MULTIPLIERS).values], "lr": 0.1},
+        ])  # fmt: skip
+        for _ in range(80):
+            optimizer.zero_grad()
+            loss(model, samples, samples, 0).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        score = made.scores()[column.name]
+    assert float(score[::2].mean()) < float(score[1::2].mean()) - 0.1
+
+
+def test_units_are_ranked_by_their_worth_for_their_price() -> None:
+    """Two groups of one importance: the one whose units cost more goes first."""
+    cheap, dear = (Group(n, "heads", 3, ()) for n in ("cheap", "dear"))
+    evenly = torch.full((3,), 1 / 3).double()
+    table = costs.tabulate([costs.Term(10.0, "a", (costs.Factor("cheap", evenly),)),
+                            costs.Term(90.0, "b", (costs.Factor("dear", evenly),))])  # fmt: skip
+    scores = {"cheap": torch.tensor([1.0, 2.0, 3.0]), "dear": torch.tensor([1.5, 2.5, 40.0])}
+    ranks = ranks_of(scores, (cheap, dear), table)
+    assert ranks["cheap"].tolist() == pytest.approx([0.4, 0.6, 0.8])
+    assert ranks["dear"].tolist() == pytest.approx([0.0, 0.2, 1.0])
