@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+JOBS   ?= $(shell nproc 2>/dev/null || echo 1)
+# One thread each: torch's own would only get in the way of the other tests.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 
 .PHONY: demo test slow lint clean
 
@@ -9,10 +12,10 @@ demo: $(VENV)/.installed
 	$(BIN)/edgeprune demo -o runs/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGUMENTS)
+	$(PYTEST) -n $(JOBS) $(PYTEST_ARGUMENTS)
 
 slow: $(VENV)/.installed
-	$(BIN)/python -m pytest --durations=10 -m slow $(PYTEST_ARGUMENTS)
+	$(PYTEST) -m slow $(PYTEST_ARGUMENTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

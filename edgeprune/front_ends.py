@@ -140,7 +140,7 @@ class LightMel(nn.Module):
         In full precision, whatever the training's: half of it would drown the quiet bands.
         """
         with torch.autocast(samples.device.type, enabled=False):
-            return self._logs(samples.float())
+            return self._logs(samples.to(self.window.dtype))
 
     def _logs(self, samples: Tensor) -> Tensor:
         lower = torch.minimum(self.hertz @ self.rising, self.hertz @ self.falling)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TONES
+from conftest import FAMILY_NAMES, TONES
 
 from edgeprune import models
 from edgeprune.audio import Windows
@@ -18,13 +18,10 @@ from edgeprune.fit_bridges import fit_bridges, gaps, used_bridges
 from edgeprune.stack import Stack, run_cuts
 from edgeprune_device.errors import EdgepruneError
 
-
-@pytest.fixture
-def family_folder(family_folder: Path) -> Path:
-    """Give a tiny classifier of every family whose states have one width, in turn."""
-    if not FAMILIES[family_folder.name].bridges:
-        pytest.skip("states of several widths")
-    return family_folder
+one_width = pytest.mark.parametrize(
+    "family_folder", [name for name in FAMILY_NAMES if FAMILIES[name].bridges], indirect=True
+)
+"""Every family whose states have one width, in turn."""
 
 
 def windows(count: int = 12, seed: int = 0) -> Windows:
@@ -48,6 +45,7 @@ def test_a_bridge_is_placed_behind_the_block_before_its_gap() -> None:
     assert used_bridges(table, (2, 5), 8).keys() == {0, 1}  # nothing stands before layer 2
 
 
+@one_width
 def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder: Path) -> None:
     """The same regression by numpy's solver, over rows that weigh a class token as all the rest."""
     model = models.load_classifier(str(family_folder))
@@ -75,6 +73,7 @@ def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder:
 
 
 @pytest.mark.parametrize("keep", [(0, 2), (0,)])
+@one_width
 def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
     family_folder: Path, keep: tuple[int, ...], tmp_path: Path
 ) -> None:
@@ -97,6 +96,7 @@ def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
     assert models.count_parameters(reloaded) == models.count_parameters(model)
 
 
+@one_width
 def test_bridges_move_with_their_blocks_when_the_model_is_cut_again(
     family_folder: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +115,7 @@ def test_bridges_move_with_their_blocks_when_the_model_is_cut_again(
         )
 
 
+@one_width
 def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path) -> None:
     model = models.load_classifier(str(family_folder))
     generator = torch.Generator().manual_seed(0)
@@ -133,6 +134,7 @@ def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@one_width
 def test_weights_without_the_bridges_that_the_config_names_are_refused(
     family_folder: Path, tmp_path: Path
 ) -> None:
@@ -145,6 +147,7 @@ def test_weights_without_the_bridges_that_the_config_names_are_refused(
         models.load_classifier(str(tmp_path / "model"))
 
 
+@one_width
 def test_bridges_are_part_of_the_exported_graph(family_folder: Path) -> None:
     import onnxruntime
 

@@ -29,8 +29,9 @@ def no_loss(*_: Any) -> Any:
 def test_the_norm_of_a_column_is_that_of_its_row_bias_and_readers(family_folder: Path) -> None:
     model = shaken(family_folder)
     columns = [g for g in groups_of(model) if g.kind == "feed-forward" and len(g.slices) == 2]
-    if not columns:
-        pytest.skip("its columns have norms, too")
+    if not columns:  # its columns have norms, too
+        assert family_folder.name in ("edgeprune-student", "cnn14")
+        return
     group = columns[0]
     made, read = (model.get_submodule(part.path) for part in group.slices)
     expected = [
