@@ -2,14 +2,13 @@
 
     python benchmarks/compression.py kwt -o runs/compression --results benchmarks/results
     python benchmarks/compression.py w2v2 -o runs/compression --results benchmarks/results
-    python benchmarks/compression.py base -o runs/compression --results benchmarks/results
 
 ``kwt`` is KWT-1, fine-tuned here on the Arabic words; ``w2v2`` the trained wav2vec 2.0 of Arabic
-words as it is; ``base`` a wav2vec2-base of random weights, for bytes and latency alone. Every row
-is one ``edgeprune compress`` with the recipe that is printed and left beside its run, so a row can
-be had by hand; the rows of torch-pruning (a peer) put its pruning in the place of ours and are
-recovered alike. At the end all files are measured side by side in one ``edgeprune bench``. What is
-finished is kept: the same command goes on.
+words as it is (for a wav2vec2-base of random weights see ``base_shape.py``). Every row is one
+``edgeprune compress`` with the recipe that is left beside its run, so a row can be had by hand; the
+rows of torch-pruning (a peer) put its pruning in the place of ours and are recovered alike. At the
+end all files are measured side by side in one ``edgeprune bench``. What is finished is kept: the
+same command goes on.
 """
 
 from __future__ import annotations
@@ -112,6 +111,7 @@ def main() -> None:
     text = to_markdown(to_table(found))
     print(text)
     day = datetime.now(UTC).date().isoformat()
+    options.results.mkdir(parents=True, exist_ok=True)
     target = options.results / f"compression-{options.teacher}-{day}.json"
     target.write_text(json.dumps({"teacher": options.teacher, "machine": machine_facts(),
                                   "rows": found}, indent=1) + "\n", "utf-8")  # fmt: skip

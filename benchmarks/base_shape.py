@@ -1,0 +1,130 @@
+"""A wav2vec2-base of random weights, made light: bytes and latency, no accuracy.
+
+    python benchmarks/base_shape.py --results benchmarks/results
+
+The recipe ``light`` (a mimic in place of the twelve layers, log-mel in place of the waveform
+encoder) and a frame-wise mimic as arXiv 2409.16302 has it, beside the float32 teacher: files of
+float32, of int8 products and of weights stored in 8 bits. All are measured in turn in one process
+on one thread, one second of noise at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+
+from edgeprune.export_onnx import to_onnx
+from edgeprune.families import family_of
+from edgeprune.frontend import features_of
+from edgeprune.light_encoders import put_light
+from edgeprune.mimic import spec_of
+from edgeprune.mimic_layers import drop_positions, put_mimic
+from edgeprune.models import count_parameters
+from edgeprune.quantize import METHODS
+from edgeprune.recipes import build_settings, find_recipe, read_recipe
+from edgeprune.settings import FrontEnd, Mimic
+from edgeprune.steps import count_macs
+from edgeprune.tables import table, to_markdown
+from edgeprune_device.machine import machine_facts
+
+RATE, OPSET, LABELS = 16000, 18, 20
+
+
+def main() -> None:
+    """Make the files, measure them in turn, print the table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--results", type=Path, required=True, help="where the JSON goes")
+    parser.add_argument("--rounds", type=int, default=60, help="times each file is run")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    light = build_settings(read_recipe(find_recipe("light")))
+    made = {
+        "teacher": (None, None), "mimic alone": (light.mimic, None),
+        "light": (light.mimic, light.frontend), "frame-wise, log-mel": (Mimic(), light.frontend),
+    }  # fmt: skip
+    files: dict[str, bytes] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for name, (mimic, front) in made.items():
+        model = make(mimic, front)
+        size = {"parameters": count_parameters(model), "macs": count_macs(model, RATE)}
+        data = to_onnx(model, RATE, OPSET)
+        scopes = family_of(model.config.model_type).float_scopes
+        kinds = {"float32": data} | {kind: to(data, scopes) for kind, to in METHODS.items()}
+        for kind, content in kinds.items():
+            files[f"{name}, {kind}"] = content
+            rows[f"{name}, {kind}"] = {**size, "bytes": len(content)}
+        del model
+    for name, times in measure(files, options.rounds).items():
+        p50, p90 = np.quantile(times, [0.5, 0.9])
+        rows[name] |= {"p50_ms": float(p50), "p90_ms": float(p90), "n": len(times)}
+    print(to_markdown(to_table(rows)))
+    options.results.mkdir(parents=True, exist_ok=True)
+    day = datetime.now(UTC).date().isoformat()
+    (options.results / f"base-shape-{day}.json").write_text(
+        json.dumps({"machine": machine_facts(), "threads": 1, "rows": rows}, indent=1) + "\n",
+        "utf-8",
+    )
+
+
+def make(mimic: Mimic | None, front: FrontEnd | None) -> Any:
+    """Return a wav2vec2-base of random weights with these in place of its parts."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(num_labels=LABELS, layerdrop=0.0, mask_time_prob=0.0)
+    model = Wav2Vec2ForSequenceClassification._from_config(
+        copy.deepcopy(config), attn_implementation="sdpa"
+    ).eval()
+    model.config.edgeprune_normalize = True
+    if front is not None:
+        usual = features_of(model, "feature_extractor", torch.zeros(1, RATE))
+        put_light(model, usual, RATE, front)
+    if mimic is not None:
+        depth = model.config.num_hidden_layers
+        put_mimic(model, 0, depth, torch.zeros(1, RATE), **spec_of(mimic))
+        drop_positions(model)
+    return model.eval()
+
+
+def measure(files: dict[str, bytes], rounds: int) -> dict[str, list[float]]:
+    """Run every file in turn, so many times, after one that does not count; milliseconds."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    sessions = {
+        name: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        for name, data in files.items()
+    }
+    sound = np.random.default_rng(0).standard_normal((1, RATE)).astype(np.float32) * 0.1
+    times: dict[str, list[float]] = {name: [] for name in files}
+    for turn in range(rounds + 1):
+        for name, session in sessions.items():
+            session.run(None, {"samples": sound})  # its weights are in the cache again
+            begun = time.perf_counter()
+            session.run(None, {"samples": sound})
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - begun))
+    return times
+
+
+def to_table(rows: dict[str, dict[str, Any]]) -> Any:
+    """Set every file beside the teacher's float32 one."""
+    base = next(iter(rows.values()))
+    lines = [
+        (name, f"{r['parameters'] / 1e6:.2f} M", f"{r['macs'] / 1e6:.0f} M", f"{r['bytes'] / 1e6:.2f}",
+         f"{base['bytes'] / r['bytes']:.0f} x", f"{r['p50_ms']:.2f} / {r['p90_ms']:.2f}",
+         f"{base['p50_ms'] / r['p50_ms']:.1f} x")
+        for name, r in rows.items()
+    ]  # fmt: skip
+    return table(("", "parameters", "MACs", "MB", "smaller", "p50 / p90 ms", "faster"), lines)
+
+
+if __name__ == "__main__":
+    main()
