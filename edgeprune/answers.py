@@ -23,7 +23,7 @@ from edgeprune.metrics import (
     transcript_errors,
     value,
 )
-from edgeprune.statistics import LEAST_GROUPS, bootstrap_interval, wilson_interval
+from edgeprune.statistics import LEAST_GROUPS, wilson_interval
 from edgeprune_calibration.labels import LABELLINGS, tags_of
 from edgeprune_calibration.manifest import Clip, Track
 from edgeprune_device.bundle import Bundle
@@ -34,7 +34,6 @@ from edgeprune_device.sound import read_clip, windows_of
 
 TASK_OF = {"softmax": "classes", "sigmoid": "tags", "ctc": "ctc"}
 """A graph's activation -> what its labels are."""
-EVEN = 0.5  # a tag that is as likely as not
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,12 @@ class Answers:
         return [self.labels[index] for index in self.scores.argmax(axis=1)]
 
     @property
+    def reported(self) -> NDArray[np.bool_]:
+        """Of tags: whether a clip's score (clips, labels) reaches the label's threshold."""
+        least = np.array([self.thresholds[label] for label in self.labels])
+        return np.asarray(self.scores >= least)
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """What is measured; the first decides. Words as tokens have no other words."""
         return METRICS[self.task][: 2 if self.tokens == "words" else None]
@@ -90,7 +95,7 @@ def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
         windows = windows_of(sound, bundle.window_samples, bundle.window_samples)
         answers = [run(window) for window in windows]
         if task == "ctc":
-            read = [read_frames(frames, bundle.labels).tokens for frames in answers]
+            read = [read_frames(frames, bundle.labels, bundle.tokens).tokens for frames in answers]
             heard.append(tuple(token for tokens in read for token in tokens))
         else:
             scores.append(np.mean(answers, axis=0))
@@ -144,8 +149,8 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     dict
         ``task``; ``metric``, ``score`` and ``interval`` of what decides; ``metrics``: every metric's
         ``value`` and ``interval``; ``per_label``. Intervals are bootstraps over clips, or over
-        groups where clips have one of at least four (``interval_over`` says which); of accuracy,
-        ``interval`` is Wilson's over clips and ``interval_over_groups`` the bootstrap.
+        groups where clips have one of at least four (``interval_over`` says which); accuracy's over
+        clips is Wilson's.
 
     """
     tally, groups = tally_of(answers, clips), groups_of(clips)
@@ -161,9 +166,9 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     if answers.task == "classes":
         right = tally[:, 0] == tally[:, 1]
         result["correct"] = int(right.sum())
-        result["interval"] = list(wilson_interval(int(right.sum()), len(right)))
-        if groups is not None:
-            result["interval_over_groups"] = list(bootstrap_interval(right, groups))
+        if groups is None:
+            found[main]["interval"] = list(wilson_interval(int(right.sum()), len(right)))
+            result["interval"] = found[main]["interval"]
         result["per_label"] = _per_class(answers, tally)
     elif answers.task == "tags":
         result["per_label"] = _per_tag(answers, tally)
@@ -204,10 +209,10 @@ def _recall_precision(is_it: NDArray[np.bool_], said: NDArray[np.bool_]) -> dict
 def compare(answers: Answers, teacher: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     """Return agreement with the teacher and the paired difference in score.
 
-    Agreement is the share of clips (of tags: of clips and tags) decided the same way, of
-    transcripts 1 - the error rate against what the teacher heard. The difference (bundle minus
-    teacher) is on the same clips; its 95 % interval is a bootstrap over clips, or over groups where
-    clips have one.
+    Agreement is the share of clips (of tags: of clips and tags, each bundle deciding by its own
+    thresholds) decided the same way, of transcripts 1 - the error rate against what the teacher
+    heard. The difference (bundle minus teacher) is on the same clips; its 95 % interval is a
+    bootstrap over clips, or over groups where clips have one.
     """
     own, other = tally_of(answers, clips), tally_of(teacher, clips)
     main, groups = answers.metrics[0], groups_of(clips)
@@ -223,7 +228,7 @@ def _agreement(answers: Answers, teacher: Answers) -> float:
         return float(np.mean(np.array(answers.decided) == np.array(teacher.decided)))
     if answers.task == "tags":
         place = [teacher.labels.index(label) for label in answers.labels]
-        return float(np.mean((answers.scores >= EVEN) == (teacher.scores[:, place] >= EVEN)))
+        return float(np.mean(answers.reported == teacher.reported[:, place]))
     pairs = list(zip(answers.heard, teacher.heard, strict=True))
     errors = sum(edit_distance(own, other) for own, other in pairs)
     return max(0.0, 1 - errors / max(1, sum(len(other) for _, other in pairs)))

@@ -173,13 +173,28 @@ def own_labels(source: str, task: str = "classes") -> tuple[str, ...]:
 
 
 def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:
-    """Return the tokens of a checkpoint's ``vocab.json`` in order; empty where it does not serve."""
+    """Return the tokens of a checkpoint's ``vocab.json`` in order; empty where it does not serve.
+
+    Raises
+    ------
+    EdgepruneError
+        It is no JSON object of whole numbers.
+
+    """
     from transformers.utils import cached_file
 
     file = cached_file(source, "vocab.json", _raise_exceptions_for_missing_entries=False)
     if file is None or config.pad_token_id != 0:
         return ()
-    stated = json.loads(Path(file).read_text("utf-8"))
+    try:
+        stated = json.loads(Path(file).read_text("utf-8"))
+    except ValueError as error:
+        raise EdgepruneError(f"{file} is not JSON: {first_line(error)}.") from error
+    if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
+        raise EdgepruneError(
+            f"{file} is not a JSON object of tokens and their numbers.",
+            'A vocabulary reads {"<pad>": 0, "a": 1, ...}.',
+        )
     tokens = sorted(stated, key=lambda token: int(stated[token]))
     whole = [stated[token] for token in tokens] == list(range(config.vocab_size))
     return tuple(tokens) if whole else ()

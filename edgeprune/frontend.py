@@ -22,7 +22,7 @@ from edgeprune.console import Ui, points
 from edgeprune.families import submodule
 from edgeprune.light_encoders import between, path_of, put_light
 from edgeprune.mimic_layers import watched
-from edgeprune.retrain import answers_loss, labels_loss, plan_of, train_parts
+from edgeprune.retrain import answers_loss, labels_loss, patience_of, plan_of, train_parts
 from edgeprune.settings import FrontEnd
 from edgeprune.steps import write_step
 from edgeprune.tasks import task_of
@@ -47,7 +47,7 @@ def frontend(
     """
     windows = load_windows(clips)
     master, model = (models.load_classifier(str(f / "model")) for f in (teacher, student))
-    path, sound = path_of(model), torch.zeros(1, windows.window_samples)
+    path, sound = path_of(model.config), torch.zeros(1, windows.window_samples)
     usual = features_of(model, path, sound)
     source = master
     if features_of(master, path, sound).shape != usual.shape:
@@ -60,8 +60,9 @@ def frontend(
     if settings.distil and settings.epochs:
         lesson = Features(source.to(device), path, part, settings.loss)
         rate = settings.learning_rate or LEARNING_RATE
-        curve = run(lesson.loss, plan_of(settings.epochs, rate, shared), trained=[part],
-                    work=out / "work" / "features", title="front end")  # fmt: skip
+        plan = plan_of(settings.epochs, rate, shared, last=True)
+        curve = run(lesson.loss, plan, trained=[part], work=out / "work" / "features",
+                    title="front end")  # fmt: skip
     count = settings.whole_epochs + settings.label_epochs
     if epochs := count if settings.distil else count + settings.epochs:
         if settings.distil:
@@ -69,8 +70,9 @@ def frontend(
         else:
             loss = labels_loss(windows)
         rate = settings.learning_rate or train.default_learning_rate(models.count_parameters(model))
-        curve += run(loss, plan_of(epochs, rate, shared, 1), trained=[model],
-                     work=out / "work" / "whole", title="whole model")  # fmt: skip
+        plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
+        curve += run(loss, plan, trained=[model], work=out / "work" / "whole",
+                     title="whole model")  # fmt: skip
     task, valid = task_of(windows.task), windows.split("valid")
     score = train.evaluate(model, valid, models.labels_of(model), device)
     ui.say(f"  light front end: {task.metric} {points(score)} on the validation clips")

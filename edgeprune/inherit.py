@@ -14,14 +14,15 @@ from torch import nn
 from edgeprune.families import layers_of
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "q": ("q_proj", "attn.q", "linear_q", "query"),
-    "k": ("k_proj", "attn.k", "linear_k", "key"),
-    "v": ("v_proj", "attn.v", "linear_v", "value"),
-    "out": ("out_proj", "attn.out", "linear_out", "attention.output.dense"),
-    "inner": ("intermediate_dense", "fc1", "intermediate.dense"),
-    "outer": ("output_dense", "fc2", "output.dense"),
+    "q": ("q_proj", "attn.q", "linear_q", "query", "q"),
+    "k": ("k_proj", "attn.k", "linear_k", "key", "k"),
+    "v": ("v_proj", "attn.v", "linear_v", "value", "v"),
+    "out": ("out_proj", "o_proj", "attn.out", "linear_out", "attention.output.dense", "out"),
+    "inner": ("intermediate_dense", "fc1", "intermediate.dense", "inner"),
+    "outer": ("output_dense", "fc2", "output.dense", "outer"),
 }
-"""Layer of our TransformerBlock -> how its name ends in the families' blocks."""
+"""Layer of our TransformerBlock -> how its name ends in the families' blocks, and in our own; of a
+conformer's two feed-forward parts the first."""
 
 
 def inherit(student: Any, teacher: Any) -> list[str]:
@@ -39,7 +40,7 @@ def inherit(student: Any, teacher: Any) -> list[str]:
         source = theirs[round((index + 1) * len(theirs) / len(own)) - 1]
         for name, endings in PARTS.items():
             layer: Any = getattr(block, name, None)
-            found = _ending(source, endings)
+            found = part_of(source, endings)
             if not isinstance(layer, nn.Linear) or found is None:
                 continue
             if layer.weight.shape != found.weight.shape:
@@ -54,10 +55,14 @@ def inherit(student: Any, teacher: Any) -> list[str]:
     return taken
 
 
-def _ending(block: nn.Module, endings: tuple[str, ...]) -> nn.Linear | None:
-    """Return the first linear layer of a block whose name ends in one of these."""
+def part_of(block: nn.Module, endings: tuple[str, ...]) -> nn.Linear | None:
+    """Return a block's linear layer whose name has one of these endings, None without one.
+
+    Of several with the same ending the least deep, and of those the first.
+    """
+    layers = [(name, m) for name, m in block.named_modules() if isinstance(m, nn.Linear)]
     for ending in endings:
-        for name, module in block.named_modules():
-            if name.endswith(ending) and isinstance(module, nn.Linear):
-                return module
+        found = [pair for pair in layers if f".{pair[0]}".endswith(f".{ending}")]
+        if found:
+            return min(found, key=lambda pair: pair[0].count("."))[1]
     return None

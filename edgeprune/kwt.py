@@ -168,8 +168,9 @@ def spec_mask(shape: tuple[int, int, int], config: Any, longest_time: int) -> Te
 
     Parameters
     ----------
-    shape : (batch, frames, coefficients)
-    config : KwtConfig or Cnn14Config
+    shape : tuple of int
+        Batch, frames, coefficients (or bands).
+    config : KwtConfig, Cnn14Config or StudentConfig
         How many masks there are of each kind, and how wide those over coefficients may be.
     longest_time : int
         Longest time mask, in frames.

@@ -11,7 +11,7 @@ They are trained to the features they replace before anything else is (``fronten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ from torch.nn import functional
 from edgeprune import surgery
 from edgeprune.blocks import ConvBlock
 from edgeprune.families import family_of
-from edgeprune.front_ends import LightMel
+from edgeprune.front_ends import HIGH_HZ, LOW_HZ, LightMel
 from edgeprune.settings import FrontEnd
 from edgeprune.stems import SpectrumStem
 from edgeprune_device.errors import EdgepruneError
@@ -55,7 +55,7 @@ class LightFeatures(nn.Module):
         super().__init__()
         shape = SimpleNamespace(
             front_end=front_end, sampling_rate=sample_rate, frame_length=reach, frame_step=step,
-            num_mel_bins=mels, num_mfcc=min(20, mels), low_hz=60.0, high_hz=7600.0,
+            num_mel_bins=mels, num_mfcc=min(20, mels), low_hz=LOW_HZ, high_hz=HIGH_HZ,
             stem_channels=stem_channels, hidden_size=width, mask_time_count=0, mask_time_length=0,
             mask_feature_count=0, mask_feature_length=0,
         )  # fmt: skip
@@ -122,8 +122,8 @@ def framing_of(config: Any) -> tuple[int, int]:
     return int(reach), prod(strides)
 
 
-def path_of(model: Any) -> str:
-    """Return where a model's front end stands, from ``model.base_model``.
+def path_of(config: Any) -> str:
+    """Return where a model's front end stands, from ``model.base_model``, by its config.
 
     Raises
     ------
@@ -131,16 +131,37 @@ def path_of(model: Any) -> str:
         The family hears spectra already.
 
     """
-    name = model.config.model_type
+    name = config.model_type
     if name == "kwt":
         return "frontend"
     path = family_of(name).frozen
-    if not path or not hasattr(model.config, "conv_kernel"):
+    if not path or not hasattr(config, "conv_kernel"):
         raise EdgepruneError(
-            f"A {name} model hears spectra already: there is no waveform encoder to replace.",
+            f"Models of type {name} hear spectra already: there is no waveform encoder to replace.",
             "Leave the step frontend out of the recipe.",
         )
     return path
+
+
+def refuse_front_end(config: Any, settings: FrontEnd) -> None:
+    """Raise where the step ``frontend`` cannot work, as far as a model's config and the recipe tell.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+    settings : FrontEnd
+
+    Raises
+    ------
+    EdgepruneError
+        As ``path_of`` and ``put_light``.
+
+    """
+    path_of(config)
+    kwt, rate = config.model_type == "kwt", int(getattr(config, "sampling_rate", 16000))
+    channels = int(config.num_mfcc if kwt else config.conv_dim[-1])
+    with torch.device("meta"):
+        make_light(spec_of(config, channels, rate, settings))
 
 
 def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd) -> nn.Module:
@@ -159,37 +180,72 @@ def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd
     Raises
     ------
     EdgepruneError
-        KWT's frames would not become fewer, or only spectra can take its front end's place; or the
-        settings are no front end.
+        KWT's frames would not become fewer, or only log-mel spectra can take its front end's place;
+        or the settings are no front end.
 
     """
-    config = model.config
+    config, path = model.config, path_of(model.config)
+    kwt = config.model_type == "kwt"
+    spec = spec_of(config, features.shape[2 if kwt else 1], sample_rate, settings)
+    made = make_light(spec)
+    if kwt:
+        thin_tokens(model, spec["step"])
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    own = {"width": settings.width, "layers": settings.layers, "kernel": settings.kernel,
-           "stem_channels": settings.stem_channels, "mels": settings.mels}  # fmt: skip
+    surgery.put(model, f"{prefix}{path}", made)
+    return made
+
+
+def spec_of(config: Any, channels: int, rate: int, settings: FrontEnd) -> dict[str, Any]:
+    """Return what a light front end is made from.
+
+    ``log-mel`` and ``mfcc`` read ``width``, ``layers``, ``kernel``, ``stem_channels`` and ``mels`` of
+    the settings, ``narrow`` reads ``width`` alone, and KWT's front end ``mels`` and ``hop_ms``.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+    channels : int
+        What the model is used to, a frame.
+    rate : int
+        Hz.
+    settings : FrontEnd
+
+    Raises
+    ------
+    EdgepruneError
+        What KWT cannot have.
+
+    """
     if config.model_type == "kwt":
-        step = _longer_step(config, settings, sample_rate)
-        spec = {"part": "light-frontend", "sample_rate": sample_rate, "mels": settings.mels,
-                "reach": config.frame_length, "step": step,
-                "cepstra": features.shape[2]}  # fmt: skip
-        thin_tokens(model, step)
-    elif settings.kind == "narrow":
-        spec = {"part": "narrow-features", "kernels": list(config.conv_kernel),
+        return {"part": "light-frontend", "sample_rate": rate, "mels": settings.mels,
+                "reach": config.frame_length, "step": _longer_step(config, settings, rate),
+                "cepstra": channels}  # fmt: skip
+    if settings.kind == "narrow":
+        return {"part": "narrow-features", "kernels": list(config.conv_kernel),
                 "strides": list(config.conv_stride), "width": settings.width,
-                "channels": features.shape[1]}  # fmt: skip
-    else:
-        reach, step = framing_of(config)
-        spec = {"part": "light-features", "front_end": settings.kind, "step": step,
-                "sample_rate": sample_rate, "reach": reach, "channels": features.shape[1],
-                **own}  # fmt: skip
+                "channels": channels}  # fmt: skip
+    reach, step = framing_of(config)
+    return {"part": "light-features", "front_end": settings.kind, "step": step,
+            "sample_rate": rate, "reach": reach, "channels": channels, "width": settings.width,
+            "layers": settings.layers, "kernel": settings.kernel, "mels": settings.mels,
+            "stem_channels": settings.stem_channels}  # fmt: skip
+
+
+def make_light(spec: Mapping[str, Any]) -> nn.Module:
+    """Build a light front end from its spec.
+
+    Raises
+    ------
+    EdgepruneError
+        There is no such front end: bands too narrow for their frames, an even kernel.
+
+    """
     try:
-        made = surgery.make_part(spec)
+        return surgery.make_part(spec)
     except ValueError as error:
         raise EdgepruneError(
             f"There is no such front end: {error}.", "Change the recipe's [frontend]."
         ) from error
-    surgery.put(model, f"{prefix}{path_of(model)}", made)
-    return made
 
 
 def _longer_step(config: Any, settings: FrontEnd, sample_rate: int) -> int:
@@ -198,6 +254,12 @@ def _longer_step(config: Any, settings: FrontEnd, sample_rate: int) -> int:
     if settings.kind == "narrow":
         raise EdgepruneError(
             "A kwt model has no waveform encoder to narrow.", 'Use frontend.kind = "log-mel".'
+        )
+    if settings.kind == "mfcc":
+        raise EdgepruneError(
+            "A kwt model has its cepstra made by a linear layer on log-mel spectra, which training "
+            "may change.",
+            'Use frontend.kind = "log-mel".',
         )
     if step < int(config.frame_step):
         raise EdgepruneError(

@@ -56,7 +56,7 @@ def transcript_loss(logits: Tensor, targets: Tensor, _smoothing: float = 0.0) ->
 
 
 def tag_logit_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Binary divergence of softened scores, both logits (batch, labels), summed over the labels.
+    """Binary divergence of softened scores, both logits (batch, labels), mean over labels, as ``tag_loss``.
 
     Each label is a softmax of two (Hinton, Vinyals, Dean 2015); the factor T^2 keeps the
     gradient's size, and zero is reached where both agree.
@@ -64,7 +64,7 @@ def tag_logit_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tens
     soft = torch.sigmoid(teacher / temperature)
     cross = functional.binary_cross_entropy_with_logits(student / temperature, soft)
     least = functional.binary_cross_entropy_with_logits(teacher / temperature, soft)
-    return (cross - least) * student.shape[-1] * temperature**2
+    return (cross - least) * temperature**2
 
 
 def frame_logit_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -21,6 +21,7 @@ from edgeprune.distill import WEIGHT_DECAY
 from edgeprune.families import layers_of
 from edgeprune.inherit import inherit
 from edgeprune.lessons import MATCHING, Lesson, matching
+from edgeprune.retrain import nothing_share_of, patience_of
 from edgeprune.settings import Distill, Student
 from edgeprune.stems import cnn_frames
 from edgeprune.steps import write_step
@@ -60,15 +61,15 @@ def make_student(
     device = compute.choose_device(shared["accelerator"])
     common = Distill(**shared["distill"])
     task = task_of(windows.task)
-    aware = set(windows.labels) & set(shared["ignore"]) or task.silence is None
     lesson = Lesson(master.requires_grad_(False).to(device), windows.labels, settings, common,
-                    0.0 if aware else common.nothing_share, task)  # fmt: skip
+                    nothing_share_of(windows, shared), task)  # fmt: skip
     if settings.distil and common.hidden_weight and len(layers_of(model)):
         heard = torch.zeros(1, windows.window_samples, device=device)
         model.add_module(MATCHING, matching(model, master, heard, settings.intermediate))
     epochs = settings.epochs + settings.label_epochs
     plan = train.Plan(epochs, common.batch_size, settings.learning_rate or LEARNING_RATE,
-                      WEIGHT_DECAY, epochs, shared["seed"], augment=to_augment(shared))  # fmt: skip
+                      WEIGHT_DECAY, patience_of(shared, epochs), shared["seed"], common.views,
+                      to_augment(shared))  # fmt: skip
     valid = windows.split("valid")
     curve = train.fit(
         model, windows.split("train"), valid, windows.labels, lesson.loss, plan,
@@ -106,6 +107,11 @@ def build(settings: Student, windows: Windows, sample_rate: int) -> Any:
 
     """
     step = round(settings.hop_ms * sample_rate / 1000)
+    if step < 1:
+        raise EdgepruneError(
+            f"student.hop_ms = {settings.hop_ms:g} is less than a sample ({1000 / sample_rate:g} ms).",
+            "The usual is 10 to 20 ms.",
+        )
     length = 2 * round(settings.frame_ms * sample_rate / 2000)
     cnn = settings.kind == "cnn"
     if windows.window_samples < length:

@@ -22,8 +22,15 @@ from edgeprune import compute, losses, models, train
 from edgeprune.audio import load_windows
 from edgeprune.console import Ui, points
 from edgeprune.families import family_of, layers_of
-from edgeprune.mimic_layers import Mimic, drop_positions, put_mimic, span_of, watched
-from edgeprune.retrain import answers_loss, labels_loss, plan_of, train_parts
+from edgeprune.mimic_layers import (
+    Mimic,
+    drop_positions,
+    put_mimic,
+    span_of,
+    watched,
+)
+from edgeprune.mimic_layers import spec_of as spec_of
+from edgeprune.retrain import answers_loss, labels_loss, patience_of, plan_of, train_parts
 from edgeprune.settings import Mimic as Settings
 from edgeprune.steps import write_step
 from edgeprune.tasks import task_of
@@ -43,14 +50,14 @@ def mimic(
     Raises
     ------
     EdgepruneError
-        The span is none of this model, see ``mimic_layers.span_of``.
+        The span is none of this model, or there is no such mimic: see ``mimic_layers``.
 
     """
     windows = load_windows(clips)
     master, model = (models.load_classifier(str(f / "model")) for f in (teacher, student))
     first, stop = span_of(model, settings.span)
     depth = len(layers_of(model))
-    source, target = source_of(master, model, stop, student)
+    source, begin, target = source_of(master, model, (first, stop), student)
     torch.manual_seed(shared["seed"])
     sound = torch.zeros(1, windows.window_samples)
     part = put_mimic(model, first, stop, sound, **spec_of(settings))
@@ -61,9 +68,10 @@ def mimic(
     run = partial(train_parts, model, windows, device=device, ui=ui)
     curve: list[dict[str, float]] = []
     if settings.distil and part.layers and settings.epochs:
-        middle = target - (stop - first) // 2 if len(part.layers) > 1 else None
+        middle = target - (target + 1 - begin) // 2 if len(part.layers) > 1 else None
         states = States(source.to(device), part, target, middle, settings.loss)
-        curve = run(states.loss, plan_of(settings.epochs, rate, shared), trained=[part],
+        plan = plan_of(settings.epochs, rate, shared, last=True)
+        curve = run(states.loss, plan, trained=[part],
                     work=out / "work" / "states", title="mimic")  # fmt: skip
     if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
         if settings.distil:
@@ -71,8 +79,9 @@ def mimic(
         else:
             loss = labels_loss(windows)
         frozen = settings.freeze and settings.distil
-        curve += run(loss, plan_of(epochs, rate, shared, 1), trained=[] if frozen else [part],
-                     head=True, work=out / "work" / "labels", title="labels")  # fmt: skip
+        plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
+        curve += run(loss, plan, trained=[] if frozen else [part], head=True,
+                     work=out / "work" / "labels", title="labels")  # fmt: skip
     task = task_of(windows.task)
     valid = windows.split("valid")
     score = train.evaluate(model, valid, models.labels_of(model), device)
@@ -87,31 +96,30 @@ def mimic(
     )  # fmt: skip
 
 
-def spec_of(settings: Settings) -> dict[str, Any]:
-    """Return what a mimic is made from, see ``mimic_layers.Mimic``."""
-    return {"kind": settings.kind, "hidden": settings.width, "layers": settings.layers,
-            "kernel": settings.kernel, "heads": settings.heads}  # fmt: skip
+def source_of(
+    master: Any, model: Any, span: tuple[int, int], student: Path
+) -> tuple[Any, int, int]:
+    """Return the model whose states are learnt, and that span's first and last block in it.
 
-
-def source_of(master: Any, model: Any, stop: int, student: Path) -> tuple[Any, int]:
-    """Return the model whose states are learnt, and the block behind whose output they stand.
+    Where layers were dropped and the span reaches to the last, it is the teacher's to the last; of
+    its layers it begins with the first, or with the one as far up as the student's.
 
     Parameters
     ----------
     master, model : transformers.PreTrainedModel
         The teacher, and the student as it came.
-    stop : int
-        The student's block behind the span.
+    span : tuple of int
+        The student's first block in the span, and the one behind the last.
     student : Path
         The student's folder, for another copy of it.
 
     """
-    theirs, own = len(layers_of(master)), len(layers_of(model))
+    (first, stop), theirs, own = span, len(layers_of(master)), len(layers_of(model))
     alike = master.config.model_type == model.config.model_type
     alike = alike and width_of(master) == width_of(model)
     if alike and (theirs == own or stop == own):
-        return master, stop - own + theirs - 1
-    return models.load_classifier(str(student / "model")), stop - 1
+        return master, first * theirs // own, stop - own + theirs - 1
+    return models.load_classifier(str(student / "model")), first, stop - 1
 
 
 def width_of(model: Any) -> int:

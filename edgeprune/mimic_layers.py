@@ -2,7 +2,7 @@
 
 ``frame``        Linear-LayerNorm-ReLU-Linear on every frame alone, once or twice (Seed 3,
                  arXiv 2409.16302, with a LayerNorm for each)
-``conv``         a depth-wise separable convolution over time
+``conv``         a depth-wise separable convolution over time (of AST, along each row of patches)
 ``transformer``  a narrow encoder layer, of its own width and heads
 ``none``         nothing: what came in goes on (the head on the front end alone)
 
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from edgeprune import surgery
 from edgeprune.blocks import ConvBlock, FrameBlock, TransformerBlock
-from edgeprune.families import family_of, layers_of
+from edgeprune.families import depth_of, family_of, layers_of
+from edgeprune.settings import Mimic as Settings
 from edgeprune_device.errors import EdgepruneError
 
 KINDS = ("frame", "conv", "transformer", "none")
@@ -63,15 +64,18 @@ class Mimic(nn.Module):
         Leading tokens that stand for no stretch of sound.
     outputs : int
         How many things the family's blocks return as a tuple; 0: a tensor.
+    rows : int
+        Stretches of frames one behind the other, as AST keeps a row of patches for every band of
+        frequencies; a convolution goes along each by itself.
 
     """
 
     def __init__(
         self, kind: str, width: int, hidden: int = 64, layers: int = 1, kernel: int = 9,
-        heads: int = 4, class_tokens: int = 0, outputs: int = 0,
+        heads: int = 4, class_tokens: int = 0, outputs: int = 0, rows: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.class_tokens, self.outputs = class_tokens, outputs
+        self.class_tokens, self.outputs, self.rows = class_tokens, outputs, rows
         count = 0 if kind == "none" else layers
         makers: dict[str, Callable[[], nn.Module]] = {
             "frame": lambda: FrameBlock(width, hidden),
@@ -86,8 +90,13 @@ class Mimic(nn.Module):
     def forward(self, hidden_states: Tensor, *_: Any, **given: Any) -> Any:
         """Turn (batch, tokens, width) into the same shape, in the family's own wrapping."""
         frames = hidden_states[:, self.class_tokens :]
+        apart = self.rows > 1
+        if apart:
+            frames = frames.reshape(len(frames) * self.rows, -1, frames.shape[2])
         for layer in self.layers:
             frames = layer(frames)
+        if apart:
+            frames = frames.reshape(len(hidden_states), -1, frames.shape[2])
         out = frames
         if self.class_tokens:
             tokens = self.gathered(frames.mean(dim=1)).unflatten(-1, (self.class_tokens, -1))
@@ -106,14 +115,72 @@ class NoPositions(nn.Module):
         return hidden_states.new_zeros(1, 1, 1)
 
 
+def refuse_mimic(config: Any, settings: Settings, shortened: bool = False) -> None:
+    """Raise where the step ``mimic`` cannot work, as far as a model's config and the recipe tell.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+    settings : settings.Mimic
+    shortened : bool
+        An earlier step may leave fewer layers than the config counts: only what no number of layers
+        allows is refused.
+
+    Raises
+    ------
+    EdgepruneError
+        As ``span_of``, or there is no such mimic.
+
+    """
+    check_span(config, settings.span, depth_of(config), shortened)
+    with torch.device("meta"):
+        make_mimic({"part": "mimic", "width": 8, **spec_of(settings)})
+
+
+def spec_of(settings: Settings) -> dict[str, Any]:
+    """Return what a mimic is made from, see ``Mimic``."""
+    return {"kind": settings.kind, "hidden": settings.width, "layers": settings.layers,
+            "kernel": settings.kernel, "heads": settings.heads}  # fmt: skip
+
+
+def make_mimic(spec: Mapping[str, Any]) -> Mimic:
+    """Build a mimic from its spec.
+
+    Raises
+    ------
+    EdgepruneError
+        There is no such mimic: heads that do not share its width, an even kernel.
+
+    """
+    try:
+        made: Any = surgery.make_part(spec)
+    except ValueError as error:
+        raise EdgepruneError(
+            f"There is no such mimic: {error}.", "Change the recipe's [mimic]."
+        ) from error
+    part: Mimic = made
+    return part
+
+
 def span_of(model: Any, span: tuple[int, ...]) -> tuple[int, int]:
+    """Return the blocks (first, behind the last) that a mimic is to stand for: see ``check_span``."""
+    return check_span(model.config, span, len(layers_of(model)))
+
+
+def check_span(
+    config: Any, span: tuple[int, ...], depth: int, shortened: bool = False
+) -> tuple[int, int]:
     """Return the blocks (first, behind the last) that a mimic is to stand for.
 
     Parameters
     ----------
-    model : transformers.PreTrainedModel
+    config : PreTrainedConfig
     span : tuple of int
         Those two, counted from 0; empty for the whole stack.
+    depth : int
+        How many layers there are.
+    shortened : bool
+        There may be fewer when the mimic is made.
 
     Raises
     ------
@@ -122,30 +189,29 @@ def span_of(model: Any, span: tuple[int, ...]) -> tuple[int, int]:
         block's state; or blocks that hold what later ones read.
 
     """
-    name, family = model.config.model_type, family_of(model.config.model_type)
+    name, family = config.model_type, family_of(config.model_type)
     if "*" in family.layers:
         raise EdgepruneError(
-            f"The layers of a {name} model differ in width and resolution, so that no mimic layer "
-            "can stand for several of them.",
+            f"The layers of models of type {name} differ in width and resolution, so that no mimic "
+            "layer can stand for several of them.",
             "Use the step trim or student.",
         )
-    depth = len(layers_of(model))
     first, stop = span if len(span) == 2 else (0, depth)
     if len(span) not in (0, 2) or not 0 <= first < stop <= depth:
         raise EdgepruneError(
             f"mimic.span = {list(span)} is no span of a model with {depth} layers.",
             f"Name its first layer and the one behind its last, from 0 to {depth}.",
         )
-    if getattr(model.config, "use_weighted_layer_sum", False):
+    if getattr(config, "use_weighted_layer_sum", False):
         raise EdgepruneError(
             "The model's head reads a weighted sum of all layers' states, which a mimic does not have.",
             "Teach a head of another kind (teach.head = 'mlp').",
         )
     held = [layer for layer in family.keep if first <= layer < stop]
-    if held and stop < depth:
+    if held and stop < depth and not shortened:
         raise EdgepruneError(
-            f"Layer {held[0]} of a {name} model holds what the later layers read, so that no mimic "
-            "can stand for it alone.",
+            f"Layer {held[0]} of models of type {name} holds what the later layers read, so that no "
+            "mimic can stand for it alone.",
             f"Begin the span at {held[0] + 1}, or let it reach to the last layer.",
         )
     return first, stop
@@ -164,6 +230,11 @@ def put_mimic(model: Any, first: int, stop: int, samples: Tensor, **spec: Any) -
     spec
         ``kind``, ``hidden``, ``layers``, ``kernel``, ``heads`` of ``Mimic``.
 
+    Raises
+    ------
+    EdgepruneError
+        As ``make_mimic``.
+
     """
     from edgeprune.models import logits_of
 
@@ -175,9 +246,10 @@ def put_mimic(model: Any, first: int, stop: int, samples: Tensor, **spec: Any) -
     hook.remove()
     out = returned[0]
     hidden: Tensor = out[0] if isinstance(out, tuple) else out
-    part: Any = surgery.make_part({
+    rows = rows_of(model.config) if spec["kind"] == "conv" else 1
+    part = make_mimic({
         "part": "mimic", "width": hidden.shape[-1], "class_tokens": family.class_tokens,
-        "outputs": len(out) if isinstance(out, tuple) else 0, **spec,
+        "outputs": len(out) if isinstance(out, tuple) else 0, "rows": rows, **spec,
     })  # fmt: skip
     parent, _, name = family.layers.rpartition(".")
     kept = [*blocks[:first], part, *blocks[stop:]]
@@ -187,8 +259,14 @@ def put_mimic(model: Any, first: int, stop: int, samples: Tensor, **spec: Any) -
     if getattr(model.config, "edgeprune_bridges", None):
         bridged = [place for place, block in enumerate(kept) if hasattr(block, "bridge")]
         model.config.edgeprune_bridges = bridged
-    made: Mimic = part
-    return made
+    return part
+
+
+def rows_of(config: Any) -> int:
+    """Return how many rows of frames a model keeps one behind the other: AST's, by frequency."""
+    if config.model_type != "audio-spectrogram-transformer":
+        return 1
+    return int((config.num_mel_bins - config.patch_size) // config.frequency_stride + 1)
 
 
 def drop_positions(model: Any) -> bool:

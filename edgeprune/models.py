@@ -25,9 +25,10 @@ from edgeprune.checkpoints import (
     task_in,
 )
 from edgeprune.compute import choose_device as choose_device
-from edgeprune.families import family_of, layers_of
+from edgeprune.families import family_of
 from edgeprune.frames import block_states, frames_of
-from edgeprune.heads import forget_head, put_head
+from edgeprune.heads import forget_head, put_head, relabel, renew_head
+from edgeprune.heads import head_parameters as head_parameters
 from edgeprune.tasks import task_of
 from edgeprune_device.ctc import BLANK_NAME
 from edgeprune_device.errors import EdgepruneError
@@ -50,11 +51,12 @@ def load_classifier(
     source : str
         Folder or hub id.
     labels : sequence of str, optional
-        Give the model a fresh head for these labels; without it, the checkpoint's own head.
+        Give the model a fresh head for these labels (its own stays if it was trained on just
+        them); without it, the checkpoint's own head.
     task : str
         ``classes``, ``tags`` or ``ctc``; empty: what the checkpoint was made for.
     head : str
-        Of a fresh head, the kind: see ``heads``.
+        Of a fresh head, the kind: see ``heads``. ``own``: the kind that the checkpoint has.
     window_samples : int
         Fit a spectrogram model to windows of this length (``hearing.fit_window``); 0: as it is.
 
@@ -74,7 +76,10 @@ def load_classifier(
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
-        forget_head(config)
+        if (task_in(config) == "ctc") == (task == "ctc"):
+            relabel(config, len(labels))
+        else:
+            forget_head(config)
         if task == "ctc":
             config.vocab_size, config.pad_token_id = len(labels), 0
         else:
@@ -104,8 +109,17 @@ def load_classifier(
     if window_samples:
         model = hearing.fit_window(model, window_samples)
     if labels is not None:
-        put_head(model, head, len(labels))
+        if head != "own":
+            put_head(model, head, len(labels))
+        elif known_labels(source, task) != tuple(labels):
+            renew_head(model)
     return model.eval()
+
+
+def known_labels(source: str, task: str) -> tuple[str, ...]:
+    """Return what ``own_labels`` does, the blank of a CTC model under our name for it."""
+    return tuple(BLANK_NAME if i == 0 and task == "ctc" else name
+                 for i, name in enumerate(own_labels(source, task)))  # fmt: skip
 
 
 def _forget_rotations(model: nn.Module) -> None:
@@ -144,8 +158,7 @@ def load_for(
 
     """
     known = own_labels(source, task)
-    own = set(labels) <= {BLANK_NAME if i == 0 and task == "ctc" else name
-                          for i, name in enumerate(known)}  # fmt: skip
+    own = set(labels) <= set(known_labels(source, task))
     model = load_classifier(
         source, None if own else labels, task=task, head=head, window_samples=window_samples
     )
@@ -200,16 +213,6 @@ def logits_of(model: Any, samples: Tensor) -> Tensor:
     """
     logits: Tensor = model(prepare(model, samples)).logits
     return logits
-
-
-def head_parameters(model: Any) -> list[nn.Parameter]:
-    """Return the parameters that belong to the head alone."""
-    backbone = {id(p) for p in layers_of(model).parameters()}
-    names = ("projector", "classifier", "head", "fc_audioset", "lm_head", "layer_weights")
-    return [
-        p for name, p in model.named_parameters()
-        if name.split(".")[0] in names and id(p) not in backbone
-    ]  # fmt: skip
 
 
 def count_parameters(model: nn.Module) -> int:

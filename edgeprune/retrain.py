@@ -37,14 +37,48 @@ def train_parts(
 
 
 def plan_of(
-    epochs: int, rate: float, shared: dict[str, Any], turn: int = 0, **more: Any
-) -> train.Plan:
-    """Return a plan of so many epochs, none of them left out; ``turn`` is which of its step's."""
+    epochs: int, rate: float, shared: dict[str, Any], turn: int = 0, *, patience: int = 0,
+    last: bool = False,
+) -> train.Plan:  # fmt: skip
+    """Return a plan of so many epochs.
+
+    Parameters
+    ----------
+    epochs : int
+    rate : float
+        Peak learning rate.
+    shared : dict
+        What a step is given, see ``steps``.
+    turn : int
+        Which training of its step it is.
+    patience : int
+        Epochs without a better validation score before stopping; 0: none is left out.
+    last : bool
+        Keep the last epoch, not the best by the task's score: of a regression of states, while the
+        rest of the model has not seen what they have become, that score says little.
+
+    """
     common = Distill(**shared["distill"])
     return train.Plan(
-        epochs, common.batch_size, rate, WEIGHT_DECAY, epochs, shared["seed"] + turn,
-        views=common.views, augment=to_augment(shared), **more,
+        epochs, common.batch_size, rate, WEIGHT_DECAY, patience or epochs, shared["seed"] + turn,
+        views=common.views, augment=to_augment(shared), last=last,
     )  # fmt: skip
+
+
+def patience_of(shared: dict[str, Any], epochs: int) -> int:
+    """Return how long a training on answers and labels waits for a better score, in epochs."""
+    return int(shared["distill"].get("patience", epochs))
+
+
+def nothing_share_of(windows: Windows, shared: dict[str, Any]) -> float:
+    """Return the share of windows that hold nothing, which no label may stand out in.
+
+    None where a label of the data means nothing (``shared["ignore"]``), or the task has no such
+    window.
+    """
+    if set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None:
+        return 0.0
+    return Distill(**shared["distill"]).nothing_share
 
 
 def answers_loss(
@@ -65,10 +99,9 @@ def answers_loss(
 
     """
     common, task = Distill(**shared["distill"]), task_of(windows.task)
-    aware = set(windows.labels) & set(shared["ignore"]) or task.silence is None
     return student_loss(
         task, Teacher(teacher, device, common.views), models.labels_of(model), common, epochs,
-        0.0 if aware else common.nothing_share,
+        nothing_share_of(windows, shared),
     )  # fmt: skip
 
 

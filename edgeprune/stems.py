@@ -65,10 +65,11 @@ class SpectrumStem(nn.Module):
 
 
 class WaveformStem(nn.Module):
-    """Strided convolutions from samples: the first over a frame, two more that mix frames.
+    """Two strided convolutions from samples: learned filters over a frame, and one that mixes frames.
 
-    The first moves by half a frame step and is followed by its logarithm of energy, as a learned
-    filter bank (Zeghidour et al. 2018, TD-filterbanks); the second halves the rate.
+    The filters come in pairs and move by half a frame step; the logarithm of each pair's energy is
+    a band, as in Zeghidour et al. 2018 (arXiv 1711.01161, TD-filterbanks). The second convolution
+    mixes three of these frames and moves by two.
     """
 
     def __init__(self, config: Any) -> None:

@@ -155,7 +155,7 @@ def _transcript_tally(logits: Logits, windows: Windows, labels: Labels) -> NDArr
     clips, first, codes = np.unique(windows.clip, return_index=True, return_inverse=True)
     heard: list[list[str]] = [[] for _ in clips]
     for code, window in zip(codes, logits, strict=True):
-        heard[code].extend(read_frames(window, labels).tokens)
+        heard[code].extend(read_frames(window, labels, windows.tokens).tokens)
     rows = [transcript_errors(tokens, said[i], windows.tokens)
             for tokens, i in zip(heard, first, strict=True)]  # fmt: skip
     return np.array(rows, dtype=float)

@@ -1,7 +1,8 @@
 """Make the teacher: the given model with a head that knows these labels.
 
 If the model's own head knows every label, it is the teacher as it is; otherwise it gets a fresh
-head and is fine-tuned on the training clips, its waveform encoder left alone.
+head and is fine-tuned on the training clips, its waveform encoder left alone. A model of spectrograms
+is fitted to the clips' window (``hearing.fit_window``), and so are all that are made of it.
 """
 
 from __future__ import annotations
@@ -38,11 +39,15 @@ def teach(
     torch.manual_seed(seed)  # the fresh head's weights
     if settings.when == "auto":
         teacher, labels, skipped = models.load_for(
-            str(model), windows.labels, task=task.name, head=settings.head
-        )
+            str(model), windows.labels, task=task.name, head=settings.head,
+            window_samples=windows.window_samples,
+        )  # fmt: skip
     else:
         labels, skipped = windows.labels, False
-        teacher = models.load_classifier(str(model), labels, task=task.name, head=settings.head)
+        teacher = models.load_classifier(
+            str(model), labels, task=task.name, head=settings.head,
+            window_samples=windows.window_samples,
+        )  # fmt: skip
     _check_rate(teacher, windows)
     _check_frames(teacher, windows, labels)
     valid = windows.split("valid")

@@ -296,9 +296,11 @@ _STUDENT = (
         "out? stem.project", "norm? stem.norm_out", "with stem.filters out stem.mix",
         "with stem.filters norm stem.norm_mix", "without stem.mix out? stem.second",
         "depthwise? positions", *_STUDENT_BLOCK, *_ours_hidden("blocks"), "in? /head.attention",
-        "in? /head.hidden", "without /head.hidden in? /head.linear", *_READERS[1:3],
+        "in? /head.hidden", "without /head.hidden in? /head.linear",
+        "without /head.hidden in? /head.linear.hidden", *_READERS[1:3],
     ), states=True),
-    Row("head", FEED_FORWARD, ("out /head.hidden", "in? /head.linear", "in? /head.out")),
+    Row("head", FEED_FORWARD, ("out /head.hidden", "in? /head.linear", "in? /head.linear.hidden")),
+    _feed("/head.linear.hidden", "/head.linear.out", "head.mlp"),
 )  # fmt: skip
 
 ROWS: dict[str, tuple[Row, ...]] = {  # by config.model_type

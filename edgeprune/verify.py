@@ -164,11 +164,9 @@ def _text(done: dict[str, Any], names: Sequence[str]) -> str:
     rows = []
     for name in names:
         found = done[name]
-        shown = {metric: (v["value"], v["interval"]) for metric, v in found["metrics"].items()}
-        shown[found["metric"]] = (found["score"], found["interval"])
         rows.append((name, found["clips"],
-                     *(f"{100 * one:.2f} % [{100 * low:.1f}, {100 * high:.1f}]"
-                       for one, (low, high) in shown.values()),
+                     *(f"{100 * v['value']:.2f} % [{100 * v['interval'][0]:.1f}, "
+                       f"{100 * v['interval'][1]:.1f}]" for v in found["metrics"].values()),
                      f"{100 * found['agreement']:.2f} %" if "agreement" in found else "",
                      f"{found['golden_difference']:.1e}"))  # fmt: skip
     headers = ("", "clips", *(f"{metric} [95 %]" for metric in metrics), "agreement",

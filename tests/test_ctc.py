@@ -46,6 +46,16 @@ def test_marks_of_a_vocabulary_are_no_text() -> None:
     assert read_frames(frames("A?B"), LABELS).tokens == ("A", "B")
 
 
+def test_a_word_in_angle_brackets_is_heard_as_it_was_taught() -> None:
+    """Phones of a corpus may be written so; of words, the blank alone is no token."""
+    said = ("<sil>", "sh", "<unk>", "iy", "<sil>")
+    labels = vocabulary([" ".join(said)], "words")
+    path = [labels.index(token) for token in said]
+    scores = np.eye(len(labels), dtype=np.float32)[np.repeat(path, 2)]
+    assert read_frames(scores, labels, "words").tokens == said
+    assert read_frames(scores, labels, "characters").tokens == ("sh", "iy")
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "tokens"),
     [

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
+from conftest import FAMILY_NAMES, RATE, TONES, make_model
 
 from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.checkpoints import check_task, own_labels, read_config
 from edgeprune.export_onnx import Scorer, compare, to_onnx
-from edgeprune.heads import BiLstmHead, MlpHead
+from edgeprune.heads import BiLstmHead, MlpHead, put_head
 from edgeprune.quantize import to_int8
 from edgeprune.tasks import TASKS
+from edgeprune.trimming import trim_to
+from edgeprune.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
 TAGS = ("dog", "rain")
@@ -73,6 +75,118 @@ def test_the_mlp_is_seed_4s_mean_over_time_and_1024_units(backbone: Path) -> Non
     assert torch.allclose(logits, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_the_mlp_reads_of_a_clip_what_the_familys_own_head_reads(
+    family: str, tmp_path: Path
+) -> None:
+    folder = make_model(tmp_path / "m", family, tuple(TONES))
+    torch.manual_seed(0)
+    model = models.load_classifier(str(folder), TAGS, head="mlp", window_samples=RATE)
+    sound = torch.randn(2, RATE) * 0.1
+    with torch.inference_mode():
+        logits = models.logits_of(model, sound)
+    assert logits.shape == (2, 2)
+    assert sum(isinstance(module, MlpHead) for module in model.modules()) == 1
+    models.save(model, tmp_path / "again")
+    again = models.load_classifier(str(tmp_path / "again"))
+    with torch.inference_mode():
+        assert torch.equal(models.logits_of(again, sound), logits)
+
+
+@pytest.mark.parametrize("pooling", ["mean-max", "attentive"])
+def test_a_students_own_pooling_stays_under_an_mlp(pooling: str, tmp_path: Path) -> None:
+    plain = models.load_classifier(str(make_model(tmp_path / "m", "edgeprune-student", TAGS)))
+    plain.config.pooling = pooling
+    model = type(plain)(plain.config)
+    model.config.edgeprune_normalize = False
+    put_head(model, "mlp", 3)
+    sound = torch.randn(2, RATE) * 0.1
+    with torch.inference_mode():
+        assert models.logits_of(model.eval(), sound).shape == (2, 3)
+    assert model.head.pooling == pooling
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_a_fresh_head_is_fresh_whatever_the_number_of_labels(family: str, tmp_path: Path) -> None:
+    """As many labels as the checkpoint knows, but others: nothing of its head is left."""
+    folder = make_model(tmp_path / "m", family, tuple(TONES))
+    own = models.load_classifier(str(folder))
+    fresh = models.load_classifier(str(folder), ("x", "y", "z"))
+    same = models.load_classifier(str(folder), tuple(TONES))
+    old, new, kept = (
+        [p for p in models.head_parameters(m) if p.dim() > 1] for m in (own, fresh, same)
+    )
+    assert old
+    assert not any(torch.equal(a, b) for a, b in zip(old, new, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(old, kept, strict=True))
+    assert all(torch.isfinite(p).all() for p in models.head_parameters(fresh))
+    heads = {id(p) for m in (own, fresh) for p in models.head_parameters(m)}
+    for (name, a), b in zip(own.named_parameters(), fresh.parameters(), strict=True):
+        assert id(a) in heads or torch.equal(a, b), name
+
+
+def test_a_bilstm_for_other_tokens_is_drawn_anew(backbone: Path, tmp_path: Path) -> None:
+    models.save(load(backbone, "ctc", "bilstm", LETTERS), tmp_path / "m")
+    own = models.load_classifier(str(tmp_path / "m"))
+    other = models.load_classifier(str(tmp_path / "m"), ("<pad>", "x", "y", "z"))
+    assert isinstance(other.lm_head, BiLstmHead)
+    before, after = (m.lm_head.lstm.state_dict()["weight_hh_l0"] for m in (own, other))
+    assert not torch.equal(before, after)
+
+
+def test_an_mlp_reads_the_last_state_even_of_a_model_that_summed_them_all(tmp_path: Path) -> None:
+    from transformers import AutoModelForAudioClassification
+
+    folder = make_model(tmp_path / "m", "wav2vec2", TAGS)
+    config = read_config(str(folder))
+    config.use_weighted_layer_sum = True
+    AutoModelForAudioClassification.from_config(config).save_pretrained(tmp_path / "sum")
+    model = models.load_classifier(str(tmp_path / "sum"), ("x", "y", "z"), head="mlp")
+    assert not hasattr(model, "layer_weights")
+    models.save(model, tmp_path / "again")
+    sound = torch.randn(1, SAMPLES)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            models.logits_of(models.load_classifier(str(tmp_path / "again")), sound),
+            models.logits_of(model, sound),
+        )
+    fresh = models.load_classifier(str(tmp_path / "sum"), ("x", "y"))
+    assert fresh.layer_weights.tolist() == [0.25] * 4
+
+
+@pytest.mark.parametrize("head", ["own", "mlp"])
+@pytest.mark.parametrize("family", ["kwt", "wav2vec2", "audio-spectrogram-transformer",
+                                    "edgeprune-student"])  # fmt: skip
+def test_a_model_trimmed_in_width_takes_other_labels(
+    family: str, head: str, tmp_path: Path
+) -> None:
+    """The head reads the trimmed width and gives the new labels; what is under it stays."""
+    folder = make_model(tmp_path / "m", family, TAGS)
+    model = models.load_classifier(str(folder), TAGS, head=head, window_samples=RATE)
+    width = narrow_hidden(model)
+    models.save(model, tmp_path / "narrow")
+    sound = torch.randn(2, RATE) * 0.1
+    for asked in ("own", "mlp"):
+        other = models.load_classifier(str(tmp_path / "narrow"), ("x", "y", "z"), head=asked)
+        with torch.inference_mode():
+            logits, states = models.logits_and_states(other, sound)
+            before = models.logits_and_states(model, sound)[1]
+        assert logits.shape == (2, 3)
+        assert states[-1].shape[-1] == width
+        assert torch.equal(states[-1], before[-1])
+        models.save(other, tmp_path / f"other-{asked}")
+        again = models.load_classifier(str(tmp_path / f"other-{asked}"))
+        with torch.inference_mode():
+            assert torch.equal(models.logits_of(again, sound), logits)
+
+
+def narrow_hidden(model: Any) -> int:
+    """Leave five eighths of the hidden coordinates, as the step trim does; returns how many."""
+    (group,) = groups_of(model, ("hidden",))
+    trim_to(model, {group.name: range(group.units * 5 // 8)})
+    return 10
+
+
 def test_the_bilstm_hears_both_ways(backbone: Path) -> None:
     model = load(backbone, "ctc", "bilstm", LETTERS)
     assert isinstance(model.lm_head, BiLstmHead)
@@ -111,6 +225,10 @@ def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_
     found, labels, own = models.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
     assert own
     assert labels == models.labels_of(found) == LETTERS
+    for wrong in ("{", "[1]", '{"<pad>": "no number"}'):
+        (tmp_path / "m" / "vocab.json").write_text(wrong, "utf-8")
+        with pytest.raises(EdgepruneError, match=r"vocab\.json is not"):
+            own_labels(str(tmp_path / "m"), "ctc")
 
 
 @pytest.mark.parametrize("family", CTC_FAMILIES)

@@ -16,10 +16,12 @@ from steps_fixture import SHARED, make_inputs
 from edgeprune import losses, models
 from edgeprune.audio import load_windows
 from edgeprune.console import Silent
-from edgeprune.inherit import inherit
+from edgeprune.families import layers_of
+from edgeprune.inherit import PARTS, inherit, part_of
 from edgeprune.lessons import MATCHING, Lesson, matched_layers, matching, mix
 from edgeprune.make_student import build, make_student
 from edgeprune.settings import Distill, Student
+from edgeprune.student import StudentForAudioClassification
 from edgeprune.tasks import task_of
 from edgeprune_device.errors import EdgepruneError
 
@@ -173,6 +175,24 @@ def test_transformer_blocks_begin_as_the_teachers(tmp_path: Path, family: str) -
     assert torch.equal(student.student.blocks[1].inner.weight, theirs[name])
 
 
+@pytest.mark.parametrize("family", [name for name in FAMILY_NAMES if name != "cnn14"])
+def test_every_part_is_found_in_every_transformer_family(family: str, tmp_path: Path) -> None:
+    """By shape and, of what comes out of attention, by its place: no part is another's."""
+    if family == "edgeprune-student":
+        config = tiny_config(family)
+        config.block = "transformer"
+        model: Any = StudentForAudioClassification(config)
+    else:
+        model = models.load_classifier(str(make_model(tmp_path / "m", family, tuple(TONES))))
+    block = layers_of(model)[-1]
+    found = {part: layer for part, endings in PARTS.items() if (layer := part_of(block, endings))}
+    assert len({id(layer) for layer in found.values()}) == len(PARTS)
+    assert found["inner"].weight.shape == found["outer"].weight.T.shape
+    size = found["q"].weight.shape
+    assert all(found[part].weight.shape == size for part in ("k", "v"))
+    assert found["out"].weight.shape == size[::-1]
+
+
 def test_nothing_to_inherit_is_said(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="No weight of the teacher has the shape"):
         run(inputs, tmp_path / "out", replace(SMALL, init="teacher"))
@@ -180,7 +200,13 @@ def test_nothing_to_inherit_is_said(inputs: tuple[Path, Path], tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"kernel": 4}, {"kind": "transformer", "heads": 5}, {"mels": 200}, {"frame_ms": 2000.0}],
+    [
+        {"kernel": 4},
+        {"kind": "transformer", "heads": 5},
+        {"mels": 200},
+        {"frame_ms": 2000.0},
+        {"hop_ms": 0.01},
+    ],
 )
 def test_settings_that_are_no_student_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(EdgepruneError):

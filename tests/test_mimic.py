@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FAMILY_NAMES, RATE, TONES, make_model
+from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config
 from steps_fixture import SHARED, make_inputs
 
 from edgeprune import models
@@ -18,8 +19,15 @@ from edgeprune.audio import load_windows
 from edgeprune.console import Silent
 from edgeprune.export_onnx import onnx_runner, to_onnx
 from edgeprune.families import family_of, keep_layers, layers_of
-from edgeprune.mimic import mimic, source_of
-from edgeprune.mimic_layers import Mimic, drop_positions, put_mimic, span_of
+from edgeprune.mimic import States, mimic, source_of
+from edgeprune.mimic_layers import (
+    Mimic,
+    drop_positions,
+    put_mimic,
+    refuse_mimic,
+    rows_of,
+    span_of,
+)
 from edgeprune.settings import Mimic as Settings
 from edgeprune_device.errors import EdgepruneError
 
@@ -114,7 +122,7 @@ def test_what_holds_the_position_bias_goes_with_all_or_stays(tmp_path: Path) -> 
     model = load(tmp_path / "m", "wavlm")
     assert span_of(model, ()) == (0, 3)
     assert span_of(model, (1, 3)) == (1, 3)
-    with pytest.raises(EdgepruneError, match="Layer 0 of a wavlm model holds what"):
+    with pytest.raises(EdgepruneError, match="Layer 0 of models of type wavlm holds what"):
         span_of(model, (0, 2))
 
 
@@ -137,9 +145,90 @@ def test_a_cut_student_learns_the_teachers_states_only_where_they_are_its_own(
     master, cut = (load(tmp_path / "m", "wav2vec2") for _ in range(2))
     keep_layers(cut, [0, 1])
     models.save(cut, tmp_path / "student" / "model")
-    assert source_of(master, cut, 2, tmp_path / "student") == (master, 2)  # the whole stack
-    source, layer = source_of(master, cut, 1, tmp_path / "student")
-    assert (len(layers_of(source)), layer) == (2, 0)
+    folder = tmp_path / "student"
+    assert source_of(master, cut, (0, 2), folder) == (master, 0, 2)  # the whole stack
+    assert source_of(master, cut, (1, 2), folder) == (master, 1, 2)
+    source, begin, layer = source_of(master, cut, (0, 1), folder)
+    assert (len(layers_of(source)), begin, layer) == (2, 0, 0)
+
+
+def test_of_two_layers_the_first_learns_the_middle_of_the_span_in_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher of twelve layers, of which the student has the first three: 5 is half-way, not 10."""
+    folder, clips = make_inputs(tmp_path)
+    shutil.rmtree(folder / "model")
+    make_model(folder / "model", "wav2vec2", (*TONES, "another"), layers=12)
+    cut = models.load_classifier(str(folder / "model"))
+    keep_layers(cut, [0, 1, 2])
+    models.save(cut, tmp_path / "student" / "model")
+    seen: list[States] = []
+    learn = States.loss
+
+    def watch(self: States, *given: Any) -> torch.Tensor:
+        seen.append(self)
+        return learn(self, *given)
+
+    monkeypatch.setattr(States, "loss", watch)
+    (tmp_path / "out").mkdir()
+    mimic(folder, tmp_path / "student", clips, SHARED, out=tmp_path / "out", ui=Silent(),
+          settings=replace(QUICK, layers=2, epochs=1, label_epochs=0))  # fmt: skip
+    assert (seen[0].target, seen[0].middle) == (11, 5)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "why"),
+    [
+        ("clap_audio_model", {}, "differ in width and resolution"),
+        ("wav2vec2", {"span": (0, 4)}, "no span of a model with 3 layers"),
+        ("wav2vec2", {"kind": "transformer", "width": 10, "heads": 4}, "4 heads do not share"),
+        ("wav2vec2", {"kind": "conv", "kernel": 4}, "a kernel of 4 frames has no middle"),
+        ("wavlm", {"span": (0, 2)}, "holds what the later layers read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_by_the_config_alone(
+    family: str, changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(EdgepruneError, match=why):
+        refuse_mimic(tiny_config(family), replace(QUICK, **changes))
+    refuse_mimic(tiny_config("wavlm"), QUICK)
+
+
+def test_of_a_model_that_an_earlier_step_shortens_only_what_is_sure_is_refused() -> None:
+    refuse_mimic(tiny_config("wavlm"), replace(QUICK, span=(0, 2)), shortened=True)
+    with pytest.raises(EdgepruneError, match="no span"):
+        refuse_mimic(tiny_config("wavlm"), replace(QUICK, span=(0, 4)), shortened=True)
+
+
+def test_heads_that_share_no_width_are_refused_when_the_mimic_is_made(tmp_path: Path) -> None:
+    with pytest.raises(EdgepruneError, match="There is no such mimic: 3 heads do not share"):
+        make(tmp_path / "m", "wav2vec2", (), kind="transformer", heads=3)
+
+
+def test_a_convolution_stays_within_its_row_of_ast_patches(
+    sound: torch.Tensor, tmp_path: Path
+) -> None:
+    """Along time alone: what one band of frequencies holds changes no other band's frames."""
+    model = make(tmp_path / "m", "audio-spectrogram-transformer", (), kind="conv", kernel=3)
+    (part,) = layers_of(model)
+    rows = rows_of(model.config)
+    assert rows == 3  # 40 mel bands, patches of 16, 10 apart
+    tokens = torch.randn(1, 2 + rows * 5, 16)
+    changed = tokens.clone()
+    changed[:, 2 + 5 : 2 + 10] += 1.0  # the middle row
+    with torch.inference_mode():
+        before, after = ((part(x) if not part.outputs else part(x)[0])[0, 2:]
+                         for x in (tokens, changed))  # fmt: skip
+    same = (before == after).all(dim=1).reshape(rows, 5).all(dim=1)
+    assert same.tolist() == [True, False, True]
+    models.save(model, tmp_path / "again")
+    again = models.load_classifier(str(tmp_path / "again"))
+    with torch.inference_mode():
+        assert torch.equal(models.logits_of(again, sound), models.logits_of(model, sound))
+    data = to_onnx(again, RATE, 18)
+    with torch.inference_mode():
+        scores = models.logits_of(model, sound).softmax(dim=-1).numpy()
+    np.testing.assert_allclose(onnx_runner(data)(sound[:1].numpy())[0], scores[0], atol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_soft_losses_are_divergences(temperature: float) -> None:
     student, teacher = torch.randn(2, 3, 4, generator=generator)
     p, q = (torch.sigmoid(x.double() / temperature) for x in (teacher, student))
     each = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
-    expected = each.sum(dim=-1).mean() * temperature**2
+    expected = each.mean() * temperature**2
     assert float(tag_logit_loss(student, teacher, temperature)) == pytest.approx(
         float(expected), 1e-4
     )
@@ -85,6 +85,16 @@ def test_soft_losses_are_divergences(temperature: float) -> None:
     frames = (p * (p / q).log()).sum(dim=-1).mean() * temperature**2
     found = frame_logit_loss(student[None], teacher[None], temperature)
     assert float(found) == pytest.approx(float(frames), 1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 50])
+def test_both_losses_of_tags_scale_alike_with_the_number_of_tags(count: int) -> None:
+    """Every tag the same: as many as there are, one weighs as much as all."""
+    logits, teacher = torch.full((3, 1), 0.4), torch.full((3, 1), -1.0)
+    many, wanted = logits.expand(3, count), teacher.expand(3, count)
+    alone = tag_loss(logits, torch.ones(3, 1)), tag_logit_loss(logits, teacher, 2.0)
+    assert float(tag_loss(many, torch.ones(3, count))) == pytest.approx(float(alone[0]))
+    assert float(tag_logit_loss(many, wanted, 2.0)) == pytest.approx(float(alone[1]))
 
 
 def test_tags_of_a_clip_are_judged_by_the_mean_of_its_windows() -> None:

@@ -12,6 +12,7 @@ from conftest import TONES, make_bundle, make_recordings
 
 from edgeprune.answers import Answers, compare, measure
 from edgeprune.console import Silent
+from edgeprune.statistics import bootstrap_interval
 from edgeprune.verify import clips_digest, verify_command
 from edgeprune_calibration.manifest import Clip, read_data
 from edgeprune_calibration.splits import split_clips
@@ -35,6 +36,29 @@ def test_accuracy_recall_precision_and_f1_are_those_counted_by_hand() -> None:
     assert found["metrics"]["macro F1"]["value"] == pytest.approx(0.625)
     low, high = found["interval"]
     assert (low, high) == pytest.approx((0.2999, 0.9032), abs=5e-4)  # Wilson for 4 of 6
+
+
+def test_accuracys_interval_is_drawn_over_groups_where_clips_have_them() -> None:
+    """Clips of a group are all right or all wrong: Wilson would take each for a draw of its own."""
+    clips = [Clip(Path(__file__), "a", f"s{i // 10}") for i in range(40)]
+    found = measure(answers("a" * 20 + "b" * 20), clips)
+    assert found["interval_over"] == "groups"
+    right = np.array([1.0] * 20 + [0.0] * 20)
+    expected = bootstrap_interval(right, [str(clip.group) for clip in clips])
+    assert found["interval"] == pytest.approx(list(expected))
+    assert found["metrics"]["accuracy"]["interval"] == found["interval"]
+    low, high = found["interval"]
+    assert (low, high) == (0.0, 1.0)  # of four groups, two right
+
+
+def test_agreement_of_tags_is_what_each_bundle_would_report() -> None:
+    clips = [Clip(Path(__file__), "a"), Clip(Path(__file__), "b")]
+    scores = np.array([[0.4, 0.1], [0.2, 0.6]], np.float32)
+    own, teacher = (
+        Answers(scores, ("a", "b"), 0.0, "sigmoid", {"a": least, "b": 0.5}) for least in (0.3, 0.7)
+    )
+    assert compare(own, own, clips)["agreement"] == 1.0
+    assert compare(own, teacher, clips)["agreement"] == 0.75  # the first clip's a alone differs
 
 
 def test_agreement_and_the_paired_difference() -> None:

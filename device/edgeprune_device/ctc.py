@@ -28,7 +28,9 @@ class Reading:
     """Mean posterior of the frames that are not blank, 0 to 1; 0 where all are."""
 
 
-def read_frames(scores: NDArray[np.float32], labels: Sequence[str]) -> Reading:
+def read_frames(
+    scores: NDArray[np.float32], labels: Sequence[str], kind: str = "characters"
+) -> Reading:
     """Decode a window greedily.
 
     Parameters
@@ -36,14 +38,18 @@ def read_frames(scores: NDArray[np.float32], labels: Sequence[str]) -> Reading:
     scores : array (frames, labels)
         Posteriors, or anything that grows with them (the score then says nothing).
     labels : sequence of str
-        Names in angle brackets (``<s>``, ``<unk>``) are no tokens and are left out.
+        Of characters, names in angle brackets (``<s>``, ``<unk>``) are no tokens and are left out;
+        a word may be written so (``<sil>``).
+    kind : str
+        ``characters`` or ``words``: what a label stands for.
 
     """
     best = scores.argmax(axis=1)
     spoken = best != BLANK
     if not spoken.any():
         return Reading((), 0.0)
-    tokens = tuple(labels[i] for i in merge(best) if not is_special(labels[i]))
+    said = (labels[i] for i in merge(best))
+    tokens = tuple(label for label in said if kind == "words" or not is_special(label))
     return Reading(tokens, float(scores[spoken, best[spoken]].mean()))
 
 
@@ -55,7 +61,7 @@ def merge(best: NDArray[np.integer]) -> NDArray[np.integer]:
 
 
 def is_special(label: str) -> bool:
-    """Tell whether a label is a mark of the vocabulary (``<s>``) and no token of a transcript."""
+    """Tell whether a label among characters is a mark of the vocabulary (``<s>``) and none itself."""
     return len(label) > 2 and label[0] == "<" and label[-1] == ">"
 
 

@@ -125,7 +125,7 @@ class Decider:
 
     def _read(self, start: float, end: float, scores: NDArray[np.float32]) -> list[Detection]:
         """Return the text of one window, if there is one."""
-        reading = read_frames(scores, self.rule.labels)
+        reading = read_frames(scores, self.rule.labels, self.rule.tokens)
         text = to_text(reading.tokens, self.rule.tokens)
         self.top = (text, reading.score)
         sure = bool(text) and reading.score >= self.rule.least_score
