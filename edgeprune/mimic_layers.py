@@ -115,7 +115,9 @@ class NoPositions(nn.Module):
         return hidden_states.new_zeros(1, 1, 1)
 
 
-def refuse_mimic(config: Any, settings: Settings, shortened: bool = False) -> None:
+def refuse_mimic(
+    config: Any, settings: Settings, shortened: bool = False, head: str = "own"
+) -> None:
     """Raise where the step ``mimic`` cannot work, as far as a model's config and the recipe tell.
 
     Parameters
@@ -125,14 +127,16 @@ def refuse_mimic(config: Any, settings: Settings, shortened: bool = False) -> No
     shortened : bool
         An earlier step may leave fewer layers than the config counts: only what no number of layers
         allows is refused.
+    head : str
+        ``teach.head``: one of ours reads the last state, whatever the config says of a sum.
 
     Raises
     ------
     EdgepruneError
-        As ``span_of``, or there is no such mimic.
+        As ``check_span``, or there is no such mimic.
 
     """
-    check_span(config, settings.span, depth_of(config), shortened)
+    check_span(config, settings.span, depth_of(config), shortened, head)
     with torch.device("meta"):
         make_mimic({"part": "mimic", "width": 8, **spec_of(settings)})
 
@@ -168,7 +172,7 @@ def span_of(model: Any, span: tuple[int, ...]) -> tuple[int, int]:
 
 
 def check_span(
-    config: Any, span: tuple[int, ...], depth: int, shortened: bool = False
+    config: Any, span: tuple[int, ...], depth: int, shortened: bool = False, head: str = "own"
 ) -> tuple[int, int]:
     """Return the blocks (first, behind the last) that a mimic is to stand for.
 
@@ -181,6 +185,8 @@ def check_span(
         How many layers there are.
     shortened : bool
         There may be fewer when the mimic is made.
+    head : str
+        The kind of head that the model is given before, see ``heads``.
 
     Raises
     ------
@@ -202,7 +208,7 @@ def check_span(
             f"mimic.span = {list(span)} is no span of a model with {depth} layers.",
             f"Name its first layer and the one behind its last, from 0 to {depth}.",
         )
-    if getattr(config, "use_weighted_layer_sum", False):
+    if head == "own" and getattr(config, "use_weighted_layer_sum", False):
         raise EdgepruneError(
             "The model's head reads a weighted sum of all layers' states, which a mimic does not have.",
             "Teach a head of another kind (teach.head = 'mlp').",

@@ -14,7 +14,7 @@ import torch
 from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config
 from steps_fixture import SHARED, make_inputs
 
-from edgeprune import models
+from edgeprune import models, train
 from edgeprune.audio import load_windows
 from edgeprune.console import Silent
 from edgeprune.export_onnx import onnx_runner, to_onnx
@@ -194,6 +194,14 @@ def test_what_cannot_work_is_refused_by_the_config_alone(
     refuse_mimic(tiny_config("wavlm"), QUICK)
 
 
+def test_a_weighted_sum_may_stand_in_the_config_where_the_teacher_gets_another_head() -> None:
+    config = tiny_config("hubert")
+    config.use_weighted_layer_sum = True
+    refuse_mimic(config, QUICK, head="mlp")
+    with pytest.raises(EdgepruneError, match="weighted sum of all layers' states"):
+        refuse_mimic(config, QUICK)
+
+
 def test_of_a_model_that_an_earlier_step_shortens_only_what_is_sure_is_refused() -> None:
     refuse_mimic(tiny_config("wavlm"), replace(QUICK, span=(0, 2)), shortened=True)
     with pytest.raises(EdgepruneError, match="no span"):
@@ -297,3 +305,22 @@ def test_a_frozen_mimic_is_left_as_it_learnt_the_states(
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith(("projector", "classifier")) for name in changed)
+
+
+def test_a_regression_keeps_its_last_epoch_and_the_labels_stop_early(
+    inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the task's score, the best epoch of a regression would be any: the head is not trained."""
+    plans: list[train.Plan] = []
+    train_a_while = train.fit
+
+    def watch(*given: Any, **named: Any) -> Any:
+        plans.append(given[5])
+        return train_a_while(*given, **named)
+
+    monkeypatch.setattr(train, "fit", watch)
+    (tmp_path / "out").mkdir()
+    shared = {**SHARED, "distill": {**SHARED["distill"], "patience": 2}}
+    mimic(inputs[0], inputs[0], inputs[1], shared, out=tmp_path / "out", ui=Silent(),
+          settings=replace(QUICK, epochs=3, label_epochs=4))  # fmt: skip
+    assert [(p.epochs, p.patience, p.last) for p in plans] == [(3, 3, True), (4, 2, False)]
