@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ from edgeprune.families import family_of, layers_of, submodule
 from edgeprune.settings import Distill, Trim
 from edgeprune.steps import count_macs, write_step
 
-CLIPS = 64  # that Taylor's gradients are taken over
+CLIPS = 512  # that Taylor's gradients are taken over
 HALVINGS = 12
 
 
@@ -86,7 +87,9 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
     tokens = [
         (getattr(model, name), 2) for name in ("cls_token", "pos_embed") if hasattr(model, name)
     ]
-    samples = torch.from_numpy(windows.split("train").heard(slice(0, CLIPS)))
+    train_windows = windows.split("train")
+    chosen = np.random.default_rng(0).permutation(len(train_windows.clip))[:CLIPS]
+    samples = torch.from_numpy(train_windows.heard(np.sort(chosen)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = tp.pruner.BasePruner(
@@ -96,7 +99,8 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
             pruning_ratio=ratio, prune_head_dims=True, unwrapped_parameters=tokens or None,
         )  # fmt: skip
     if criterion == "taylor":
-        targets = torch.from_numpy(windows.split("train").targets(models.labels_of(model))[:CLIPS])
+        known = train_windows.targets(models.labels_of(model))[np.sort(chosen)]
+        targets = torch.from_numpy(known)
         losses.label_loss(net(samples), targets, 0.0).backward()  # type: ignore[no-untyped-call]
     pruner.step()
     for part in attention:

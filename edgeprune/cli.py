@@ -90,10 +90,10 @@ def compress(
     ] = None,
     of: Annotated[str, typer.Option(help="Trim: cost in macs, parameters or latency (macs).")] = "",
     mask_loss: Annotated[
-        str, typer.Option(help="Trim: lagrangian, or genova, the paper's own.")
+        str, typer.Option(help="Trim: budget, lagrangian, or genova, the paper's own (budget).")
     ] = "",
     task: Annotated[str, typer.Option(help="classes, tags (several a clip) or ctc (text).")] = "",
-    precision: Annotated[str, typer.Option(help="Of training: full, bf16 or fp16.")] = "",
+    precision: Annotated[str, typer.Option(help="Of training: full or bf16.")] = "",
     recipe: Recipe = "",
     accelerator: Accelerator = "",
     redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,

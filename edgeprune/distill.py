@@ -24,6 +24,7 @@ from edgeprune.settings import Augment, Distill
 from edgeprune.steps import read_step
 from edgeprune.tasks import Task, task_of
 from edgeprune.teach import freeze
+from edgeprune_device.ctc import BLANK
 
 WEIGHT_DECAY = 0.01
 
@@ -148,6 +149,13 @@ class Teacher:
         return logits, states[-1]
 
 
+def columns_of(teacher: Sequence[str], labels: Sequence[str], task: Task) -> list[int]:
+    """Return where a teacher's outputs hold a student's labels; a transcript's blank is always first."""
+    if task.name == "ctc":
+        return [BLANK, *(teacher.index(label) for label in labels[1:])]
+    return [teacher.index(label) for label in labels]
+
+
 def student_loss(
     task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
     nothing_share: float,
@@ -158,7 +166,7 @@ def student_loss(
     stand out, so that the recorder stays silent (tasks that have a ``silence``). States are compared
     where the student's have the teacher's shape.
     """
-    column = torch.tensor([teacher.labels.index(label) for label in labels])
+    column = torch.tensor(columns_of(teacher.labels, labels, task))
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
         heard, empty = samples, torch.zeros(len(samples), dtype=torch.bool)

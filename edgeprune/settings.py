@@ -366,7 +366,7 @@ class Settings:
     accelerator: str = "auto"
     """auto, cpu, cuda or mps."""
     precision: str = "full"
-    """Of training: ``full``, ``bf16`` or ``fp16`` (mixed; bf16 pays on CPUs that have it, too)."""
+    """Of training: ``full``, or ``bf16`` (mixed; it pays on CPUs that have it, too)."""
     clips: Clips = field(default_factory=Clips)
     augment: Augment = field(default_factory=Augment)
     teach: Teach = field(default_factory=Teach)

@@ -24,7 +24,7 @@ from edgeprune_device.errors import EdgepruneError
 
 SHARED: dict[str, Any] = {
     "distill": {"batch_size": 16, "learning_rate": 2e-3, "temperature": 2.0, "hidden_weight": 1.0},
-    "seed": 0, "accelerator": "cpu", "max_drop": 0.01, "ignore": (), "augment": asdict(Augment()),
+    "seed": 0, "accelerator": "cpu", "ignore": (), "augment": asdict(Augment()),
 }  # fmt: skip
 WINDOW = 4800  # samples: 0.25 s, rounded up to tenths
 BATCHES = 2  # an epoch's
