@@ -75,7 +75,9 @@ ROWS: dict[str, tuple[str, Recipe]] = {
     "masks 25 %": ("teacher", trimmed(0.25)),
     "masks 50 %": ("teacher", trimmed(0.5)),
     "masks 75 %": ("teacher", trimmed(0.75)),
+    "masks 25 %, genova": ("teacher", trimmed(0.25, mask_loss="genova")),
     "masks 50 %, genova": ("teacher", trimmed(0.5, mask_loss="genova")),
+    "masks 75 %, genova": ("teacher", trimmed(0.75, mask_loss="genova")),
     "magnitude 50 %": ("teacher", trimmed(0.5, method="magnitude")),
     "taylor 50 %": ("teacher", trimmed(0.5, method="taylor")),
     "torch-pruning magnitude 50 %": ("teacher", peer("magnitude")),
@@ -83,6 +85,9 @@ ROWS: dict[str, tuple[str, Recipe]] = {
     "mimic 1": ("teacher", mimicked(1)),
     "mimic 2": ("teacher", mimicked(2)),
     "mimic 2, no distillation": ("teacher", mimicked(2, distil=False)),
+    "front end alone": ("teacher", mimicked(1, kind="none")),
+    "light": ("teacher", {"steps": ["mimic", "frontend"], "mimic": {"kind": "conv", "layers": 2}}),
+    "depth and trim": ("teacher", trimmed(0.5) | {"steps": ["depth", "trim"], "prune": {"recovery_epochs": 2}}),
     "linear probe": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "head"}}),
     "SSF": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "ssf"}}),
     "scratch": ("scratch", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "all"}}),
@@ -186,6 +191,10 @@ def collect(rows: list[str], out: Path) -> dict[str, dict[str, Any]]:
         for name in rows
     }
     files: dict[str, Path] = {}
+    base = next((name for name in rows if ROWS[name][0] == "teacher"), None)
+    if base is None:
+        raise SystemExit("no row of the teacher's own is there to compare with")
+    reports = {base: reports[base], **reports}
     for name, r in reports.items():
         best = out / folder_of(name) / f"seed-{r['best_seed']}"
         if not files:
@@ -199,7 +208,7 @@ def collect(rows: list[str], out: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, r in reports.items():
         steps = [s["steps"] for s in r["seeds"]]
-        if not found:
+        if name == base:
             found["teacher"] = {"summary": r["summary"]["teacher"], "macs": steps[0][0]["macs"],
                                 "float": {k: measured["teacher, float"][k] for k in keys}}  # fmt: skip
         found[name] = {
