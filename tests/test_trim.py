@@ -8,18 +8,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from conftest import make_recordings
+from conftest import RATE, make_recordings
+from test_families import heard_by
+from test_masking import random_keep, shaken
 
 from edgeprune import latencies, models
-from edgeprune.audio import clips
+from edgeprune.audio import Windows, clips
 from edgeprune.console import Silent
 from edgeprune.export_onnx import onnx_runner, to_onnx
 from edgeprune.settings import Augment, Clips, Teach, Trim
 from edgeprune.steps import count_macs, read_step
 from edgeprune.teach import teach
-from edgeprune.trim import trim
+from edgeprune.trim import _trim_exactly, trim
+from edgeprune.unit_table import KINDS
+from edgeprune.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
 SHARED: dict[str, Any] = {
@@ -218,6 +223,20 @@ def test_what_is_not_met_is_said_and_written_down(
     assert facts["met"] is False
     assert 0 < facts["reached"]["macs"] < 0.08
     assert any(text.startswith("  not met: 10.0 % of the macs were to go") for text in said)
+
+
+def test_every_family_is_trimmed_exactly(family_folder: Path) -> None:
+    """In double precision, to far less than what is allowed."""
+    model = shaken(family_folder)
+    groups, keep = groups_of(model), random_keep(model, KINDS, 6)
+    heard = heard_by(model).numpy()
+    rows: tuple[dict[str, Any], ...] = tuple({"label": "low", "columns": {}} for _ in heard)
+    sound = np.tile([0, heard.shape[1]], (len(heard), 1))
+    windows = Windows(heard, sound, np.arange(len(heard)), rows, ("low",), RATE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgeprune.trim.EXACT", 1e-6)
+        _trim_exactly(model, groups, keep, windows)
+    assert next(model.parameters()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("how", ["shape", "value"])
