@@ -169,13 +169,7 @@ def student_loss(
     column = torch.tensor(columns_of(teacher.labels, labels, task))
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
-        heard, empty = samples, torch.zeros(len(samples), dtype=torch.bool)
-        if nothing_share:
-            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-            heard = samples.clone()
-            empty = torch.rand(len(samples), generator=generator) < nothing_share
-            empty[:1] = False  # something is left to learn from
-            heard[empty] = nothing(samples[empty], generator)
+        heard, empty = with_nothing(samples, nothing_share)
         answered, last = teacher(samples)
         wanted = answered[..., column.to(answered.device)].clone()
         if task.silence is not None:
@@ -193,3 +187,29 @@ def student_loss(
         return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
 
     return loss
+
+
+def with_nothing(samples: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Put windows that hold nothing (``augment.nothing``) in the place of a share of a batch's.
+
+    Parameters
+    ----------
+    samples : Tensor (batch, window)
+    share : float
+        From 0 to 1; which windows is drawn from torch's generator.
+
+    Returns
+    -------
+    heard : Tensor (batch, window)
+    empty : Tensor (batch,)
+        Which of them hold nothing; never the first, so that something is left to learn from.
+
+    """
+    if not share:
+        return samples, torch.zeros(len(samples), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    heard = samples.clone()
+    empty = torch.rand(len(samples), generator=generator) < share
+    empty[:1] = False
+    heard[empty] = nothing(samples[empty], generator)
+    return heard, empty

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from edgeprune.settings import PICKS, STEPS, Settings
+from edgeprune.settings import PICKS, STEPS, UNITS, Settings
 from edgeprune_device.errors import EdgepruneError
 
 RECIPES = Path(__file__).parent / "presets"
@@ -47,7 +47,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 EACH_OF: dict[str, Collection[str]] = {
     "finetune.rules": PICKS, "steps": STEPS,
-    "trim.what": ("heads", "feed-forward", "channels", "hidden"),
+    "trim.what": UNITS,
 }  # fmt: skip
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
