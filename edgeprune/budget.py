@@ -102,14 +102,24 @@ def choose(
         One unit of each group still costs more, by over two points of the whole.
 
     """
+    if settings.of == "latency":
+        return _choose_by_clock(model, terms, scores, goal, window_samples, settings, ui)
+    keep = choose_units(scores, terms, goal, asked_of(settings))
+    table = costs.tabulate(terms)
+    full, left = float(costs.total(table, {})), cost_left(table, scores, keep)
+    if abs(left - goal) > WITHIN * full:
+        ui.say(f"  not met: the nearest that units allow leaves {points(left / full)} of the "
+               f"{settings.of} that this round began with, not {points(goal / full)}")  # fmt: skip
+    return keep
+
+
+def _choose_by_clock(
+    model: Any, terms: Sequence[costs.Term], scores: Mapping[str, Tensor], goal: float,
+    window_samples: int, settings: Trim, ui: Ui,
+) -> dict[str, list[int]]:  # fmt: skip
+    """Choose, trim a copy, time it, and aim again by what it took; return the nearest (ms)."""
     table = costs.tabulate(terms)
     full = float(costs.total(table, {}))
-    if settings.of != "latency":
-        kept = choose_units(scores, terms, goal, asked_of(settings))
-        if abs((left := cost_left(table, scores, kept)) - goal) > WITHIN * full:
-            ui.say(f"  not met: the nearest that units allow leaves {points(left / full)} of the "
-                   f"{settings.of} that this round began with, not {points(goal / full)}")  # fmt: skip
-        return kept
     best: tuple[float, dict[str, list[int]]] | None = None
     aim, floor, keep = goal, least_cost(table, scores), dict[str, list[int]]()
     for _ in range(CORRECTIONS):
