@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from edgeprune import compute, losses, models, train
 from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import to_augment
 from edgeprune.console import Ui, points
-from edgeprune.distill import train_student
+from edgeprune.distill import Teacher
 from edgeprune.export_onnx import fold_weight_norm
 from edgeprune.families import family_of, layers_of, submodule
 from edgeprune.settings import Distill, Trim
 from edgeprune.steps import count_macs, write_step
+from edgeprune.workshop import Workshop, recover
 
 CLIPS = 512  # that Taylor's gradients are taken over
 HALVINGS = 12
@@ -59,13 +59,12 @@ def peers_trim(
         low, high = (middle, high) if count_macs(pruned, length) > wanted else (low, middle)
     gone = 1 - count_macs(pruned, length) / count_macs(whole, length)
     ui.say(f"  torch-pruning, {settings.method}: {100 * gone:.1f} % of the MACs gone")
-    curve = train_student(
-        pruned, models.load_classifier(str(teacher / "model")), windows,
-        Distill(**shared["distill"]), (settings.epochs + settings.recovery_epochs, 0),
-        shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui,
-        title="recover", speed=2.0, sound=to_augment(shared),
-    )  # fmt: skip
     device = compute.choose_device(shared["accelerator"])
+    master = models.load_classifier(str(teacher / "model"))
+    shop = Workshop(Teacher(master, device, Distill(**shared["distill"]).views), windows,
+                    models.labels_of(pruned), shared, settings, device, ui)  # fmt: skip
+    torch.manual_seed(shared["seed"])
+    curve = recover(pruned, shop, out / "work")  # as after a trim of ours
     score = train.evaluate(pruned, windows.split("valid"), models.labels_of(pruned), device)
     ui.say(f"  after recovery: {points(score)} on the validation clips")
     models.save(pruned.to("cpu"), out / "model")
