@@ -40,7 +40,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 KWT, WORDS = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"
 ARABIC = SHARED / "data/arabic_speech_commands_20/labels.csv"
 LEARN, RECOVER, DISTILL = 4, 4, 4
-"""Epochs that learn masks, that recover, and that end every row: the same sum for every method."""
+"""Epochs that learn masks, that recover, and that end a row: the same sum for all but ``depth``, whose
+cuts have 2 each to be judged by and 8 at the end, and the students, which begin from nothing."""
 AFTER = {"epochs": DISTILL, "label_epochs": 0}
 WHOLE = {"epochs": LEARN + RECOVER + DISTILL, "patience": 99}
 Recipe = dict[str, Any]
@@ -48,7 +49,9 @@ Recipe = dict[str, Any]
 
 def trimmed(ratio: float, **changes: Any) -> Recipe:
     """Return the recipe that trims by a ratio of the multiply-accumulates."""
-    trim = {"ratio": ratio, "of": "macs", "epochs": LEARN, "recovery_epochs": RECOVER}
+    learnt = changes.get("method", "masks") == "masks"  # a criterion learns nothing: more recovery
+    recovery = RECOVER if learnt else LEARN + RECOVER
+    trim = {"ratio": ratio, "of": "macs", "epochs": LEARN, "recovery_epochs": recovery}
     return {"steps": ["trim"], "trim": trim | changes, "distill": AFTER}
 
 
@@ -72,7 +75,9 @@ ROWS: dict[str, tuple[str, Recipe]] = {
     "masks 25 %": ("teacher", trimmed(0.25)),
     "masks 50 %": ("teacher", trimmed(0.5)),
     "masks 75 %": ("teacher", trimmed(0.75)),
+    "masks 25 %, genova": ("teacher", trimmed(0.25, mask_loss="genova")),
     "masks 50 %, genova": ("teacher", trimmed(0.5, mask_loss="genova")),
+    "masks 75 %, genova": ("teacher", trimmed(0.75, mask_loss="genova")),
     "magnitude 50 %": ("teacher", trimmed(0.5, method="magnitude")),
     "taylor 50 %": ("teacher", trimmed(0.5, method="taylor")),
     "torch-pruning magnitude 50 %": ("teacher", peer("magnitude")),
@@ -80,6 +85,10 @@ ROWS: dict[str, tuple[str, Recipe]] = {
     "mimic 1": ("teacher", mimicked(1)),
     "mimic 2": ("teacher", mimicked(2)),
     "mimic 2, no distillation": ("teacher", mimicked(2, distil=False)),
+    "front end alone": ("teacher", mimicked(1, kind="none")),
+    "light": ("teacher", {"steps": ["mimic", "frontend"], "mimic": {"kind": "conv", "layers": 2}}),
+    "depth and trim": ("teacher", {**trimmed(0.5), "steps": ["depth", "trim"],
+                                   "prune": {"recovery_epochs": 2}}),
     "linear probe": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "head"}}),
     "SSF": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "ssf"}}),
     "scratch": ("scratch", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "all"}}),
@@ -108,13 +117,12 @@ def main() -> None:
             run_row(name, sources, out, options.seeds)
     done = [name for name in rows if (out / folder_of(name) / "report.json").is_file()]
     found = collect(done, out)
-    text = to_markdown(to_table(found))
-    print(text)
     day = datetime.now(UTC).date().isoformat()
     options.results.mkdir(parents=True, exist_ok=True)
     target = options.results / f"compression-{options.teacher}-{day}.json"
     target.write_text(json.dumps({"teacher": options.teacher, "machine": machine_facts(),
                                   "rows": found}, indent=1) + "\n", "utf-8")  # fmt: skip
+    print(to_markdown(to_table(found)))
 
 
 def make_sources(teacher: str, out: Path) -> dict[str, Path]:
@@ -127,14 +135,23 @@ def make_sources(teacher: str, out: Path) -> dict[str, Path]:
         taught = out / "teacher" / "seed-0" / "teach" / "model"
     scratch = out / "scratch-model"
     if not scratch.exists():
-        torch.manual_seed(0)
-        model = models.load_classifier(str(pretrained), labels)
-        model.init_weights()
-        for module in model.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-        models.save(model, scratch)
+        make_scratch(pretrained, labels, scratch)
     return {"teacher": taught, "pretrained": pretrained, "scratch": scratch}
+
+
+def make_scratch(source: Path, labels: tuple[str, ...], folder: Path) -> None:
+    """Save a model of the same architecture with new weights; only fixed spectrograms are kept."""
+    torch.manual_seed(20261121)
+    trained = models.load_classifier(str(source), labels)
+    fresh = type(trained)(trained.config)
+    fixed = dict(trained.named_buffers())
+    for name, buffer in fresh.named_buffers():
+        buffer.copy_(fixed[name])
+    old = dict(trained.named_parameters())
+    for name, parameter in fresh.named_parameters():
+        if parameter.std() > 0 and torch.equal(parameter, old[name]):
+            raise SystemExit(f"{name} of the model from scratch is that of {source}")
+    models.save(fresh, folder)
 
 
 def run_row(name: str, sources: dict[str, Path], out: Path, seeds: int) -> None:
@@ -175,6 +192,10 @@ def collect(rows: list[str], out: Path) -> dict[str, dict[str, Any]]:
         for name in rows
     }
     files: dict[str, Path] = {}
+    base = next((name for name in rows if ROWS[name][0] == "teacher"), None)
+    if base is None:
+        raise SystemExit("no row of the teacher's own is there to compare with")
+    reports = {base: reports[base], **reports}
     for name, r in reports.items():
         best = out / folder_of(name) / f"seed-{r['best_seed']}"
         if not files:
@@ -188,7 +209,7 @@ def collect(rows: list[str], out: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, r in reports.items():
         steps = [s["steps"] for s in r["seeds"]]
-        if not found:
+        if name == base:
             found["teacher"] = {"summary": r["summary"]["teacher"], "macs": steps[0][0]["macs"],
                                 "float": {k: measured["teacher, float"][k] for k in keys}}  # fmt: skip
         found[name] = {
@@ -212,8 +233,8 @@ def to_table(found: dict[str, dict[str, Any]]) -> Table:
         macs = row["macs"] if isinstance(row["macs"], int) else sum(row["macs"]) / len(row["macs"])
         student = row["student"] if "student" in row else row["summary"]
         rows.append((
-            name, f"{100 * student['accuracy']:.2f}",
-            f"{100 * delivered['accuracy']:.2f} [{100 * low:.1f}, {100 * high:.1f}]",
+            name, f"{100 * student['score']:.2f}",
+            f"{100 * delivered['score']:.2f} [{100 * low:.1f}, {100 * high:.1f}]",
             " ".join(f"{100 * x:.1f}" for x in delivered["by_seed"]),
             f"{delivered['parameters'] / 1e6:.3f} M", f"{macs / 1e6:.1f} M",
             f"{row['float']['model_bytes'] / 1e6:.2f}", f"{int8['model_bytes'] / 1e6:.2f}",

@@ -13,20 +13,21 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgeprune import compute, losses, models, train
 from edgeprune.audio import Windows, load_windows
-from edgeprune.augment import to_augment
 from edgeprune.console import Ui, points
-from edgeprune.distill import train_student
+from edgeprune.distill import Teacher
 from edgeprune.export_onnx import fold_weight_norm
 from edgeprune.families import family_of, layers_of, submodule
 from edgeprune.settings import Distill, Trim
 from edgeprune.steps import count_macs, write_step
+from edgeprune.workshop import Workshop, recover
 
-CLIPS = 64  # that Taylor's gradients are taken over
+CLIPS = 512  # that Taylor's gradients are taken over
 HALVINGS = 12
 
 
@@ -58,13 +59,12 @@ def peers_trim(
         low, high = (middle, high) if count_macs(pruned, length) > wanted else (low, middle)
     gone = 1 - count_macs(pruned, length) / count_macs(whole, length)
     ui.say(f"  torch-pruning, {settings.method}: {100 * gone:.1f} % of the MACs gone")
-    curve = train_student(
-        pruned, models.load_classifier(str(teacher / "model")), windows,
-        Distill(**shared["distill"]), (settings.epochs + settings.recovery_epochs, 0),
-        shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui,
-        title="recover", speed=2.0, sound=to_augment(shared),
-    )  # fmt: skip
     device = compute.choose_device(shared["accelerator"])
+    master = models.load_classifier(str(teacher / "model"))
+    shop = Workshop(Teacher(master, device, Distill(**shared["distill"]).views), windows,
+                    models.labels_of(pruned), shared, settings, device, ui)  # fmt: skip
+    torch.manual_seed(shared["seed"])
+    curve = recover(pruned, shop, out / "work")  # as after a trim of ours
     score = train.evaluate(pruned, windows.split("valid"), models.labels_of(pruned), device)
     ui.say(f"  after recovery: {points(score)} on the validation clips")
     models.save(pruned.to("cpu"), out / "model")
@@ -86,7 +86,9 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
     tokens = [
         (getattr(model, name), 2) for name in ("cls_token", "pos_embed") if hasattr(model, name)
     ]
-    samples = torch.from_numpy(windows.split("train").heard(slice(0, CLIPS)))
+    train_windows = windows.split("train")
+    chosen = np.random.default_rng(0).permutation(len(train_windows.clip))[:CLIPS]
+    samples = torch.from_numpy(train_windows.heard(np.sort(chosen)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = tp.pruner.BasePruner(
@@ -96,7 +98,8 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
             pruning_ratio=ratio, prune_head_dims=True, unwrapped_parameters=tokens or None,
         )  # fmt: skip
     if criterion == "taylor":
-        targets = torch.from_numpy(windows.split("train").targets(models.labels_of(model))[:CLIPS])
+        known = train_windows.targets(models.labels_of(model))[np.sort(chosen)]
+        targets = torch.from_numpy(known)
         losses.label_loss(net(samples), targets, 0.0).backward()  # type: ignore[no-untyped-call]
     pruner.step()
     for part in attention:

@@ -1,8 +1,9 @@
 """The budget of a trim: what a student costs, and the choice of units that meets what was asked.
 
 A cost is parameters, multiply-accumulates or the latency of the ONNX file here. The last is
-predicted (``latencies``) and then measured, and the choice corrected until what was measured is
-within two points of what was asked.
+predicted (``latencies``) and then measured, and the choice corrected a few times at most. What was
+asked is met if what is left is within two points of it; where units are too coarse for that, or
+times vary too much, the nearest that was found is used, and said to be that.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edgeprune import costs, latencies, models
-from edgeprune.console import Ui
-from edgeprune.criteria import WITHIN, choose_units
+from edgeprune.console import Ui, points
+from edgeprune.criteria import WITHIN, choose_units, cost_left, least_cost, refuse_impossible
 from edgeprune.settings import Trim
 from edgeprune.steps import count_macs
 from edgeprune.trimming import trim_to
@@ -34,11 +36,47 @@ def cost_terms(
     return costs.priced(terms, prices) if of == "latency" else terms
 
 
+def check_possible(
+    groups: Sequence[Group], terms: Sequence[costs.Term], goal: float, settings: Trim
+) -> None:
+    """Raise before anything is trained where no choice of units can meet a goal.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+    terms : sequence of costs.Term
+        Of the cost, see ``cost_terms``: exact, but for a latency, which is what prices predict.
+    goal : float
+        What may be left of the cost.
+    settings : Trim
+
+    Raises
+    ------
+    EdgepruneError
+        One unit of each group still costs more, by over two points of the whole.
+
+    """
+    alike = {group.name: torch.ones(group.units) for group in groups}
+    refuse_impossible(costs.tabulate(terms), alike, goal, asked_of(settings))
+
+
+def asked_of(settings: Trim) -> str:
+    """Say what was asked."""
+    return f"{100 * settings.ratio:.0f} % of the {settings.of}"
+
+
+def is_met(asked: float, reached: float) -> bool:
+    """Tell whether a share that went is within two points of the one that was asked."""
+    return abs(reached - asked) <= WITHIN
+
+
 def choose(
     model: Any, terms: Sequence[costs.Term], scores: Mapping[str, Tensor], goal: float,
     window_samples: int, settings: Trim, ui: Ui,
 ) -> dict[str, list[int]]:  # fmt: skip
-    """Choose the units to keep so that a cost meets a goal; a latency is measured and corrected.
+    """Choose the units to keep so that a cost comes near a goal; says where it is not met.
+
+    A latency is measured, and the choice corrected.
 
     Parameters
     ----------
@@ -58,15 +96,36 @@ def choose(
     dict
         Group's name -> units to keep.
 
+    Raises
+    ------
+    EdgepruneError
+        One unit of each group still costs more, by over two points of the whole.
+
     """
-    asked = f"{100 * settings.ratio:.0f} % of the {settings.of}"
-    if settings.of != "latency":
-        return choose_units(scores, terms, goal, asked)
-    full = float(costs.total(costs.tabulate(terms), {}))
+    if settings.of == "latency":
+        return _choose_by_clock(model, terms, scores, goal, window_samples, settings, ui)
+    keep = choose_units(scores, terms, goal, asked_of(settings))
+    table = costs.tabulate(terms)
+    full, left = float(costs.total(table, {})), cost_left(table, scores, keep)
+    if abs(left - goal) > WITHIN * full:
+        ui.say(f"  not met: the nearest that units allow leaves {points(left / full)} of the "
+               f"{settings.of} that this round began with, not {points(goal / full)}")  # fmt: skip
+    return keep
+
+
+def _choose_by_clock(
+    model: Any, terms: Sequence[costs.Term], scores: Mapping[str, Tensor], goal: float,
+    window_samples: int, settings: Trim, ui: Ui,
+) -> dict[str, list[int]]:  # fmt: skip
+    """Choose, trim a copy, time it, and aim again by what it took; return the nearest (ms)."""
+    table = costs.tabulate(terms)
+    full = float(costs.total(table, {}))
     best: tuple[float, dict[str, list[int]]] | None = None
-    aim = goal
+    aim, floor, keep = goal, least_cost(table, scores), dict[str, list[int]]()
     for _ in range(CORRECTIONS):
-        keep = choose_units(scores, terms, aim, asked)
+        last, keep = keep, choose_units(scores, terms, aim, asked_of(settings))
+        if keep == last:
+            break  # units allow nothing nearer
         trial = copy.deepcopy(model)
         trim_to(trial, keep)
         measured = latencies.measure_latency(trial, window_samples)
@@ -75,12 +134,12 @@ def choose(
             best = (measured, keep)
         if abs(measured - goal) <= 0.5 * WITHIN * full:
             break
-        aim *= goal / measured
+        aim = max(aim * goal / measured, floor)
     if best is None:
         raise RuntimeError("no choice was measured")
     if abs(best[0] - goal) > WITHIN * full:
-        ui.say(f"  the nearest that was measured is {best[0]:.2f} ms, over two points from what was "
-               "asked: times here vary, or units are too coarse")  # fmt: skip
+        ui.say(f"  not met: the nearest that was measured is {best[0]:.2f} ms, over two points from "
+               "what was asked: times here vary, or units are too coarse")  # fmt: skip
     return best[1]
 
 

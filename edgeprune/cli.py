@@ -90,10 +90,13 @@ def compress(
     ] = None,
     of: Annotated[str, typer.Option(help="Trim: cost in macs, parameters or latency (macs).")] = "",
     mask_loss: Annotated[
-        str, typer.Option(help="Trim: lagrangian, or genova, the paper's own.")
+        str, typer.Option(help="Trim: budget, lagrangian, or genova, the paper's own (budget).")
     ] = "",
     task: Annotated[str, typer.Option(help="classes, tags (several a clip) or ctc (text).")] = "",
-    precision: Annotated[str, typer.Option(help="Of training: full, bf16 or fp16.")] = "",
+    tokens: Annotated[
+        str, typer.Option(help="Of a transcript: characters, or words such as phones (characters).")
+    ] = "",
+    precision: Annotated[str, typer.Option(help="Of training: full or bf16.")] = "",
     recipe: Recipe = "",
     accelerator: Accelerator = "",
     redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
@@ -115,7 +118,7 @@ def compress(
          "steps": tuple(x.strip() for x in steps.split(",")) if steps else None,
          "max_drop": None if max_drop is None else max_drop / 100},
         clips={"label": label or None, "group": group or None, "window_seconds": window,
-               "task": task or None},
+               "task": task or None, "tokens": tokens or None},
         prune={"keep": keep, "layers": _numbers(layers) or None, "pick": pick or None,
                "bridge": bridge or None},
         trim={"ratio": None if ratio is None else ratio / 100, "of": of or None,

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 
 from edgeprune_device.errors import EdgepruneError
 
-PRECISION = "ACCELERATE_MIXED_PRECISION"  # accelerate's own name; its launcher sets it, too
+LAUNCHER = "ACCELERATE_MIXED_PRECISION"  # where its launcher says what it was asked
+PATIENCE = timedelta(days=7)  # that a process waits while the main one scores or measures
+_chosen = {"precision": "full"}
 KNOWN = ("auto", "cpu", "cuda", "mps")
 
 
@@ -53,20 +56,55 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def set_precision(precision: str) -> None:
-    """Choose full, bf16 or fp16 for all training to come, unless the launcher chose.
+def set_precision(asked: str) -> str:
+    """Choose how all training to come computes: in full, or in bf16 (torch's autocast).
 
-    Master weights, norms and losses stay in float32 (torch's autocast).
+    Weights, norms and losses stay in float32. What ``accelerate launch --mixed_precision`` says
+    counts as well.
+
+    Returns
+    -------
+    str
+        ``full`` or ``bf16``.
+
+    Raises
+    ------
+    EdgepruneError
+        The launcher asks for another precision.
+
     """
-    if PRECISION not in os.environ and precision != "full":
-        os.environ[PRECISION] = precision
+    launcher = os.environ.get(LAUNCHER, "no")
+    if launcher not in ("no", "bf16"):
+        raise EdgepruneError(
+            f"accelerate launch asks for {launcher}; edgeprune trains in full precision or bf16.",
+            "Leave --mixed_precision out, or use --mixed_precision bf16.",
+        )
+    _chosen["precision"] = "bf16" if "bf16" in (asked, launcher) else "full"
+    return _chosen["precision"]
+
+
+def autocast(device: torch.device) -> Any:
+    """Return the context in which a loss is computed."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=_chosen["precision"] == "bf16")
 
 
 def make_accelerator(device: torch.device) -> Any:
-    """Return the accelerate.Accelerator that runs a training on a device."""
+    """Return the accelerate.Accelerator that shares a training among the processes."""
     from accelerate import Accelerator
 
-    return Accelerator(cpu=device.type == "cpu")
+    if processes() > 1:
+        _meet()
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="no")  # see ``autocast``
+
+
+def share_buffers(model: torch.nn.Module) -> None:
+    """Give every process the main one's running statistics: each saw other clips."""
+    if processes() > 1:
+        from accelerate.utils import broadcast
+
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(broadcast(buffer))
 
 
 def average_gradients(accelerator: Any, weights: list[torch.nn.Parameter]) -> None:
@@ -111,4 +149,4 @@ def _meet() -> Any:
     """Join the other processes: over NCCL where there are GPUs, over gloo where there are none."""
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)

@@ -16,10 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from edgeprune import models
+from edgeprune.macs import lstm_macs, macs_by_module
 from edgeprune.unit_table import HEADS
 from edgeprune.units import Group, Slice
 
@@ -105,7 +103,7 @@ def total(table: Table, values: Mapping[str, Tensor]) -> Tensor:
 
 
 class Ledger:
-    """A cost while units are switched off one by one.
+    """A cost in numpy: while units are switched off one by one, or under masks.
 
     Parameters
     ----------
@@ -129,7 +127,18 @@ class Ledger:
     @property
     def cost(self) -> float:
         """What is left."""
-        return float(self._amounts @ self._shares[self._places].prod(axis=1))
+        return self._sum(self._shares)
+
+    def under(self, masks: Mapping[str, NDArray[Any]]) -> float:
+        """Return what masks (units,) leave, whatever is switched; groups not named are whole."""
+        shares = np.ones(len(self._shares))
+        for group, mask in masks.items():
+            for place, counts in self._of.get(group, ()):
+                shares[place] = counts @ mask
+        return self._sum(shares)
+
+    def _sum(self, shares: NDArray[np.float64]) -> float:
+        return float(self._amounts @ shares[self._places].prod(axis=1))
 
 
 def parameter_terms(model: nn.Module, groups: Sequence[Group]) -> list[Term]:
@@ -147,10 +156,10 @@ def mac_terms(model: Any, groups: Sequence[Group], window_samples: int) -> list[
     """Return the terms of the multiply-accumulates of one window.
 
     Each module's are counted on a window of zeros. What an attention does beside its linear layers
-    are its products, and go with its heads; what belongs to nothing that can be trimmed (a
-    spectrogram) is fixed.
+    are its products, and go with its heads; of an LSTM, the products with its inputs go with them;
+    what belongs to nothing that can be trimmed (a spectrogram) is fixed.
     """
-    counts = _count_by_module(model, window_samples)
+    counts = macs_by_module(model, window_samples)
     factors = _factors(model, groups)
     modules = dict(model.named_modules())
     terms, seen = [], 0.0
@@ -159,6 +168,13 @@ def mac_terms(model: Any, groups: Sequence[Group], window_samples: int) -> list[
             weight = _weight_name(module, name)
             chosen = tuple(factors[weight, dim] for dim in (0, 1) if (weight, dim) in factors)
             terms.append(Term(counts[name], _component(module), chosen))
+            seen += counts[name]
+        elif isinstance(module, nn.LSTM) and name in counts:
+            first, rest = lstm_macs(module, 1)
+            heard = counts[name] * first / (first + rest)
+            inputs = factors.get((f"{name}.weight_ih_l0", 1))
+            terms += [Term(heard, "recurrent", (inputs,) if inputs else ()),
+                      Term(counts[name] - heard, "recurrent")]  # fmt: skip
             seen += counts[name]
     for owner, owned in _attentions(groups).items():
         inside = [n for n in counts if n.startswith(f"{owner}.")]
@@ -254,19 +270,3 @@ def _attentions(groups: Sequence[Group]) -> dict[str, list[tuple[str, Slice]]]:
             first = group.slices[0]
             found.setdefault(first.path.rpartition(".")[0], []).append((group.name, first))
     return found
-
-
-def _count_by_module(model: Any, window_samples: int) -> dict[str, float]:
-    """Count the multiply-accumulates inside every module by its name; "" is the whole model."""
-    where = next(model.parameters()).device
-    samples = torch.zeros(1, window_samples, device=where)
-    model.eval()
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        models.logits_of(model, samples)
-    root = type(model).__name__
-    counts = {
-        name.removeprefix(root).removeprefix("."): sum(operations.values()) / 2
-        for name, operations in counter.get_flop_counts().items() if name != "Global"
-    }  # fmt: skip
-    counts[""] = counter.get_total_flops() / 2
-    return counts

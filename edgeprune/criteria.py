@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune.costs import Ledger, Table, Term, tabulate
+from edgeprune.costs import Ledger, Table, Term, tabulate, total
 from edgeprune.masking import masks
 from edgeprune.trimming import ROWS_OF
 from edgeprune.units import Group, Slice
 from edgeprune_device.errors import EdgepruneError
 
 SLACK = 0.005  # as near as this share of the whole to what was asked is near enough
-WITHIN = 0.02  # further away is a refusal
+WITHIN = 0.02  # further away than this share of the whole, what was asked is not met
 
 
 def unit_importance(
@@ -116,10 +116,12 @@ def _taylor(
 def choose_units(
     scores: Mapping[str, Tensor], terms: Sequence[Term], goal: float, asked: str
 ) -> dict[str, list[int]]:
-    """Choose the units to keep so that a cost comes as near to a goal as units allow.
+    """Choose the units to keep so that a cost comes near a goal.
 
     The units go in the order of their scores, over all groups, until the next would go too far;
-    from there on single units that still fit go. Every group keeps its best unit.
+    from there on single units that still fit go. Where that stays over ``WITHIN`` away, units being
+    coarse, one more goes if that is nearer; what is then left can still be further away than that
+    (``cost_left`` tells). Every group keeps its best unit.
 
     Parameters
     ----------
@@ -140,25 +142,20 @@ def choose_units(
     Raises
     ------
     EdgepruneError
-        One unit of each group still costs more, by over two points of the whole.
+        One unit of each group still costs more, by over ``WITHIN`` of the whole.
 
     """
+    table = tabulate(terms)
+    refuse_impossible(table, scores, goal, asked)
     order = sorted(
         (float(score), name, unit) for name, all_ in scores.items()
         for unit, score in enumerate(all_.tolist()) if unit != int(all_.argmax())
     )  # fmt: skip
-    table = tabulate(terms)
     ledger = Ledger(table)
-    whole, costs = ledger.cost, []
+    costs = []
     for _, name, unit in order:
         ledger.switch(name, unit, on=False)
         costs.append(ledger.cost)
-    if (least := min(costs, default=whole)) > goal + WITHIN * whole:
-        raise EdgepruneError(
-            f"{asked} cannot be trimmed: with one unit left of every group it would be "
-            f"{100 * (1 - least / whole):.0f} %.",
-            "Ask for less, or let more kinds of units go (trim.what).",
-        )
     count = sum(cost >= goal for cost in costs)  # each that goes makes it less
     gone = {(name, unit) for _, name, unit in order[:count]}
     gone |= _fill(table, gone, order[count:], goal)
@@ -166,6 +163,35 @@ def choose_units(
         name: [unit for unit in range(len(all_)) if (name, unit) not in gone]
         for name, all_ in scores.items()
     }
+
+
+def refuse_impossible(
+    table: Table, scores: Mapping[str, Tensor], goal: float, asked: str
+) -> None:  # fmt: skip
+    """Raise where one unit of each group still costs more than a goal, by over ``WITHIN``."""
+    whole, least = float(total(table, {})), least_cost(table, scores)
+    if least > goal + WITHIN * whole:
+        raise EdgepruneError(
+            f"{asked} cannot be trimmed: with one unit left of every group it would be "
+            f"{100 * (1 - least / whole):.0f} %.",
+            "Ask for less, or let more kinds of units go (trim.what).",
+        )
+
+
+def least_cost(table: Table, scores: Mapping[str, Tensor]) -> float:
+    """Return what a cost is when every group keeps its best unit alone."""
+    return cost_left(table, scores, {name: [int(all_.argmax())] for name, all_ in scores.items()})
+
+
+def cost_left(
+    table: Table, scores: Mapping[str, Tensor], keep: Mapping[str, Sequence[int]]
+) -> float:
+    """Return what units to keep cost; ``scores`` tells how many there are of each group."""
+    masks = {}
+    for name, units in keep.items():
+        masks[name] = torch.zeros(len(scores[name]))
+        masks[name][list(units)] = 1.0
+    return float(total(table, masks))
 
 
 def _fill(
@@ -187,4 +213,19 @@ def _fill(
             more.add((name, unit))
         else:
             ledger.switch(name, unit, on=True)
+    if ledger.cost > goal + WITHIN * whole:
+        more |= _one_too_many(ledger, [o for o in order if o[1:] not in more], goal)
     return more
+
+
+def _one_too_many(
+    ledger: Ledger, order: Sequence[tuple[float, str, int]], goal: float
+) -> set[tuple[str, int]]:
+    """Return the unit whose going brings a cost nearest to a goal, from over it to under it."""
+    apart, chosen = ledger.cost - goal, set[tuple[str, int]]()
+    for _, name, unit in order:
+        ledger.switch(name, unit, on=False)
+        if abs(ledger.cost - goal) < apart:
+            apart, chosen = abs(ledger.cost - goal), {(name, unit)}
+        ledger.switch(name, unit, on=True)
+    return chosen

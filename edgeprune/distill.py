@@ -24,6 +24,7 @@ from edgeprune.settings import Augment, Distill
 from edgeprune.steps import read_step
 from edgeprune.tasks import Task, task_of
 from edgeprune.teach import freeze
+from edgeprune_device.ctc import BLANK
 
 WEIGHT_DECAY = 0.01
 
@@ -148,6 +149,13 @@ class Teacher:
         return logits, states[-1]
 
 
+def columns_of(teacher: Sequence[str], labels: Sequence[str], task: Task) -> list[int]:
+    """Return where a teacher's outputs hold a student's labels; a transcript's blank is always first."""
+    if task.name == "ctc":
+        return [BLANK, *(teacher.index(label) for label in labels[1:])]
+    return [teacher.index(label) for label in labels]
+
+
 def student_loss(
     task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
     nothing_share: float,
@@ -158,16 +166,10 @@ def student_loss(
     stand out, so that the recorder stays silent (tasks that have a ``silence``). States are compared
     where the student's have the teacher's shape.
     """
-    column = torch.tensor([teacher.labels.index(label) for label in labels])
+    column = torch.tensor(columns_of(teacher.labels, labels, task))
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
-        heard, empty = samples, torch.zeros(len(samples), dtype=torch.bool)
-        if nothing_share:
-            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-            heard = samples.clone()
-            empty = torch.rand(len(samples), generator=generator) < nothing_share
-            empty[:1] = False  # something is left to learn from
-            heard[empty] = nothing(samples[empty], generator)
+        heard, empty = with_nothing(samples, nothing_share)
         answered, last = teacher(samples)
         wanted = answered[..., column.to(answered.device)].clone()
         if task.silence is not None:
@@ -185,3 +187,29 @@ def student_loss(
         return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
 
     return loss
+
+
+def with_nothing(samples: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Put windows that hold nothing (``augment.nothing``) in the place of a share of a batch's.
+
+    Parameters
+    ----------
+    samples : Tensor (batch, window)
+    share : float
+        From 0 to 1; which windows is drawn from torch's generator.
+
+    Returns
+    -------
+    heard : Tensor (batch, window)
+    empty : Tensor (batch,)
+        Which of them hold nothing; never the first, so that something is left to learn from.
+
+    """
+    if not share:
+        return samples, torch.zeros(len(samples), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    heard = samples.clone()
+    empty = torch.rand(len(samples), generator=generator) < share
+    empty[:1] = False
+    heard[empty] = nothing(samples[empty], generator)
+    return heard, empty

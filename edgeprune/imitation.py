@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edgeprune import losses, models
 from edgeprune.audio import Windows
-from edgeprune.distill import Teacher
+from edgeprune.distill import Teacher, with_nothing
 from edgeprune.settings import Distill
 from edgeprune.tasks import Task
 
@@ -32,9 +32,13 @@ StateMask = Callable[[], Tensor | None]
 
 
 def imitation_loss(
-    task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, state_mask: StateMask
-) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
+    task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, state_mask: StateMask,
+    nothing_share: float = 0.0,
+) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
     """Return the loss: labels, the teacher's answers and its last states, together.
+
+    A part that weighs nothing is left out: with ``label_share`` 1 and ``hidden_weight`` 0 the
+    teacher is not asked, and the loss is the task's own.
 
     Parameters
     ----------
@@ -47,27 +51,47 @@ def imitation_loss(
         The weights of the parts.
     state_mask : callable
         See ``StateMask``.
+    nothing_share : float
+        Share of the student's windows that hold nothing: there, no label may stand out in its
+        answers. None does where the teacher's answers weigh nothing.
 
     """
-    column = torch.tensor([teacher.labels.index(label) for label in labels])
+    share, weight = settings.label_share, settings.hidden_weight
+
+    def answers(logits: Tensor, answered: Tensor, empty: Tensor) -> Tensor:
+        column = torch.tensor([teacher.labels.index(label) for label in labels])
+        wanted = answered[..., column.to(answered.device)]
+        if task.silence is not None:
+            wanted[empty] = task.silence(wanted[empty])
+        return task.soft_loss(logits, wanted, settings.temperature)
 
     def loss(student: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
+        if share == 1 and not weight:
+            return task.loss(models.logits_of(student, samples), targets)
+        heard, empty = with_nothing(samples, nothing_share if share < 1 else 0.0)
         answered, last = teacher(samples)
-        wanted = answered[..., column.to(answered.device)]
-        logits, states = models.logits_and_states(student, samples)
-        known = task.loss(logits, targets)
-        soft = task.soft_loss(logits, wanted, settings.temperature)
-        value = settings.label_share * known + (1 - settings.label_share) * soft
-        own, mask = states[-1], state_mask()
-        if mask is not None:
-            own = own * mask
-        if hasattr(student, MATCH):
-            own = getattr(student, MATCH)(own)
-        if own.shape != last.shape:  # another number of frames: only the answers compare
+        logits, states = models.logits_and_states(student, heard)
+        full = ~empty
+        value = logits.new_zeros(())
+        if share:
+            value = value + share * task.loss(logits[full], targets[full])
+        if share < 1:
+            value = value + (1 - share) * answers(logits, answered, empty)
+        own = _comparable(student, states[-1], state_mask()) if weight and states else None
+        if own is None or own.shape != last.shape:  # other frames: only the answers compare
             return value
-        return value + settings.hidden_weight * losses.hidden_loss(own, last)
+        return value + weight * losses.hidden_loss(own[full], last[full])
 
     return loss
+
+
+def _comparable(student: Any, own: Tensor, mask: Tensor | None) -> Tensor:
+    """Return a student's states as they compare with the teacher's: masked, and mapped."""
+    if mask is not None:
+        own = own * mask
+    if hasattr(student, MATCH):
+        own = getattr(student, MATCH)(own)
+    return own
 
 
 @contextmanager

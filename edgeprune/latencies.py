@@ -1,7 +1,8 @@
 """Latency as a function of the units a model keeps: variants are exported, timed, and priced.
 
-Each kind of work (first convolution, other convolutions, linear layers, attention products) gets a
-price in ms for a multiply-accumulate, and every window a price of its own, by non-negative least
+Each kind of work whose amount the widths change (linear layers, convolutions of three kinds,
+attention's products, recurrent layers) gets a price in ms for a multiply-accumulate, and every
+window a price of its own, which holds all work that no width changes; both by non-negative least
 squares over variants of random widths. What was chosen by these prices is then measured.
 """
 
@@ -25,7 +26,9 @@ from edgeprune.units import Group
 
 OPSET = 18
 VARIANTS = 10
-"""Models of random widths; there are six prices."""
+"""Models that are timed, the whole one and others of random widths; there are seven prices at most:
+of six kinds of work (``costs``), and of a window."""
+ALIKE = 1e-9  # amounts that differ by less than this share are the same
 TIMED_SECONDS = 0.5
 FEWEST_RUNS = 7
 
@@ -50,7 +53,8 @@ def fit_prices(
     Returns
     -------
     dict
-        Component -> ms for a multiply-accumulate; ``always`` -> ms for a window.
+        Component -> ms for a multiply-accumulate; ``always`` -> ms for a window. Components that
+        cost the same in every variant have no price: they are part of ``always``.
 
     """
     generator = np.random.default_rng(seed)
@@ -65,10 +69,14 @@ def fit_prices(
 
 
 def price(amounts: Sequence[dict[str, float]], measured: Sequence[float]) -> dict[str, float]:
-    """Fit prices to amounts of work and the ms they took, by relative error."""
+    """Fit prices to amounts of work and the ms they took, by relative error.
+
+    Work that is the same in every row cannot be told from a window's own price, and is part of it.
+    """
     from scipy.optimize import nnls
 
-    names = [name for name in amounts[0] if any(row[name] > 0 for row in amounts)]
+    spans = {name: [row[name] for row in amounts] for name in amounts[0]}
+    names = [name for name, all_ in spans.items() if max(all_) - min(all_) > ALIKE * max(all_)]
     design = np.array([[*(row[name] for name in names), 1.0] for row in amounts])
     times: NDArray[np.float64] = np.asarray(measured)
     scale = design.max(axis=0)

@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune import gates
-from edgeprune.costs import Table, total, whole
+from edgeprune.costs import Ledger, Table, total, whole
 from edgeprune.masking import attach, detach
 from edgeprune.units import Group
 
 GATES, MULTIPLIERS = "edgeprune_gates", "edgeprune_multipliers"
 TINY = 1e-6
-SPREAD, HALVINGS = 10.0, 40  # a threshold this far from all gates opens or closes them
+SPREAD, HALVINGS = 10.0, 24  # a threshold this far from all gates opens or closes them
 MULTIPLIER_RATE = 0.5
 """Learning rate of the multipliers: they reach the size of a loss's slope in a few hundred steps."""
 WARMUP = 0.5
@@ -72,6 +74,8 @@ class Gates(nn.Module):
         self.register_buffer("done", torch.zeros(()))
         self.drawn: dict[str, Tensor] = {}
         self.threshold = 0.0
+        self._ledger = Ledger(table)
+        self._placed_for: tuple[int, ...] = ()
 
     @property
     def target(self) -> float:
@@ -79,41 +83,64 @@ class Gates(nn.Module):
         return gates.warmed_target(float(self.done), self.warmup, self.share)
 
     def draw(self) -> None:
-        """Draw the masks of a forward pass: all places of a unit see the same."""
-        self.threshold = self._placed() if self.budget else 0.0
+        """Draw the masks of a forward pass: all places of a unit see the same.
+
+        The threshold is placed once for every step of the optimizer, and used again until the next:
+        evaluation's many passes see the same masks.
+        """
+        state = tuple(tensor._version for tensor in (*self.values, self.done))
+        if self.budget and state != self._placed_for:
+            self.threshold, self._placed_for = self._placed(), state
         for name, value in zip(self.names, self.values, strict=True):
             above = value - self.threshold
             if self.kind == "hard-concrete":
                 self.drawn[name] = gates.hard_concrete(above, self.training)
             else:  # every group keeps its best
-                best = float(above.detach().max())
+                best = above.detach().max()
                 self.drawn[name] = gates.straight_through(
-                    above - min(0.0, best) + TINY * (best <= 0)
+                    above - best.clamp_max(0.0) + TINY * (best <= 0)
                 )
 
-    @torch.no_grad()
     def _placed(self) -> float:
-        """Return the threshold that leaves what should be left, by halving what it may be."""
-        low = min(float(value.min()) for value in self.values) - SPREAD
-        high = max(float(value.max()) for value in self.values) + SPREAD
+        """Return the highest threshold that still leaves what should be left by now."""
+        every = torch.cat([value.detach() for value in self.values]).cpu().double().numpy()
+        ends = np.cumsum([len(value) for value in self.values])[:-1]
+        values = dict(zip(self.names, np.split(every, ends), strict=True))
+        wanted = self.target * self.full
+        if self.kind == "hard-concrete":
+            return self._placed_between(values, float(every.min()), float(every.max()), wanted)
+        return self._placed_at(values, np.unique(every), wanted)
+
+    def _placed_at(
+        self, values: Mapping[str, NDArray[np.float64]], ranks: NDArray[np.float64], wanted: float
+    ) -> float:
+        """Place it at one of the gates (ranks, ascending), which closes: by bisection."""
+        low, high = -1, len(ranks)  # at -1 every gate is open
+        while high - low > 1:
+            middle = (low + high) // 2
+            masks = {name: value > min(ranks[middle], value.max() - TINY)
+                     for name, value in values.items()}  # fmt: skip
+            low, high = (middle, high) if self._ledger.under(masks) >= wanted else (low, middle)
+        return float(ranks[low]) if low >= 0 else float(ranks[0]) - SPREAD
+
+    def _placed_between(
+        self, values: Mapping[str, NDArray[np.float64]], least: float, most: float, wanted: float
+    ) -> float:
+        """Place it by the chances that gates are open, which fall smoothly: by halving."""
+        low, high = least - SPREAD, most + SPREAD
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            left = float(total(self.table, self._left(middle))) / self.full
-            low, high = (middle, high) if left >= self.target else (low, middle)
+            masks = {name: gates.chance_open(torch.from_numpy(value - middle)).numpy()
+                     for name, value in values.items()}  # fmt: skip
+            low, high = (middle, high) if self._ledger.under(masks) >= wanted else (low, middle)
         return low
-
-    def _left(self, threshold: float) -> dict[str, Tensor]:
-        named = zip(self.names, self.values, strict=True)
-        if self.kind == "hard-concrete":
-            return {name: gates.chance_open(value - threshold) for name, value in named}
-        return {name: (value > min(threshold, float(value.max()) - TINY)).float()
-                for name, value in named}  # fmt: skip
 
     def left(self) -> dict[str, Tensor]:
         """Return what is left of each unit, for the cost: open or not, or the chance of it."""
         if self.kind == "straight-through":
             return dict(self.drawn)
-        return self._left(self.threshold)
+        named = zip(self.names, self.values, strict=True)
+        return {name: gates.chance_open(value - self.threshold) for name, value in named}
 
     def scores(self) -> dict[str, Tensor]:
         """Return every unit's gate; the lowest goes first."""

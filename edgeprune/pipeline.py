@@ -40,9 +40,10 @@ from edgeprune_device.machine import usable_cores
 
 ROWS = ("teacher", "student", "bundle")
 STAGES = ("clips", "untouched", "deploy", "bench")
-SEED_STAGES = ("teach", "states", "score", *STEPS, "distill", "export-teacher", "export",
-               "quantize", "verify")  # fmt: skip
-RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight")  # what pruning reads
+SEED_STAGES = ("distill", "export-teacher", "export", "quantize", "verify")
+RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "label_share",
+            "nothing_share", "views")  # fmt: skip
+"""What every step's training takes from the stage ``distill``."""
 METRICS = ("digest", "clips", "clips_digest", "metric", "score", "interval", "metrics",
            "agreement", "difference")  # fmt: skip
 IN_SHORT = ("step", "layers", "kept", "parameters", "macs", "valid_score")
@@ -78,9 +79,11 @@ def compress(
         Bad input (nothing is written then), or what a stage refuses.
 
     """
-    known = (STAGES[0], *SEED_STAGES, *step_folders(settings.steps), *STAGES[1:])
-    compute.set_precision(settings.precision)
+    own = ("states", "score") if "depth" in settings.steps else ()
+    known = (STAGES[0], "teach", *own, *step_folders(settings.steps), *SEED_STAGES, *STAGES[1:])
+    precision = compute.set_precision(settings.precision)
     run, source, clip_folder = open_command("compress", model, data, out, settings, ui, redo, known)
+    run.precision = precision
     for seed in range(settings.seeds):
         one_seed(run, source, clip_folder, seed, settings)
     best = best_seed(out, settings.seeds)
@@ -111,14 +114,13 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
     )  # fmt: skip
     shared = {
         "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
-        "accelerator": s.accelerator, "max_drop": s.max_drop, "ignore": s.quantize.ignore,
-        "augment": asdict(s.augment),
+        "accelerator": s.accelerator, "ignore": s.quantize.ignore, "augment": asdict(s.augment),
     }  # fmt: skip
     student = taught
     for step, folder in zip(s.steps, step_folders(s.steps), strict=True):
         inputs: tuple[Any, ...] = (taught, student, clip_folder, shared)
         if step == "depth":
-            inputs = (*inputs, scores_of(run, source, taught, clip_folder, name, s))
+            inputs = (*inputs, scores_of(run, source, taught, clip_folder, name, s), s.max_drop)
         work, settings = step_of(step, s)
         student = run.stage(work, settings, *inputs, name=f"{name}/{folder}")
     student = run.stage(
@@ -247,6 +249,6 @@ def check_floor(done: dict[str, Any], max_drop: float) -> None:
         raise EdgepruneError(
             f"The bundle is {100 * lost:.2f} points under its teacher on the test clips; "
             f"--max-drop allows {100 * max_drop:g}.",
-            "Allow more with --max-drop, keep more layers with --keep, or distill for longer.",
+            "Allow more with --max-drop, ask the recipe's steps for less, or distill for longer.",
             FAILED_CHECK,
         )

@@ -66,8 +66,8 @@ class Judge:
 
 
 def prune(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], scores: Path, *, out: Path,
-    settings: Prune, ui: Ui,
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], scores: Path,
+    max_drop: float, *, out: Path, settings: Prune, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the recovered cut: the step ``depth`` of a recipe, see ``steps``.
 
@@ -76,7 +76,10 @@ def prune(
     teacher, student, clips, scores : Path
         Folders of the earlier stages; the scores are the teacher's.
     shared : dict
-        ``distill`` (that stage's settings), ``seed``, ``accelerator``, ``max_drop``.
+        ``distill`` (what of that stage's settings every training takes), ``seed``, ``accelerator``,
+        ``augment``.
+    max_drop : float
+        How far under the teacher's score a cut may be.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def prune(
         rule = RULES[settings.pick]
         ui.say("  no convexity without classes: the last layers are dropped first (backward)")
     _check_depth(student, layers)
-    floor = _teacher_accuracy(teacher) - shared["max_drop"]
+    floor = _teacher_accuracy(teacher) - max_drop
     judge = Judge(teacher, student / "model", load_windows(clips), Distill(**shared["distill"]),
                   settings.recovery_epochs, shared["seed"], shared["accelerator"],
                   to_augment(shared))  # fmt: skip

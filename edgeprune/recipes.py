@@ -10,17 +10,17 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from edgeprune.settings import PICKS, STEPS, Settings
+from edgeprune.settings import PICKS, STEPS, UNITS, Settings
 from edgeprune_device.errors import EdgepruneError
 
 RECIPES = Path(__file__).parent / "presets"
 CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
-    "precision": ("full", "bf16", "fp16"),
+    "precision": ("full", "bf16"),
     "clips.context": ("clip", "file"),
     "clips.task": ("classes", "tags", "ctc"),
     "clips.tokens": ("characters", "words"),
@@ -47,7 +47,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 EACH_OF: dict[str, Collection[str]] = {
     "finetune.rules": PICKS, "steps": STEPS,
-    "trim.what": ("heads", "feed-forward", "channels", "hidden"),
+    "trim.what": UNITS,
 }  # fmt: skip
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
@@ -85,13 +85,15 @@ MORE_THAN_ZERO = (
 )
 BETWEEN = {"mimic.layers": (1, 2), "bench.rounds": (3, 7), "export.opset": (17, 20)}
 AT_MOST_ONE = (
+    "augment.noise_share", "augment.mask_share", "augment.mask_time", "augment.mask_band",
     "student.mix",
     "trim.ratio",
     "distill.label_share",
     "quantize.precision",
     "teach.label_smoothing",
     "distill.nothing_share",
-)
+)  # fmt: skip
+ODD = ("mimic.kernel", "frontend.kernel", "student.kernel")
 
 
 def find_recipe(name: str) -> Path:
@@ -168,7 +170,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     for name, (least, most) in BETWEEN.items():
         if not least <= _get(settings, name) <= most:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be from {least} to {most}.")
+    for name in ODD:
+        if _get(settings, name) < 1 or _get(settings, name) % 2 == 0:
+            raise EdgepruneError(f"{name} = {_get(settings, name)} must be odd, and at least 1.")
     _check_task(settings)
+    _check_order(settings.steps)
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:
@@ -183,6 +189,21 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             "One point of accuracy is 0.01.",
         )
     return settings
+
+
+def _check_order(steps: Sequence[str]) -> None:
+    """Raise where a step could not use what the steps before it leave."""
+    if "student" in steps[1:]:
+        raise EdgepruneError(
+            "The step student begins anew, so that what the steps before it did would be lost.",
+            "Name it first, or leave the others out.",
+        )
+    before = steps[: len(steps) - 1 - steps[::-1].index("depth")] if "depth" in steps else ()
+    if lost := {"depth", "mimic", "student"} & set(before):
+        raise EdgepruneError(
+            f"The step depth follows {min(lost)}, which leaves other layers than were scored.",
+            "Name depth once, and before it only trim or frontend.",
+        )
 
 
 def _check_task(settings: Settings) -> None:

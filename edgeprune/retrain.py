@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,18 @@ def answers_loss(
     )  # fmt: skip
 
 
+def nothing_share_of(windows: Windows, shared: Mapping[str, Any]) -> float:
+    """Return the share of a student's windows that hold nothing.
+
+    None does where one of the data's labels means that (``shared["ignore"]``), or where the task
+    has no answer to it.
+    """
+    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
+    return 0.0 if aware else Distill(**shared["distill"]).nothing_share
+
+
 def labels_loss(windows: Windows, smoothing: float = 0.1) -> train.Loss:
-    """Return the loss on labels alone: the control of what a teacher is worth."""
+    """Return the loss on labels alone: what a teacher, or a unit, is worth shows against it."""
     task = task_of(windows.task)
 
     def loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:

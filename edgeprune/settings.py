@@ -173,6 +173,10 @@ class Distill:
     used where no label of the data means nothing (``quantize.ignore``)."""
 
 
+UNITS = ("heads", "feed-forward", "channels", "hidden")
+"""Kinds of units: of attention layers, feed-forward layers, convolutions and the states."""
+
+
 @dataclass(frozen=True)
 class Trim:
     """Trim units (heads, feed-forward columns, channels, hidden coordinates) by learned masks."""
@@ -181,7 +185,7 @@ class Trim:
     """Share of the given student's cost that goes."""
     of: str = "macs"
     """Which cost: ``macs``, ``parameters``, or ``latency`` of the ONNX file on this machine."""
-    what: tuple[str, ...] = ("heads", "feed-forward", "channels", "hidden")
+    what: tuple[str, ...] = UNITS
     """Kinds of units that may go."""
     method: str = "masks"
     """Learned ``masks``, or a criterion: ``magnitude``, ``taylor``, ``random``."""
@@ -366,7 +370,7 @@ class Settings:
     accelerator: str = "auto"
     """auto, cpu, cuda or mps."""
     precision: str = "full"
-    """Of training: ``full``, ``bf16`` or ``fp16`` (mixed; bf16 pays on CPUs that have it, too)."""
+    """Of training: ``full``, or ``bf16`` (mixed; it pays on CPUs that have it, too)."""
     clips: Clips = field(default_factory=Clips)
     augment: Augment = field(default_factory=Augment)
     teach: Teach = field(default_factory=Teach)

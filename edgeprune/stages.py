@@ -40,6 +40,8 @@ class Run:
     def __init__(self, folder: Path, ui: Ui) -> None:
         self.folder = folder
         self.ui = ui
+        self.precision = "full"
+        """Of training, see ``compute``: what was trained otherwise is another result."""
 
     def stage(self, work: Callable[..., None], settings: Any, *inputs: Any, name: str) -> Path:
         """Run a stage, or keep its folder if settings and inputs are those it was made from.
@@ -68,7 +70,8 @@ class Run:
         if compute.rank():
             return self._follow(work, settings, inputs, name)
         out = self.folder / name
-        key = stage_key(work, settings, inputs)
+        trained = self.precision != "full" and work.__name__ in TRAINING
+        key = stage_key(work, settings, (*inputs, self.precision) if trained else inputs)
         partial = out.with_name(out.name + ".partial")
         if _recorded_key(out) == key:
             shutil.rmtree(partial, ignore_errors=True)  # begun with other settings, and given up

@@ -13,12 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
 from edgeprune import models
 from edgeprune.families import layers_of
+from edgeprune.macs import macs_by_module
 from edgeprune.stages import write_json
 
 RECORD = "step.json"
@@ -58,13 +55,5 @@ def step_folders(steps: Sequence[str]) -> list[str]:
 
 
 def count_macs(model: Any, window_samples: int) -> int:
-    """Count the multiply-accumulates of one window: products of matrices and convolutions.
-
-    torch counts two operations for each; attention is counted as the products it amounts to.
-    """
-    where = next(model.parameters()).device
-    samples = torch.zeros(1, window_samples, device=where)
-    model.eval()
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        models.logits_of(model, samples)
-    return int(counter.get_total_flops() // 2)
+    """Count the multiply-accumulates of one window: see ``macs``."""
+    return int(macs_by_module(model, window_samples)[""])

@@ -106,10 +106,10 @@ def fit(
     total = (plan.epochs - state["epoch"]) * steps
     losses: list[float] = []
     for epoch, last, share, samples, target in ui.track(batches, title, total):
-        model.train()
+        to_training(model)
         optimizer.zero_grad()
         if len(samples):
-            with accelerator.autocast():
+            with compute.autocast(device):
                 value = loss(model, samples, target, epoch)
             accelerator.backward(value * share)
             losses.append(float(value.detach()))
@@ -127,6 +127,15 @@ def fit(
     model.eval().to("cpu")
     curve: list[dict[str, float]] = state["curve"]
     return curve
+
+
+def to_training(model: Any) -> None:
+    """Put a model into training mode, but for what is frozen: its norms' statistics stay, too."""
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
 
 
 def warmup_cosine(steps: int) -> Callable[[int], float]:
@@ -184,6 +193,7 @@ def _end_epoch(
     labels: tuple[str, ...], device: torch.device,
 ) -> None:  # fmt: skip
     """Evaluate, keep the weights if they are the best so far, and write the curve."""
+    compute.share_buffers(model)
     score = evaluate(model, valid, labels, device)
     state["curve"].append(
         {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_score": score}
@@ -195,8 +205,13 @@ def _end_epoch(
 
 
 def evaluate(model: Any, windows: Windows, labels: tuple[str, ...], device: torch.device) -> float:
-    """Return the task's score of a model over clips, and leave it on the device it ran on."""
-    return task_of(windows.task).score(predict(model.to(device), windows, device), windows, labels)
+    """Return the task's score of a model over clips, and leave it on the device it ran on.
+
+    Of several processes all get the main one's, so that what is decided by it is decided alike.
+    """
+    logits = predict(model.to(device), windows, device)
+    score: float = compute.same(task_of(windows.task).score(logits, windows, labels))
+    return score
 
 
 def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.float32]:

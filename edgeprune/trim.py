@@ -4,19 +4,18 @@ In every round
 
 1. the units are ranked: by gates learned with the model against the teacher (Genova's masks; Seed
    4), or by a criterion (``criteria``);
-2. the threshold is put where the cost that is left is the one that was asked;
+2. the threshold is put where the cost that is left is nearest to the one that was asked;
 3. the units under it are trimmed away for good (``trimming``);
 4. the rest is trained against the teacher again.
 
-The cost is parameters, multiply-accumulates or the latency of the ONNX file here. The last is
-predicted (``latencies``) and then measured, and the choice corrected until what was measured is
-within two points of what was asked.
+What a cost is, and when what was asked is met: see ``budget``. What no choice of units can meet is
+refused before anything is trained; what was not met is said, and stands in ``step.json``.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,8 @@ import torch
 
 from edgeprune import compute, costs, latencies, models, train
 from edgeprune.audio import Windows, load_windows
-from edgeprune.budget import choose, cost_of, cost_terms, in_words
+from edgeprune.budget import check_possible, choose, cost_of, cost_terms, in_words, is_met
+from edgeprune.checkpoints import first_line
 from edgeprune.console import Ui, points
 from edgeprune.distill import Teacher
 from edgeprune.masking import masks, masks_of
@@ -39,7 +39,9 @@ from edgeprune.units import Group, groups_of, ready, refusals
 from edgeprune.workshop import Workshop, rank, recover
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
-EXACT = 1e-4  # largest difference of trimmed and masked logits, as a share of the largest logit
+EXACT = 1e-5
+"""Largest difference of trimmed and masked logits, as a share of the largest logit; both are
+computed in double precision, so that rounding is no part of it."""
 
 
 def trim(
@@ -48,17 +50,21 @@ def trim(
 ) -> None:  # fmt: skip
     """Write the trimmed and recovered student ``model/``, and ``step.json``.
 
+    Its ``met`` tells whether what went is within two points of what was asked.
+
     Parameters
     ----------
     teacher, student, clips : Path
         Folders of the earlier stages.
     shared : dict
-        ``distill`` (that stage's settings), ``seed``, ``accelerator``, ``augment``.
+        ``distill`` (of that stage's settings, what every training reads: weights of the losses,
+        ``views``, ``nothing_share``), ``seed``, ``accelerator``, ``augment``, ``ignore``.
 
     Raises
     ------
     EdgepruneError
-        The model has no unit of the kinds that may go, or they cost less than what is to go.
+        The model has no unit of the kinds that may go, or they cost less than what is to go: both
+        before anything is trained.
 
     """
     device = compute.choose_device(shared["accelerator"])
@@ -73,6 +79,8 @@ def trim(
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     before = _before(model, groups, windows.window_samples, shop, work)
+    terms = cost_terms(model, groups, windows.window_samples, settings.of, before["prices"])
+    check_possible(groups, terms, before[settings.of] * (1 - settings.ratio), settings)
     curve: list[dict[str, float]] = []
     for number in range(1, settings.rounds + 1):
         goal = before[settings.of] * (1 - settings.ratio * number / settings.rounds)
@@ -114,20 +122,26 @@ def _trim_exactly(
 ) -> None:
     """Trim, and compare with the masked model on real windows."""
     samples = torch.from_numpy(np.array(windows.samples[:4]))
-    model.eval()
-    with torch.no_grad(), masks(model, groups, masks_of(groups, keep)):
-        expected = models.logits_of(model, samples)
+    masked = copy.deepcopy(model).double().eval()
+    with torch.no_grad(), masks(masked, groups, masks_of(groups, keep)):
+        expected = models.logits_of(masked, samples.double())
+    del masked
     trim_to(model, keep)
+    unknown = "it has a part that reads trimmed units in a way that is not known"
+    hint = "Please report this with the model's config.json; trim.what names kinds of units."
     try:
         with torch.no_grad():
-            apart = float((models.logits_of(model, samples) - expected).abs().max())
-    except RuntimeError:  # shapes that do not fit
-        apart = math.inf
-    if not apart <= EXACT * max(1.0, float(expected.abs().max())):
+            found = models.logits_of(copy.deepcopy(model).double().eval(), samples.double())
+    except RuntimeError as error:  # shapes that do not fit
         raise EdgepruneError(
-            f"The trimmed model differs from the masked one by {apart:.1e}: it has a part that "
-            "reads trimmed units in a way that is not known.",
-            "Please report this with the model's config.json; trim.what names kinds of units.",
+            f"The trimmed model cannot run: {unknown} ({first_line(error)}).", hint, FAILED_CHECK
+        ) from error
+    apart = float((found - expected).abs().max())
+    if not apart <= EXACT * (largest := float(expected.abs().max())):
+        raise EdgepruneError(
+            f"The trimmed model differs from the masked one by {apart:.1e}, where the largest "
+            f"logit is {largest:.1e}: {unknown}.",
+            hint,
             FAILED_CHECK,
         )
 
@@ -153,11 +167,15 @@ def _report(
     reached = {name: 1 - after[name] / before[name] for name in after}
     write_step(
         out, model, window, step="trim", valid_score=score, metric=shop.task.metric, curve=curve,
-        requested=s.ratio, of=s.of, reached=reached, method=s.method, rounds=s.rounds,
+        requested=s.ratio, of=s.of, reached=reached, met=is_met(s.ratio, reached[s.of]),
+        method=s.method, rounds=s.rounds,
         valid_score_before=given["valid_score"],
         latency_ms={"before": before["latency"], "after": after["latency"]},
         units={group.name: group.units for group in groups_of(model)},
     )  # fmt: skip
+    if not is_met(s.ratio, reached[s.of]):
+        shop.ui.say(f"  not met: {points(s.ratio)} of the {s.of} were to go, and "
+                    f"{points(reached[s.of])} went")  # fmt: skip
     shop.ui.say(
         f"  trimmed: {points(reached['macs'])} of the multiply-accumulates and "
         f"{points(reached['parameters'])} of the parameters are gone, {before['latency']:.2f} ms "

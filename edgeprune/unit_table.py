@@ -32,8 +32,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-HEADS, FEED_FORWARD, CHANNELS, HIDDEN = "heads", "feed-forward", "channels", "hidden"
-KINDS = (HEADS, FEED_FORWARD, CHANNELS, HIDDEN)
+from edgeprune.settings import UNITS
+
+KINDS = UNITS
+HEADS, FEED_FORWARD, CHANNELS, HIDDEN = KINDS
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from edgeprune.augment import to_augment
 from edgeprune.console import Ui
 from edgeprune.criteria import unit_importance
 from edgeprune.distill import WEIGHT_DECAY, Teacher
-from edgeprune.imitation import imitation_loss, matched
+from edgeprune.imitation import StateMask, imitation_loss, matched
 from edgeprune.learning import (
     GATES,
     MULTIPLIER_RATE,
@@ -29,11 +30,12 @@ from edgeprune.learning import (
     ranks_of,
     state_mask_of,
 )
+from edgeprune.prune import RECOVERY_SPEED
+from edgeprune.retrain import labels_loss, nothing_share_of
 from edgeprune.settings import Distill, Trim
 from edgeprune.tasks import Task, task_of
 from edgeprune.units import Group, groups_of
 
-RECOVERY_SPEED = 2.0  # learning rate after a trim, as a multiple of teaching's
 TAYLOR_BATCHES = 16
 
 
@@ -59,6 +61,22 @@ class Workshop:
         """How a student is trained against its teacher."""
         return Distill(**self.shared["distill"])
 
+    @property
+    def on_labels(self) -> train.Loss:
+        """The task's loss on the labels alone."""
+        return labels_loss(self.windows, 0.0)
+
+    def against(self, state_mask: StateMask) -> train.Loss:
+        """Return the loss against the teacher, as the settings weigh its parts."""
+        return imitation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
+                              nothing_share_of(self.windows, self.shared))  # fmt: skip
+
+    def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:
+        """Map a model's states to the teacher's for a while, where the loss compares them."""
+        if not self.distill.hidden_weight:
+            return nullcontext()
+        return matched(model, self.teacher, self.windows.split("train"), always)
+
 
 def rank(
     model: Any, groups: Sequence[Group], terms: Sequence[costs.Term], goal: float, shop: Workshop,
@@ -69,7 +87,7 @@ def rank(
     if s.method != "masks":
         model.to(shop.device)
         batches = _some_batches(shop, seed) if s.method == "taylor" else ()
-        return [], unit_importance(s.method, model, groups, batches, _label_loss(shop.task), seed)
+        return [], unit_importance(s.method, model, groups, batches, shop.on_labels, seed)
     windows = shop.windows.split("train")
     steps = s.epochs * math.ceil(len(windows.samples) / shop.distill.batch_size)
     plan = _plan(model, shop, s.epochs, 1.0)
@@ -79,8 +97,9 @@ def rank(
     ranks = None
     if s.mask_loss != "genova":
         model.to(shop.device)
-        known = unit_importance("taylor", model, groups, _some_batches(shop, seed),
-                                _label_loss(shop.task), seed)  # fmt: skip
+        known = unit_importance(
+            "taylor", model, groups, _some_batches(shop, seed), shop.on_labels, seed
+        )
         ranks = ranks_of(known, groups, table)
     share = goal / float(costs.total(table, {}))
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -90,12 +109,10 @@ def rank(
             parameter.requires_grad_(id(parameter) in head)
     made = Gates(groups, s.gate, steps, table, share, s.mask_loss == "budget", ranks)
     with (
-        matched(model, shop.teacher, windows, always=True),
+        shop.matched(model, always=True),
         gated(model, groups, made) as gates,
     ):
-        task = imitation_loss(shop.task, shop.teacher, shop.labels, shop.distill,
-                              state_mask_of(groups, gates))  # fmt: skip
-        loss = gated_loss(task, share, s.mask_loss)
+        loss = gated_loss(shop.against(state_mask_of(groups, gates)), share, s.mask_loss)
         plan = replace(plan, rates=rates, last=True)
         curve = _fit(model, loss, plan, work / "gates", shop, "masks")
         scores = gates.scores()
@@ -108,8 +125,8 @@ def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
     """Train a trimmed model against the teacher and on the labels, in place; returns the curve."""
     epochs = shop.settings.recovery_epochs
     narrowed = any(group.states for group in groups_of(model, shop.settings.what))
-    with matched(model, shop.teacher, shop.windows.split("train"), always=narrowed):
-        loss = imitation_loss(shop.task, shop.teacher, shop.labels, shop.distill, lambda: None)
+    with shop.matched(model, always=narrowed):
+        loss = shop.against(lambda: None)
         return _fit(model, loss, _plan(model, shop, epochs, RECOVERY_SPEED), work, shop, "recover")
 
 
@@ -140,12 +157,3 @@ def _some_batches(shop: Workshop, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         rows = np.sort(order[start : start + size])
         samples = torch.from_numpy(np.array(windows.samples[rows]))
         yield samples.to(shop.device), targets[torch.from_numpy(rows)].to(shop.device)
-
-
-def _label_loss(task: Task) -> train.Loss:
-    """Return the task's loss on the labels alone."""
-
-    def loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
-        return task.loss(models.logits_of(model, samples), targets)
-
-    return loss

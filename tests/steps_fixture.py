@@ -13,7 +13,7 @@ from edgeprune.console import Silent
 from edgeprune.settings import Augment, Clips, Distill
 
 SHARED: dict[str, Any] = {
-    "distill": asdict(Distill(batch_size=12)), "seed": 1, "accelerator": "cpu", "max_drop": 0.01,
+    "distill": asdict(Distill(batch_size=12)), "seed": 1, "accelerator": "cpu",
     "ignore": [], "augment": asdict(Augment()),
 }  # fmt: skip
 

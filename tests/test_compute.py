@@ -67,12 +67,41 @@ def test_an_accelerator_that_is_not_there_is_refused() -> None:
             compute.choose_device("cuda")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_accelerate_launch_trains_in_two_processes_what_one_trains_alone(
-    precision: str, tmp_path: Path
+def test_precision_is_what_the_recipe_or_the_launcher_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = make_model(tmp_path / "model", "wav2vec2")
+    cpu, weight, samples = torch.device("cpu"), torch.ones(4, 4), torch.ones(2, 4)
+    monkeypatch.delenv(compute.LAUNCHER, raising=False)
+    try:
+        for asked, kind in (
+            ("full", torch.float32),
+            ("bf16", torch.bfloat16),
+            ("full", torch.float32),
+        ):
+            assert compute.set_precision(asked) == asked
+            with compute.autocast(cpu):
+                assert (samples @ weight).dtype == kind
+        monkeypatch.setenv(compute.LAUNCHER, "bf16")
+        assert compute.set_precision("full") == "bf16"
+        monkeypatch.setenv(compute.LAUNCHER, "no")
+        assert compute.set_precision("bf16") == "bf16"
+        monkeypatch.setenv(compute.LAUNCHER, "fp16")
+        with pytest.raises(EdgepruneError, match="asks for fp16"):
+            compute.set_precision("full")
+    finally:
+        monkeypatch.delenv(compute.LAUNCHER, raising=False)
+        compute.set_precision("full")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [("wav2vec2", "no"), ("edgeprune-student", "bf16")],  # the latter has running statistics
+)
+def test_accelerate_launch_trains_in_two_processes_what_one_trains_alone(
+    family: str, precision: str, tmp_path: Path
+) -> None:
+    model = make_model(tmp_path / "model", family)
     data = make_recordings(tmp_path / "data", speakers=6, each=4)
     (tmp_path / "recipe.toml").write_text(RECIPE, "utf-8")
     curves = []

@@ -43,6 +43,63 @@ def test_the_threshold_leaves_what_should_be_left_by_now(
         )
 
 
+def test_a_threshold_is_the_highest_that_leaves_enough(
+    model_and_table: tuple[Any, tuple[Group, ...], costs.Table],
+) -> None:
+    """An oracle of its own: try every gate as the threshold, one after another."""
+    _, groups, table = model_and_table
+    made = Gates(groups, "straight-through", 10, table, 0.55, budget=True)
+    generator = torch.Generator().manual_seed(2)
+    for value in made.values:
+        value.data = torch.randn(value.shape, generator=generator).round(decimals=1)  # many alike
+    made.done.fill_(9)
+    made.draw()
+    enough = []
+    for threshold in sorted({float(x) for value in made.values for x in value.detach()}):
+        masks = {
+            name: torch.maximum(value > threshold, value == value.max()).float().detach()
+            for name, value in zip(made.names, made.values, strict=True)
+        }
+        if float(costs.total(table, masks)) >= 0.55 * made.full:
+            enough.append(threshold)
+    assert made.threshold == max(enough)
+
+
+@pytest.mark.parametrize("kind", ["straight-through", "hard-concrete"])
+def test_a_threshold_is_placed_once_a_step_and_used_again_in_evaluation(
+    model_and_table: tuple[Any, tuple[Group, ...], costs.Table],
+    kind: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    model, groups, table = model_and_table
+    samples, placed = torch.randn(2, RATE // 4) * 0.1, list[float]()
+    place = Gates._placed
+
+    def placing(made: Gates) -> float:
+        placed.append(place(made))
+        return placed[-1]
+
+    monkeypatch.setattr(Gates, "_placed", placing)
+    made = Gates(groups, kind, 10, table, 0.5, budget=True)
+    optimizer = torch.optim.AdamW(made.parameters(), lr=0.1)
+
+    def task(given: Any, heard: torch.Tensor, _: torch.Tensor, __: int) -> torch.Tensor:
+        return models.logits_of(given, heard).square().mean()
+
+    with gated(model, groups, made):
+        loss = gated_loss(task, 0.5, "budget")
+        for step in range(1, 4):
+            model.train()
+            optimizer.zero_grad()
+            loss(model, samples, samples, 0).backward()  # type: ignore[no-untyped-call]
+            assert len(placed) == step
+            optimizer.step()
+            model.eval()
+            with torch.inference_mode():
+                for _ in range(3):
+                    models.logits_of(model, samples)
+            assert len(placed) == step + 1
+
+
 def test_gates_that_are_open_mask_nothing_and_leave_no_trace(
     model_and_table: tuple[Any, tuple[Group, ...], costs.Table],
 ) -> None:

@@ -100,3 +100,30 @@ def test_every_field_says_what_it_means() -> None:
 def test_a_rule_to_fine_tune_that_is_none_is_named() -> None:
     with pytest.raises(EdgepruneError, match="names 'greedy', which is not known"):
         build_settings({"finetune": {"rules": ["greedy"]}})
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"augment": {"noise_share": 5.0}}, r"augment\.noise_share = 5\.0 must be at most 1"),
+        ({"augment": {"mask_time": 3.0}}, r"augment\.mask_time = 3\.0 must be at most 1"),
+        ({"mimic": {"kernel": 4}}, r"mimic\.kernel = 4 must be odd"),
+        ({"student": {"kernel": -1}}, r"student\.kernel = -1 must be odd"),
+        ({"steps": ["trim", "student"]}, "student begins anew"),
+        ({"steps": ["mimic", "depth"]}, "depth follows mimic"),
+        ({"steps": ["depth", "depth"]}, "depth follows depth"),
+        ({"precision": "fp16"}, "precision = 'fp16' is not known"),
+    ],
+)
+def test_what_could_not_work_is_refused_before_any_training(
+    values: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(EdgepruneError, match=sentence):
+        build_settings(values)
+
+
+@pytest.mark.parametrize(
+    "steps", [["trim", "depth", "mimic"], ["student", "trim"], ["depth", "trim", "trim"], []]
+)
+def test_steps_that_go_with_each_other_are_taken(steps: list[str]) -> None:
+    assert list(build_settings({"steps": steps}).steps) == steps

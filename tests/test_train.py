@@ -142,3 +142,15 @@ def test_a_front_end_that_is_no_longer_the_teachers_is_trained_with_the_rest(
     student.requires_grad_(True)
     freeze(student, "all")
     assert first.requires_grad
+
+
+def test_what_is_frozen_keeps_its_statistics_while_the_rest_is_trained() -> None:
+    first, second = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), first), second)
+    model[0].requires_grad_(False)
+    train.to_training(model)
+    model(torch.randn(8, 1, 20) + 5)
+    assert first.running_mean is not None
+    assert second.running_mean is not None
+    assert torch.equal(first.running_mean, torch.zeros(2))
+    assert not torch.equal(second.running_mean, torch.zeros(2))

@@ -8,23 +8,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from conftest import make_recordings
+from conftest import RATE, make_recordings
+from test_families import heard_by
+from test_masking import random_keep, shaken
 
 from edgeprune import latencies, models
-from edgeprune.audio import clips
+from edgeprune.audio import Windows, clips
 from edgeprune.console import Silent
 from edgeprune.export_onnx import onnx_runner, to_onnx
 from edgeprune.settings import Augment, Clips, Teach, Trim
 from edgeprune.steps import count_macs, read_step
 from edgeprune.teach import teach
-from edgeprune.trim import trim
+from edgeprune.trim import _trim_exactly, trim
+from edgeprune.unit_table import KINDS
+from edgeprune.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
 SHARED: dict[str, Any] = {
-    "distill": {"batch_size": 16, "learning_rate": 2e-3, "temperature": 2.0, "hidden_weight": 1.0},
-    "seed": 0, "accelerator": "cpu", "max_drop": 0.01, "ignore": (), "augment": asdict(Augment()),
+    "distill": {"batch_size": 16, "learning_rate": 2e-3, "temperature": 2.0, "hidden_weight": 1.0,
+                "label_share": 0.5, "nothing_share": 0.1, "views": 0},
+    "seed": 0, "accelerator": "cpu", "ignore": (), "augment": asdict(Augment()),
 }  # fmt: skip
 WINDOW = 4800  # samples: 0.25 s, rounded up to tenths
 BATCHES = 2  # an epoch's
@@ -80,6 +86,7 @@ def test_the_ratio_that_was_asked_is_met_within_two_points(
         assert facts["reached"][name] == pytest.approx(1 - size(left) / size(given), abs=1e-9)
     assert facts["reached"][settings.of] == pytest.approx(settings.ratio, abs=0.02)
     assert facts["requested"] == settings.ratio
+    assert facts["met"] is True
     assert facts["step"] == "trim"
     assert facts["macs"] == count_macs(left, WINDOW)
     assert not (tmp_path / "out" / "work").exists()
@@ -116,6 +123,14 @@ def test_prices_are_found_again_from_what_variants_took() -> None:
         true["always"] + sum(true[name] * amount for name, amount in row.items()) for row in amounts
     ]
     assert latencies.price(amounts, measured) == pytest.approx(true, abs=1e-9)
+
+
+def test_work_that_no_width_changes_is_part_of_the_price_of_a_window() -> None:
+    """A spectrogram of 5e5 multiply-accumulates at 3e-7 ms, in every variant alike."""
+    amounts = [{"linear": 1e6 * n, "fixed": 5e5} for n in range(1, 8)]
+    measured = [0.3 + 2e-6 * row["linear"] + 3e-7 * row["fixed"] for row in amounts]
+    found = latencies.price(amounts, measured)
+    assert found == pytest.approx({"linear": 2e-6, "always": 0.45}, abs=1e-9)
 
 
 def test_an_interrupted_trim_ends_where_an_uninterrupted_one_does(
@@ -171,9 +186,77 @@ def test_a_trimmed_student_of_a_trimmed_student_exports(
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
 
 
-def test_more_than_there_is_cannot_be_trimmed(stages: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(EdgepruneError, match=r"90 % of the macs cannot be trimmed"):
-        run(stages, tmp_path / "out", Trim(ratio=0.9, what=("feed-forward",), method="random"))
+@pytest.mark.parametrize("of", ["macs", "parameters", "latency"])
+def test_more_than_there_is_is_refused_before_anything_is_trained(
+    stages: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    def trained(*_: Any) -> Any:
+        raise AssertionError("it was trained")
+
+    monkeypatch.setattr("edgeprune.trim.rank", trained)
+    monkeypatch.setattr(
+        latencies, "measure_latency", lambda model, window: 0.05 + 1e-6 * count_macs(model, window)
+    )
+    with pytest.raises(EdgepruneError, match=f"90 % of the {of} cannot be trimmed"):
+        run(stages, tmp_path / "out", Trim(ratio=0.9, what=("feed-forward",), of=of))
+
+
+def test_what_is_not_met_is_said_and_written_down(
+    stages: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another choice than the one asked for: a single column goes."""
+    said: list[str] = []
+
+    class Hears(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    def one(*args: Any) -> dict[str, list[int]]:
+        scores = args[2]
+        return {name: list(range(len(all_) - 1)) for name, all_ in list(scores.items())[:1]} | {
+            name: list(range(len(all_))) for name, all_ in list(scores.items())[1:]
+        }
+
+    monkeypatch.setattr("edgeprune.trim.choose", one)
+    facts = run(stages, tmp_path / "out", Trim(ratio=0.1, what=("feed-forward",), method="random",
+                                               recovery_epochs=0), Hears())  # fmt: skip
+    assert facts["met"] is False
+    assert 0 < facts["reached"]["macs"] < 0.08
+    assert any(text.startswith("  not met: 10.0 % of the macs were to go") for text in said)
+
+
+def test_every_family_is_trimmed_exactly(family_folder: Path) -> None:
+    """In double precision, to far less than what is allowed."""
+    model = shaken(family_folder)
+    groups, keep = groups_of(model), random_keep(model, KINDS, 6)
+    heard = heard_by(model).numpy()
+    rows: tuple[dict[str, Any], ...] = tuple({"label": "low", "columns": {}} for _ in heard)
+    sound = np.tile([0, heard.shape[1]], (len(heard), 1))
+    windows = Windows(heard, sound, np.arange(len(heard)), rows, ("low",), RATE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgeprune.trim.EXACT", 1e-6)
+        _trim_exactly(model, groups, keep, windows)
+    assert next(model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("how", ["shape", "value"])
+def test_a_part_that_reads_trimmed_units_in_an_unknown_way_is_found(
+    stages: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def wrongly(model: Any, keep: dict[str, list[int]]) -> None:
+        linear = next(m for m in model.modules() if isinstance(m, torch.nn.Linear))
+        with torch.no_grad():
+            if how == "shape":
+                linear.weight = torch.nn.Parameter(linear.weight[:, 1:])
+            else:
+                linear.weight += 1e-3
+
+    monkeypatch.setattr("edgeprune.trim.trim_to", wrongly)
+    asked = Trim(ratio=0.05, what=("feed-forward",), method="random", recovery_epochs=0)
+    match = {"shape": "cannot run: it has a part", "value": "differs from the masked one by"}[how]
+    with pytest.raises(EdgepruneError, match=match) as caught:
+        run(stages, tmp_path / "out", asked)
+    assert isinstance(caught.value.__cause__, RuntimeError) is (how == "shape")
 
 
 def test_what_is_left_of_every_group_is_told(stages: tuple[Path, Path], tmp_path: Path) -> None:
