@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,7 @@ def distill(
         return
     windows = load_windows(clips)
     model, master = (models.load_classifier(str(f / "model")) for f in (student, teacher))
-    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
-    share = 0.0 if aware else settings.nothing_share
+    share = nothing_share_of(windows, shared)
     curve = train_student(
         model, master, windows, settings, (settings.epochs, settings.label_epochs), shared["seed"],
         nothing_share=share, work=out / "work", accelerator=shared["accelerator"], ui=ui,
@@ -65,6 +64,16 @@ def distill(
     done = {"skipped": False, "valid_score": best, "metric": task_of(windows.task).metric,
             "curve": curve, "seed": shared["seed"]}  # fmt: skip
     (out / "distill.json").write_text(json.dumps(done, indent=1), "utf-8")
+
+
+def nothing_share_of(windows: Windows, shared: Mapping[str, Any]) -> float:
+    """Return the share of a student's windows that hold nothing.
+
+    None does where one of the data's labels means that (``shared["ignore"]``), or where the task
+    has no answer to it.
+    """
+    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
+    return 0.0 if aware else Distill(**shared["distill"]).nothing_share
 
 
 def train_student(

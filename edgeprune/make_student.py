@@ -17,11 +17,11 @@ from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import to_augment
 from edgeprune.checkpoints import PROBLEMS
 from edgeprune.console import Ui, points
-from edgeprune.distill import WEIGHT_DECAY
+from edgeprune.distill import WEIGHT_DECAY, nothing_share_of
 from edgeprune.families import layers_of
 from edgeprune.inherit import inherit
 from edgeprune.lessons import MATCHING, Lesson, matching
-from edgeprune.retrain import nothing_share_of, patience_of
+from edgeprune.retrain import patience_of
 from edgeprune.settings import Distill, Student
 from edgeprune.stems import cnn_frames
 from edgeprune.steps import write_step

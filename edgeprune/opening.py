@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeprune import compute
 from edgeprune.audio import clips, load_windows
@@ -53,6 +54,8 @@ def open_command(
     depth = depth_of(config)
     if keep := fixed_layers(settings.prune, depth):
         check_keep(config, keep, depth)
+    if command == "compress":
+        _check_steps(config, settings)
     in_files = settings.clips.context == "file"
     if in_files and command == "compress":
         raise EdgepruneError(
@@ -89,6 +92,20 @@ def open_command(
         run.abandon("clips")
         raise
     return run, source, folder
+
+
+def _check_steps(config: Any, settings: Settings) -> None:
+    """Raise where a step cannot work on such a model: before hours of training, not after."""
+    from edgeprune.light_encoders import refuse_front_end
+    from edgeprune.mimic_layers import refuse_mimic
+
+    if "student" in settings.steps:  # what follows works on a model of our own
+        return
+    if "mimic" in settings.steps:
+        shortened = "depth" in settings.steps
+        refuse_mimic(config, settings.mimic, shortened, settings.teach.head)
+    if "frontend" in settings.steps:
+        refuse_front_end(config, settings.frontend)
 
 
 def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from edgeprune import models, train
 from edgeprune.audio import Windows
 from edgeprune.augment import to_augment
 from edgeprune.console import Ui
-from edgeprune.distill import WEIGHT_DECAY, Teacher, student_loss
+from edgeprune.distill import WEIGHT_DECAY, Teacher, nothing_share_of, student_loss
 from edgeprune.settings import Distill
 from edgeprune.tasks import task_of
 
@@ -70,17 +70,6 @@ def patience_of(shared: dict[str, Any], epochs: int) -> int:
     return int(shared["distill"].get("patience", epochs))
 
 
-def nothing_share_of(windows: Windows, shared: dict[str, Any]) -> float:
-    """Return the share of windows that hold nothing, which no label may stand out in.
-
-    None where a label of the data means nothing (``shared["ignore"]``), or the task has no such
-    window.
-    """
-    if set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None:
-        return 0.0
-    return Distill(**shared["distill"]).nothing_share
-
-
 def answers_loss(
     model: Any, teacher: Any, windows: Windows, shared: dict[str, Any], device: torch.device,
     epochs: int = 0,
@@ -103,16 +92,6 @@ def answers_loss(
         task, Teacher(teacher, device, common.views), models.labels_of(model), common, epochs,
         nothing_share_of(windows, shared),
     )  # fmt: skip
-
-
-def nothing_share_of(windows: Windows, shared: Mapping[str, Any]) -> float:
-    """Return the share of a student's windows that hold nothing.
-
-    None does where one of the data's labels means that (``shared["ignore"]``), or where the task
-    has no answer to it.
-    """
-    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
-    return 0.0 if aware else Distill(**shared["distill"]).nothing_share
 
 
 def labels_loss(windows: Windows, smoothing: float = 0.1) -> train.Loss:

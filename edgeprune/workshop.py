@@ -18,7 +18,7 @@ from edgeprune.audio import Windows
 from edgeprune.augment import to_augment
 from edgeprune.console import Ui
 from edgeprune.criteria import unit_importance
-from edgeprune.distill import WEIGHT_DECAY, Teacher
+from edgeprune.distill import WEIGHT_DECAY, Teacher, nothing_share_of
 from edgeprune.imitation import StateMask, imitation_loss, matched
 from edgeprune.learning import (
     GATES,
@@ -31,7 +31,7 @@ from edgeprune.learning import (
     state_mask_of,
 )
 from edgeprune.prune import RECOVERY_SPEED
-from edgeprune.retrain import labels_loss, nothing_share_of
+from edgeprune.retrain import labels_loss
 from edgeprune.settings import Distill, Trim
 from edgeprune.tasks import Task, task_of
 from edgeprune.units import Group, groups_of

@@ -234,3 +234,19 @@ def test_an_output_folder_that_holds_another_run_is_left_alone(
     with pytest.raises(EdgepruneError, match="holds another run: its data is"):
         compress(str(backbone), other, finished, settings(), Silent())
     assert sorted(finished.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("family", "steps", "sentence"),
+    [
+        ("audio-spectrogram-transformer", ["mimic", "frontend"], "hears spectra already"),
+        ("clap_audio_model", ["mimic"], "differ in width and resolution"),
+    ],
+)
+def test_a_step_that_cannot_work_is_refused_before_anything_is_written(
+    family: str, steps: list[str], sentence: str, recordings: Path, tmp_path: Path
+) -> None:
+    model = make_model(tmp_path / "model", family)
+    with pytest.raises(EdgepruneError, match=sentence):
+        compress(str(model), recordings, tmp_path / "run", settings(steps=steps), Silent())
+    assert not (tmp_path / "run").exists()
