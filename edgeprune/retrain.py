@@ -70,17 +70,6 @@ def patience_of(shared: dict[str, Any], epochs: int) -> int:
     return int(shared["distill"].get("patience", epochs))
 
 
-def nothing_share_of(windows: Windows, shared: dict[str, Any]) -> float:
-    """Return the share of windows that hold nothing, which no label may stand out in.
-
-    None where a label of the data means nothing (``shared["ignore"]``), or the task has no such
-    window.
-    """
-    if set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None:
-        return 0.0
-    return Distill(**shared["distill"]).nothing_share
-
-
 def answers_loss(
     model: Any, teacher: Any, windows: Windows, shared: dict[str, Any], device: torch.device,
     epochs: int = 0,
