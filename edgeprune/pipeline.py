@@ -42,7 +42,7 @@ ROWS = ("teacher", "student", "bundle")
 STAGES = ("clips", "untouched", "deploy", "bench")
 SEED_STAGES = ("distill", "export-teacher", "export", "quantize", "verify")
 RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "label_share",
-            "nothing_share", "views", "patience")  # fmt: skip
+            "nothing_share", "views")  # fmt: skip
 """What every step's training takes from the stage ``distill``."""
 METRICS = ("digest", "clips", "clips_digest", "metric", "score", "interval", "metrics",
            "agreement", "difference")  # fmt: skip

@@ -243,7 +243,7 @@ class FrontEnd:
     """The step ``frontend``: a light front end in place of the waveform encoder, or of KWT's."""
 
     kind: str = "log-mel"
-    """``log-mel``, ``mfcc``, or ``narrow``: the encoder's convolutions with fewer channels."""
+    """``log-mel`` (KWT: this alone), ``mfcc``, or ``narrow``: its convolutions, ``width`` wide."""
     width: int = 128
     """Numbers a frame inside it."""
     layers: int = 2
