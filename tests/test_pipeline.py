@@ -239,7 +239,7 @@ def test_an_output_folder_that_holds_another_run_is_left_alone(
 @pytest.mark.parametrize(
     ("family", "steps", "sentence"),
     [
-        ("audio-spectrogram-transformer", ["mimic", "frontend"], "hears spectra already"),
+        ("audio-spectrogram-transformer", ["mimic", "frontend"], "hear spectra already"),
         ("clap_audio_model", ["mimic"], "differ in width and resolution"),
     ],
 )
