@@ -47,7 +47,8 @@ class Augment:
     noise_snr_db: tuple[float, float] = (5.0, 40.0)
     """How far under its own level a window's noise is."""
     mask_share: float = 0.5
-    """Share of the windows with a stretch of time and a band silenced (SpecAugment); 0: none."""
+    """Share of the windows with a stretch of time and a band silenced (SpecAugment); 0: none. KWT,
+    CNN14 and our students mask their own spectra instead."""
     mask_time: float = 0.1
     """Longest stretch, as a share of the window."""
     mask_band: float = 0.15

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,8 @@ def fit(
     )
     state = _resume(model, optimizer, schedule, work)
     targets = task_of(train.task).targets(train, labels)
+    if hasattr(model.config, "mask_time_count"):  # it masks its own spectrum: once is enough
+        plan = replace(plan, augment=replace(plan.augment, mask_share=0.0))
     batches = _batches(train, targets, plan, state, device, steps)
     total = (plan.epochs - state["epoch"]) * steps
     losses: list[float] = []
