@@ -39,11 +39,13 @@ STEPS["torch-pruning"] = ("peers_trim", "trim")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 KWT, WORDS = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"
 ARABIC = SHARED / "data/arabic_speech_commands_20/labels.csv"
-LEARN, RECOVER, DISTILL = 4, 4, 4
+LEARN, RECOVER, DISTILL = 2, 2, 2
 """Epochs that learn masks, that recover, and that end a row: the same sum for all but ``depth``, whose
-cuts have 2 each to be judged by and 8 at the end, and the students, which begin from nothing."""
+cuts have 2 each to be judged by and 4 at the end, and what begins from nothing: ``scratch`` has
+FROM_NOTHING, the students theirs."""
+FROM_NOTHING = 12
 AFTER = {"epochs": DISTILL, "label_epochs": 0}
-WHOLE = {"epochs": LEARN + RECOVER + DISTILL, "patience": 99}
+WHOLE = {"epochs": LEARN + RECOVER + DISTILL, "patience": 99, "when": "always"}
 Recipe = dict[str, Any]
 
 
@@ -71,7 +73,7 @@ def peer(criterion: str) -> Recipe:
 
 
 ROWS: dict[str, tuple[str, Recipe]] = {
-    "depth": ("teacher", {"prune": {"recovery_epochs": 2}, "distill": {"epochs": 8, "label_epochs": 0}}),
+    "depth": ("teacher", {"prune": {"recovery_epochs": 2}, "distill": AFTER | {"epochs": 4}}),
     "masks 25 %": ("teacher", trimmed(0.25)),
     "masks 50 %": ("teacher", trimmed(0.5)),
     "masks 75 %": ("teacher", trimmed(0.75)),
@@ -86,14 +88,17 @@ ROWS: dict[str, tuple[str, Recipe]] = {
     "mimic 2": ("teacher", mimicked(2)),
     "mimic 2, no distillation": ("teacher", mimicked(2, distil=False)),
     "front end alone": ("teacher", mimicked(1, kind="none")),
-    "light": ("teacher", {"steps": ["mimic", "frontend"], "mimic": {"kind": "conv", "layers": 2}}),
+    "light": ("teacher", {"steps": ["mimic", "frontend"],
+                          "mimic": {"kind": "conv", "layers": 2, "epochs": 4, "label_epochs": 2},
+                          "frontend": {"epochs": 6, "whole_epochs": 4, "label_epochs": 2},
+                          "distill": AFTER | {"epochs": 0}}),
     "depth and trim": ("teacher", {**trimmed(0.5), "steps": ["depth", "trim"],
                                    "prune": {"recovery_epochs": 2}}),
-    "linear probe": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "head"}}),
-    "SSF": ("pretrained", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "ssf"}}),
-    "scratch": ("scratch", {"steps": [], "teach": WHOLE | {"when": "always", "tune": "all"}}),
+    "linear probe": ("pretrained", {"steps": [], "teach": WHOLE | {"tune": "head"}}),
+    "SSF": ("pretrained", {"steps": [], "teach": WHOLE | {"tune": "ssf"}}),
+    "scratch": ("scratch", {"steps": [], "teach": WHOLE | {"epochs": FROM_NOTHING, "tune": "all"}}),
     "small CNN": ("teacher", {"steps": ["student"], "student": {"kind": "cnn", "distil": False}}),
-    "tiny": ("teacher", {"steps": ["student"]}),
+    "tiny": ("teacher", {"steps": ["student"], "student": {"epochs": 30, "label_epochs": 4}}),
 }  # fmt: skip
 NOT_FOR = {"w2v2": ("linear probe", "SSF")}  # it has no state before these very words
 TINY = ("small CNN", "tiny")  # delivered with their weights in 8 bits, trained by the step alone

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForAudioClassification, Wav2Vec2Config
 
-from edgeprune import losses, models, train
+from edgeprune import compute, losses, models, train
 from edgeprune.audio import clips, load_windows
 from edgeprune.console import Terminal
 from edgeprune.recordings import Parameters, make_recordings
@@ -62,7 +62,7 @@ def main() -> None:
         return losses.label_loss(models.logits_of(net, samples), targets, 0.1)
 
     valid = windows.split("valid")
-    device = models.choose_device(options.accelerator)
+    device = compute.choose_device(options.accelerator)
     curve = train.fit(
         model, windows.split("train"), valid, windows.labels, loss, plan,
         work=work / "training", device=device, ui=ui, title="demo model",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgeprune import models
+from edgeprune import compute, models
 from edgeprune.audio import Windows, load_windows
 from edgeprune.console import Ui
 from edgeprune.probe import fit_probe
@@ -50,7 +50,7 @@ def open_benches(
 
     """
     windows = load_windows(clips)
-    device = models.choose_device(accelerator)
+    device = compute.choose_device(accelerator)
     loaded, labels, own = models.load_for(
         str(model), windows.labels, window_samples=windows.window_samples
     )

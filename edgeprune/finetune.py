@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeprune import models, train
+from edgeprune import compute, models, train
 from edgeprune.audio import load_windows
 from edgeprune.benches import groups_of_clips, some_clips
 from edgeprune.console import Ui, points
@@ -52,7 +52,7 @@ def finetune(
     """
     keeps = json.loads((measured / "measured.json").read_text("utf-8"))["keeps"]
     windows = load_windows(clips)
-    device = models.choose_device(accelerator)
+    device = compute.choose_device(accelerator)
     valid, test = windows.split("valid"), some_clips(windows, "test", most)
     plan = replace(Teach(**teaching), epochs=settings.epochs)
     groups = groups_of_clips(test)

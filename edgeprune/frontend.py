@@ -22,7 +22,7 @@ from edgeprune.console import Ui, points
 from edgeprune.families import submodule
 from edgeprune.light_encoders import between, path_of, put_light
 from edgeprune.mimic_layers import watched
-from edgeprune.retrain import answers_loss, labels_loss, patience_of, plan_of, train_parts
+from edgeprune.retrain import answers_loss, patience_of, plan_of, train_parts
 from edgeprune.settings import FrontEnd
 from edgeprune.steps import write_step
 from edgeprune.tasks import task_of
@@ -68,7 +68,7 @@ def frontend(
         if settings.distil:
             loss = answers_loss(model, master, windows, shared, device, settings.whole_epochs)
         else:
-            loss = labels_loss(windows)
+            loss = train.labels_loss(windows)
         rate = settings.learning_rate or train.default_learning_rate(models.count_parameters(model))
         plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
         curve += run(loss, plan, trained=[model], work=out / "work" / "whole",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edgeprune import losses, models
 from edgeprune.audio import Windows
-from edgeprune.distill import Teacher, with_nothing
+from edgeprune.distill import Teacher, columns_of, with_nothing
 from edgeprune.settings import Distill
 from edgeprune.tasks import Task
 
@@ -57,9 +57,9 @@ def imitation_loss(
 
     """
     share, weight = settings.label_share, settings.hidden_weight
+    column = torch.tensor(columns_of(teacher.labels, labels, task) if share < 1 else [])
 
     def answers(logits: Tensor, answered: Tensor, empty: Tensor) -> Tensor:
-        column = torch.tensor([teacher.labels.index(label) for label in labels])
         wanted = answered[..., column.to(answered.device)]
         if task.silence is not None:
             wanted[empty] = task.silence(wanted[empty])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import losses, models
-from edgeprune.augment import nothing
+from edgeprune.distill import columns_of, with_nothing
 from edgeprune.families import layers_of
 from edgeprune.settings import Distill, Student
 from edgeprune.tasks import Task
@@ -90,28 +90,24 @@ class Lesson:
                 f"The teacher does not know the label {lacking[0]!r}, so it cannot teach it.",
                 "Teach it first (teach.when), or use student.distil = false.",
             )
-        self.columns = torch.tensor([known.index(label) for label in self.labels])
+        self.columns = torch.tensor(columns_of(known, self.labels, self.task))
 
     def loss(self, student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
         """Return the loss of a batch: see ``train.Loss``."""
         if not self.settings.distil:
             return self.task.loss(models.logits_of(student, samples), targets, 0.1)
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
         labelled = epoch >= self.settings.epochs
         heard = samples
         if not labelled and self.task.name != "ctc":  # two voices at once are no transcript
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
             heard = mix(samples, self.settings.mix, generator)
-        empty = torch.rand(len(samples), generator=generator) < self.quiet
-        empty[:1] = False  # something is left to learn from
-        full = ~empty
         with torch.no_grad():
             answers, theirs = models.logits_and_states(self.teacher, heard)
+        heard, empty = with_nothing(heard, self.quiet)
+        full = ~empty
         wanted = answers[..., self.columns.to(answers.device)].clone()
         if self.task.silence is not None:
             wanted[empty] = self.task.silence(wanted[empty])
-        if empty.any():
-            heard = heard.clone()
-            heard[empty] = nothing(heard[empty], generator)
         logits, own = models.logits_and_states(student, heard)
         if self.task.name == "ctc":
             wanted = losses.to_frames(wanted, logits.shape[1])

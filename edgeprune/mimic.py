@@ -30,7 +30,7 @@ from edgeprune.mimic_layers import (
     watched,
 )
 from edgeprune.mimic_layers import spec_of as spec_of
-from edgeprune.retrain import answers_loss, labels_loss, patience_of, plan_of, train_parts
+from edgeprune.retrain import answers_loss, patience_of, plan_of, train_parts
 from edgeprune.settings import Mimic as Settings
 from edgeprune.steps import write_step
 from edgeprune.tasks import task_of
@@ -77,7 +77,7 @@ def mimic(
         if settings.distil:
             loss = answers_loss(model, master, windows, shared, device)
         else:
-            loss = labels_loss(windows)
+            loss = train.labels_loss(windows)
         frozen = settings.freeze and settings.distil
         plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
         curve += run(loss, plan, trained=[] if frozen else [part], head=True,

@@ -24,7 +24,6 @@ from edgeprune.checkpoints import (
     read_config,
     task_in,
 )
-from edgeprune.compute import choose_device as choose_device
 from edgeprune.families import family_of
 from edgeprune.frames import block_states, frames_of
 from edgeprune.heads import forget_head, put_head, relabel, renew_head

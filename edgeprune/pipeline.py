@@ -25,7 +25,7 @@ from edgeprune.distill import distill
 from edgeprune.export_onnx import export
 from edgeprune.opening import open_command
 from edgeprune.quantize import quantize
-from edgeprune.report import report
+from edgeprune.report import ROWS, report
 from edgeprune.score import score
 from edgeprune.settings import STEPS, Settings
 from edgeprune.stages import Run
@@ -38,7 +38,6 @@ from edgeprune_device.bundle import read_bundle, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.machine import usable_cores
 
-ROWS = ("teacher", "student", "bundle")
 STAGES = ("clips", "untouched", "deploy", "bench")
 SEED_STAGES = ("distill", "export-teacher", "export", "quantize", "verify")
 RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "label_share",

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeprune import checkpoints, models, train
+from edgeprune import checkpoints, compute, models, train
 from edgeprune.ablation import greedy_removal, measure_cuts
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import to_augment
@@ -162,7 +162,7 @@ def measure_first(
     judge: Judge, known: Evidence, rule: Rule, bridge: bool, search: bool, out: Path, ui: Ui
 ) -> tuple[Judge, Evidence]:
     """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
-    device = models.choose_device(judge.accelerator)
+    device = compute.choose_device(judge.accelerator)
     model = models.load_classifier(str(judge.whole)).to(device)
     stack, labels = Stack(model), models.labels_of(model)
     if bridge and not stack.family.bridges:
@@ -240,7 +240,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
             title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED, sound=judge.sound,
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), models.labels_of(student)
-    device = models.choose_device(judge.accelerator)
+    device = compute.choose_device(judge.accelerator)
     accuracy = train.evaluate(student, valid, labels, device)
     models.save(student.to("cpu"), folder / "model")
     write_json(record, accuracy)

@@ -353,8 +353,6 @@ def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
     for name, title in titles.items():
         if not tables[name].rows:
             continue
-        if not tables[name].rows:
-            continue
         parts += [f"## {title}", to_markdown(tables[name])]
     parts += [
         "## How this was made",

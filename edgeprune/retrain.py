@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgeprune import models, train
 from edgeprune.audio import Windows
@@ -92,13 +92,3 @@ def answers_loss(
         task, Teacher(teacher, device, common.views), models.labels_of(model), common, epochs,
         nothing_share_of(windows, shared),
     )  # fmt: skip
-
-
-def labels_loss(windows: Windows, smoothing: float = 0.1) -> train.Loss:
-    """Return the loss on labels alone: what a teacher, or a unit, is worth shows against it."""
-    task = task_of(windows.task)
-
-    def loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
-        return task.loss(models.logits_of(model, samples), targets, smoothing)
-
-    return loss

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from edgeprune import models
+from edgeprune import compute, models
 from edgeprune.audio import Windows, load_windows
 from edgeprune.console import Ui
 from edgeprune.settings import Score
@@ -65,7 +65,7 @@ def states(
         ui.say(f"  scored on the {len(chosen)} {split} clips that have exactly one tag")
     if split != settings.split:
         ui.say(f"  the {settings.split} split is too small for a graph: scored on {split}")
-    device = models.choose_device(accelerator)
+    device = compute.choose_device(accelerator)
     loaded = models.load_classifier(str(model), window_samples=windows.window_samples)
     start = time.monotonic()
     found, cosines, angles = layer_states(loaded, windows, chosen, device, ui)

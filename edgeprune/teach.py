@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from edgeprune import models, ssf, train
+from edgeprune import compute, models, ssf, train
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import USUAL
 from edgeprune.console import Ui, points
@@ -35,7 +33,7 @@ def teach(
 ) -> None:  # fmt: skip
     """Write the teacher: a model folder ``model/``, ``teach.json`` and, as any step, ``step.json``."""
     windows = load_windows(clips)
-    task, device = task_of(windows.task), models.choose_device(accelerator)
+    task, device = task_of(windows.task), compute.choose_device(accelerator)
     torch.manual_seed(seed)  # the fresh head's weights
     if settings.when == "auto":
         teacher, labels, skipped = models.load_for(
@@ -81,7 +79,7 @@ def fine_tune(
         ssf.attach(model)
     else:
         freeze(model, settings.tune)
-    loss = partial(_loss, loss=task_of(windows.task).loss, smoothing=settings.label_smoothing)
+    loss = train.labels_loss(windows, settings.label_smoothing)
     plan = replace(plan_of(settings, model, seed), augment=sound)
     curve = train.fit(
         model, windows.split("train"), windows.split("valid"), labels, loss, plan,
@@ -110,13 +108,6 @@ def plan_of(settings: Teach, model: Any, seed: int) -> train.Plan:
     rate = settings.learning_rate or (ssf.LEARNING_RATE if settings.tune == "ssf" else usual)
     return train.Plan(settings.epochs, settings.batch_size, rate, settings.weight_decay,
                       settings.patience, seed)  # fmt: skip
-
-
-def _loss(
-    model: Any, samples: Tensor, targets: Tensor, _: int, *, loss: Callable[..., Tensor],
-    smoothing: float,
-) -> Tensor:  # fmt: skip
-    return loss(models.logits_of(model, samples), targets, smoothing)
 
 
 def _check_frames(model: Any, windows: Windows, labels: Sequence[str]) -> None:

@@ -107,8 +107,8 @@ def fit(
     batches = _batches(train, targets, plan, state, device, steps)
     total = (plan.epochs - state["epoch"]) * steps
     losses: list[float] = []
+    to_training(model)
     for epoch, last, share, samples, target in ui.track(batches, title, total):
-        to_training(model)
         optimizer.zero_grad()
         if len(samples):
             with compute.autocast(device):
@@ -121,6 +121,7 @@ def fit(
         schedule.step()
         if last:
             _end_epoch(model, state, epoch, losses, valid, labels, device)
+            to_training(model)
             _checkpoint(model, optimizer, schedule, state, work)
             ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_score']:.1f} %")
             losses = []
@@ -129,6 +130,16 @@ def fit(
     model.eval().to("cpu")
     curve: list[dict[str, float]] = state["curve"]
     return curve
+
+
+def labels_loss(windows: Windows, smoothing: float = 0.1) -> Loss:
+    """Return the loss on labels alone: what a teacher, or a unit, is worth shows against it."""
+    task = task_of(windows.task)
+
+    def loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
+        return task.loss(logits_of(model, samples), targets, smoothing)
+
+    return loss
 
 
 def to_training(model: Any) -> None:

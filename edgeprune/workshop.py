@@ -31,7 +31,6 @@ from edgeprune.learning import (
     state_mask_of,
 )
 from edgeprune.prune import RECOVERY_SPEED
-from edgeprune.retrain import labels_loss
 from edgeprune.settings import Distill, Trim
 from edgeprune.tasks import Task, task_of
 from edgeprune.units import Group, groups_of
@@ -64,7 +63,7 @@ class Workshop:
     @property
     def on_labels(self) -> train.Loss:
         """The task's loss on the labels alone."""
-        return labels_loss(self.windows, 0.0)
+        return train.labels_loss(self.windows, 0.0)
 
     def against(self, state_mask: StateMask) -> train.Loss:
         """Return the loss against the teacher, as the settings weigh its parts."""
