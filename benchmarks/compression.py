@@ -39,11 +39,11 @@ STEPS["torch-pruning"] = ("peers_trim", "trim")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 KWT, WORDS = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"
 ARABIC = SHARED / "data/arabic_speech_commands_20/labels.csv"
-LEARN, RECOVER, DISTILL = 2, 2, 2
+LEARN, RECOVER, DISTILL = 2, 1, 1
 """Epochs that learn masks, that recover, and that end a row: the same sum for all but ``depth``, whose
-cuts have 2 each to be judged by and 4 at the end, and what begins from nothing: ``scratch`` has
+cuts have 2 each to be judged by and 3 at the end, and what begins from nothing: ``scratch`` has
 FROM_NOTHING, the students theirs."""
-FROM_NOTHING = 12
+FROM_NOTHING = 8
 AFTER = {"epochs": DISTILL, "label_epochs": 0}
 WHOLE = {"epochs": LEARN + RECOVER + DISTILL, "patience": 99, "when": "always"}
 Recipe = dict[str, Any]
@@ -73,7 +73,7 @@ def peer(criterion: str) -> Recipe:
 
 
 ROWS: dict[str, tuple[str, Recipe]] = {
-    "depth": ("teacher", {"prune": {"recovery_epochs": 2}, "distill": AFTER | {"epochs": 4}}),
+    "depth": ("teacher", {"prune": {"recovery_epochs": 2}, "distill": AFTER | {"epochs": 3}}),
     "masks 25 %": ("teacher", trimmed(0.25)),
     "masks 50 %": ("teacher", trimmed(0.5)),
     "masks 75 %": ("teacher", trimmed(0.75)),
