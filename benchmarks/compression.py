@@ -112,14 +112,16 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="where the JSON goes")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--measure-only", action="store_true", help="train nothing: what is there")
+    parser.add_argument("--only", choices=["train", "measure"], help="the half that is to be done")
     options = parser.parse_args()
     out = options.out / options.teacher
     sources = make_sources(options.teacher, out)
     rows = [name for name in options.rows if name not in NOT_FOR.get(options.teacher, ())]
     for name in rows:
-        if not options.measure_only:
+        if options.only != "measure":
             run_row(name, sources, out, options.seeds)
+    if options.only == "train":
+        return
     done = [name for name in rows if (out / folder_of(name) / "report.json").is_file()]
     found = collect(done, out)
     day = datetime.now(UTC).date().isoformat()
