@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from edgeprune.units import Group, Slice
 
 LEAST = 1e-6  # of a norm's weights: drawn masks may all be 0
+BEYOND = 1.01  # of the bound: rounding must not reach it
 Value = Callable[[], Tensor]
 """Gives a group's mask (units,) in [0, 1], at every forward pass."""
 
@@ -91,6 +92,9 @@ def masks_of(groups: Sequence[Group], keep: Mapping[str, Sequence[int]]) -> dict
 def masked_norm(norm: nn.LayerNorm, states: Tensor, mask: Tensor) -> Tensor:
     """Normalise states (..., n) over the coordinates that are on.
 
+    Those that are off are held within what one that is on could reach, the root of their number:
+    measured by the others' spread they would grow from norm to norm, beyond what a float holds.
+
     Parameters
     ----------
     norm : nn.LayerNorm
@@ -103,7 +107,8 @@ def masked_norm(norm: nn.LayerNorm, states: Tensor, mask: Tensor) -> Tensor:
     mean = (states * mask).sum(-1, keepdim=True) / total
     centred = states - mean
     variance = (centred * centred * mask).sum(-1, keepdim=True) / total
-    normed = centred * torch.rsqrt(variance + norm.eps)
+    most = BEYOND * total.detach().sqrt()
+    normed = (centred * torch.rsqrt(variance + norm.eps)).clamp(-most, most)
     if norm.weight is not None:
         normed = normed * norm.weight
     return normed if norm.bias is None else normed + norm.bias

@@ -25,6 +25,7 @@ from edgeprune.console import Ui
 from edgeprune.models import logits_of
 from edgeprune.settings import Augment
 from edgeprune.tasks import task_of
+from edgeprune_device.errors import EdgepruneError
 
 BIG_MODEL_PARAMETERS = 20_000_000
 WARMUP_SHARE = 0.1
@@ -206,11 +207,15 @@ def _end_epoch(
     labels: tuple[str, ...], device: torch.device,
 ) -> None:  # fmt: skip
     """Evaluate, keep the weights if they are the best so far, and write the curve."""
+    mean = compute.same(sum(losses) / len(losses))
+    if not math.isfinite(mean):
+        raise EdgepruneError(
+            f"The loss in epoch {epoch + 1} is no number any more: training has diverged.",
+            "Use a lower learning_rate, a larger batch_size, or full --precision.",
+        )
     compute.share_buffers(model)
     score = evaluate(model, valid, labels, device)
-    state["curve"].append(
-        {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "valid_score": score}
-    )
+    state["curve"].append({"epoch": epoch + 1, "loss": mean, "valid_score": score})
     state["epoch"] = epoch + 1
     if score >= state["best_score"]:  # the later of equals has seen more
         state["best_score"], state["best_epoch"] = score, epoch

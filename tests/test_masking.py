@@ -103,6 +103,17 @@ def test_a_masked_norm_is_the_norm_of_what_is_on() -> None:
     torch.testing.assert_close(masked_norm(norm, states, mask)[..., on], expected)
 
 
+def test_coordinates_that_are_off_do_not_grow_from_norm_to_norm() -> None:
+    mask = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])
+    states = torch.tensor([[0.1, 0.2, 0.3, 50.0, -80.0]])
+    alone = states[:, :3]
+    norm, other = torch.nn.LayerNorm(5), torch.nn.LayerNorm(3)
+    for _ in range(60):
+        states, alone = masked_norm(norm, states, mask), other(alone)
+    assert states.abs().max() < 2
+    torch.testing.assert_close(states[:, :3], alone)
+
+
 def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "wavlm", tuple(TONES))
     model, other = (models.load_classifier(str(folder)) for _ in range(2))

@@ -16,6 +16,7 @@ from edgeprune import losses, models, train
 from edgeprune.audio import Windows
 from edgeprune.console import Silent
 from edgeprune.tasks import TASKS
+from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
 PLAN = train.Plan(
@@ -96,6 +97,19 @@ def test_the_resumed_training_does_not_repeat_finished_epochs(
     counts = Counts()
     run(backbone, tmp_path / "cut", counts)
     assert counts.batches == 4 * 4 - 2 * 4  # two epochs of four steps were finished
+
+
+def test_training_that_diverges_says_so(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = loss
+
+    def lost(*_: Any) -> torch.Tensor:
+        return whole(*_) * float("nan")
+
+    monkeypatch.setattr(f"{__name__}.loss", lost)
+    with pytest.raises(EdgepruneError, match="The loss in epoch 1 is no number"):
+        run(backbone, tmp_path)
 
 
 def test_the_model_is_left_at_its_best_epoch(backbone: Path, tmp_path: Path) -> None:
