@@ -23,6 +23,7 @@ from edgeprune.steps import count_macs
 from edgeprune.trimming import trim_to
 from edgeprune.units import Group
 
+NEARLY = 0.9  # of what can go
 CORRECTIONS = 6  # choices that are measured at most, where the cost is latency
 
 
@@ -37,9 +38,11 @@ def cost_terms(
 
 
 def check_possible(
-    groups: Sequence[Group], terms: Sequence[costs.Term], goal: float, settings: Trim
+    groups: Sequence[Group], terms: Sequence[costs.Term], goal: float, settings: Trim, ui: Ui
 ) -> None:
     """Raise before anything is trained where no choice of units can meet a goal.
+
+    One that takes nearly all that can go is said to do so: a spectrogram, say, is in no unit.
 
     Parameters
     ----------
@@ -49,6 +52,8 @@ def check_possible(
     goal : float
         What may be left of the cost.
     settings : Trim
+    ui : Ui
+        Is told.
 
     Raises
     ------
@@ -57,7 +62,15 @@ def check_possible(
 
     """
     alike = {group.name: torch.ones(group.units) for group in groups}
-    refuse_impossible(costs.tabulate(terms), alike, goal, asked_of(settings))
+    table = costs.tabulate(terms)
+    refuse_impossible(table, alike, goal, asked_of(settings))
+    whole = float(costs.total(table, {}))
+    most = 1 - least_cost(table, alike) / whole
+    if 1 - goal / whole > NEARLY * most:
+        ui.say(
+            f"  note: {asked_of(settings)} is asked, and {points(most)} at most can go: what is in "
+            "no unit stays, and hardly anything else will"
+        )
 
 
 def asked_of(settings: Trim) -> str:

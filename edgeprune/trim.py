@@ -80,7 +80,7 @@ def trim(
     work.mkdir(parents=True, exist_ok=True)
     before = _before(model, groups, windows.window_samples, shop, work)
     terms = cost_terms(model, groups, windows.window_samples, settings.of, before["prices"])
-    check_possible(groups, terms, before[settings.of] * (1 - settings.ratio), settings)
+    check_possible(groups, terms, before[settings.of] * (1 - settings.ratio), settings, ui)
     curve: list[dict[str, float]] = []
     for number in range(1, settings.rounds + 1):
         goal = before[settings.of] * (1 - settings.ratio * number / settings.rounds)

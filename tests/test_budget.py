@@ -75,7 +75,15 @@ def test_a_correction_is_kept_where_it_is_nearer(clock: list[float]) -> None:
 
 def test_what_no_choice_can_meet_is_refused() -> None:
     groups = [Group("four", "heads", 4, ())]
-    budget.check_possible(groups, COARSE, 25.0, Trim(ratio=0.75))
-    budget.check_possible(groups, COARSE, 23.5, Trim(ratio=0.765))  # within two points
+    budget.check_possible(groups, COARSE, 25.0, Trim(ratio=0.75), Silent())
+    budget.check_possible(groups, COARSE, 23.5, Trim(ratio=0.765), Silent())  # within two points
     with pytest.raises(EdgepruneError, match=r"80 % of the macs cannot .* it would be 75 %"):
-        budget.check_possible(groups, COARSE, 20.0, Trim(ratio=0.8))
+        budget.check_possible(groups, COARSE, 20.0, Trim(ratio=0.8), Silent())
+
+
+def test_a_goal_that_takes_nearly_all_that_can_go_is_said_to() -> None:
+    groups, ui = [Group("four", "heads", 4, ())], Hears()
+    budget.check_possible(groups, COARSE, 50.0, Trim(ratio=0.5), ui)
+    assert not ui.said
+    budget.check_possible(groups, COARSE, 25.0, Trim(ratio=0.75), ui)
+    assert "75 % of the macs is asked, and 75.0 % at most can go" in ui.said[0]
