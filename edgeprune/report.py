@@ -183,8 +183,13 @@ def headline(r: dict[str, Any]) -> str:
     """Say in one sentence what the run came to."""
     before, after = r["summary"]["teacher"], r["summary"]["bundle"]
     low, high = after["difference_interval"]
+    smaller = (
+        f"{before['parameters'] / 1e6:.2f} M parameters became {after['parameters'] / 1e6:.2f} M"
+    )
+    if before["layers"] != after["layers"]:
+        smaller = f"{before['layers']} layers became {after['layers']}"
     return (
-        f"{before['layers']} layers became {after['layers']}, {before['bytes'] / 1e6:.1f} MB became "
+        f"{smaller}, {before['bytes'] / 1e6:.1f} MB became "
         f"{after['bytes'] / 1e6:.1f} MB, {before['p50_ms']:.1f} ms a window became "
         f"{after['p50_ms']:.1f} ms; test {before['metric']} went from {points(before['score'])} to "
         f"{points(after['score'])} ({100 * after['difference']:+.1f} points, 95 % interval "
