@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,8 @@ def test_ctrl_c_in_the_middle_of_training_loses_nothing(
     command = [sys.executable, "-m", "edgeprune.cli", "compress", str(backbone), str(recordings),
                "-o", str(tmp_path / "tones"), "--recipe", str(tmp_path / "recipe.toml")]  # fmt: skip
     checkpoint = tmp_path / "tones/seed-0/teach.partial/work/checkpoint.pt"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's & would ignore it
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
         deadline = time.monotonic() + 60
         while not checkpoint.exists():
             assert time.monotonic() < deadline, "no epoch ended"
