@@ -27,8 +27,7 @@ from edgeprune.export_onnx import to_onnx
 from edgeprune.families import family_of
 from edgeprune.frontend import features_of
 from edgeprune.light_encoders import put_light
-from edgeprune.mimic import spec_of
-from edgeprune.mimic_layers import drop_positions, put_mimic
+from edgeprune.mimic_layers import drop_positions, put_mimic, spec_of
 from edgeprune.models import count_parameters
 from edgeprune.quantize import METHODS
 from edgeprune.recipes import build_settings, find_recipe, read_recipe

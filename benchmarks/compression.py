@@ -28,7 +28,7 @@ from edgeprune import models
 from edgeprune.console import Terminal
 from edgeprune.pipeline import compress
 from edgeprune.recipes import build_settings, to_toml
-from edgeprune.settings import STEPS
+from edgeprune.settings import STEPS, Settings
 from edgeprune.tables import Table, table, to_markdown
 from edgeprune_calibration.manifest import read_data
 from edgeprune_device.bench import bench
@@ -59,12 +59,8 @@ def trimmed(ratio: float, **changes: Any) -> Recipe:
 
 def mimicked(layers: int, **changes: Any) -> Recipe:
     """Return the recipe that puts a mimic of one or two frame-wise layers in place of all blocks."""
-    mimic = {
-        "kind": "frame",
-        "layers": layers,
-        "epochs": FROM_NOTHING[0],
-        "label_epochs": FROM_NOTHING[1],
-    }
+    on_states, on_labels = FROM_NOTHING
+    mimic = {"kind": "frame", "layers": layers, "epochs": on_states, "label_epochs": on_labels}
     return {
         "steps": ["mimic"],
         "mimic": mimic | changes,
@@ -181,20 +177,25 @@ def run_row(
 
 
 def call(model: Path, out: Path, recipe: Recipe) -> None:
-    """Run ``edgeprune compress``; a row under the floor is a result, too."""
+    """Run a row's ``edgeprune compress``."""
     quick = {"seconds": 0.5, "rounds": 3, "threads": [1]}  # all files are measured at the end
     whole = build_settings({"precision": "bf16", "bench": quick}, recipe)
     if "torch-pruning" in whole.steps:  # a step of this benchmark's own: not known to the command
         compress(str(model), ARABIC, out, whole, Terminal())
         return
+    by_command(model, ARABIC, out, whole)
+
+
+def by_command(model: Path, data: Path, out: Path, settings: Settings) -> None:
+    """Run ``edgeprune compress`` by a recipe that is left beside its run."""
     out.parent.mkdir(parents=True, exist_ok=True)
     file = out.with_name(f"{out.name}.toml")
-    file.write_text(to_toml(whole), "utf-8")
-    command = [sys.executable, "-m", "edgeprune.cli", "compress", str(model), str(ARABIC), "-o", str(out),
+    file.write_text(to_toml(settings), "utf-8")
+    command = [sys.executable, "-m", "edgeprune.cli", "compress", str(model), str(data), "-o", str(out),
                "--recipe", str(file)]  # fmt: skip
     print("$ edgeprune", *command[3:], flush=True)
     status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
-    if status not in (0, 1):
+    if status not in (0, 1):  # 1: under the floor, which is a result, too
         raise SystemExit(f"{out.name} ended with status {status}")
 
 

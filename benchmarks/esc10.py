@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeprune.recipes import build_settings, to_toml
+from compression import by_command
+
+from edgeprune.recipes import build_settings
 from edgeprune.tables import table, to_markdown
 from edgeprune_device.machine import machine_facts
 
@@ -37,14 +37,7 @@ ROWS = ("teacher", "student", "bundle")
 def run_fold(model: Path, fold: str, out: Path) -> dict[str, Any]:
     """Compress with one fold as the test split, and return the report."""
     chosen = build_settings({"clips": {"group": "source", "test_fold": fold}}, RECIPE)
-    out.mkdir(parents=True, exist_ok=True)
-    recipe = out / f"{fold}.toml"
-    recipe.write_text(to_toml(chosen), "utf-8")
-    command = [sys.executable, "-m", "edgeprune.cli", "compress", str(model), str(ESC10), "-o",
-               str(out / fold), "--recipe", str(recipe)]  # fmt: skip
-    status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
-    if status not in (0, 1):  # 1: under the floor, which is a result, too
-        raise SystemExit(f"{fold} ended with status {status}")
+    by_command(model, ESC10, out / fold, chosen)
     found: dict[str, Any] = json.loads((out / fold / "report.json").read_text("utf-8"))
     return found
 

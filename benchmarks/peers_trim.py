@@ -87,8 +87,8 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
         (getattr(model, name), 2) for name in ("cls_token", "pos_embed") if hasattr(model, name)
     ]
     train_windows = windows.split("train")
-    chosen = np.random.default_rng(0).permutation(len(train_windows.clip))[:CLIPS]
-    samples = torch.from_numpy(train_windows.heard(np.sort(chosen)))
+    chosen = np.sort(np.random.default_rng(0).permutation(len(train_windows.clip))[:CLIPS])
+    samples = torch.from_numpy(train_windows.heard(chosen))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = tp.pruner.BasePruner(
@@ -98,8 +98,7 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
             pruning_ratio=ratio, prune_head_dims=True, unwrapped_parameters=tokens or None,
         )  # fmt: skip
     if criterion == "taylor":
-        known = train_windows.targets(models.labels_of(model))[np.sort(chosen)]
-        targets = torch.from_numpy(known)
+        targets = torch.from_numpy(train_windows.targets(models.labels_of(model))[chosen])
         losses.label_loss(net(samples), targets, 0.0).backward()  # type: ignore[no-untyped-call]
     pruner.step()
     for part in attention:

@@ -62,11 +62,8 @@ def check_possible(
 
     """
     alike = {group.name: torch.ones(group.units) for group in groups}
-    table = costs.tabulate(terms)
-    refuse_impossible(table, alike, goal, asked_of(settings))
-    whole = float(costs.total(table, {}))
-    most = 1 - least_cost(table, alike) / whole
-    if 1 - goal / whole > NEARLY * most:
+    most = refuse_impossible(costs.tabulate(terms), alike, goal, asked_of(settings))
+    if settings.ratio > NEARLY * most:
         ui.say(
             f"  note: {asked_of(settings)} is asked, and {points(most)} at most can go: what is in "
             "no unit stays, and hardly anything else will"

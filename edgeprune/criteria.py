@@ -167,15 +167,20 @@ def choose_units(
 
 def refuse_impossible(
     table: Table, scores: Mapping[str, Tensor], goal: float, asked: str
-) -> None:  # fmt: skip
-    """Raise where one unit of each group still costs more than a goal, by over ``WITHIN``."""
+) -> float:  # fmt: skip
+    """Return the share of a cost that can go, one unit of each group being left.
+
+    Raises where what is left then is still more than a goal, by over ``WITHIN`` of the whole.
+    """
     whole, least = float(total(table, {})), least_cost(table, scores)
+    most = 1 - least / whole
     if least > goal + WITHIN * whole:
         raise EdgepruneError(
             f"{asked} cannot be trimmed: with one unit left of every group it would be "
-            f"{100 * (1 - least / whole):.0f} %.",
+            f"{100 * most:.0f} %.",
             "Ask for less, or let more kinds of units go (trim.what).",
         )
+    return most
 
 
 def least_cost(table: Table, scores: Mapping[str, Tensor]) -> float:

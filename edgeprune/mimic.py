@@ -22,14 +22,7 @@ from edgeprune import compute, losses, models, train
 from edgeprune.audio import load_windows
 from edgeprune.console import Ui, points
 from edgeprune.families import family_of, layers_of
-from edgeprune.mimic_layers import (
-    Mimic,
-    drop_positions,
-    put_mimic,
-    span_of,
-    watched,
-)
-from edgeprune.mimic_layers import spec_of as spec_of
+from edgeprune.mimic_layers import Mimic, drop_positions, put_mimic, span_of, spec_of, watched
 from edgeprune.retrain import answers_loss, patience_of, plan_of, train_parts
 from edgeprune.settings import Mimic as Settings
 from edgeprune.steps import write_step
