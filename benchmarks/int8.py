@@ -30,7 +30,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from edgeprune import models
-from edgeprune.export_onnx import fold_weight_norm
+from edgeprune.shaping import fold_weight_norm
 from edgeprune.quantize import to_int8
 from edgeprune.tables import table, to_markdown
 from edgeprune_device.machine import machine_facts

@@ -59,6 +59,8 @@ class Family:
     """Attention implementation that both trains and exports; empty: the model has but one."""
     float_scopes: tuple[str, ...] = ()
     """Modules whose matrix products stay in float when the rest becomes int8."""
+    row_scopes: tuple[str, ...] = ()
+    """Modules whose products have a scale for every frame when they become int8 (``row_int8``)."""
 
     @property
     def bridges(self) -> bool:
@@ -66,10 +68,12 @@ class Family:
         return "*" not in self.layers
 
 
+# A light front end's spectrum, and the first convolution (``strided``): both hear raw samples.
 _WAVEFORM = Family(
     "encoder.layers", normalize=True, frozen="feature_extractor",
     weight_norm="encoder.pos_conv_embed.conv", final_norm="encoder.layer_norm", stable_only=True,
-    positions="encoder.pos_conv_embed", float_scopes=("spectrum",),  # of a light front end
+    positions="encoder.pos_conv_embed", float_scopes=("spectrum", "first"),
+    row_scopes=("feature_extractor/convs",),
 )  # fmt: skip
 _PLAIN = replace(_WAVEFORM, final_norm="", weight_norm="")
 _FITTED = "edgeprune_window"  # a spectrogram model that hearing.fit_window gave a window

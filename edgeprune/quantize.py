@@ -29,6 +29,7 @@ from edgeprune.bundles import describe, golden_inputs, operators, write
 from edgeprune.console import Ui
 from edgeprune.export_onnx import onnx_runner
 from edgeprune.families import family_of
+from edgeprune.row_int8 import row_int8
 from edgeprune.settings import Quantize
 from edgeprune.store_int8 import store_int8
 from edgeprune.tasks import task_of
@@ -81,7 +82,9 @@ def quantize(
     ui.say(f"  {len(source.model_bytes) / 1e6:.1f} MB -> {len(data) / 1e6:.1f} MB")
 
 
-def to_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
+def to_int8(
+    data: bytes, float_scopes: tuple[str, ...] = (), row_scopes: tuple[str, ...] = ()
+) -> bytes:
     """Quantize an ONNX file's matrix products to int8 weights, per channel.
 
     Parameters
@@ -90,13 +93,15 @@ def to_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
         A float32 ONNX file.
     float_scopes : tuple of str
         Modules whose products stay in float.
+    row_scopes : tuple of str
+        Modules whose activations have a scale for each frame (``row_int8``), not one a window.
 
     """
     graph = onnx.load_from_string(data)
     del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
     keep = [
         node.name for node in graph.graph.node
-        if any(f"/{scope}/" in node.name for scope in float_scopes)
+        if any(f"/{scope}{end}" in node.name for scope in (*float_scopes, *row_scopes) for end in "/.")
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, _no_advice():
         target = Path(folder) / "int8.onnx"
@@ -104,7 +109,7 @@ def to_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
             graph, target, op_types_to_quantize=INT8_OPERATORS, per_channel=True,
             weight_type=QuantType.QInt8, nodes_to_exclude=keep,
         )  # fmt: skip
-        return target.read_bytes()
+        return row_int8(target.read_bytes(), row_scopes)
 
 
 METHODS = {"dynamic": to_int8, "weights": store_int8}
