@@ -10,27 +10,29 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from edgeprune import __version__, models
 from edgeprune.audio import Windows
 from edgeprune.families import layers_of
+from edgeprune.stamps import runtime_needed, stamp_of, stamped
 from edgeprune.tasks import task_of
-from edgeprune_device.bundle import golden_files, write_bundle
+from edgeprune_device.bundle import Bundle, golden_files, write_bundle
+from edgeprune_device.runtime import open_model, runtime_name
 
 GOLDEN_CLIPS = 3
 GOLDEN_TOLERANCE = {"none": 1e-3, "weights": 1e-3, "dynamic": 2e-2}
 """Largest difference of a score between this machine and the board. int8 kernels round
 differently from one processor to the next."""
-MODEL_FILE = "model.onnx"
+MODEL_FILES = {"onnx": "model.onnx", "tflite": "model.tflite"}
+"""Name of the model's file in a bundle, by format."""
 UNSURE = 0.5  # threshold of a bundle whose thresholds were not set
 
 
 def describe(
-    name: str, classifier: Any, windows: Windows, *, quantization: str, opset: int, licence: str,
-    hop_seconds: float,
+    name: str, classifier: Any, windows: Windows, *, quantization: str, opset: int | None,
+    licence: str, hop_seconds: float, format: str = "onnx",
 ) -> dict[str, Any]:  # fmt: skip
     """Return a manifest without files: what the model is, hears and says.
 
@@ -43,10 +45,13 @@ def describe(
         For task, rate and window.
     quantization : str
         ``none``, ``weights`` or ``dynamic``.
-    opset : int
+    opset : int or None
+        ONNX operator set; None for TFLite.
     licence : str
     hop_seconds : float
         0: a quarter of the window; of transcripts, the window.
+    format : str
+        ``onnx`` or ``tflite``.
 
     """
     labels = list(models.labels_of(classifier))
@@ -54,12 +59,14 @@ def describe(
     task = task_of(windows.task)
     texts = task.activation == "ctc"
     thresholds = {} if texts else dict.fromkeys(labels, UNSURE)
+    runtime, _, version = runtime_name(format).partition(" ")
     return {
         "name": name,
         "edgeprune_version": __version__,
-        "runtime": {"name": "onnxruntime", "version": onnxruntime.__version__},
+        "runtime": {"name": runtime, "version": version},
         "model": {
-            "file": MODEL_FILE, "format": "onnx", "opset": opset, "quantization": quantization,
+            "file": MODEL_FILES[format], "format": format, "opset": opset,
+            "quantization": quantization,
             "parameters": models.count_parameters(classifier),
             "layers": len(layers_of(classifier)),
             "family": classifier.config.model_type,
@@ -74,7 +81,7 @@ def describe(
         **({"tokens": windows.tokens} if texts else {}),
         "decision": {"thresholds": thresholds, "smoothing_windows": 1,
                      "refractory_seconds": 0.0 if texts else 1.0, "ignore": []},
-        "requirements": {"runtime": "onnxruntime>=1.23"},
+        "requirements": {},
         "provenance": {},
         "licence": licence,
     }  # fmt: skip
@@ -105,12 +112,27 @@ def golden_inputs(windows: Windows) -> list[NDArray[np.float32]]:
 def write(
     folder: Path, manifest: dict[str, Any], data: bytes, inputs: list[NDArray[np.float32]]
 ) -> None:
-    """Write a bundle whose golden outputs are what this file answers here."""
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    outputs = [session.run(None, {"samples": x[None]})[0][0] for x in inputs]
+    """Write a bundle whose golden outputs are what this file answers here, in the recorder's code.
+
+    The file is stamped with what the manifest says, and the manifest with the runtime that the
+    file needs.
+
+    Raises
+    ------
+    EdgepruneError
+        The runtime refuses the file, or finds other names and shapes in it than the manifest says.
+
+    """
+    format = manifest["model"]["format"]
+    data = stamped(data, format, stamp_of(manifest))
+    manifest = {**manifest, "requirements": {
+        **manifest["requirements"], "runtime": runtime_needed(data, format),
+    }}  # fmt: skip
+    run = open_model(Bundle(folder, manifest, data, (), ""))
     tolerance = GOLDEN_TOLERANCE[manifest["model"]["quantization"]]
-    files, entries = golden_files(inputs, outputs, tolerance)
-    write_bundle(folder, {**manifest, "golden": entries}, {MODEL_FILE: data, **files})
+    files, entries = golden_files(inputs, [run(x) for x in inputs], tolerance)
+    contents = {manifest["model"]["file"]: data, **files}
+    write_bundle(folder, {**manifest, "golden": entries}, contents)
 
 
 def operators(data: bytes) -> dict[str, int]:

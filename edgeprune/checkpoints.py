@@ -24,6 +24,9 @@ TAGS = "multi_label_classification"
 PROBLEMS = {"classes": "single_label_classification", "tags": TAGS}
 """Task -> what transformers calls it in a config."""
 
+CHATTER = ("torchao", "torch.utils._pytree")
+"""Loggers that warn of their own libraries' parts as soon as litert-torch has brought torchao."""
+
 
 def read_config(source: str) -> Any:
     """Read a model's configuration, from a folder or a hub id.
@@ -38,7 +41,8 @@ def read_config(source: str) -> Any:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    getLogger("huggingface_hub").setLevel(ERROR)
+    for name in ("huggingface_hub", *CHATTER):
+        getLogger(name).setLevel(ERROR)
     logging.disable_progress_bar()
     folder = Path(source)
     if folder.exists():

@@ -80,6 +80,7 @@ class Interpreter:
     """Stands in for LiteRT's: answers the mean of what it was given, three times."""
 
     kind: type = np.float32
+    scales = 1
 
     def __init__(self, model_content: bytes, num_threads: int) -> None:
         self.threads, self.tensors = num_threads, dict[int, Any]()
@@ -102,19 +103,73 @@ class Interpreter:
     def get_tensor(self, index: int) -> Any:
         return self.tensors[index]
 
+    def get_tensor_details(self) -> list[dict[str, Any]]:
+        scales = {"quantization_parameters": {"scales": np.ones(self.scales)}}
+        return [
+            {"index": 0, "dtype": np.float32, **scales},
+            {"index": 5, "dtype": np.int8, **scales},
+        ]
+
+    def _get_ops_details(self) -> list[dict[str, Any]]:
+        return [{"op_name": "FULLY_CONNECTED", "inputs": np.array([0, 5, -1])}]
+
+
+def only(module: str, kind: type, patch: pytest.MonkeyPatch) -> None:
+    """Have a stand-in for one runtime, and no other."""
+    for name, _ in runtime.LITERT_MODULES:
+        patch.setitem(sys.modules, name, None)
+    stand_in = types.ModuleType(module)
+    stand_in.Interpreter = kind  # type: ignore[attr-defined]
+    patch.setitem(sys.modules, module.split(".")[0], types.ModuleType(module.split(".")[0]))
+    patch.setitem(sys.modules, module, stand_in)
+
 
 @pytest.mark.parametrize("module", [module for module, _ in runtime.LITERT_MODULES])
 def test_either_litert_is_taken_where_it_is_the_one_installed(
     module: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, _ in runtime.LITERT_MODULES:
-        monkeypatch.setitem(sys.modules, name, None)
-    stand_in = types.ModuleType(module)
-    stand_in.Interpreter = Interpreter  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.split(".")[0], types.ModuleType(module.split(".")[0]))
-    monkeypatch.setitem(sys.modules, module, stand_in)
+    only(module, Interpreter, monkeypatch)
     run = open_model(changed(bundle, format="tflite"))
     np.testing.assert_allclose(run(np.full(1600, 0.25, np.float32)), [0.25] * 3)
+
+
+@pytest.mark.parametrize("module", [module for module, _ in runtime.LITERT_MODULES])
+def test_int8_weights_with_a_scale_for_each_output_are_refused_where_they_are_misread(
+    module: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Interpreter):
+        scales = 3
+
+    only(module, Other, monkeypatch)
+    if module.startswith("ai_edge_litert"):
+        open_model(changed(bundle, format="tflite"))
+    else:
+        with pytest.raises(EdgepruneError, match="would leave out matrix products") as error:
+            open_model(changed(bundle, format="tflite"))
+        assert error.value.status == 2
+        assert "pip install ai-edge-litert in place of tflite-runtime" in error.value.hint
+
+
+def test_a_runtime_built_for_another_numpy_is_status_3(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Interpreter):
+        def __init__(self, **_: Any) -> None:
+            raise SystemError("<built-in method CreateWrapperFromFile> returned a result")
+
+    only("tflite_runtime.interpreter", Other, monkeypatch)
+    with pytest.raises(EdgepruneError, match=r"does not run with numpy \d") as error:
+        open_model(changed(bundle, format="tflite"))
+    assert error.value.status == 3
+
+
+def test_a_wrong_answer_of_tflite_runtime_names_the_runtime_to_take(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "runtime_name", lambda _: "tflite-runtime 2.14.0")
+    with pytest.raises(EdgepruneError, match="answers differently here") as error:
+        check_golden(bundle, lambda _: np.zeros(3, np.float32))
+    assert "ai-edge-litert" in error.value.hint
 
 
 @pytest.mark.parametrize("wrong", ["int8", "window", "refused"])
@@ -132,10 +187,7 @@ def test_a_tflite_file_that_is_not_what_the_manifest_says_is_refused(
             detail = super().get_input_details()[0]
             return [{**detail, "shape": np.array([1, 800])}] if wrong == "window" else [detail]
 
-    stand_in = types.ModuleType("ai_edge_litert.interpreter")
-    stand_in.Interpreter = Other  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ai_edge_litert", types.ModuleType("ai_edge_litert"))
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", stand_in)
+    only("ai_edge_litert.interpreter", Other, monkeypatch)
     sentence = (
         "no such operator$" if wrong == "refused" else r"other shapes or types than bundle\.json"
     )

@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from edgeprune_device.bundle import Bundle
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
+from edgeprune_device.quiet import quiet
 
 Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Samples (window,) in [-1, 1] to scores (labels,), of transcripts (frames, labels)."""
 
+TFLITE_RUNTIME = "tflite-runtime"  # 2.14 of 2023 is the last: Python 3.11 at most, numpy 1
 LITERT_MODULES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
-    ("tflite_runtime.interpreter", "tflite-runtime"),
+    ("tflite_runtime.interpreter", TFLITE_RUNTIME),
 )
+INSTEAD = f"pip install ai-edge-litert in place of {TFLITE_RUNTIME}"
 
 
 def open_model(bundle: Bundle, threads: int = 1) -> Scorer:
@@ -73,11 +76,18 @@ def check_golden(bundle: Bundle, run: Scorer) -> float:
             raise EdgepruneError(
                 f"The bundle {bundle.name} answers differently here than where it was made: a "
                 f"golden score is off by {difference:.3g} (allowed: {golden.tolerance:g}).",
-                "Update the runtime, or make the bundle again for this processor.",
+                _remedy(bundle),
                 FAILED_CHECK,
             )
         worst = max(worst, difference)
     return worst
+
+
+def _remedy(bundle: Bundle) -> str:
+    """Return what puts a wrong answer right."""
+    if runtime_name(bundle.format).startswith(TFLITE_RUNTIME):
+        return f"{INSTEAD}: the bundle was made with it."
+    return "Update the runtime, or make the bundle again for this processor."
 
 
 def runtime_name(format: str) -> str:
@@ -132,36 +142,67 @@ def _check_shapes(bundle: Bundle, inputs: Any, outputs: Any) -> None:
 
 
 def _litert(bundle: Bundle, threads: int) -> Scorer:
-    for module, _ in LITERT_MODULES:
-        try:
-            interpreter_class = importlib.import_module(module).Interpreter
-            break
-        except ImportError:
-            continue
-    else:
-        raise _missing("ai-edge-litert")
+    interpreter_class, package = _interpreter_class()
     try:
-        interpreter = interpreter_class(model_content=bundle.model_bytes, num_threads=threads)
-        interpreter.allocate_tensors()
+        with quiet():  # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+            interpreter = interpreter_class(model_content=bundle.model_bytes, num_threads=threads)
+            interpreter.allocate_tensors()
+    except SystemError:  # what tflite-runtime's binding makes of a numpy it was not built for
+        raise EdgepruneError(
+            f"{runtime_name('tflite')} does not run with numpy {np.__version__}.",
+            f"{INSTEAD}, or pip install 'numpy<2'.", NOT_INSTALLED,
+        ) from None  # fmt: skip
     except (ValueError, RuntimeError) as error:
         raise _refused(bundle, error) from None
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    shapes = [list(source["shape"]), list(target["shape"])]
-    kinds = {np.dtype(source["dtype"]), np.dtype(target["dtype"])}
-    if shapes != [[1, bundle.window_samples], [1, *bundle.output_shape]] or kinds != {
-        np.dtype(np.float32)
-    }:
+    if package == TFLITE_RUNTIME:
+        _check_scales(bundle, interpreter)
+    sources, targets = interpreter.get_input_details(), interpreter.get_output_details()
+    found = [(tuple(x["shape"]), np.dtype(x["dtype"])) for x in [*sources, *targets]]
+    shapes = [(1, bundle.window_samples), (1, *bundle.output_shape)]
+    if found != [(shape, np.dtype(np.float32)) for shape in shapes]:
         raise EdgepruneError(
             f"The model of bundle {bundle.name} has other shapes or types than bundle.json says.",
             "Make the bundle again.",
         )
+    source, target = sources[0]["index"], targets[0]["index"]
 
     def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        interpreter.set_tensor(source["index"], np.asarray(samples[None], dtype=np.float32))
+        interpreter.set_tensor(source, np.asarray(samples[None], dtype=np.float32))
         interpreter.invoke()
-        return np.array(interpreter.get_tensor(target["index"])[0], dtype=np.float32)
+        return np.array(interpreter.get_tensor(target)[0], dtype=np.float32)
 
     return run
+
+
+def _interpreter_class() -> tuple[Any, str]:
+    """Return the interpreter of the first LiteRT that is installed, and its package."""
+    for module, package in LITERT_MODULES:
+        try:
+            return importlib.import_module(module).Interpreter, package
+        except ImportError:
+            continue
+    raise _missing("ai-edge-litert")
+
+
+def _check_scales(bundle: Bundle, interpreter: Any) -> None:
+    """Refuse a file whose dynamic int8 products tflite-runtime answers with nothing but the bias.
+
+    2.14, its last version, reads one scale for a matrix where the file has one for each output.
+    The golden outputs show it only where the scores move far enough.
+    """
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    for operator in interpreter._get_ops_details():  # it has no public name for them
+        if operator["op_name"] != "FULLY_CONNECTED":
+            continue
+        heard, weights = (tensors.get(index) for index in operator["inputs"][:2])
+        if (heard and weights and heard["dtype"] == np.float32 and weights["dtype"] == np.int8
+                and len(weights["quantization_parameters"]["scales"]) > 1):  # fmt: skip
+            raise EdgepruneError(
+                f"{runtime_name('tflite')} would leave out matrix products of bundle {bundle.name}:"
+                " it cannot read int8 weights that have a scale for each output.",
+                f"{INSTEAD}, or make a bundle with weights stored in int8 or with one scale a "
+                "matrix.",
+            )
 
 
 def _missing(package: str) -> EdgepruneError:
