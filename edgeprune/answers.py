@@ -28,6 +28,7 @@ from edgeprune_calibration.labels import LABELLINGS, tags_of
 from edgeprune_calibration.manifest import Clip, Track
 from edgeprune_device.bundle import Bundle
 from edgeprune_device.ctc import read_frames
+from edgeprune_device.decide import temper
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.runtime import check_golden, open_model
 from edgeprune_device.sound import read_clip, windows_of
@@ -98,7 +99,8 @@ def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
             read = [read_frames(frames, bundle.labels, bundle.tokens).tokens for frames in answers]
             heard.append(tuple(token for tokens in read for token in tokens))
         else:
-            scores.append(np.mean(answers, axis=0))
+            tempered = temper(np.array(answers), bundle.temperature, bundle.activation)
+            scores.append(np.mean(tempered, axis=0))
     table = np.asarray(scores, dtype=np.float32).reshape(len(clips), -1)
     return Answers(table, bundle.labels, golden, bundle.activation,
                    bundle.manifest["decision"]["thresholds"], bundle.tokens, tuple(heard))  # fmt: skip

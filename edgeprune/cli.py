@@ -6,14 +6,15 @@ exit status.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgeprune import __version__
+from edgeprune import __version__, cli_calibration
+from edgeprune.cli_common import Json
+from edgeprune.cli_common import print_done as _print
 from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
 
 EXTRAS = dict.fromkeys(
@@ -51,7 +52,6 @@ Label = Annotated[str, typer.Option(help="Column of the manifest with the classe
 Group = Annotated[
     str, typer.Option(help="Column that stays on one side of a split: speaker, site.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Recipe = Annotated[
     str,
     typer.Option(help="A preset (depth, trim, mimic, light, tiny, paper-seed1 to 4), or a TOML."),
@@ -285,6 +285,13 @@ def demo(
     _print(done, done["text"], as_json)
 
 
+app.add_typer(cli_calibration.app, name="calibration")
+app.command(
+    epilog="Example: edgeprune calibrate runs/birds/bundle night.wav --truth night.csv "
+    "--false-alarms-per-hour 1 -o runs/birds/calibrated"
+)(cli_calibration.calibrate)
+
+
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
@@ -344,14 +351,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise EdgepruneError(
             f"{text!r} is not a list of whole numbers.", "Example: 0,1,3"
         ) from None
-
-
-def _print(done: dict[str, Any], text: str, as_json: bool) -> None:
-    shown = {key: value for key, value in done.items() if key != "text"}
-    if as_json:
-        typer.echo(json.dumps(shown, indent=1))
-    elif text:
-        typer.echo(text)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 FORMATS = ("onnx", "tflite")
 ACTIVATIONS = ("softmax", "sigmoid", "ctc")
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 MOST_MANIFEST_BYTES = 4 << 20
 MOST_BYTES = 4 << 30  # a hostile zip may claim anything
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
@@ -80,6 +81,11 @@ class Bundle:
     def tokens(self) -> str:
         """What a transcript is made of: ``characters`` or ``words``; empty for other bundles."""
         return str(self.manifest.get("tokens", ""))
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before thresholds are asked; 1 where none was fitted."""
+        return float(self.manifest["decision"].get("temperature", 1.0))
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -337,6 +343,9 @@ def _problem(manifest: dict[str, Any]) -> str:
     if (int(decision["smoothing_windows"]) < 1 or not 0 <= float(decision["refractory_seconds"]) < 86_400
             or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
         return "its decision rule makes no sense"
+    temperature = float(decision.get("temperature", 1.0))
+    if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE or (texts and temperature != 1):
+        return f"its temperature {temperature:g} makes no sense"
     if not all(0 <= float(golden["tolerance"]) <= 1 for golden in manifest["golden"]):
         return "a golden tolerance is no share of a score"
     if not str(manifest["name"]) or not isinstance(manifest.get("requirements", {}), dict):

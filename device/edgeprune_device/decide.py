@@ -6,7 +6,8 @@ window is under the threshold or a whole window has passed since that one. A lab
 comes back within the refractory time, is not reported again.
 
 Where labels exclude each other (softmax) there is one such stream of events; of tags (sigmoid)
-every label has its own, and several may go on at a time. Of transcripts (ctc) every window in
+every label has its own, and several may go on at a time. A bundle's temperature is applied to
+each window's scores before anything else. Of transcripts (ctc) every window in
 which something was read is an event, and its text is the label.
 """
 
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from edgeprune_device.bundle import Bundle
 from edgeprune_device.ctc import read_frames, to_text
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+
+SMALLEST_SCORE = 1e-7  # a float32 score says no more of its logit
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Rule:
     """What a transcript is made of, ``characters`` or ``words``."""
     least_score: float = 0.0
     """Score that a transcript must reach, 0 to 1."""
+    temperature: float = 1.0
+    """What the logits behind the scores are divided by, over 0."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,36 @@ def rule_of(bundle: Bundle, threshold: float | None = None) -> Rule:
     return Rule(
         bundle.labels, thresholds, max(1, int(decision["smoothing_windows"])),
         float(decision["refractory_seconds"]), frozenset(decision["ignore"]),
-        bundle.activation, bundle.tokens, threshold or 0.0,
+        bundle.activation, bundle.tokens, threshold or 0.0, bundle.temperature,
     )  # fmt: skip
+
+
+def temper(scores: NDArray[np.float32], temperature: float, activation: str) -> NDArray[np.float32]:
+    """Return scores as they were, had the logits been divided by a temperature.
+
+    Guo et al. 2017, "On calibration of modern neural networks". Of a softmax p^(1/T), made to sum
+    to one again; of a sigmoid the sigmoid of logit(p) / T. The order of the labels stays.
+
+    Parameters
+    ----------
+    scores : array (..., labels)
+        0 to 1.
+    temperature : float > 0
+        1 changes nothing; above 1 the scores become less sure.
+    activation : str
+        ``softmax`` or ``sigmoid``.
+
+    """
+    if temperature == 1:
+        return scores
+    sure = np.clip(scores, SMALLEST_SCORE, 1.0).astype(np.float64)
+    if activation == "softmax":
+        logits = np.log(sure) / temperature
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    unsure = np.clip(1.0 - scores.astype(np.float64), SMALLEST_SCORE, 1.0)
+    logits = (np.log(sure) - np.log(unsure)) / temperature
+    return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float32)
 
 
 class Decider:
@@ -105,6 +138,7 @@ class Decider:
         self._check(start_seconds, scores)
         if self.rule.activation == "ctc":
             return self._read(start_seconds, end_seconds, scores)
+        scores = temper(scores, self.rule.temperature, self.rule.activation)
         loudest = int(scores.argmax())
         self.top = (self.rule.labels[loudest], float(scores[loudest]))
         self._recent.append(scores)

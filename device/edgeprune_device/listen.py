@@ -91,7 +91,7 @@ def listen(
     with ExitStack() as stack:
         stack.enter_context(closing(blocks))
         stopped = stack.enter_context(stopping())
-        stream = _watched(blocks, STALL_SECONDS if source == "microphone" else math.inf)
+        stream = watched(blocks, STALL_SECONDS if source == "microphone" else math.inf)
         # Nothing is written before there is sound: a source that cannot be heard leaves no journal.
         first = next((block for block in stream if block is not None or stopped.is_set()), None)
         journal = stack.enter_context(
@@ -237,7 +237,7 @@ def _blocks(source: Source, device: str | None, from_wav: Path | None, rate: int
     return from_file(from_wav, rate)
 
 
-def _watched(blocks: Iterator[Block | None], patience_seconds: float) -> Iterator[Block | None]:
+def watched(blocks: Iterator[Block | None], patience_seconds: float) -> Iterator[Block | None]:
     """Pass blocks on; raise when none has come for too long."""
     last = time.monotonic()
     for block in blocks:

@@ -1,0 +1,301 @@
+"""Thresholds and smoothing for a wanted number of false alarms an hour, on scored streams.
+
+Pure arithmetic. What is counted is what ``listen`` would report: the recorder's own ``Events``
+merge and hush windows (``edgeprune_device.decide``), ``events.match`` compares with the truth.
+
+A label's k-th false alarm falls where the k-th highest of its wrong scores lies, and there the
+threshold is put: on another stream of the same kind such a threshold lets k through on average
+(just above the next one it would be k + 1, which over twenty labels is twenty too many). The false
+alarms wanted are dealt out evenly among the labels; what a label cannot use goes to the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_calibration.events import Event, Outcome, match
+from edgeprune_device.decide import Decider, Detection, Events, Rule
+
+FLOOR = 0.2  # no threshold is under this
+SMOOTHINGS = (1, 2, 3, 5)
+"""Windows to average over that are tried."""
+CANDIDATES = 400  # scores of a label that are tried for a precision
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A stream as the deployed file scored it."""
+
+    scores: NDArray[np.float32]
+    """(windows, labels), before the temperature."""
+    starts: NDArray[np.float64]
+    """(windows,), seconds."""
+    ends: NDArray[np.float64]
+    truth: tuple[Event, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A decision rule, and what came of it on the streams it was chosen on."""
+
+    rule: Rule
+    total: Outcome
+    per_label: dict[str, Outcome]
+
+
+def smooth(scores: NDArray[np.float32], windows: int) -> NDArray[np.float32]:
+    """Average each window's scores with those before it, as the recorder does.
+
+    Parameters
+    ----------
+    scores : array (n, labels)
+    windows : int
+        How many, the window itself among them; the first have fewer.
+
+    """
+    total = np.zeros_like(scores)
+    for lag in range(min(windows, len(scores)) - 1, -1, -1):
+        total[lag:] += scores[: len(scores) - lag]
+    count = np.minimum(np.arange(1, len(scores) + 1), windows).astype(np.float32)
+    return np.asarray(total / count[:, None], dtype=np.float32)
+
+
+def replay(smoothed: NDArray[np.float32], heard: Heard, rule: Rule) -> list[Event]:
+    """Return what the recorder would report; equal to ``listen_to``, and far quicker.
+
+    Windows under the threshold only end an event, so of a row of them the first is enough.
+
+    Parameters
+    ----------
+    smoothed : array (windows, labels)
+        Scores after temperature and ``smooth``.
+    heard : Heard
+        For the times.
+    rule : Rule
+        Its thresholds and refractory time.
+
+    """
+    least = _least(rule)
+    if rule.activation == "softmax":
+        best = smoothed.argmax(axis=1)
+        streams = [(best, smoothed[np.arange(len(best)), best])]
+    else:
+        streams = [(np.full(len(smoothed), i), smoothed[:, i]) for i in range(len(rule.labels))]
+    found = []
+    for label, score in streams:
+        over = score >= least[label]
+        after = np.zeros_like(over)
+        after[1:] = over[:-1]
+        events = Events(rule.refractory_seconds)
+        for i in np.flatnonzero(over | after):
+            start = float(heard.starts[i])
+            now = None
+            if over[i]:
+                now = Detection(rule.labels[label[i]], float(score[i]), start, float(heard.ends[i]))
+            found.append(events.take(start, now))
+        found.append(events.flush())
+    return [_event(x) for x in found if x is not None]
+
+
+def listen_to(heard: Heard, rule: Rule) -> list[Event]:
+    """Return what the recorder's ``Decider`` reports of a scored stream, window by window."""
+    decider = Decider(rule)
+    found = []
+    for start, end, scores in zip(heard.starts, heard.ends, heard.scores, strict=True):
+        found += decider.step(float(start), float(end), scores)
+    return [_event(x) for x in [*found, *decider.flush()]]
+
+
+def count(streams: Sequence[Heard], found: Sequence[Sequence[Event]], label: str = "") -> Outcome:
+    """Count hits and false alarms over several streams.
+
+    Parameters
+    ----------
+    streams : sequence of Heard
+    found : sequence of sequence of Event
+        What was reported in each.
+    label : str
+        Only of this one; empty: of all.
+
+    """
+    outcomes = []
+    for heard, events in zip(streams, found, strict=True):
+        own = [e for e in events if label in ("", e.label)]
+        truth = [e for e in heard.truth if label in ("", e.label)]
+        outcomes.append(match(own, truth, heard.seconds))
+    return add(outcomes)
+
+
+def add(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return several outcomes as one."""
+    return Outcome(*(sum(getattr(o, f.name) for o in outcomes)
+                     for f in dataclasses.fields(Outcome)))  # fmt: skip
+
+
+def at_false_alarms(
+    streams: Sequence[Heard], rule: Rule, per_hour: float,
+    smoothings: Sequence[int] = SMOOTHINGS,
+) -> Chosen:  # fmt: skip
+    """Choose thresholds and smoothing for a number of false alarms an hour, over all labels.
+
+    Parameters
+    ----------
+    streams : sequence of Heard
+        Scores after the temperature.
+    rule : Rule
+        The bundle's, with temperature 1 (it was applied).
+    per_hour : float > 0
+    smoothings : sequence of int
+        Numbers of windows to average that are tried; the greatest recall wins, then the smallest.
+
+    """
+    wanted = per_hour * sum(heard.seconds for heard in streams) / 3600
+    return _best([_Search(streams, rule, s).for_count(wanted) for s in smoothings])
+
+
+def at_precision(
+    streams: Sequence[Heard], rule: Rule, precision: float,
+    smoothings: Sequence[int] = SMOOTHINGS,
+) -> Chosen:  # fmt: skip
+    """Choose for each label the lowest threshold that is right in a share of its reports.
+
+    Parameters
+    ----------
+    streams, rule, smoothings
+        As ``at_false_alarms``.
+    precision : float
+        0 to 1. A label that cannot reach it is put above its highest wrong score.
+
+    """
+    return _best([_Search(streams, rule, s).for_precision(precision) for s in smoothings])
+
+
+def evaluate(streams: Sequence[Heard], rule: Rule) -> Chosen:
+    """Count what a rule reports, by the recorder's own ``Decider``."""
+    found = [listen_to(heard, rule) for heard in streams]
+    labels = [label for label in rule.labels if label not in rule.ignore]
+    return Chosen(rule, count(streams, found), {x: count(streams, found, x) for x in labels})
+
+
+class _Search:
+    """The thresholds of one smoothing."""
+
+    def __init__(self, streams: Sequence[Heard], rule: Rule, smoothing: int) -> None:
+        self.streams, self.smoothing = streams, smoothing
+        self.rule = dataclasses.replace(rule, smoothing_windows=smoothing)
+        self.smoothed = [smooth(heard.scores, smoothing) for heard in streams]
+        self.labels = [label for label in rule.labels if label not in rule.ignore]
+        self.candidates = {label: self._candidates(label) for label in self.labels}
+        self.known: dict[tuple[str, float], Outcome] = {}
+
+    def _candidates(self, label: str) -> NDArray[np.float64]:
+        """Return the scores with which a label might be reported, highest first."""
+        index = self.rule.labels.index(label)
+        own = [s[s.argmax(axis=1) == index, index] if self.rule.activation == "softmax"
+               else s[:, index] for s in self.smoothed]  # fmt: skip
+        scores = np.unique(np.concatenate(own).astype(np.float64))
+        return scores[scores >= FLOOR][::-1]
+
+    def alone(self, label: str, threshold: float) -> Outcome:
+        """Count a label's reports when no other is ever reported."""
+        if (label, threshold) not in self.known:
+            silent = dict.fromkeys(self.rule.labels, 2.0) | {label: threshold}
+            self.known[label, threshold] = self.outcome(silent, label)
+        return self.known[label, threshold]
+
+    def outcome(self, thresholds: dict[str, float], label: str = "") -> Outcome:
+        rule = dataclasses.replace(self.rule, thresholds=thresholds)
+        found = [replay(s, heard, rule)
+                 for s, heard in zip(self.smoothed, self.streams, strict=True)]  # fmt: skip
+        return count(self.streams, found, label)
+
+    def threshold(self, label: str, false_alarms: int) -> float:
+        """Return where a label's k-th false alarm falls; for none, half-way from the first to 1."""
+        candidates = self.candidates[label]
+        low, high = 0, len(candidates)  # the first candidate with so many false alarms
+        wanted = max(1, false_alarms)
+        while low < high:
+            middle = (low + high) // 2
+            if self.alone(label, float(candidates[middle])).false_alarms >= wanted:
+                high = middle
+            else:
+                low = middle + 1
+        if low == len(candidates):
+            return FLOOR
+        at = float(candidates[low])
+        if false_alarms == 0:
+            return (at + 1) / 2
+        return _a_little_under(candidates, low)
+
+    def dealt(self, total: int) -> dict[str, float]:
+        """Return the thresholds that let so many false alarms through, dealt out evenly."""
+        each, more = divmod(total, len(self.labels))
+        thresholds = dict.fromkeys(self.rule.labels, 1.0)
+        for place, label in enumerate(self.labels):
+            thresholds[label] = self.threshold(label, each + (place < more))
+        return thresholds
+
+    def for_count(self, wanted: float) -> Chosen:
+        """Find the deal that comes nearest to a number of false alarms."""
+        most = round(wanted) * len(self.labels) + 1
+        low, high = 0, max(1, most)
+        counts: dict[int, int] = {}
+
+        def found(total: int) -> int:
+            if total not in counts:
+                counts[total] = self.outcome(self.dealt(total)).false_alarms
+            return counts[total]
+
+        while low < high:
+            middle = (low + high) // 2
+            if found(middle) >= wanted:
+                high = middle
+            else:
+                low = middle + 1
+        for total in range(max(0, low - 2), min(most, low + 2) + 1):
+            found(total)
+        best = min(counts, key=lambda total: (abs(counts[total] - wanted), total))
+        return self.done(self.dealt(best))
+
+    def for_precision(self, precision: float) -> Chosen:
+        """Find each label's lowest threshold of a precision."""
+        thresholds = dict.fromkeys(self.rule.labels, 1.0)
+        for label in self.labels:
+            all_scores = self.candidates[label]
+            step = max(1, len(all_scores) // CANDIDATES)
+            chosen = self.threshold(label, 0)
+            for place in range(0, len(all_scores), step):
+                outcome = self.alone(label, float(all_scores[place]))
+                if outcome.hits and outcome.precision >= precision:
+                    chosen = min(chosen, _a_little_under(all_scores, place))
+            thresholds[label] = chosen
+        return self.done(thresholds)
+
+    def done(self, thresholds: dict[str, float]) -> Chosen:
+        return evaluate(self.streams, dataclasses.replace(self.rule, thresholds=thresholds))
+
+
+def _best(tried: Sequence[Chosen]) -> Chosen:
+    return max(tried, key=lambda c: (c.total.recall, -c.rule.smoothing_windows))
+
+
+def _a_little_under(candidates: NDArray[np.float64], place: int) -> float:
+    """Return a threshold that a score reaches in spite of rounding, and the next lower does not."""
+    at = float(candidates[place])
+    below = float(candidates[place + 1]) if place + 1 < len(candidates) else 0.0
+    return at - min(1e-4, (at - below) / 2)
+
+
+def _least(rule: Rule) -> NDArray[np.float64]:
+    """Return the score each label must reach; one that is ignored never does."""
+    return np.array([2.0 if x in rule.ignore else rule.thresholds[x] for x in rule.labels])
+
+
+def _event(found: Detection) -> Event:
+    return Event(found.label, found.start_seconds, found.end_seconds)

@@ -1,0 +1,265 @@
+"""Take a calibration set where the recorder stands, through the recorder's own capture path.
+
+Clips of a length, one at the beginning of every period, so that a day or a week is covered and not
+one minute. A clip is written to a file of another name and renamed, then its row is added to
+``manifest.csv``: what is listed is whole, whenever the power fails. The same command goes on where
+it stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from edgeprune_device.capture import Block, from_file, from_microphone
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.listen import STALL_SECONDS, stopping, watched
+from edgeprune_device.screen import Say, level_db
+
+MANIFEST = "manifest.csv"
+COLUMNS = ("path", "label", "source", "first_second", "utc", "level_db")
+FORMATS = ("flac", "wav")
+PARTIAL = ".partial"
+Now = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be taken."""
+
+    clips: int = 200
+    """Clips wanted in the folder, earlier sessions' among them."""
+    clip_seconds: float = 5.0
+    """Length of a clip."""
+    every_seconds: float = 0.0
+    """From the start of a clip to the start of the next; 0: one after the other."""
+    rate: int = 16000
+    """Hz, the bundle's."""
+    label: str = "background"
+    """What the clips are called in the manifest."""
+    format: str = "flac"
+    """``flac`` or ``wav``, 16 bits."""
+
+
+class Clipper:
+    """Cuts a stream into clips at the beginning of every period, none over a gap.
+
+    Parameters
+    ----------
+    length : int
+        Samples of a clip.
+    period : int
+        Samples from the start of a clip to the start of the next, ``length`` at least.
+    first : int
+        Sample of the stream that the first clip begins with.
+
+    """
+
+    def __init__(self, length: int, period: int, first: int = 0) -> None:
+        self.length, self.period = length, period
+        self.position = 0
+        self._next = first
+        self._held: list[NDArray[np.float32]] = []
+
+    def push(self, block: Block) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Take a block; yield (first sample in the stream, clip) for each that is full."""
+        samples = block.samples
+        if block.lost_samples:
+            self.position += block.lost_samples
+            self._held = []
+            self._next = max(self._next, self.position)  # a clip begins again behind the gap
+        while len(samples):
+            held = sum(len(part) for part in self._held)
+            start = self._next + held  # of what is missing of the clip
+            if start >= self.position + len(samples):
+                break
+            take = samples[max(0, start - self.position) :][: self.length - held]
+            self._held.append(take)
+            used = max(0, start - self.position) + len(take)
+            self.position, samples = self.position + used, samples[used:]
+            if held + len(take) == self.length:
+                first = self._next
+                clip, self._held = np.concatenate(self._held), []
+                self._next += self.period
+                yield first, clip
+        self.position += len(samples)
+
+
+def record(
+    out: Path, plan: Plan, *, device: str | None = None, from_wav: Path | None = None, say: Say,
+    blocks: Iterator[Block | None] | None = None, now: Now = lambda: datetime.now(UTC),
+) -> dict[str, Any]:  # fmt: skip
+    """Record until there are enough clips, the source ends, or Ctrl-C.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for ``clips/`` and ``manifest.csv``; one that was begun is gone on with.
+    plan : Plan
+    device : str or None
+        Input of the microphone: a number, a name or a part of one.
+    from_wav : Path or None
+        Take them from a file, the same way; what was taken from it before is passed over.
+    say : callable
+        Gets a line for every clip.
+    blocks : iterator of Block or None
+        In place of the microphone.
+    now : callable
+        The time in UTC.
+
+    Returns
+    -------
+    dict
+        ``clips`` in the folder, ``taken`` now, ``reason`` of the end, ``lost_seconds``, ``silent``
+        (clips of digital silence: is the microphone muted?), ``manifest``.
+
+    Raises
+    ------
+    EdgepruneError
+        A plan that makes no sense, a folder that holds something else, a microphone that falls
+        silent (status 1), a disk that is full.
+
+    """
+    _check(plan)
+    rows = read_rows(out)
+    source = from_wav.name if from_wav else f"microphone {device or 'default'}"
+    done: dict[str, Any] = {"clips": len(rows), "taken": 0, "reason": "enough", "silent": 0,
+                            "lost_seconds": 0.0, "manifest": str(out / MANIFEST)}  # fmt: skip
+    if len(rows) >= plan.clips:
+        return done
+    length = round(plan.clip_seconds * plan.rate)
+    period = max(length, round(plan.every_seconds * plan.rate))
+    earlier = [float(r["first_second"]) for r in rows if from_wav and r["source"] == source]
+    first = round(max(earlier) * plan.rate) + period if earlier else 0
+    if blocks is None:
+        blocks = from_file(from_wav, plan.rate) if from_wav else from_microphone(device, plan.rate)
+    clipper, writer = Clipper(length, period, first), _Writer(out, plan, source, len(rows))
+    patience = math.inf if from_wav else STALL_SECONDS
+    with ExitStack() as stack:
+        stack.enter_context(closing(blocks))  # type: ignore[type-var]
+        stopped = stack.enter_context(stopping())
+        try:
+            _take(watched(blocks, patience), clipper, writer, stopped, say, done, now)
+        finally:
+            done["clips"] = writer.number
+    return done
+
+
+def _take(
+    blocks: Iterator[Block | None], clipper: Clipper, writer: _Writer, stopped: threading.Event,
+    say: Say, done: dict[str, Any], now: Now,
+) -> None:  # fmt: skip
+    """Carry blocks into clips until something ends it."""
+    plan = writer.plan
+    for block in blocks:
+        if stopped.is_set():
+            done["reason"] = "interrupted"
+            return
+        if block is None:
+            continue
+        done["lost_seconds"] += block.lost_samples / plan.rate
+        for first, clip in clipper.push(block):
+            level = level_db(clip)
+            name = writer.write(clip, first / plan.rate, level, now())
+            done["taken"] += 1
+            done["silent"] += not clip.any()
+            say(f"{writer.number} of {plan.clips}  {name}  {level:.0f} dB")
+            if writer.number >= plan.clips:
+                return
+    done["reason"] = "end of file"
+
+
+class _Writer:
+    """Writes clips and their rows, numbered on from those that are there."""
+
+    def __init__(self, out: Path, plan: Plan, source: str, number: int) -> None:
+        self.out, self.plan, self.source, self.number = out, plan, source, number
+
+    def write(
+        self, clip: NDArray[np.float32], first_second: float, level: float, utc: datetime
+    ) -> str:
+        name = f"clips/{self.number:06d}.{self.plan.format}"
+        path = self.out / name
+        row = (name, self.plan.label, self.source, f"{first_second:.6f}",
+               utc.isoformat(timespec="seconds"), f"{level:.1f}")  # fmt: skip
+        text = io.StringIO()
+        if self.number == 0:
+            csv.writer(text).writerow(COLUMNS)
+        csv.writer(text).writerow(row)
+        partial = path.with_name(path.name + PARTIAL)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(partial, clip, self.plan.rate, format=self.plan.format.upper(),
+                            subtype="PCM_16")  # fmt: skip
+            partial.rename(path)
+            with (self.out / MANIFEST).open("a", encoding="utf-8", newline="") as file:
+                file.write(text.getvalue())
+        except (OSError, soundfile.SoundFileError) as error:
+            raise EdgepruneError(
+                f"The clip {path} cannot be written: {error}.",
+                "Is the disk full, or the folder another user's?",
+            ) from None
+        self.number += 1
+        return name
+
+
+def read_rows(out: Path) -> list[dict[str, str]]:
+    """Return the rows of a folder that was begun; none of a new one.
+
+    Raises
+    ------
+    EdgepruneError
+        The folder holds something else, or a clip that is listed is missing.
+
+    """
+    path = out / MANIFEST
+    if not path.exists():
+        if out.exists() and any(p.name != "clips" for p in out.iterdir()):
+            raise EdgepruneError(f"{out} holds something that is no calibration set.",
+                                 "Name a folder that is not there yet.")  # fmt: skip
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise EdgepruneError(f"{path} was not written by calibration record.",
+                                 "Name a folder that is not there yet.")  # fmt: skip
+    whole = [row for row in rows if None not in row.values()]  # a power cut may halve the last
+    if len(whole) < len(rows):
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *[[row[c] for c in COLUMNS] for row in whole]])
+    for row in whole:
+        if not (out / row["path"]).is_file():
+            raise EdgepruneError(f"{path} lists {row['path']}, which is not there.",
+                                 "Take its line out, or begin a new folder.")  # fmt: skip
+    return whole
+
+
+def _check(plan: Plan) -> None:
+    times = {"--seconds": plan.clip_seconds, "--every": plan.every_seconds}
+    for name, value in times.items():
+        if not 0 <= value < math.inf or (name == "--seconds" and value * plan.rate < 1):
+            raise EdgepruneError(f"{name} {value:g} makes no sense.", "It is a time over 0.")
+    if plan.clips < 1 or not 1000 <= plan.rate <= 384_000 or plan.format not in FORMATS:
+        raise EdgepruneError(
+            f"{plan.clips} clips at {plan.rate} Hz as {plan.format!r} cannot be taken.",
+            f"--clips 1 or more, --rate 1000 to 384000, --format {' or '.join(FORMATS)}.",
+        )
+    if 0 < plan.every_seconds < plan.clip_seconds:
+        raise EdgepruneError(
+            f"--every {plan.every_seconds:g} is less than a clip of {plan.clip_seconds:g} s."
+        )
+    if not plan.label.strip():
+        raise EdgepruneError("The clips need a label.", "--label background")

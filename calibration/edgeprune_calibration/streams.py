@@ -1,0 +1,328 @@
+"""``edgeprune calibrate``: a bundle's temperature, thresholds and smoothing, set on recordings.
+
+Each recording is cut and scored as ``listen --from-wav`` would; a list says what is in it and when.
+The numbers a rule was chosen on flatter it, so the streams are also halved: each half is decided by
+the rule that the other half chose, and that is reported as held out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_calibration import operating
+from edgeprune_calibration.events import Event, Outcome, read_truth
+from edgeprune_calibration.intervals import poisson_interval, wilson_interval
+from edgeprune_calibration.manifest import Track, untracked
+from edgeprune_calibration.operating import Chosen, Heard
+from edgeprune_calibration.thresholds import fit_temperature, nll
+from edgeprune_device.bundle import Bundle, golden_files, read_bundle, write_bundle
+from edgeprune_device.capture import from_file
+from edgeprune_device.decide import Rule, rule_of, temper
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.runtime import Scorer, check_golden, open_model
+from edgeprune_device.sound import file_digest
+from edgeprune_device.windows import Windower
+
+LEAST_FALSE_ALARMS = 10
+"""So many must be wanted of the streams: their Poisson interval is then 0.5 to 1.8 times."""
+LEAST_EVENTS = 30  # labelled windows that a temperature is fitted on
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the thresholds are to reach; one of the two."""
+
+    false_alarms_per_hour: float | None = None
+    """Over all labels together."""
+    precision: float | None = None
+    """Share of a label's reports that are right, 0 to 1."""
+
+
+def score_stream(bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[Event]) -> Heard:
+    """Score a recording's windows as the recorder would.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    run : callable
+        Its opened model.
+    recording : Path
+    truth : sequence of Event
+
+    Raises
+    ------
+    EdgepruneError
+        As ``sound.stream_file``; an event that is not in the recording.
+
+    """
+    rate = bundle.sample_rate
+    windower = Windower(bundle.window_samples, bundle.hop_samples)
+    firsts, scores = [], []
+    for block in from_file(recording, rate):
+        for first, window in windower.push(block.samples):
+            firsts.append(first)
+            scores.append(run(window))
+    for first, window in windower.flush():
+        firsts.append(first)
+        scores.append(run(window))
+    table = np.asarray(scores, dtype=np.float32).reshape(len(scores), len(bundle.labels))
+    if not np.isfinite(table).all():
+        raise EdgepruneError(f"The bundle gave scores of {recording} that are no numbers.",
+                             "Check it with edgeprune verify.", 1)  # fmt: skip
+    seconds = windower.position / rate
+    for event in truth:
+        if not 0 <= event.start_seconds <= event.end_seconds <= seconds + 1:
+            raise EdgepruneError(
+                f"The event {event.label!r} at {event.start_seconds:g} s is not in {recording}, "
+                f"which lasts {seconds:g} s.",
+                "Does the list belong to another recording?",
+            )
+    starts = np.array(firsts, dtype=np.float64) / rate
+    return Heard(table, starts, starts + bundle.window_samples / rate, tuple(truth), seconds)
+
+
+def labelled_windows(
+    heard: Heard, labels: Sequence[str], activation: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the windows whose truth is plain, and it: what a temperature is fitted on.
+
+    Of a softmax, for every event the window that holds most of it, with the index of its label. Of
+    a sigmoid, every window that no event touches only in part, with 1 for each tag that is in it.
+
+    Returns
+    -------
+    scores : array (n, labels)
+    truth : array (n,) or (n, labels)
+
+    """
+    names = {label: i for i, label in enumerate(labels)}
+    events = [e for e in heard.truth if e.label in names]
+    starts = np.array([e.start_seconds for e in events])[:, None]
+    ends = np.array([e.end_seconds for e in events])[:, None]
+    shared = np.minimum(heard.ends, ends) - np.maximum(heard.starts, starts)  # (events, windows)
+    index = np.array([names[e.label] for e in events], dtype=np.int64)
+    if activation == "softmax":
+        off = np.abs(heard.starts + heard.ends - starts - ends)  # of windows alike, the middle one
+        best = (shared - 1e-6 * off).argmax(axis=1) if len(events) else np.zeros(0, np.int64)
+        return heard.scores[best], index
+    enough = np.minimum(ends - starts, heard.ends - heard.starts) * 0.5
+    inside, touched = shared >= enough, shared > 0
+    truth = np.zeros(heard.scores.shape, dtype=np.int64)
+    for row, label in zip(inside, index, strict=True):
+        truth[row, label] = 1
+    plain = ~(touched & ~inside).any(axis=0) if len(events) else np.ones(len(truth), bool)
+    return heard.scores[plain], truth[plain]
+
+
+def calibrate(
+    bundle: Path, recordings: Sequence[Path], truths: Sequence[Path], out: Path, target: Target, *,
+    temperature: bool = True, threads: int = 1, track: Track = untracked,
+) -> dict[str, Any]:  # fmt: skip
+    """Set a bundle's decision on recordings whose events are known, and write it anew.
+
+    Parameters
+    ----------
+    bundle : Path
+    recordings, truths : sequence of Path
+        As many lists as recordings, in the same order; see ``events.read_truth``.
+    out : Path
+        The new bundle.
+    target : Target
+    temperature : bool
+        Fit one; otherwise the bundle's own stays.
+    threads : int
+        Of the runtime.
+    track : callable
+        Shows progress.
+
+    Returns
+    -------
+    dict
+        Temperature, thresholds, smoothing; recall and false alarms an hour with intervals, over all
+        and per label, on the streams and held out; ``text`` for people.
+
+    Raises
+    ------
+    EdgepruneError
+        Bad input; streams too short to tell the target.
+
+    """
+    read = read_bundle(bundle)
+    lists = _check(read, recordings, truths, target, out)
+    run = open_model(read, threads)
+    check_golden(read, run)
+    pairs = list(zip(recordings, lists, strict=True))
+    streams = [score_stream(read, run, path, truth)
+               for path, truth in track(pairs, "listening", len(pairs))]  # fmt: skip
+    _check_hours(streams, target)
+    fitted = _temperature(read, streams) if temperature else {"temperature": read.temperature}
+    warm = float(fitted["temperature"])
+    rule = dataclasses.replace(rule_of(read), temperature=1.0)
+    tempered = [_tempered(heard, warm, read.activation) for heard in streams]
+    chosen = choose(tempered, rule, target)
+    final = dataclasses.replace(chosen.rule, temperature=warm)
+    reached = operating.evaluate(streams, final)
+    held_out = _crossed(tempered, rule, target)
+    done: dict[str, Any] = {
+        "bundle": str(out), "target": dataclasses.asdict(target),
+        "recordings": [{"name": p.name, "sha256": file_digest(p), "seconds": h.seconds}
+                       for p, h in zip(recordings, streams, strict=True)],
+        "temperature_fit": fitted, "temperature": warm, "smoothing_windows": final.smoothing_windows,
+        "thresholds": {k: round(float(v), 7) for k, v in final.thresholds.items()},
+        "reached": _facts(reached.total), "held_out": _facts(held_out.total),
+        "per_label": {k: _facts(v) for k, v in reached.per_label.items()},
+        "per_label_held_out": {k: _facts(v) for k, v in held_out.per_label.items()},
+    }  # fmt: skip
+    _write(read, out, done)
+    return done | {"text": _text(done)}
+
+
+def choose(streams: Sequence[Heard], rule: Rule, target: Target) -> Chosen:
+    """Choose thresholds and smoothing for whichever target there is."""
+    if target.false_alarms_per_hour is not None:
+        return operating.at_false_alarms(streams, rule, target.false_alarms_per_hour)
+    return operating.at_precision(streams, rule, float(target.precision or 0))
+
+
+def halves(heard: Heard) -> tuple[Heard, Heard]:
+    """Cut a scored stream in the middle; what spans the cut goes to neither half's windows."""
+    middle = heard.seconds / 2
+    parts = []
+    for low, high in ((0.0, middle), (middle, heard.seconds + 1e9)):
+        inside = (heard.starts >= low) & (heard.ends <= high)
+        truth = [e for e in heard.truth if low <= (e.start_seconds + e.end_seconds) / 2 < high]
+        parts.append(Heard(heard.scores[inside], heard.starts[inside], heard.ends[inside],
+                           tuple(truth), middle))  # fmt: skip
+    return parts[0], parts[1]
+
+
+def _crossed(streams: Sequence[Heard], rule: Rule, target: Target) -> Chosen:
+    """Decide each half of the streams by the rule that the other half chose."""
+    cut = [halves(heard) for heard in streams]
+    parts = ([first for first, _ in cut], [second for _, second in cut])
+    tests = [operating.evaluate(parts[1 - i], choose(parts[i], rule, target).rule) for i in (0, 1)]
+    labels = tests[0].per_label
+    return Chosen(rule, operating.add([t.total for t in tests]),
+                  {x: operating.add([t.per_label[x] for t in tests]) for x in labels})  # fmt: skip
+
+
+def _tempered(heard: Heard, temperature: float, activation: str) -> Heard:
+    return dataclasses.replace(heard, scores=temper(heard.scores, temperature, activation))
+
+
+def _temperature(bundle: Bundle, streams: Sequence[Heard]) -> dict[str, Any]:
+    """Fit the temperature, or say why the bundle's own stays."""
+    parts = [labelled_windows(heard, bundle.labels, bundle.activation) for heard in streams]
+    scores = np.concatenate([part[0] for part in parts])
+    truth = np.concatenate([part[1] for part in parts])
+    events = len(truth) if truth.ndim == 1 else int(truth.sum())
+    if events < LEAST_EVENTS:
+        return {"temperature": bundle.temperature, "windows": len(truth),
+                "why": f"{events} labelled windows; {LEAST_EVENTS} are needed to fit one"}  # fmt: skip
+    found = fit_temperature(scores, truth, bundle.activation)
+    return {"temperature": found, "windows": len(truth),
+            "nll_before": nll(scores, truth, 1.0, bundle.activation),
+            "nll_after": nll(scores, truth, found, bundle.activation)}  # fmt: skip
+
+
+def _check(
+    bundle: Bundle, recordings: Sequence[Path], truths: Sequence[Path], target: Target, out: Path
+) -> list[list[Event]]:
+    """Check what can be checked before anything is scored; return the lists of events."""
+    if bundle.activation == "ctc":
+        raise EdgepruneError("Transcripts have no thresholds, so there is nothing to calibrate.",
+                             "listen --threshold asks for a least score.")  # fmt: skip
+    if len(recordings) != len(truths):
+        raise EdgepruneError(f"There are {len(recordings)} recordings and {len(truths)} lists.",
+                             "Give --truth once for each recording, in the same order.")  # fmt: skip
+    rate, precision = target.false_alarms_per_hour, target.precision
+    if (rate is None) == (precision is None):
+        raise EdgepruneError("Name one target.", "--false-alarms-per-hour 1, or --precision 0.95.")
+    if rate is not None and not 0 < rate < 1e6:
+        raise EdgepruneError(f"--false-alarms-per-hour {rate:g} makes no sense.", "Over 0.")
+    if precision is not None and not 0 < precision <= 1:
+        raise EdgepruneError(f"--precision {precision:g} lies outside 0 to 1.")
+    if out.resolve() == bundle.path.resolve():
+        raise EdgepruneError("The new bundle would replace the old one.", "Name another with -o.")
+    lists = [read_truth(path) for path in truths]
+    for path, truth in zip(truths, lists, strict=True):
+        if unknown := sorted({e.label for e in truth} - set(bundle.labels)):
+            raise EdgepruneError(f"{path} names {unknown[0]!r}, which the bundle does not know.",
+                                 f"It knows: {', '.join(bundle.labels)}.")  # fmt: skip
+    return lists
+
+
+def _check_hours(streams: Sequence[Heard], target: Target) -> None:
+    """Raise where too few false alarms are wanted of the streams to tell one rate from another."""
+    rate, hours = target.false_alarms_per_hour, sum(heard.seconds for heard in streams) / 3600
+    if rate is not None and rate * hours < LEAST_FALSE_ALARMS:
+        raise EdgepruneError(
+            f"{hours:.3g} hours of stream cannot tell {rate:g} false alarms an hour from "
+            f"{2 * rate:g}: {LEAST_FALSE_ALARMS / rate:.3g} hours are needed.",
+            f"Record more, or ask for {LEAST_FALSE_ALARMS / hours:.3g} an hour or more.",
+        )
+    if target.precision is not None and not any(heard.truth for heard in streams):
+        raise EdgepruneError("The streams hold no event, so no precision can be reached.",
+                             "Use --false-alarms-per-hour.")  # fmt: skip
+
+
+def _facts(found: Outcome) -> dict[str, Any]:
+    low, high = poisson_interval(found.false_alarms)
+    return {
+        "hits": found.hits, "misses": found.misses, "false_alarms": found.false_alarms,
+        "hours": found.hours, "recall": found.recall,
+        "recall_interval": wilson_interval(found.hits, found.hits + found.misses),
+        "precision": found.precision, "false_alarms_per_hour": found.false_alarms_per_hour,
+        "false_alarms_per_hour_interval": (low / found.hours, high / found.hours),
+    }  # fmt: skip
+
+
+def _write(bundle: Bundle, out: Path, done: dict[str, Any]) -> None:
+    """Write the bundle with its new decision; the model and the golden outputs stay as they are."""
+    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "created")}
+    files, entries = golden_files(
+        [g.samples for g in bundle.golden], [g.scores for g in bundle.golden], 0.0
+    )
+    for entry, golden in zip(entries, bundle.golden, strict=True):
+        entry["tolerance"] = golden.tolerance
+    kept = ("target", "recordings", "temperature_fit", "reached", "held_out")
+    manifest["golden"] = entries
+    manifest["decision"] = {
+        **bundle.manifest["decision"], "thresholds": done["thresholds"],
+        "smoothing_windows": done["smoothing_windows"], "temperature": done["temperature"],
+        "calibration": {key: done[key] for key in kept},
+    }  # fmt: skip
+    write_bundle(out, manifest, {manifest["model"]["file"]: bundle.model_bytes, **files})
+
+
+def _text(done: dict[str, Any]) -> str:
+    """Return the result for people: a line a label, all of them, and all held out."""
+    hours = sum(r["seconds"] for r in done["recordings"]) / 3600
+    fit = done["temperature_fit"]
+    lines = [f"{hours:.2f} hours; temperature {done['temperature']:g}"
+             + (f" ({fit['why']})" if "why" in fit else "")
+             + f", smoothing over {done['smoothing_windows']} windows", ""]  # fmt: skip
+    width = max(len(x) for x in (*done["per_label"], "all, held out"))
+    lines.append(f"{'':{width}}  threshold  found            false alarms an hour [95 %]")
+    rows: list[tuple[str, str, dict[str, Any]]] = [
+        (x, f"{done['thresholds'][x]:.4f}", facts) for x, facts in done["per_label"].items()
+    ]
+    rows += [("all", "", done["reached"]), ("all, held out", "", done["held_out"])]
+    show: Callable[[float], str] = "{:.3g}".format
+    for name, threshold, facts in rows:
+        events = facts["hits"] + facts["misses"]
+        share = f"{facts['hits']} of {events}" + (
+            f" ({100 * facts['recall']:.0f} %)" if events else ""
+        )
+        low, high = facts["false_alarms_per_hour_interval"]
+        lines.append(f"{name:{width}}  {threshold:>9}  {share:<15}  "
+                     f"{show(facts['false_alarms_per_hour'])} [{show(low)}, {show(high)}]")  # fmt: skip
+    lines.append(f"Written: {done['bundle']}")
+    return "\n".join(lines)
