@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,13 @@ def match(
         How far a detection may lie outside an event and still be a hit.
 
     """
-    free = sorted(truth, key=lambda event: event.start_seconds)
+    later = deque(sorted(truth, key=lambda event: event.start_seconds))
+    free: list[Event] = []  # of those that may still be met
     hits = confusions = 0
     for found in sorted(detections, key=lambda event: event.start_seconds):
+        while later and later[0].start_seconds < found.end_seconds + tolerance_seconds:
+            free.append(later.popleft())
+        free = [e for e in free if e.end_seconds + tolerance_seconds > found.start_seconds]
         near = [e for e in free if _overlap(found, e, tolerance_seconds)]
         own = next((e for e in near if e.label == found.label), None)
         if own is not None:

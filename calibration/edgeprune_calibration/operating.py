@@ -66,15 +66,36 @@ def smooth(scores: NDArray[np.float32], windows: int) -> NDArray[np.float32]:
     return np.asarray(total / count[:, None], dtype=np.float32)
 
 
-def replay(smoothed: NDArray[np.float32], heard: Heard, rule: Rule) -> list[Event]:
+Asked = list[tuple[NDArray[np.int64], NDArray[np.float32]]]
+"""For each stream of events: the label that each window might report, and how surely."""
+
+
+def asked_of(smoothed: NDArray[np.float32], activation: str) -> Asked:
+    """Return what each window might report: its best label, or of tags every one.
+
+    Parameters
+    ----------
+    smoothed : array (windows, labels)
+        Scores after temperature and ``smooth``.
+    activation : str
+        ``softmax`` or ``sigmoid``.
+
+    """
+    if activation == "softmax":
+        best = smoothed.argmax(axis=1)
+        return [(best, smoothed[np.arange(len(best)), best])]
+    return [(np.full(len(smoothed), i), column) for i, column in enumerate(smoothed.T.copy())]
+
+
+def replay(asked: Asked, heard: Heard, rule: Rule) -> list[Event]:
     """Return what the recorder would report; equal to ``listen_to``, and far quicker.
 
     Windows under the threshold only end an event, so of a row of them the first is enough.
 
     Parameters
     ----------
-    smoothed : array (windows, labels)
-        Scores after temperature and ``smooth``.
+    asked : list
+        As ``asked_of``.
     heard : Heard
         For the times.
     rule : Rule
@@ -82,18 +103,13 @@ def replay(smoothed: NDArray[np.float32], heard: Heard, rule: Rule) -> list[Even
 
     """
     least = _least(rule)
-    if rule.activation == "softmax":
-        best = smoothed.argmax(axis=1)
-        streams = [(best, smoothed[np.arange(len(best)), best])]
-    else:
-        streams = [(np.full(len(smoothed), i), smoothed[:, i]) for i in range(len(rule.labels))]
     found = []
-    for label, score in streams:
+    for label, score in asked:
         over = score >= least[label]
-        after = np.zeros_like(over)
-        after[1:] = over[:-1]
         events = Events(rule.refractory_seconds)
-        for i in np.flatnonzero(over | after):
+        after = over.copy()
+        after[1:] |= over[:-1]
+        for i in np.flatnonzero(after).tolist():
             start = float(heard.starts[i])
             now = None
             if over[i]:
@@ -178,9 +194,7 @@ def at_precision(
 
 def evaluate(streams: Sequence[Heard], rule: Rule) -> Chosen:
     """Count what a rule reports, by the recorder's own ``Decider``."""
-    found = [listen_to(heard, rule) for heard in streams]
-    labels = [label for label in rule.labels if label not in rule.ignore]
-    return Chosen(rule, count(streams, found), {x: count(streams, found, x) for x in labels})
+    return _counted(streams, rule, [listen_to(heard, rule) for heard in streams])
 
 
 class _Search:
@@ -189,30 +203,35 @@ class _Search:
     def __init__(self, streams: Sequence[Heard], rule: Rule, smoothing: int) -> None:
         self.streams, self.smoothing = streams, smoothing
         self.rule = dataclasses.replace(rule, smoothing_windows=smoothing)
-        self.smoothed = [smooth(heard.scores, smoothing) for heard in streams]
+        self.asked = [asked_of(smooth(h.scores, smoothing), rule.activation) for h in streams]
         self.labels = [label for label in rule.labels if label not in rule.ignore]
         self.candidates = {label: self._candidates(label) for label in self.labels}
         self.known: dict[tuple[str, float], Outcome] = {}
+        self.found: dict[tuple[str, int], float] = {}
 
     def _candidates(self, label: str) -> NDArray[np.float64]:
         """Return the scores with which a label might be reported, highest first."""
-        index = self.rule.labels.index(label)
-        own = [s[s.argmax(axis=1) == index, index] if self.rule.activation == "softmax"
-               else s[:, index] for s in self.smoothed]  # fmt: skip
+        own = [score[which == self.rule.labels.index(label)]
+               for asked in self.asked for which, score in asked]  # fmt: skip
         scores = np.unique(np.concatenate(own).astype(np.float64))
         return scores[scores >= FLOOR][::-1]
 
     def alone(self, label: str, threshold: float) -> Outcome:
         """Count a label's reports when no other is ever reported."""
         if (label, threshold) not in self.known:
+            index = self.rule.labels.index(label)
+            asked = self.asked
+            if self.rule.activation == "sigmoid":
+                asked = [streams[index : index + 1] for streams in asked]
             silent = dict.fromkeys(self.rule.labels, 2.0) | {label: threshold}
-            self.known[label, threshold] = self.outcome(silent, label)
+            self.known[label, threshold] = self.outcome(asked, silent, label)
         return self.known[label, threshold]
 
-    def outcome(self, thresholds: dict[str, float], label: str = "") -> Outcome:
+    def outcome(
+        self, asked: Sequence[Asked], thresholds: dict[str, float], label: str = ""
+    ) -> Outcome:
         rule = dataclasses.replace(self.rule, thresholds=thresholds)
-        found = [replay(s, heard, rule)
-                 for s, heard in zip(self.smoothed, self.streams, strict=True)]  # fmt: skip
+        found = [replay(a, heard, rule) for a, heard in zip(asked, self.streams, strict=True)]
         return count(self.streams, found, label)
 
     def threshold(self, label: str, false_alarms: int) -> float:
@@ -238,7 +257,10 @@ class _Search:
         each, more = divmod(total, len(self.labels))
         thresholds = dict.fromkeys(self.rule.labels, 1.0)
         for place, label in enumerate(self.labels):
-            thresholds[label] = self.threshold(label, each + (place < more))
+            key = (label, each + (place < more))
+            if key not in self.found:
+                self.found[key] = self.threshold(*key)
+            thresholds[label] = self.found[key]
         return thresholds
 
     def for_count(self, wanted: float) -> Chosen:
@@ -249,7 +271,7 @@ class _Search:
 
         def found(total: int) -> int:
             if total not in counts:
-                counts[total] = self.outcome(self.dealt(total)).false_alarms
+                counts[total] = self.outcome(self.asked, self.dealt(total)).false_alarms
             return counts[total]
 
         while low < high:
@@ -278,7 +300,15 @@ class _Search:
         return self.done(thresholds)
 
     def done(self, thresholds: dict[str, float]) -> Chosen:
-        return evaluate(self.streams, dataclasses.replace(self.rule, thresholds=thresholds))
+        rule = dataclasses.replace(self.rule, thresholds=thresholds)
+        pairs = zip(self.asked, self.streams, strict=True)
+        found = [replay(asked, heard, rule) for asked, heard in pairs]
+        return _counted(self.streams, rule, found)
+
+
+def _counted(streams: Sequence[Heard], rule: Rule, found: Sequence[Sequence[Event]]) -> Chosen:
+    labels = [label for label in rule.labels if label not in rule.ignore]
+    return Chosen(rule, count(streams, found), {x: count(streams, found, x) for x in labels})
 
 
 def _best(tried: Sequence[Chosen]) -> Chosen:

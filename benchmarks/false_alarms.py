@@ -1,0 +1,155 @@
+"""Do false alarms come at the rate that was asked for? ``calibrate``, then a stream it never heard.
+
+    python benchmarks/false_alarms.py BUNDLE DATA -o OUT --background esc10/labels.csv
+
+Streams as in ``stream.py``, calibrated on one and counted on another, twice over. *The same place*:
+other takes of the same speakers, the same background recordings in another order. *Another place*:
+speakers and background recordings that the calibration never heard. The count is a Poisson number:
+with 400 false alarms wanted, chance alone moves it by 10 % (95 %), and the calibration's own count
+as much again; hence the streams' length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stream import make_stream, write
+
+from edgeprune.console import Silent
+from edgeprune.tables import table, to_markdown
+from edgeprune_calibration.events import match, read_detections, read_truth
+from edgeprune_calibration.intervals import poisson_interval
+from edgeprune_calibration.manifest import Clip, read_data
+from edgeprune_calibration.operating import add
+from edgeprune_calibration.splits import split_clips
+from edgeprune_calibration.streams import Target, calibrate
+from edgeprune_device.bundle import read_bundle
+from edgeprune_device.listen import listen
+from edgeprune_device.machine import machine_facts
+
+PLACES = ("the same place", "another place")
+CLIPS_A_PART = 300  # a stream is made in parts, so that it fits the memory
+
+
+def main() -> None:
+    """Calibrate on one stream, count on another, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--background", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=900, help="Of each of the two streams.")
+    parser.add_argument("--snr", type=float, default=10.0, help="dB")
+    parser.add_argument("--rates", type=float, nargs="+", default=[100.0, 300.0])
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    rate = read_bundle(options.bundle).sample_rate
+    parts = split_clips(read_data(options.data))
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for seed, place in itertools.product(range(options.seeds), PLACES):
+        clips, backgrounds = sides(parts, options.background, options.out, place, seed)
+        made = [
+            streams(options.out / f"{side}", clips[side], backgrounds[side], rate, options.snr,
+                    options.clips, 2 * seed + side)
+            for side in (0, 1)
+        ]  # fmt: skip
+        rows.append({"place": place, **count(options.bundle, made[1], options.out, None, seed)})
+        for wanted in options.rates:
+            new = options.out / "calibrated"
+            told = calibrate(options.bundle, [a for a, _ in made[0]], [b for _, b in made[0]], new,
+                             Target(wanted))  # fmt: skip
+            row = {"place": place, **count(new, made[1], options.out, wanted, seed)}
+            row |= {key: told[key] for key in ("temperature", "smoothing_windows")}
+            row["calibration_held_out"] = told["held_out"]["false_alarms_per_hour"]
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    day = datetime.now(UTC).date().isoformat()
+    result = {"day": day, "machine": machine_facts(), "bundle": str(options.bundle),
+              "clips": options.clips, "snr_db": options.snr, "rows": rows}  # fmt: skip
+    (options.out / f"false-alarms-{day}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(to_markdown(table(("", "asked, an hour", "seed", "heard, an hour [95 %]", "off by", "recall"),
+                            [line(row) for row in rows])))  # fmt: skip
+
+
+def line(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a row of the table."""
+    wanted, (low, high) = row["asked"], row["interval"]
+    return (
+        row["place"], f"{wanted:g}" if wanted else "as it came", str(row["seed"]),
+        f"{row['heard']:.0f} [{low:.0f}, {high:.0f}]",
+        f"{100 * (row['heard'] / wanted - 1):+.0f} %" if wanted else "", f"{100 * row['recall']:.1f} %",
+    )  # fmt: skip
+
+
+def sides(
+    parts: dict[str, tuple[Clip, ...]], background: Path, out: Path, place: str, seed: int
+) -> tuple[list[list[Clip]], list[Path]]:
+    """Return the clips and the background's manifest to calibrate on, and to count on."""
+    generator = np.random.default_rng([seed, 7])
+    noises = read_data(background).clips
+    clips = [*parts["valid"], *parts["test"]]
+    order = [clips[i] for i in generator.permutation(len(clips))]
+    if place == PLACES[0]:
+        return [order[0::2], order[1::2]], [background, background]
+    speakers = sorted({str(clip.group) for clip in clips})
+    first = {speakers[i] for i in generator.permutation(len(speakers))[: len(speakers) // 2]}
+    halves = np.array_split(generator.permutation(len(noises)), 2)
+    manifests = []
+    for side, half in enumerate(halves):
+        manifests.append(out / f"background-{side}.csv")
+        with manifests[-1].open("w", encoding="utf-8", newline="") as file:
+            rows = [(str(noises[i].path), noises[i].label) for i in half]
+            csv.writer(file).writerows([("path", "label"), *rows])
+    return [
+        [c for c in clips if c.group in first],
+        [c for c in clips if c.group not in first],
+    ], manifests
+
+
+def streams(
+    folder: Path, clips: Sequence[Clip], background: Path, rate: int, snr: float, number: int,
+    seed: int,
+) -> list[tuple[Path, Path]]:  # fmt: skip
+    """Make a stream in parts; returns each part's sound file and list of events."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    made = []
+    for part in range(0, number, CLIPS_A_PART):
+        chosen = [clips[i] for i in generator.integers(0, len(clips), CLIPS_A_PART)]
+        sound, truth = make_stream(chosen, background, rate, snr, generator)
+        write(folder, sound, truth, rate, f"part-{part}")
+        made.append((folder / f"part-{part}.flac", folder / f"part-{part}.csv"))
+    return made
+
+
+def count(
+    bundle: Path, made: list[tuple[Path, Path]], out: Path, wanted: float | None, seed: int
+) -> dict[str, Any]:
+    """Let ``listen`` hear a stream and count what it reports."""
+    outcomes = []
+    for sound, truth in made:
+        journal = out / "journal"
+        shutil.rmtree(journal, ignore_errors=True)
+        stats = listen(bundle, journal, source="wav", from_wav=sound, say=Silent().say)
+        seconds = stats["captured_seconds"]
+        outcomes.append(match(read_detections(journal), read_truth(truth), seconds))
+    total = add(outcomes)
+    low, high = poisson_interval(total.false_alarms)
+    return {"asked": wanted, "seed": seed, "hours": total.hours, "heard": total.false_alarms_per_hour,
+            "false_alarms": total.false_alarms, "interval": [low / total.hours, high / total.hours],
+            "recall": total.recall, "precision": total.precision}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
