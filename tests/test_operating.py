@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ LABELS = ("background", "robin", "wren", "owl")
 HOP, WINDOW = 0.5, 1.0
 
 
-def rule(activation: str = "softmax", **changes: object) -> Rule:
+def rule(activation: str = "softmax", **changes: Any) -> Rule:
     made = Rule(
         LABELS, dict.fromkeys(LABELS, 0.5), 1, 1.0, frozenset({"background"}), activation
     )  # fmt: skip
@@ -38,7 +39,7 @@ def stream(seed: int, hours: float, activation: str = "softmax", a_minute: float
     """Make a scored stream: songs that mostly raise their label, and noise that sometimes does."""
     generator = np.random.default_rng(seed)
     number = round(hours * 3600 / HOP)
-    starts = np.arange(number) * HOP
+    starts = np.arange(number, dtype=np.float64) * HOP
     slow = generator.normal(size=(number, 4))
     logits = 1.2 * (slow + np.vstack([slow[:1], slow[:-1]])) + [2.0, 0.0, -0.5, -1.0]
     truth = []
@@ -118,7 +119,7 @@ def test_many_labels_with_few_false_alarms_each_are_not_biased() -> None:
         parts = []
         for part in range(2):
             generator = np.random.default_rng([seed, part])
-            starts = np.arange(7200) * HOP
+            starts = np.arange(7200, dtype=np.float64) * HOP
             scores = generator.beta(1, 6, (7200, 20)).astype(np.float32)
             parts.append(Heard(scores, starts, starts + WINDOW, (), 3600.0))
         chosen = at_false_alarms(parts[:1], wide, 30.0, (1,))

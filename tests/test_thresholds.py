@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeprune_calibration.thresholds import HIGHEST, LOWEST, LOWEST_UNTAUGHT, choose_thresholds
+from edgeprune_calibration.thresholds import (
+    HIGHEST,
+    LOWEST,
+    LOWEST_UNTAUGHT,
+    choose_thresholds,
+    fit_temperature,
+    nll,
+)
 
 
 def precision_at(scores: np.ndarray, right: np.ndarray, threshold: float) -> float:
@@ -63,3 +70,35 @@ def test_a_threshold_stands_midway_to_the_next_lower_score() -> None:
     truth = np.array([0, 0, -1, -1])
     assert choose_thresholds(scores, truth, ["a"], 1.0)["a"] == pytest.approx(0.91)
     assert choose_thresholds(scores, truth, ["a"], 2 / 3)["a"] == pytest.approx(0.865)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("true", [0.4, 1.0, 3.0])
+def test_the_temperature_that_made_scores_too_sure_is_found_again(
+    activation: str, true: float
+) -> None:
+    generator = np.random.default_rng(0)
+    honest = generator.normal(0, 2, (6000, 4))
+    if activation == "softmax":
+        powers = np.exp(honest)
+        truth = (powers.cumsum(1) / powers.sum(1, keepdims=True) < generator.random((6000, 1))).sum(
+            1
+        )
+        told = np.exp(honest * true - (honest * true).max(axis=1, keepdims=True))
+        scores = told / told.sum(axis=1, keepdims=True)
+    else:
+        truth = (generator.random((6000, 4)) < 1 / (1 + np.exp(-honest))).astype(int)
+        scores = 1 / (1 + np.exp(-honest * true))
+    found = fit_temperature(scores.astype(np.float32), truth, activation)
+    assert found == pytest.approx(true, rel=0.06)
+    tried = np.geomspace(0.05, 20, 200)
+    costs = [nll(scores, truth, float(t), activation) for t in tried]
+    assert nll(scores, truth, found, activation) <= min(costs) + 1e-6
+
+
+def test_scores_that_are_always_right_get_the_lowest_temperature_and_always_wrong_the_highest() -> (
+    None
+):
+    scores = np.tile(np.array([[0.6, 0.4]], np.float32), (20, 1))
+    assert fit_temperature(scores, np.zeros(20, int), "softmax") == pytest.approx(0.05, rel=1e-3)
+    assert fit_temperature(scores, np.ones(20, int), "softmax") == pytest.approx(20, rel=1e-3)

@@ -87,13 +87,22 @@ def stability_index(first: NDArray[np.float64], second: NDArray[np.float64]) -> 
     return float(np.sum((q - p) * np.log(q / p)))
 
 
-def chance_limit(first: Windows, second: Windows, deals: int = DEALS, seed: int = 0) -> float:
-    """Return what the largest distance of any feature stays under when recordings are dealt out.
+def chance_limits(
+    first: Windows, second: Windows, deals: int = DEALS, seed: int = 0
+) -> tuple[float, float]:
+    """Return what chance alone stays under in 99 % of the deals of recordings.
 
     Parameters
     ----------
     first, second : Windows
     deals, seed : int
+
+    Returns
+    -------
+    distance : float
+        The largest of any feature.
+    louder : float
+        The share of the second's windows that peak over all of the first.
 
     """
     table = np.concatenate([first.table, second.table])
@@ -105,14 +114,21 @@ def chance_limit(first: Windows, second: Windows, deals: int = DEALS, seed: int 
     order = np.argsort(table, axis=0, kind="stable")
     ordered = np.take_along_axis(table, order, axis=0)
     last = np.vstack([ordered[1:] != ordered[:-1], np.ones((1, table.shape[1]), bool)])
+    peaks = np.concatenate([first.peaks, second.peaks])
     generator = np.random.default_rng(seed)
-    worst = []
+    worst, louder = [], []
     for _ in range(deals):
         chosen = np.isin(recording, generator.permutation(names)[:number])
         share = np.where(chosen, 1 / chosen.sum(), -1 / (~chosen).sum())
         steps = np.abs(np.cumsum(share[order], axis=0))
         worst.append(float(steps[last].max()))
-    return float(np.quantile(worst, SURE, method="higher"))
+        louder.append(_louder(peaks[chosen], peaks[~chosen]))
+    distance, share = (float(np.quantile(x, SURE, method="higher")) for x in (worst, louder))
+    return distance, share
+
+
+def _louder(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    return float(np.mean(second > first.max()))
 
 
 def compare(first: Windows, second: Windows) -> dict[str, Any]:
@@ -131,10 +147,10 @@ def compare(first: Windows, second: Windows) -> dict[str, Any]:
         median, in dB).
 
     """
-    limit = chance_limit(first, second)
+    limit, by_chance = chance_limits(first, second)
     distance = distances(first.table, second.table)
     shift = np.median(second.table, axis=0) - np.median(first.table, axis=0)
-    louder = float(np.mean(second.peaks > first.peaks.max()))
+    louder = _louder(first.peaks, second.peaks)
     found = {
         name: {"distance": float(distance[i]), "shift": float(shift[i]),
                "psi": stability_index(first.table[:, i], second.table[:, i])}
@@ -147,7 +163,7 @@ def compare(first: Windows, second: Windows) -> dict[str, Any]:
         worst = max(bands, key=lambda x: abs(found[x]["shift"]))
         reasons.append(f"the spectrum changed in {len(bands)} of 16 bands, most in "
                        f"{worst} ({found[worst]['shift']:+.1f} dB)")  # fmt: skip
-    if louder > LOUDER_SHARE:
+    if louder > max(LOUDER_SHARE, by_chance):
         reasons.append(f"{100 * louder:.0f} % of the windows peak over all of the set")
     return {"redo": bool(reasons), "reasons": reasons, "limit": limit, "louder": louder,
             "windows": [len(first.table), len(second.table)],

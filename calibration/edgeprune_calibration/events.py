@@ -70,7 +70,7 @@ def match(
     later = deque(sorted(truth, key=lambda event: event.start_seconds))
     free: list[Event] = []  # of those that may still be met
     hits = confusions = 0
-    for found in sorted(detections, key=lambda event: event.start_seconds):
+    for found in sorted(detections, key=lambda event: (event.start_seconds, event.label)):
         while later and later[0].start_seconds < found.end_seconds + tolerance_seconds:
             free.append(later.popleft())
         free = [e for e in free if e.end_seconds + tolerance_seconds > found.start_seconds]

@@ -32,6 +32,7 @@ from edgeprune_device.windows import Windower
 
 LEAST_FALSE_ALARMS = 10
 """So many must be wanted of the streams: their Poisson interval is then 0.5 to 1.8 times."""
+NEAR = 0.1  # of the rate: what ties between scores may cost on the streams themselves
 LEAST_EVENTS = 30  # labelled windows that a temperature is fitted on
 
 
@@ -146,7 +147,8 @@ def calibrate(
     -------
     dict
         Temperature, thresholds, smoothing; recall and false alarms an hour with intervals, over all
-        and per label, on the streams and held out; ``text`` for people.
+        and per label, on the streams and held out; ``missed``, why the rate could not be had, or
+        empty; ``text`` for people.
 
     Raises
     ------
@@ -162,14 +164,14 @@ def calibrate(
     streams = [score_stream(read, run, path, truth)
                for path, truth in track(pairs, "listening", len(pairs))]  # fmt: skip
     _check_hours(streams, target)
-    fitted = _temperature(read, streams) if temperature else {"temperature": read.temperature}
+    fitted = fitted_temperature(read, streams) if temperature else {"temperature": read.temperature}
     warm = float(fitted["temperature"])
     rule = dataclasses.replace(rule_of(read), temperature=1.0)
-    tempered = [_tempered(heard, warm, read.activation) for heard in streams]
-    chosen = choose(tempered, rule, target)
+    warmed = [tempered(heard, warm, read.activation) for heard in streams]
+    chosen = choose(warmed, rule, target)
     final = dataclasses.replace(chosen.rule, temperature=warm)
     reached = operating.evaluate(streams, final)
-    held_out = _crossed(tempered, rule, target)
+    held_out = _crossed(warmed, rule, target)
     done: dict[str, Any] = {
         "bundle": str(out), "target": dataclasses.asdict(target),
         "recordings": [{"name": p.name, "sha256": file_digest(p), "seconds": h.seconds}
@@ -180,6 +182,7 @@ def calibrate(
         "per_label": {k: _facts(v) for k, v in reached.per_label.items()},
         "per_label_held_out": {k: _facts(v) for k, v in held_out.per_label.items()},
     }  # fmt: skip
+    done["missed"] = _missed(reached.total, target)
     _write(read, out, done)
     return done | {"text": _text(done)}
 
@@ -213,12 +216,13 @@ def _crossed(streams: Sequence[Heard], rule: Rule, target: Target) -> Chosen:
                   {x: operating.add([t.per_label[x] for t in tests]) for x in labels})  # fmt: skip
 
 
-def _tempered(heard: Heard, temperature: float, activation: str) -> Heard:
+def tempered(heard: Heard, temperature: float, activation: str) -> Heard:
+    """Return a stream with a temperature applied to its scores."""
     return dataclasses.replace(heard, scores=temper(heard.scores, temperature, activation))
 
 
-def _temperature(bundle: Bundle, streams: Sequence[Heard]) -> dict[str, Any]:
-    """Fit the temperature, or say why the bundle's own stays."""
+def fitted_temperature(bundle: Bundle, streams: Sequence[Heard]) -> dict[str, Any]:
+    """Fit the temperature on streams, or say why the bundle's own stays."""
     parts = [labelled_windows(heard, bundle.labels, bundle.activation) for heard in streams]
     scores = np.concatenate([part[0] for part in parts])
     truth = np.concatenate([part[1] for part in parts])
@@ -284,6 +288,19 @@ def _facts(found: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _missed(found: Outcome, target: Target) -> str:
+    """Return why the rate asked for was not met on the streams themselves; empty if it was."""
+    wanted, rate = target.false_alarms_per_hour, found.false_alarms_per_hour
+    if wanted is None or abs(rate - wanted) <= NEAR * wanted:
+        return ""
+    if rate > wanted:
+        return (f"{wanted:g} false alarms an hour cannot be had: more than that have the surest "
+                "score the model gives.")  # fmt: skip
+    return (
+        f"{wanted:g} false alarms an hour cannot be had: the lowest thresholds let fewer through."
+    )
+
+
 def _write(bundle: Bundle, out: Path, done: dict[str, Any]) -> None:
     """Write the bundle with its new decision; the model and the golden outputs stay as they are."""
     manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "created")}
@@ -324,5 +341,6 @@ def _text(done: dict[str, Any]) -> str:
         low, high = facts["false_alarms_per_hour_interval"]
         lines.append(f"{name:{width}}  {threshold:>9}  {share:<15}  "
                      f"{show(facts['false_alarms_per_hour'])} [{show(low)}, {show(high)}]")  # fmt: skip
+    lines += [done["missed"]] if done["missed"] else []
     lines.append(f"Written: {done['bundle']}")
     return "\n".join(lines)
