@@ -109,6 +109,10 @@ SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("labels in one word", lambda f: edit(f, lambda m: m.update(labels="abc")), "distinct names"),
     ("no smoothing",
      lambda f: edit(f, lambda m: m["decision"].update(smoothing_windows=0)), "decision rule"),
+    ("a temperature of nothing",
+     lambda f: edit(f, lambda m: m["decision"].update(temperature=0)), "its temperature 0"),
+    ("a temperature that is no number",
+     lambda f: edit(f, lambda m: m["decision"].update(temperature=float("nan"))), "temperature nan"),
     ("no requirements", lambda f: edit(f, lambda m: m.update(requirements=None)), "requirements"),
     ("a zip for a golden file", lambda f: replace_file(f, "golden/0.input.npy", npz()), "is no array"),
     ("a golden file of a petabyte",
@@ -247,3 +251,9 @@ def test_there_is_no_bundle_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="There is no bundle at"):
         read_bundle(tmp_path / "nothing")
     assert module.SCHEMA_VERSION == 1
+
+
+def test_a_bundle_without_a_temperature_has_the_one_that_changes_nothing(folder: Path) -> None:
+    assert read_bundle(folder).temperature == 1.0
+    edit(folder, lambda m: m["decision"].update(temperature=1.7))
+    assert read_bundle(folder).temperature == 1.7

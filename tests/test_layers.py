@@ -64,9 +64,22 @@ def test_the_recorder_imports_nothing_but_numpy_a_runtime_and_sound() -> None:
             assert others <= RECORDER, file
 
 
-@pytest.mark.parametrize("command", ["", "compress", "score", "verify", "bench", "listen", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "compress",
+        "score",
+        "verify",
+        "bench",
+        "listen",
+        "demo",
+        "calibrate",
+        "calibration select",
+    ],
+)
 def test_help_loads_nothing_heavy(command: str) -> None:
-    arguments = [command, "--help"] if command else ["--help"]
+    arguments = [*command.split(), "--help"]
     code = (
         f"sys.argv = ['edgeprune', *{arguments!r}]\n"
         "from edgeprune.cli import main\n"
