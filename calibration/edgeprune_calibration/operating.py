@@ -208,6 +208,7 @@ class _Search:
         self.candidates = {label: self._candidates(label) for label in self.labels}
         self.known: dict[tuple[str, float], Outcome] = {}
         self.found: dict[tuple[str, int], float] = {}
+        self.seen: dict[str, dict[int, int]] = {}
 
     def _candidates(self, label: str) -> NDArray[np.float64]:
         """Return the scores with which a label might be reported, highest first."""
@@ -236,15 +237,24 @@ class _Search:
 
     def threshold(self, label: str, false_alarms: int) -> float:
         """Return where a label's k-th false alarm falls; for none, half-way from the first to 1."""
-        candidates = self.candidates[label]
-        low, high = 0, len(candidates)  # the first candidate with so many false alarms
+        candidates, seen = self.candidates[label], self.seen.setdefault(label, {})
         wanted = max(1, false_alarms)
+
+        def enough(place: int) -> bool:
+            seen[place] = self.alone(label, float(candidates[place])).false_alarms
+            return seen[place] >= wanted
+
+        # The first candidate with so many false alarms: strides that double, then halving. What
+        # was counted before narrows it; high scores are few, so counting there costs least.
+        high = min((i for i, n in seen.items() if n >= wanted), default=len(candidates))
+        low = max((i + 1 for i, n in seen.items() if n < wanted and i < high), default=0)
+        stride = 1
+        while low + stride < high and not enough(low + stride):
+            low, stride = low + stride + 1, 2 * stride
+        high = min(high, low + stride) if low + stride < high else high
         while low < high:
             middle = (low + high) // 2
-            if self.alone(label, float(candidates[middle])).false_alarms >= wanted:
-                high = middle
-            else:
-                low = middle + 1
+            low, high = (low, middle) if enough(middle) else (middle + 1, high)
         if low == len(candidates):
             return FLOOR
         at = float(candidates[low])
