@@ -95,7 +95,6 @@ def test_the_new_bundle_does_in_listen_what_calibrate_said(
     json.dumps(done)
 
 
-@pytest.mark.slow
 def test_a_rate_that_cannot_be_had_is_said_so(
     tiny_bundle: Path, heard: list[tuple[Path, Path]], tmp_path: Path
 ) -> None:

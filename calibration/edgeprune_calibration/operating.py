@@ -24,7 +24,7 @@ from edgeprune_device.decide import Decider, Detection, Events, Rule
 FLOOR = 0.2  # no threshold is under this
 SMOOTHINGS = (1, 2, 3, 5)
 """Windows to average over that are tried."""
-CANDIDATES = 120  # scores of a label that are tried for a precision
+CANDIDATES = 400  # scores of a label that are tried for a precision
 
 
 @dataclass(frozen=True)
