@@ -30,8 +30,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from edgeprune import models
+from edgeprune.dynamic_int8 import to_int8
 from edgeprune.shaping import fold_weight_norm
-from edgeprune.quantize import to_int8
 from edgeprune.tables import table, to_markdown
 from edgeprune_device.machine import machine_facts
 from edgeprune_device.sound import read_clip

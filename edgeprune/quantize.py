@@ -1,35 +1,26 @@
 """Make the deployed file: int8 where it is fast and safe, and the thresholds that go with it.
 
-Dynamic int8 of MatMul and Gemm, per channel, and nothing else: ONNX Runtime's default over all
-operators quantizes the convolutions of the waveform encoder, which makes these models both slower
-and wrong (see README, "Why the convolutions stay in float"). Thresholds are set after
-quantization, on what the deployed file itself answers.
+Thresholds are set after quantization, on what the deployed file itself answers.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgeprune import models
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import nothing
 from edgeprune.bundles import describe, golden_inputs, operators, write
 from edgeprune.console import Ui
+from edgeprune.dynamic_int8 import to_int8
 from edgeprune.export_onnx import onnx_runner
 from edgeprune.families import family_of
-from edgeprune.row_int8 import row_int8
 from edgeprune.settings import Quantize
 from edgeprune.store_int8 import store_int8
 from edgeprune.tasks import task_of
@@ -41,8 +32,6 @@ from edgeprune_calibration.thresholds import (
     choose_thresholds,
 )
 from edgeprune_device.bundle import read_bundle
-
-INT8_OPERATORS = ["MatMul", "Gemm"]
 
 
 def quantize(
@@ -82,48 +71,8 @@ def quantize(
     ui.say(f"  {len(source.model_bytes) / 1e6:.1f} MB -> {len(data) / 1e6:.1f} MB")
 
 
-def to_int8(
-    data: bytes, float_scopes: tuple[str, ...] = (), row_scopes: tuple[str, ...] = ()
-) -> bytes:
-    """Quantize an ONNX file's matrix products to int8 weights, per channel.
-
-    Parameters
-    ----------
-    data : bytes
-        A float32 ONNX file.
-    float_scopes : tuple of str
-        Modules whose products stay in float.
-    row_scopes : tuple of str
-        Modules whose activations have a scale for each frame (``row_int8``), not one a window.
-
-    """
-    graph = onnx.load_from_string(data)
-    del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
-    keep = [
-        node.name for node in graph.graph.node
-        if any(f"/{scope}{end}" in node.name for scope in (*float_scopes, *row_scopes) for end in "/.")
-    ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, _no_advice():
-        target = Path(folder) / "int8.onnx"
-        quantize_dynamic(
-            graph, target, op_types_to_quantize=INT8_OPERATORS, per_channel=True,
-            weight_type=QuantType.QInt8, nodes_to_exclude=keep,
-        )  # fmt: skip
-        return row_int8(target.read_bytes(), row_scopes)
-
-
 METHODS = {"dynamic": to_int8, "weights": store_int8}
 """How the file is made from the float one: (its bytes, modules that stay in float) -> bytes."""
-
-
-@contextmanager
-def _no_advice() -> Iterator[None]:
-    """Keep the quantizer from advising a preprocessing that these graphs do not need."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def decision(

@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoModelForAudioClassification
 from edgeprune import checkpoints, models
 from edgeprune.audio import clips, load_windows
 from edgeprune.console import Silent
+from edgeprune.dynamic_int8 import to_int8
 from edgeprune.export_onnx import onnx_runner, to_onnx
 from edgeprune.families import (
     FAMILIES,
@@ -24,7 +25,6 @@ from edgeprune.families import (
     keep_layers,
     layers_of,
 )
-from edgeprune.quantize import to_int8
 from edgeprune.settings import Clips
 from edgeprune.states import layer_states
 from edgeprune.teach import freeze

@@ -13,9 +13,9 @@ from conftest import FAMILY_NAMES, RATE, TONES, make_model
 from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.checkpoints import check_task, own_labels, read_config
+from edgeprune.dynamic_int8 import to_int8
 from edgeprune.export_onnx import Scorer, compare, to_onnx
 from edgeprune.heads import BiLstmHead, MlpHead, put_head
-from edgeprune.quantize import to_int8
 from edgeprune.tasks import TASKS
 from edgeprune.trimming import trim_to
 from edgeprune.units import groups_of

@@ -13,8 +13,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.console import Silent
+from edgeprune.dynamic_int8 import to_int8
 from edgeprune.export_onnx import Scorer, compare, onnx_runner, to_onnx
-from edgeprune.quantize import decision, empty_windows, to_int8
+from edgeprune.quantize import decision, empty_windows
 from edgeprune.settings import Quantize
 from edgeprune_device.errors import EdgepruneError
 

@@ -1,0 +1,102 @@
+"""Static int8 for ONNX Runtime: every activation has one range, taken from calibration clips.
+
+MatMul and Gemm with constant weights, int8 per channel, activations in uint8. Products of a
+family's row scopes keep a scale for every frame (``row_int8``): a single range for the quiet and the
+loud frames of a waveform encoder costs decisions. Outputs stay in float, since what follows a product
+here (a bias, GELU, a norm, a sum) is computed in float in any case.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
+
+from edgeprune.activations import CHOICE, check_choice, checked, ranges_of
+from edgeprune.dynamic_int8 import INT8_OPERATORS, no_advice
+from edgeprune.row_int8 import row_int8
+from edgeprune.scopes import Scopes, inside
+
+OPTIONS = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": INT8_OPERATORS}
+
+
+def static_onnx(
+    data: bytes, scopes: Scopes, clips: NDArray[np.float32], calibrate: str = CHOICE
+) -> bytes:
+    """Quantize matrix products to int8, their activations by fixed ranges.
+
+    Parameters
+    ----------
+    data : bytes
+        A float32 ONNX file.
+    scopes : Scopes
+    clips : array of float32, (n, window)
+        Calibration windows, -1 to 1.
+    calibrate : str
+        How ranges are chosen: a key of ``activations.CALIBRATE``.
+
+    Raises
+    ------
+    EdgepruneError
+        The clips are of no use (``activations.checked``).
+
+    """
+    check_choice(calibrate)
+    model = onnx.load_from_string(data)
+    window = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    clips = checked(clips, window)
+    del model.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
+    constants = {tensor.name for tensor in model.graph.initializer}
+    products = [
+        node for node in model.graph.node if node.op_type in INT8_OPERATORS
+        and node.input[1] in constants and not inside(node.name, (*scopes.float_scopes, *scopes.row_scopes))
+    ]  # fmt: skip
+    names = sorted({name for node in products for name in (node.input[0], node.output[0])})
+    known = ranges_of(heard(data, names, clips), calibrate)
+    table = TensorsData(CalibrationMethod.MinMax, {
+        name: TensorData(lowest=np.array(r.low, np.float32), highest=np.array(r.high, np.float32))
+        for name, r in known.items()
+    })  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, no_advice():
+        target, cache = Path(folder) / "static.onnx", Path(folder) / "ranges.json"
+        save_tensors_data(table, cache)
+        quantize_static(
+            model, target, calibration_cache_path=cache, quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=INT8_OPERATORS, nodes_to_quantize=[x.name for x in products],
+            per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax, extra_options=OPTIONS,
+        )  # fmt: skip
+        return row_int8(target.read_bytes(), scopes.row_scopes)
+
+
+def heard(
+    data: bytes, names: list[str], clips: NDArray[np.float32]
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield what some activations of an ONNX file are, a clip at a time.
+
+    Parameters
+    ----------
+    data : bytes
+    names : list of str
+        Of tensors inside the graph.
+    clips : array of float32, (n, window)
+
+    """
+    model = onnx.load_from_string(data)
+    there = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    source = session.get_inputs()[0].name
+    for clip in clips:
+        yield dict(zip(names, session.run(names, {source: clip[None]}), strict=True))
