@@ -27,16 +27,18 @@ from edgeprune.export_onnx import to_onnx
 from edgeprune.families import family_of
 from edgeprune.frontend import features_of
 from edgeprune.light_encoders import put_light
+from edgeprune.methods import METHODS
 from edgeprune.mimic_layers import drop_positions, put_mimic, spec_of
 from edgeprune.models import count_parameters
-from edgeprune.quantize import METHODS
 from edgeprune.recipes import build_settings, find_recipe, read_recipe
+from edgeprune.scopes import scopes_of
 from edgeprune.settings import FrontEnd, Mimic
 from edgeprune.steps import count_macs
 from edgeprune.tables import table, to_markdown
 from edgeprune_device.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20
+KINDS = ("none", "dynamic", "weights")  # of methods
 
 
 def main() -> None:
@@ -57,8 +59,9 @@ def main() -> None:
         model = make(mimic, front)
         size = {"parameters": count_parameters(model), "macs": count_macs(model, RATE)}
         data = to_onnx(model, RATE, OPSET)
-        scopes = family_of(model.config.model_type).float_scopes
-        kinds = {"float32": data} | {kind: to(data, scopes) for kind, to in METHODS.items()}
+        scopes = scopes_of(family_of(model.config.model_type))
+        none = np.zeros((0, RATE), np.float32)
+        kinds = {kind: METHODS["onnx"][kind](data, scopes, none) for kind in KINDS}
         for kind, content in kinds.items():
             files[f"{name}, {kind}"] = content
             rows[f"{name}, {kind}"] = {**size, "bytes": len(content)}

@@ -21,9 +21,9 @@ from edgeprune import compute, losses, models, train
 from edgeprune.audio import Windows, load_windows
 from edgeprune.console import Ui, points
 from edgeprune.distill import Teacher
-from edgeprune.shaping import fold_weight_norm
 from edgeprune.families import family_of, layers_of, submodule
 from edgeprune.settings import Distill, Trim
+from edgeprune.shaping import fold_weight_norm
 from edgeprune.steps import count_macs, write_step
 from edgeprune.workshop import Workshop, recover
 

@@ -69,7 +69,8 @@ def check_choice(calibrate: str) -> None:
     """
     if calibrate not in CALIBRATE:
         raise EdgepruneError(
-            f"{calibrate!r} is not a way to choose ranges.", f"Choose one of {', '.join(CALIBRATE)}."
+            f"{calibrate!r} is not a way to choose ranges.",
+            f"Choose one of {', '.join(CALIBRATE)}.",
         )
 
 

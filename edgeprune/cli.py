@@ -97,6 +97,10 @@ def compress(
         str, typer.Option(help="Of a transcript: characters, or words such as phones (characters).")
     ] = "",
     precision: Annotated[str, typer.Option(help="Of training: full or bf16.")] = "",
+    format: Annotated[str, typer.Option(help="onnx, tflite, or both: onnx,tflite (onnx).")] = "",
+    target: Annotated[
+        str, typer.Option(help="Processor the file is chosen for: pi4, pi5, x86 or here (here).")
+    ] = "",
     recipe: Recipe = "",
     accelerator: Accelerator = "",
     redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
@@ -121,6 +125,8 @@ def compress(
                "task": task or None, "tokens": tokens or None},
         prune={"keep": keep, "layers": _numbers(layers) or None, "pick": pick or None,
                "bridge": bridge or None},
+        export={"formats": tuple(x.strip() for x in format.split(",")) if format else None},
+        quantize={"target": target or None},
         trim={"ratio": None if ratio is None else ratio / 100, "of": of or None,
               "mask_loss": mask_loss or None},
     )  # fmt: skip

@@ -1,16 +1,14 @@
 """Export a model to ONNX: raw samples of one window in, scores out.
 
 Normalisation, spectrogram and softmax (of tags: sigmoid) are inside the graph, which has the shape
-that the runtime is fast at (``shaping``), the weights are inside the file (a bundle holds no external data), and the file is compared
-with torch before it is accepted.
+that the runtime is fast at (``shaping``), the weights are inside the file (a bundle holds no
+external data), and the file is compared with torch before it is accepted.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune import models
-from edgeprune.audio import Windows, load_windows
-from edgeprune.bundles import describe, golden_inputs, write
+from edgeprune.audio import Windows
 from edgeprune.checkpoints import task_in
-from edgeprune.console import Ui
-from edgeprune.settings import Export
 from edgeprune.shaping import shape
 from edgeprune.tasks import task_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
@@ -48,42 +43,6 @@ class Scorer(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """Scores from 0 to 1; without tags, they sum to one."""
         return self.activate(models.logits_of(self.model, samples))
-
-
-def export(
-    model: Path, clips: Path, name: str, licence: str, hop_seconds: float, *, out: Path,
-    settings: Export, ui: Ui,
-) -> None:  # fmt: skip
-    """Write a model folder's float32 bundle to ``bundle/``, and ``export.json``.
-
-    Parameters
-    ----------
-    model : Path
-        A folder that ``load_classifier`` reads.
-    clips : Path
-        The ``clips`` stage's folder; golden inputs and the check come from its validation split.
-    name : str
-        The bundle's name.
-    licence : str
-        Of the model and what it was trained on, as far as it is known.
-    hop_seconds : float
-        Step between windows in the field; 0: a quarter of the window.
-
-    """
-    classifier = models.load_classifier(str(model))
-    valid = load_windows(clips).split("valid")
-    scorer = Scorer(classifier)
-    data = to_onnx(classifier, valid.window_samples, settings.opset)
-    worst = compare(data, scorer, valid)
-    manifest = describe(
-        name, classifier, valid, quantization="none", opset=settings.opset, licence=licence,
-        hop_seconds=hop_seconds,
-    )  # fmt: skip
-    write(out / "bundle", manifest, data, golden_inputs(valid))
-    (out / "export.json").write_text(
-        json.dumps({"worst_difference_to_torch": worst, "bytes": len(data)}, indent=1), "utf-8"
-    )
-    ui.say(f"  {name}: {len(data) / 1e6:.1f} MB, within {worst:.0e} of torch")
 
 
 def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
@@ -111,8 +70,8 @@ def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
     graph = onnx.load_from_string(data)
     without_slow_fusion(graph)
     onnx.checker.check_model(graph)
-    data = graph.SerializeToString()
-    return data
+    shaped_data: bytes = graph.SerializeToString()
+    return shaped_data
 
 
 def without_slow_fusion(model: onnx.ModelProto) -> None:
@@ -176,10 +135,12 @@ def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> fl
 
 
 def onnx_runner(data: bytes) -> Any:
-    """Return a function from samples (1, window) to scores (1, ...) for an ONNX file."""
+    """Return a function from samples (1, window) to scores (1, ...) for an ONNX file, on one thread."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(session.run([OUTPUT], {INPUT: samples})[0], dtype=np.float32)

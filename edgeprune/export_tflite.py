@@ -7,7 +7,6 @@ LSTM steps is written out one by one, everything else becomes builtin operators 
 
 from __future__ import annotations
 
-import copy
 import importlib
 import re
 import sys
@@ -20,14 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.audio import Windows
-from edgeprune.export_onnx import (
-    INPUT,
-    MOST_BYTES,
-    OUTPUT,
-    Scorer,
-    agreement,
-    fold_weight_norm,
-)
+from edgeprune.export_onnx import INPUT, MOST_BYTES, OUTPUT, Scorer, agreement
+from edgeprune.shaping import shape
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 from edgeprune_device.quiet import quiet
 
@@ -65,9 +58,7 @@ def to_tflite(classifier: Any, window_samples: int) -> bytes:
 
     """
     _check_size(sum(p.numel() * p.element_size() for p in classifier.parameters()))
-    folded = copy.deepcopy(classifier).eval()
-    fold_weight_norm(folded)
-    module = Named(Scorer(folded)).eval()
+    module = Named(Scorer(shape(classifier, window_samples, "tflite"))).eval()
     data = convert(module, {INPUT: torch.randn(1, window_samples) * 0.1})
     _check_size(len(data))
     return data

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeprune.console import Ui
 from edgeprune.costs import Term, by_component
 from edgeprune.criteria import unit_importance
-from edgeprune.export_onnx import INPUT, OUTPUT, to_onnx
+from edgeprune.export_onnx import onnx_runner, to_onnx
 from edgeprune.masking import masks_of
 from edgeprune.trimming import trim_to
 from edgeprune.units import Group
@@ -105,21 +105,20 @@ def measure_latency(model: Any, window_samples: int) -> float:
 
 def time_onnx(data: bytes, window_samples: int) -> float:
     """Return the median ms of a window through an ONNX file on one thread, after a warm-up."""
-    import onnxruntime
+    return time_run(onnx_runner(data), window_samples)
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    samples = (np.random.default_rng(0).standard_normal((1, window_samples)) * 0.1).astype(
-        np.float32
-    )
+
+def time_run(run: Callable[[NDArray[np.float32]], Any], window_samples: int) -> float:
+    """Return the median ms of a window through a file that is open, after a warm-up."""
+    generator = np.random.default_rng(0)
+    samples = (generator.standard_normal((1, window_samples)) * 0.1).astype(np.float32)
     for _ in range(2):
-        session.run([OUTPUT], {INPUT: samples})
+        run(samples)
     spent: list[float] = []
     end = time.perf_counter() + TIMED_SECONDS
     while len(spent) < FEWEST_RUNS or time.perf_counter() < end:
         start = time.perf_counter()
-        session.run([OUTPUT], {INPUT: samples})
+        run(samples)
         spent.append(time.perf_counter() - start)
     return 1000 * float(np.median(spent))
 

@@ -34,7 +34,9 @@ Method = Callable[[bytes, Scopes, NDArray[np.float32]], bytes]
 METHODS: dict[str, dict[str, Method]] = {
     "onnx": {
         "none": lambda data, scopes, clips: data,
-        "dynamic": lambda data, scopes, clips: to_int8(data, scopes.float_scopes, scopes.row_scopes),
+        "dynamic": lambda data, scopes, clips: to_int8(
+            data, scopes.float_scopes, scopes.row_scopes
+        ),
         "weights": lambda data, scopes, clips: store_int8(data, scopes.float_scopes),
         "weights4": onnx_methods.weights4,
         "half": onnx_methods.half,
@@ -80,4 +82,6 @@ def method_of(form: str, name: str, calibrate: str = CHOICE) -> Method:
             f"{name!r} is not a way to quantize {form} files.",
             f"Choose one of {', '.join(METHODS[form])}.",
         )
-    return partial(CALIBRATED[form], calibrate=calibrate) if name == "static" else METHODS[form][name]
+    return (
+        partial(CALIBRATED[form], calibrate=calibrate) if name == "static" else METHODS[form][name]
+    )

@@ -85,7 +85,7 @@ def packed(name: str, matrix: NDArray[np.float32], block: int) -> list[TensorPro
 
     """
     whole, scale, zero = to_int4(matrix, block)
-    columns, blocks, _ = whole.shape
+    blocks = whole.shape[1]
     pairs = np.pad(zero, ((0, 0), (0, blocks % 2)))
     return [
         numpy_helper.from_array(_in_pairs(whole), f"{name}.int4"),

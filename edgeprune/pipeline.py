@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from edgeprune.answers import tally_of
 from edgeprune.audio import read_description, stored_clips
 from edgeprune.console import Ui, points
 from edgeprune.distill import distill
-from edgeprune.export_onnx import export
+from edgeprune.export import bundle_name, export
 from edgeprune.opening import open_command
 from edgeprune.quantize import quantize
-from edgeprune.report import ROWS, report
+from edgeprune.report import OTHER, ROWS, report
 from edgeprune.score import score
 from edgeprune.settings import STEPS, Settings
 from edgeprune.stages import Run
@@ -46,6 +46,8 @@ RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "labe
 METRICS = ("digest", "clips", "clips_digest", "metric", "score", "interval", "metrics",
            "agreement", "difference")  # fmt: skip
 IN_SHORT = ("step", "layers", "kept", "parameters", "macs", "valid_score")
+DELIVERED = ("bundle", "bundle-other-format")
+"""Folders of what is delivered: the file that was decided for, and the other format's."""
 LICENCE = "as the model and the recordings it was made from; see provenance"
 
 
@@ -83,8 +85,9 @@ def compress(
     precision = compute.set_precision(settings.precision)
     run, source, clip_folder = open_command("compress", model, data, out, settings, ui, redo, known)
     run.precision = precision
+    decided: dict[str, str] = {}
     for seed in range(settings.seeds):
-        one_seed(run, source, clip_folder, seed, settings)
+        decided = one_seed(run, source, clip_folder, seed, settings, decided)
     best = best_seed(out, settings.seeds)
     chosen = f"seed-{best}"
     folders = [out / f"seed-{seed}" for seed in range(settings.seeds)]
@@ -92,19 +95,36 @@ def compress(
         deploy, settings, str(source), *[f / "verify" for f in folders],
         out / chosen / "quantize", clip_folder, name="deploy",
     )  # fmt: skip
-    bundle = final / "bundle"
-    files = (out / chosen / "export-teacher" / "bundle", out / chosen / "export" / "bundle", bundle)
+    formats = in_order(settings.export.formats, decided)
+    files = (
+        out / chosen / "export-teacher" / "bundle",
+        out / chosen / "export" / bundle_name(settings.export.formats[0]),
+        *(final / name for name in DELIVERED[: len(formats)]),
+    )
     speed = run.stage(measure_speed, settings.bench, *files, name="bench")
     if compute.rank():
         return {}
     inputs = [clip_folder, speed, final, *folders]
     done = report(out, model, best, settings, inputs, ui)
-    publish(bundle, out / "bundle")
+    for name, shown in zip(
+        DELIVERED, ("bundle", *(f"bundle-{f}" for f in formats[1:])), strict=False
+    ):
+        publish(final / name, out / shown)
     return done
 
 
-def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Settings) -> None:
-    """Run the recipe for one seed, in ``seed-N/``."""
+def one_seed(
+    run: Run, source: str | Path, clip_folder: Path, seed: int, s: Settings, decided: dict[str, str]
+) -> dict[str, str]:
+    """Run the recipe for one seed, in ``seed-N/``.
+
+    Returns
+    -------
+    dict
+        Which format comes first and how each is quantized: what seed 0 decided holds for all, so
+        that every row of the report is one kind of file.
+
+    """
     name = f"seed-{seed}"
     files = run.folder / name
     taught = run.stage(
@@ -126,19 +146,31 @@ def one_seed(run: Run, source: str | Path, clip_folder: Path, seed: int, s: Sett
         distill, s.distill, taught, student, clip_folder, shared, name=f"{name}/distill"
     )
     title = run.folder.resolve().name
-    for stage, made in (("export-teacher", taught), ("export", student)):
+    formats = s.export.formats
+    for stage, made, own in (("export-teacher", taught, ("onnx",)), ("export", student, formats)):
         run.stage(
             export, s.export, made / "model", clip_folder, f"{title}-{stage}", LICENCE,
-            s.quantize.hop_seconds, name=f"{name}/{stage}",
+            s.quantize.hop_seconds, list(own), name=f"{name}/{stage}",
         )  # fmt: skip
     deployed = run.stage(
-        quantize, s.quantize, student / "model", files / "export" / "bundle", clip_folder, title,
-        LICENCE, name=f"{name}/quantize",
+        quantize, s.quantize, student / "model", files / "export", clip_folder, title, LICENCE,
+        list(formats), decided, name=f"{name}/quantize",
     )  # fmt: skip
+    found: dict[str, str] = decided
+    if not compute.rank():
+        found = json.loads((deployed / "quantize.json").read_text("utf-8"))["decided"]
     run.stage(
-        verify, None, files / "export-teacher" / "bundle", files / "export" / "bundle",
-        deployed / "bundle", clip_folder, name=f"{name}/verify",
+        verify, None, files / "export-teacher" / "bundle",
+        files / "export" / bundle_name(formats[0]),
+        *(deployed / bundle_name(format) for format in in_order(formats, found)), clip_folder,
+        name=f"{name}/verify",
     )  # fmt: skip
+    return found
+
+
+def in_order(formats: Sequence[str], decided: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the formats, the one that was decided for first."""
+    return tuple(sorted(formats, key=lambda format: format != decided.get("first")))
 
 
 def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
@@ -163,28 +195,26 @@ def scores_of(
     return run.stage(score, s.score, clip_folder, heard, before, name=f"{name}/score")
 
 
-def verify(
-    teacher: Path,
-    student: Path,
-    bundle: Path,
-    clip_folder: Path,
-    *,
-    out: Path,
-    settings: None,
-    ui: Ui,
-) -> None:
-    """Measure teacher, student and deployed file on the test split, all as the recorder would.
+def verify(*inputs: Path, out: Path, settings: None, ui: Ui) -> None:
+    """Measure teacher, student and deployed files on the test split, all as the recorder would.
 
     Writes ``verify.json``, and what every clip came to in ``NAME.npy``, as ``metrics`` counts it.
+
+    Parameters
+    ----------
+    inputs : Path
+        Bundles in the order of ``ROWS`` (and ``OTHER``), then the ``clips`` stage's folder.
+
     """
     del settings
+    *bundles, clip_folder = inputs
     tested = stored_clips(clip_folder, "test")
-    paths = dict(zip(ROWS, (teacher, student, bundle), strict=True))
-    result, answers = verify_bundles(paths, tested, ui.track)
+    names = (*ROWS, OTHER)[: len(bundles)]
+    result, answers = verify_bundles(dict(zip(names, bundles, strict=True)), tested, ui.track)
     for name, given in answers.items():
         np.save(out / f"{name}.npy", tally_of(given, tested))
     write_report(result, out / "verify.json")
-    found = ", ".join(f"{name} {points(result[name]['score'])}" for name in ROWS)
+    found = ", ".join(f"{name} {points(result[name]['score'])}" for name in names)
     ui.say(f"  test {result['teacher']['metric']}: {found}")
 
 
@@ -199,39 +229,42 @@ def best_seed(out: Path, seeds: int) -> int:
 
 
 def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) -> None:
-    """Write the chosen seed's bundle with where it came from and what it measured."""
+    """Write the chosen seed's bundles with where they came from and what they measured."""
     *verified, quantized, clip_folder = inputs
     del ui
-    bundle = read_bundle(quantized / "bundle")
     chosen = json.loads((quantized.parent / "verify" / "verify.json").read_text("utf-8"))
+    decided = json.loads((quantized / "quantize.json").read_text("utf-8"))["decided"]
     data = read_description(clip_folder)
     folders = ("teach", *step_folders(settings.steps))
     read = [read_step(quantized.parent / folder) for folder in folders]
     steps = [{name: step[name] for name in IN_SHORT if name in step} for step in read]
-    metrics = {n: {k: chosen[n][k] for k in METRICS if k in chosen[n]} for n in ROWS}
-    manifest = dict(bundle.manifest)
-    manifest["provenance"] = {
-        "edgeprune": __version__, "model": source, "data": data["source"],
-        "data_digest": data["digest"], "label_column": data["label_column"],
-        "group_column": data["group_column"], "steps": steps,
-        "settings": json.loads(json.dumps(asdict(settings))),
-        "metrics": metrics, "seed": int(quantized.parent.name.removeprefix("seed-")),
-        "seeds": len(verified),
-    }  # fmt: skip
-    names = [name for name in manifest.pop("files") if name != "bundle.json"]
-    files = {name: (quantized / "bundle" / name).read_bytes() for name in names}
-    write_bundle(out / "bundle", manifest, files)
+    rows = [row for row in (*ROWS, OTHER) if row in chosen]
+    formats = in_order(settings.export.formats, decided)
+    for name, row, format in zip(DELIVERED, (ROWS[-1], OTHER), formats, strict=False):
+        bundle = read_bundle(quantized / bundle_name(format))
+        measured = [*ROWS[:-1], row] if row in rows else rows
+        metrics = {n: {k: chosen[n][k] for k in METRICS if k in chosen[n]} for n in measured}
+        manifest = dict(bundle.manifest)
+        manifest["provenance"] = {
+            "edgeprune": __version__, "model": source, "data": data["source"],
+            "data_digest": data["digest"], "label_column": data["label_column"],
+            "group_column": data["group_column"], "steps": steps,
+            "settings": json.loads(json.dumps(asdict(settings))),
+            "metrics": metrics, "seed": int(quantized.parent.name.removeprefix("seed-")),
+            "seeds": len(verified),
+        }  # fmt: skip
+        names = [file for file in manifest.pop("files") if file != "bundle.json"]
+        files = {file: (bundle.path / file).read_bytes() for file in names}
+        write_bundle(out / name, manifest, files)
 
 
-def measure_speed(
-    teacher: Path, student: Path, bundle: Path, *, out: Path, settings: Any, ui: Ui
-) -> None:
-    """Measure latency, memory and size of teacher, student and deployed file in one run."""
+def measure_speed(*files: Path, out: Path, settings: Any, ui: Ui) -> None:
+    """Measure latency, memory and size of teacher, student and deployed files in one run."""
     threads = tuple(n for n in settings.threads if n <= usable_cores()) or (1,)
     if threads != settings.threads:
         ui.say(f"  this machine has {usable_cores()} core(s): measured with {threads} thread(s)")
-    bench((teacher, student, bundle), out, threads=threads, seconds=settings.seconds,
-          rounds=settings.rounds, names=ROWS, say=ui.say)  # fmt: skip
+    bench(files, out, threads=threads, seconds=settings.seconds, rounds=settings.rounds,
+          names=(*ROWS, OTHER)[: len(files)], say=ui.say)  # fmt: skip
 
 
 def publish(bundle: Path, target: Path) -> None:

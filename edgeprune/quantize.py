@@ -1,4 +1,4 @@
-"""Make the deployed file: int8 where it is fast and safe, and the thresholds that go with it.
+"""Make the deployed files: the variants that are tried, the one of each format that is kept.
 
 Thresholds are set after quantization, on what the deployed file itself answers.
 """
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from edgeprune import models
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import nothing
-from edgeprune.bundles import describe, golden_inputs, operators, write
-from edgeprune.console import Ui
-from edgeprune.dynamic_int8 import to_int8
-from edgeprune.export_onnx import onnx_runner
+from edgeprune.bundles import describe, golden_inputs, write
+from edgeprune.console import Ui, points
+from edgeprune.export import bundle_name
 from edgeprune.families import family_of
-from edgeprune.settings import Quantize
-from edgeprune.store_int8 import store_int8
+from edgeprune.file_settings import Quantize
+from edgeprune.methods import method_of
+from edgeprune.scopes import scopes_of
 from edgeprune.tasks import task_of
+from edgeprune.variants import AUTO, RUNNERS, Runner, Variant, answers_of, choose, try_files
 from edgeprune_calibration.thresholds import (
     LOWEST,
     LOWEST_TAG,
@@ -31,52 +32,105 @@ from edgeprune_calibration.thresholds import (
     NO_LABEL,
     choose_thresholds,
 )
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle import Bundle, read_bundle
 
 
 def quantize(
-    student: Path, exported: Path, clips: Path, name: str, licence: str, *, out: Path,
-    settings: Quantize, ui: Ui,
+    student: Path, exported: Path, clips: Path, name: str, licence: str, formats: list[str],
+    decided: dict[str, str], *, out: Path, settings: Quantize, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write the deployed bundle to ``bundle/``, and ``quantize.json``.
+    """Write each format's deployed bundle (``bundle_name``) and ``quantize.json``.
 
     Parameters
     ----------
     student : Path
         The student's model folder.
     exported : Path
-        Its float32 bundle.
+        The stage ``export``'s folder.
     clips : Path
         The ``clips`` stage's folder.
     name, licence : str
         Of the bundle.
+    formats : list of str
+    decided : dict
+        Format -> method, and ``first`` -> format, where another seed has decided; empty: decide.
 
     """
-    source = read_bundle(exported)
     classifier = models.load_classifier(str(student))
-    data = source.model_bytes
-    if settings.method != "none":
-        make = METHODS[settings.method]
-        data = make(data, family_of(classifier.config.model_type).float_scopes)
-    valid = load_windows(clips).split("valid")
-    manifest = describe(
-        name, classifier, valid, quantization=settings.method,
-        opset=source.manifest["model"]["opset"], licence=licence, hop_seconds=settings.hop_seconds,
-    )  # fmt: skip
-    manifest["decision"] = decision(data, valid, models.labels_of(classifier), settings, ui)
-    write(out / "bundle", manifest, data, golden_inputs(valid))
-    facts = {"bytes": len(data), "float_bytes": len(source.model_bytes), "method": settings.method,
-             "operators": operators(data)}  # fmt: skip
+    labels = models.labels_of(classifier)
+    family = family_of(classifier.config.model_type)
+    windows = load_windows(clips)
+    floats = {format: read_bundle(exported / bundle_name(format)) for format in formats}
+    scopes = scopes_of(family)
+    some = np.array(spread(windows.split("train"), settings.calibration_clips).samples)
+    files = []
+    for format, source in floats.items():
+        for method in methods_of(settings.method, decided.get(format, "")):
+            ui.say(f"  {format}: {method}")
+            make = method_of(format, method, settings.calibrate)
+            files.append((format, method, make(source.model_bytes, scopes, some)))
+    valid = spread(windows.split("valid"), settings.try_clips)
+    reference = answers_of(
+        RUNNERS[formats[0]](floats[formats[0]].model_bytes), valid.samples, ui, "float32"
+    )
+    tried = try_files(files, valid, labels, reference, ui)
+    chosen, why = {}, {}
+    for format in formats:
+        own = [variant for variant in tried if variant.format == format]
+        chosen[format], why[format] = choose(own, settings.target, settings.max_loss)
+    first, first_why = choose(list(chosen.values()), settings.target, settings.max_loss)
+    if "first" in decided:
+        first, first_why = chosen[decided["first"]], "as the first seed"
+    for format, variant in chosen.items():
+        deliver(variant, floats[format], classifier, windows.split("valid"), name, licence,
+                out / bundle_name(format), settings, ui)  # fmt: skip
+    facts = {
+        "float_bytes": {format: len(source.model_bytes) for format, source in floats.items()},
+        "tried": [{**variant.facts(), "chosen": variant is chosen[variant.format],
+                   "why": why[variant.format] if variant is chosen[variant.format] else ""}
+                  for variant in tried],
+        "first": first.format, "first_why": first_why, "target": settings.target,
+        "decided": {"first": first.format, **{f: v.method for f, v in chosen.items()}},
+    }  # fmt: skip
     (out / "quantize.json").write_text(json.dumps(facts, indent=1), "utf-8")
-    ui.say(f"  {len(source.model_bytes) / 1e6:.1f} MB -> {len(data) / 1e6:.1f} MB")
+    for variant in tried:
+        kept = "  <- delivered" if variant is first else ""
+        ui.say(f"  {variant.format:<7} {variant.method:<8} {len(variant.data) / 1e6:7.2f} MB "
+               f"{variant.milliseconds:7.2f} ms  {points(variant.score)}, "
+               f"{points(variant.agreement)} as float32{kept}")  # fmt: skip
 
 
-METHODS = {"dynamic": to_int8, "weights": store_int8}
-"""How the file is made from the float one: (its bytes, modules that stay in float) -> bytes."""
+def methods_of(asked: str, decided: str) -> tuple[str, ...]:
+    """Return the methods to try: the one another seed decided for, the one asked for, or several."""
+    if decided:
+        return (decided,)
+    return AUTO if asked == "auto" else (asked,)
+
+
+def spread(windows: Windows, most: int) -> Windows:
+    """Return all windows of at most ``most`` clips, evenly spread over the clips' order."""
+    clips = np.unique(windows.clip)
+    chosen = clips[np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).astype(int))]
+    return windows.take(np.flatnonzero(np.isin(windows.clip, chosen)))
+
+
+def deliver(
+    variant: Variant, source: Bundle, classifier: Any, valid: Windows, name: str, licence: str,
+    folder: Path, settings: Quantize, ui: Ui,
+) -> None:  # fmt: skip
+    """Write a chosen file's bundle, with the decision rule that its own answers ask for."""
+    manifest = describe(
+        name, classifier, valid, quantization=variant.method, licence=licence,
+        opset=source.manifest["model"]["opset"], format=variant.format,
+        hop_seconds=settings.hop_seconds,
+    )  # fmt: skip
+    run = RUNNERS[variant.format](variant.data)
+    manifest["decision"] = decision(run, valid, models.labels_of(classifier), settings, ui)
+    write(folder, manifest, variant.data, golden_inputs(valid))
 
 
 def decision(
-    data: bytes, valid: Windows, labels: tuple[str, ...], settings: Quantize, ui: Ui
+    run: Runner, valid: Windows, labels: tuple[str, ...], settings: Quantize, ui: Ui
 ) -> dict[str, Any]:
     """Set each label's threshold on validation clips, as the deployed file scores them.
 
@@ -93,7 +147,7 @@ def decision(
         empty = empty_windows(valid)
         sounds, lowest = np.concatenate([sounds, empty]), LOWEST_UNTAUGHT
         truth = np.concatenate([truth, np.full(len(empty), NO_LABEL)])
-    scores = score_all(data, sounds, ui)
+    scores = answers_of(run, sounds, ui, "thresholds")
     thresholds = choose_thresholds(scores, truth, labels, settings.precision, lowest)
     return {"thresholds": thresholds, "smoothing_windows": settings.smoothing_windows,
             "refractory_seconds": settings.refractory_seconds, "ignore": ignore}  # fmt: skip
@@ -108,9 +162,3 @@ def empty_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:
     empty = nothing(torch.from_numpy(np.array(valid.samples)), generator).numpy()
     quieter = 10 ** (-np.random.default_rng(seed).uniform(0, 20, len(empty)) / 20)
     return np.asarray(empty * quieter[:, None], dtype=np.float32).clip(-1, 1)
-
-
-def score_all(data: bytes, sounds: NDArray[np.float32], ui: Ui) -> NDArray[np.float32]:
-    """Return the scores (n, labels) a file gives windows (n, samples)."""
-    run = onnx_runner(data)
-    return np.concatenate([run(x[None]) for x in ui.track(sounds, "thresholds", len(sounds))])

@@ -43,10 +43,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "student.front_end": ("log-mel", "mfcc", "waveform"),
     "student.pooling": ("mean", "mean-max", "attentive"),
     "student.init": ("random", "teacher"),
-    "quantize.method": ("dynamic", "weights", "none"),
+    "quantize.method": ("auto", "dynamic", "weights", "weights4", "half", "static", "none"),
+    "quantize.target": ("here", "pi4", "pi5", "x86"),
+    "quantize.calibrate": ("minmax", "percentile", "entropy", "mse"),
 }
 EACH_OF: dict[str, Collection[str]] = {
-    "finetune.rules": PICKS, "steps": STEPS,
+    "finetune.rules": PICKS, "steps": STEPS, "export.formats": ("onnx", "tflite"),
     "trim.what": UNITS,
 }  # fmt: skip
 POSITIVE = (
@@ -56,9 +58,11 @@ POSITIVE = (
     "frontend.width", "frontend.mels", "mimic.width", "mimic.heads", "student.width",
     "student.expansion", "student.heads", "student.mels",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
+    "quantize.try_clips", "quantize.calibration_clips",
 )  # fmt: skip
 AT_LEAST_ZERO = (
-    "max_drop", "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
+    "max_drop", "quantize.max_loss",
+    "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
     "prune.recovery_epochs", "distill.epochs", "distill.nothing_share", "distill.label_epochs",
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
@@ -175,6 +179,13 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be odd, and at least 1.")
     _check_task(settings)
     _check_order(settings.steps)
+    if not settings.export.formats or len(set(settings.export.formats)) < len(
+        settings.export.formats
+    ):
+        raise EdgepruneError(
+            f"export.formats = {list(settings.export.formats)} names no format, or one twice.",
+            "Known: onnx, tflite.",
+        )
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:

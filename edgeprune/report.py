@@ -18,6 +18,7 @@ import numpy as np
 from edgeprune import __version__, plots
 from edgeprune.audio import read_description
 from edgeprune.console import Ui, points
+from edgeprune.export import bundle_name
 from edgeprune.metrics import METRICS, interval, value
 from edgeprune.pages import read_json, render, write
 from edgeprune.settings import Settings
@@ -27,8 +28,12 @@ from edgeprune.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune_device.bundle import read_bundle
 
 ROWS = ("teacher", "student", "bundle")
-TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle"}
-QUANTIZED = {"none": "", "dynamic": ", int8", "weights": ", int8 weights"}
+OTHER = "other"
+"""Row of the deployed file in the format that was not decided for."""
+TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle",
+          "other": "other format"}  # fmt: skip
+QUANTIZED = {"none": ", float32", "dynamic": ", int8", "weights": ", int8 weights",
+             "weights4": ", int4 weights", "half": ", float16", "static": ", int8 static"}  # fmt: skip
 TEMPLATE = "report.html.j2"
 
 
@@ -86,13 +91,15 @@ def gather(
     chosen = out / f"seed-{best_seed}"
     bundles = {
         "teacher": chosen / "export-teacher" / "bundle",
-        "student": chosen / "export" / "bundle",
-        "bundle": final / "bundle",
-    }
+        "student": chosen / "export" / bundle_name(settings.export.formats[0]),
+        "bundle": final / "bundle", OTHER: final / "bundle-other-format",
+    }  # fmt: skip
+    found = [name for name in (*ROWS, OTHER) if name in seeds[0]["verify"]]
     groups = [row["group"] for row in tested]
     drawn = groups if all(groups) and len(set(groups)) >= LEAST_GROUPS else None
     rows = {
-        name: _row(name, folders, seeds, bundles[name], speed, drawn, data["task"]) for name in ROWS
+        name: _row(name, folders, seeds, bundles[name], speed, drawn, data["task"])
+        for name in found
     }
     r: dict[str, Any] = {
         "name": out.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -111,6 +118,7 @@ def gather(
         "delivered": read_json(chosen / "verify" / "verify.json"),
         "scores": scores_of(folders), "bench": speed,
         "bundle": str(out / "bundle"),
+        "files": read_json(chosen / "quantize" / "quantize.json"),
     }  # fmt: skip
     return {**r, "headline": headline(r)}
 
@@ -132,7 +140,7 @@ def _seed(folder: Path, settings: Settings) -> dict[str, Any]:
         "seed": int(folder.name.removeprefix("seed-")),
         "teacher_valid": taught["valid_score"], "taught": not taught["skipped"],
         "steps": steps, "verify": verified,
-        "export_difference": exported["worst_difference_to_torch"],
+        "export_difference": max(x["worst_difference_to_torch"] for x in exported.values()),
         "learning": {**{name: step["curve"] for name, step in zip(names, steps, strict=True)},
                      "distill": distilled["curve"]},
         "seconds": {
@@ -163,7 +171,7 @@ def _row(
         "difference_interval": interval(main, tallies, groups, base),
         "agreement": float(np.mean([v.get("agreement", 1.0) for v in found])),
         "layers": model["layers"], "parameters": model["parameters"],
-        "quantization": model["quantization"],
+        "quantization": model["quantization"], "format": model["format"],
         "bytes": one["model_bytes"], "p50_ms": one["p50_ms"], "p90_ms": one["p90_ms"],
         "p99_ms": one["p99_ms"], "real_time_factor": one["real_time_factor"],
         "peak_rss_mb": one["peak_rss_mb"], "threads": one["threads"],
@@ -201,7 +209,7 @@ def make_tables(r: dict[str, Any]) -> dict[str, Table]:
     """Make the report's tables from its numbers."""
     return {
         "summary": _summary(r), "metrics": _metrics(r), "seeds": _seeds(r), "steps": _steps(r),
-        "candidates": _candidates(r), "speed": _speed(r), "labels": _labels(r),
+        "candidates": _candidates(r), "files": _files(r), "speed": _speed(r), "labels": _labels(r),
     }  # fmt: skip
 
 
@@ -209,7 +217,8 @@ def _summary(r: dict[str, Any]) -> Table:
     rows = []
     for name, v in r["summary"].items():
         low, high = v["interval"]
-        title = TITLES[name] + QUANTIZED[v["quantization"]] * (name == "bundle")
+        made = f", {v['format']}{QUANTIZED[v['quantization']]}"
+        title = TITLES[name] + made * (name in (ROWS[-1], OTHER))
         rows.append((
             title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
             f"{points(v['score'])} [{100 * low:.1f}, {100 * high:.1f}]",
@@ -227,10 +236,10 @@ def _metrics(r: dict[str, Any]) -> Table:
     """Show every metric of every file, with its interval."""
     rows = []
     for name in r["summary"]["teacher"]["metrics"]:
-        found = [r["summary"][row]["metrics"][name] for row in ROWS]
+        found = [row["metrics"][name] for row in r["summary"].values()]
         rows.append((name, *(f"{points(v['value'])} [{100 * v['interval'][0]:.1f}, "
                              f"{100 * v['interval'][1]:.1f}]" for v in found)))  # fmt: skip
-    return table(("test clips", *(f"{name} [95 %]" for name in ROWS)), rows)
+    return table(("test clips", *(f"{name} [95 %]" for name in r["summary"])), rows)
 
 
 def _seeds(r: dict[str, Any]) -> Table:
@@ -283,6 +292,18 @@ def _candidates(r: dict[str, Any]) -> Table:
 def _convexity(candidate: dict[str, Any]) -> str:
     """Write the convexity a cut stands at; layers picked from between have none."""
     return "" if candidate["convexity"] is None else points(candidate["convexity"])
+
+
+def _files(r: dict[str, Any]) -> Table:
+    """Show every file that was tried for the delivered seed, and why one was chosen."""
+    rows = [
+        (f"{v['format']}{QUANTIZED[v['method']]}", f"{v['bytes'] / 1e6:.2f} MB",
+         f"{v['milliseconds']:.2f}", points(v["score"]), f"{100 * -v['loss']:+.2f}",
+         points(v["agreement"]), v["why"])
+        for v in r["files"]["tried"]
+    ]  # fmt: skip
+    headers = ("", "bytes", "ms here", "valid. score", "points", "agreement", "kept")
+    return table(headers, rows, f"Files tried; target: {r['files']['target']}")
 
 
 def _speed(r: dict[str, Any]) -> Table:
@@ -352,7 +373,7 @@ def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
 def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
     """Return report.md."""
     titles = {"summary": "Before and after", "metrics": "Metrics", "seeds": "Seeds",
-              "steps": "Steps", "candidates": "Cuts tried", "speed": "Speed here",
+              "steps": "Steps", "candidates": "Cuts tried", "files": "Files tried", "speed": "Speed here",
               "labels": "Labels"}  # fmt: skip
     parts = [f"# {r['name']}", r["headline"]]
     for name, title in titles.items():

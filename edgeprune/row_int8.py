@@ -111,7 +111,7 @@ class _Graph:
             self.made[name] = f"{name}.rows", scale
             return self.made[name]
         axis = self.constant("row_axis", np.array([LAST_AXIS], np.int64))
-        tiny = self.constant("row_tiny", np.float32(TINY))
+        tiny = self.constant("row_tiny", np.array(TINY, np.float32))
         nodes += [
             helper.make_node("Abs", [name], [f"{name}.size"]),
             helper.make_node("ReduceMax", [f"{name}.size", axis], [f"{name}.most"], keepdims=1),
@@ -134,7 +134,7 @@ class _Graph:
         return np.asarray(numpy_helper.to_array(attribute.t))
 
     def _step(self) -> str:
-        return self.constant("row_step", np.float32(1 / LEVELS))
+        return self.constant("row_step", np.array(1 / LEVELS, np.float32))
 
     def _middle(self) -> str:
         return self.constant("row_middle", np.array(ZERO, np.uint8))

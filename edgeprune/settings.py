@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgeprune.file_settings import Bench, Export, Quantize
+
 
 @dataclass(frozen=True)
 class Clips:
@@ -315,47 +317,6 @@ class Student:
     """Learn from the teacher; false: the same model on labels alone."""
     init: str = "random"
     """``random``, or ``teacher``: transformer blocks begin with the teacher's weights that fit."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """Write the ONNX graph."""
-
-    opset: int = 18
-    """ONNX operator set."""
-
-
-@dataclass(frozen=True)
-class Quantize:
-    """Make the deployed file, and the decision rule that goes with it."""
-
-    method: str = "dynamic"
-    """``dynamic``: int8 MatMul and Gemm per channel, convolutions in float; ``weights``: all
-    weights stored in 8 bits, computed with in float; or ``none``."""
-    hop_seconds: float = 0.0
-    """Step between windows in the field; 0: a quarter of the window."""
-    precision: float = 0.95
-    """Each label's threshold is the lowest that reaches this on validation clips (classes: and on
-    scraps that hold no label)."""
-    smoothing_windows: int = 2
-    """Scores are averaged over so many windows before the threshold."""
-    refractory_seconds: float = 1.0
-    """A label that was just reported stays quiet for so long."""
-    ignore: tuple[str, ...] = ("background", "noise", "silence", "unknown", "_background_noise_",
-                               "_silence_", "_unknown_")  # fmt: skip
-    """Labels that the recorder never reports, where the data has them."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Measure latency here."""
-
-    threads: tuple[int, ...] = (1, 2)
-    """Thread counts to measure."""
-    seconds: float = 3.0
-    """Measuring time for each file, thread count and round."""
-    rounds: int = 5
-    """Rounds, 3 to 7, in which the files are measured in turn."""
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,17 @@ class StridedConv(nn.Module):
         """Turn (1, frames_in, channels) into (1, frames, out channels)."""
         rows = frames.reshape(1, self.rows, self.stride * self.channels)
         # the first part runs over one row too many: cutting what comes out is the smaller copy
-        out: Tensor = self.parts[0](rows)[:, : self.frames]
-        for number, part in enumerate(list(self.parts)[1:], start=1):
-            reached: Any = part
-            out = out + part(rows[:, number : number + self.frames, : reached.in_features])
+        out = self._part(0, rows)[:, : self.frames]
+        for number in range(1, len(self.parts)):
+            out = out + self._part(number, rows[:, number : number + self.frames])
+        return out
+
+    def _part(self, number: int, rows: Tensor) -> Tensor:
+        """Run one linear layer over as much of the rows as it reaches."""
+        part: Any = self.parts[number]
+        out: Tensor = part(
+            rows if part.in_features == rows.shape[2] else rows[:, :, : part.in_features]
+        )
         return out
 
 
@@ -176,7 +183,8 @@ def fits(encoder: Any) -> bool:
     alone = all(norm.num_groups == norm.num_channels and norm.affine for norm in grouped)
     known = all(norm is None or isinstance(norm, nn.GroupNorm | nn.LayerNorm) for norm in norms)
     first = not grouped or (len(grouped) == 1 and grouped[0] is norms[0])
-    return bool(layers) and plain and alone and known and first and convs[0].in_channels == 1
+    mono = bool(convs) and getattr(convs[0], "in_channels", 0) == 1
+    return plain and alone and known and first and mono
 
 
 def frames_of(convs: Sequence[nn.Conv1d], window_samples: int) -> list[int]:

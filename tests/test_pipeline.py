@@ -118,7 +118,8 @@ def test_the_bundle_says_where_it_came_from(finished: Path) -> None:
     assert depth["kept"] == r["seeds"][r["best_seed"]]["steps"][1]["kept"]
     assert depth["macs"] < teach["macs"]
     assert made["metrics"]["bundle"]["score"] == r["delivered"]["bundle"]["score"]
-    assert bundle.manifest["model"]["quantization"] == "dynamic"
+    tried = next(v for v in r["files"]["tried"] if v["chosen"])
+    assert bundle.manifest["model"]["quantization"] == tried["method"]
 
 
 def test_no_speaker_stands_on_two_sides(finished: Path) -> None:

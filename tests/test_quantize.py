@@ -15,8 +15,8 @@ from edgeprune.audio import Windows
 from edgeprune.console import Silent
 from edgeprune.dynamic_int8 import to_int8
 from edgeprune.export_onnx import Scorer, compare, onnx_runner, to_onnx
+from edgeprune.file_settings import Quantize
 from edgeprune.quantize import decision, empty_windows
-from edgeprune.settings import Quantize
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
@@ -70,7 +70,7 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
 def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path) -> None:
     model = models.load_classifier(str(make_model(tmp_path / "m", "kwt", LABELS)))
     rule = decision(
-        to_onnx(model, RATE, 18), windows(seconds=1.0), LABELS,
+        onnx_runner(to_onnx(model, RATE, 18)), windows(seconds=1.0), LABELS,
         Quantize(smoothing_windows=3, refractory_seconds=2.0), Silent(),
     )  # fmt: skip
     assert set(rule["thresholds"]) == set(LABELS)
@@ -78,11 +78,12 @@ def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path
 
 
 def test_where_no_label_means_nothing_no_threshold_is_low(tmp_path: Path) -> None:
-    data = to_onnx(models.load_classifier(str(make_model(tmp_path, "kwt", LABELS))), RATE, 18)
-    unaware = decision(data, windows(seconds=1.0), LABELS, Quantize(), Silent())
+    model = models.load_classifier(str(make_model(tmp_path, "kwt", LABELS)))
+    run = onnx_runner(to_onnx(model, RATE, 18))
+    unaware = decision(run, windows(seconds=1.0), LABELS, Quantize(), Silent())
     assert unaware["ignore"] == []
     assert min(unaware["thresholds"].values()) >= 0.8
-    aware = decision(data, windows(seconds=1.0), LABELS, Quantize(ignore=LABELS[:1]), Silent())
+    aware = decision(run, windows(seconds=1.0), LABELS, Quantize(ignore=LABELS[:1]), Silent())
     assert aware["ignore"] == list(LABELS[:1])
     assert min(aware["thresholds"].values()) < 0.8
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgeprune import file_settings
 from edgeprune import settings as module
 from edgeprune.recipes import build_settings, read_recipe, to_toml
 from edgeprune.settings import Settings
@@ -86,7 +87,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
 
 
 def test_every_field_says_what_it_means() -> None:
-    source = inspect.getsource(module)
+    source = inspect.getsource(module) + inspect.getsource(file_settings)
     for item in dataclasses.fields(Settings):
         for field in (
             dataclasses.fields(getattr(Settings(), item.name))

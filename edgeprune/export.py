@@ -1,0 +1,65 @@
+"""The stage ``export``: a model's float32 bundle in every format that the recipe asks for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgeprune import models
+from edgeprune.audio import load_windows
+from edgeprune.bundles import describe, golden_inputs, write
+from edgeprune.console import Ui
+from edgeprune.export_onnx import Scorer, compare, to_onnx
+from edgeprune.export_tflite import compare_tflite, to_tflite
+from edgeprune.file_settings import Export
+
+FORMATS = ("onnx", "tflite")
+
+
+def export(
+    model: Path, clips: Path, name: str, licence: str, hop_seconds: float, formats: list[str], *,
+    out: Path, settings: Export, ui: Ui,
+) -> None:  # fmt: skip
+    """Write a model folder's float32 bundles (``bundle_name``) and ``export.json``.
+
+    Parameters
+    ----------
+    model : Path
+        A folder that ``load_classifier`` reads.
+    clips : Path
+        The ``clips`` stage's folder; golden inputs and the check come from its validation split.
+    name : str
+        The bundle's name.
+    licence : str
+        Of the model and what it was trained on, as far as it is known.
+    hop_seconds : float
+        Step between windows in the field; 0: a quarter of the window.
+    formats : list of str
+        ``onnx``, ``tflite``.
+
+    """
+    classifier = models.load_classifier(str(model))
+    valid = load_windows(clips).split("valid")
+    scorer = Scorer(classifier)
+    facts = {}
+    for format in formats:
+        ui.say(f"  {name}: {format}")
+        if format == "onnx":
+            data = to_onnx(classifier, valid.window_samples, settings.opset)
+            worst = compare(data, scorer, valid)
+        else:
+            data = to_tflite(classifier, valid.window_samples)
+            worst = compare_tflite(data, scorer, valid)
+        manifest = describe(
+            name, classifier, valid, quantization="none", licence=licence, format=format,
+            opset=settings.opset if format == "onnx" else None, hop_seconds=hop_seconds,
+        )  # fmt: skip
+        write(out / bundle_name(format), manifest, data, golden_inputs(valid))
+        facts[format] = {"worst_difference_to_torch": worst, "bytes": len(data)}
+        ui.say(f"  {name}: {format}, {len(data) / 1e6:.1f} MB, within {worst:.0e} of torch")
+    (out / "export.json").write_text(json.dumps(facts, indent=1), "utf-8")
+
+
+def bundle_name(format: str) -> str:
+    """Return the name of a format's bundle in a stage's folder."""
+    return "bundle" if format == "onnx" else f"bundle-{format}"

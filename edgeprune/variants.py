@@ -1,0 +1,148 @@
+"""The files one student can become, each made, run and measured; and which of them is delivered.
+
+A file is a format (``onnx``, ``tflite``) and a method (``methods``). Each is measured on the same
+validation windows and on this machine: bytes, milliseconds a window, score, agreement with the
+float file. Of those that lose no more than allowed, the one is chosen that is fastest here, or
+that needs the fewest instructions on the processor that the recipe names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.audio import Windows
+from edgeprune.console import Ui
+from edgeprune.export_onnx import onnx_runner
+from edgeprune.export_tflite import tflite_runner
+from edgeprune.latencies import time_run
+from edgeprune.tasks import task_of
+
+Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+RUNNERS: dict[str, Callable[[bytes], Runner]] = {"onnx": onnx_runner, "tflite": tflite_runner}
+"""Format -> a file's bytes to a function from samples (1, window) to scores (1, ...)."""
+AUTO = ("dynamic", "weights", "none")
+"""What ``auto`` tries; the float file is among them, so that one always holds."""
+HERE = "here"
+ORDER = (("tflite", "dynamic"), ("onnx", "dynamic"), ("tflite", "none"), ("tflite", "weights"),
+         ("onnx", "weights"), ("onnx", "none"))  # fmt: skip
+TARGETS: dict[str, tuple[tuple[str, str], ...]] = {
+    HERE: (),
+    "pi4": ORDER,
+    "pi5": ORDER,
+    "x86": ORDER,
+}
+"""Processor -> files, the one with the fewest instructions first (``benchmarks/arm64.py``, wav2vec
+2.0 and KWT-1; x86 by time). That all agree is what was counted: without SDOT (Pi 4) int8 saves a
+twentieth of the instructions, with it half."""
+AS_FAST = 1.1
+"""Of two files whose times differ by less than this, the smaller one is delivered."""
+SMALLEST = 1e-7  # score whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A file that was tried."""
+
+    format: str
+    method: str
+    data: bytes
+    milliseconds: float
+    """Median of a window on this machine, one thread."""
+    score: float
+    """The task's metric on the validation windows."""
+    agreement: float
+    """Share of decisions that are the float file's."""
+    loss: float
+    """What the score is under the float file's."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the report says of it."""
+        return {"format": self.format, "method": self.method, "bytes": len(self.data),
+                "milliseconds": self.milliseconds, "score": self.score,
+                "agreement": self.agreement, "loss": self.loss}  # fmt: skip
+
+
+def try_files(
+    files: Sequence[tuple[str, str, bytes]], windows: Windows, labels: Sequence[str],
+    reference: NDArray[np.float32], ui: Ui,
+) -> list[Variant]:  # fmt: skip
+    """Run files on the same windows.
+
+    Parameters
+    ----------
+    files : sequence of (format, method, bytes)
+    windows : Windows
+        With labels; whole clips.
+    labels : sequence of str
+        In the order of the scores.
+    reference : array (n, labels), of transcripts (n, frames, labels)
+        What the float file answers.
+    ui : Ui
+
+    """
+    best = score_of(reference, windows, labels)
+    tried = []
+    for format, method, data in files:
+        run = RUNNERS[format](data)
+        scores = answers_of(run, windows.samples, ui, f"{format} {method}")
+        score = score_of(scores, windows, labels)
+        tried.append(Variant(
+            format, method, data, time_run(run, windows.window_samples), score,
+            agreement_of(scores, reference, windows.task), best - score,
+        ))  # fmt: skip
+    return tried
+
+
+def choose(tried: Sequence[Variant], target: str, max_loss: float) -> tuple[Variant, str]:
+    """Return the file to deliver and why.
+
+    Parameters
+    ----------
+    tried : sequence of Variant
+        At least one.
+    target : str
+        A key of ``TARGETS``.
+    max_loss : float
+        Share of the score that may be lost against the float file.
+
+    """
+    held = [variant for variant in tried if variant.loss <= max_loss + 1e-9]
+    if not held:
+        nearest = min(tried, key=lambda variant: variant.loss)
+        return nearest, f"none loses less than {100 * max_loss:g} points; this one loses least"
+    ranks = {pair: rank for rank, pair in enumerate(TARGETS[target])}
+    if ranks:
+        best = min(held, key=lambda v: (ranks.get((v.format, v.method), len(ranks)), len(v.data)))
+        return best, f"fewest instructions on {target} of those that hold the score"
+    fastest = min(variant.milliseconds for variant in held)
+    near = [variant for variant in held if variant.milliseconds <= AS_FAST * fastest]
+    return min(near, key=lambda v: len(v.data)), "fastest here of those that hold the score"
+
+
+def answers_of(
+    run: Runner, samples: NDArray[np.float32], ui: Ui, title: str
+) -> NDArray[np.float32]:
+    """Return a file's scores of windows (n, samples): (n, labels), or (n, frames, labels)."""
+    return np.concatenate([run(x[None]) for x in ui.track(samples, title, len(samples))])
+
+
+def score_of(scores: NDArray[np.float32], windows: Windows, labels: Sequence[str]) -> float:
+    """Return the task's metric of scores."""
+    task = task_of(windows.task)
+    logits = np.log(np.maximum(scores, SMALLEST))
+    if task.activation == "sigmoid":
+        logits -= np.log(np.maximum(1 - scores, SMALLEST))
+    return task.score(logits, windows, labels)
+
+
+def agreement_of(scores: NDArray[np.float32], reference: NDArray[np.float32], task: str) -> float:
+    """Return the share of decisions that are the reference's: labels, tags, frames' tokens."""
+    if task_of(task).activation == "sigmoid":
+        return float(np.mean((scores > 0.5) == (reference > 0.5)))
+    return float(np.mean(scores.argmax(axis=-1) == reference.argmax(axis=-1)))
