@@ -46,19 +46,24 @@ class Subject:
 
 @dataclass(frozen=True)
 class Sounds:
-    """Real recordings: which to calibrate on, which to ask about, and how many of these at most."""
+    """Real recordings: which to calibrate on, which to ask about, and how many of these at most.
 
-    manifest: str
-    label: str
-    calibrate: str
-    ask: str
+    Both are a manifest below ``../shared/data`` and a split of it.
+    """
+
+    calibrate: tuple[str, str]
+    ask: tuple[str, str]
     most: int
+    clips: bool
+    """Whether a recording is one short clip; otherwise a window is cut out of it."""
 
 
+ARABIC = "arabic_speech_commands_20"
 DATA = {
-    "arabic": Sounds("data/arabic_speech_commands_20/labels.csv", "label", "train", "test", 720),
-    "librispeech": Sounds("data/librispeech_237/labels.csv", "speaker", "test", "test", 40),
+    "arabic": Sounds((ARABIC, "train"), (ARABIC, "test"), 720, clips=True),
+    "speech": Sounds(("timit_sample", "train"), ("librispeech_237", "test"), 40, clips=False),
 }
+CUT_SECONDS = 0.5  # into a recording
 
 
 def base_shape(layers: int) -> Callable[[int], Any]:
@@ -96,11 +101,11 @@ def trained(name: str) -> Callable[[int], Any]:
 SUBJECTS = {
     "w2v2-words": Subject(trained("w2v2_arabic_words"), "arabic", trained=1, small=True),
     "kwt-1": Subject(trained("kwt1_speech_commands"), "arabic", seconds=(1,), small=True),
-    "base-12": Subject(base_shape(12), "librispeech"),
-    "base-8": Subject(base_shape(8), "librispeech"),
-    "base-4": Subject(base_shape(4), "librispeech"),
-    "base-mimic": Subject(lambda _window: make_mimic(Mimic(), None), "librispeech"),
-    "ast-base": Subject(ast_shape, "librispeech"),
+    "base-12": Subject(base_shape(12), "speech"),
+    "base-8": Subject(base_shape(8), "speech"),
+    "base-4": Subject(base_shape(4), "speech"),
+    "base-mimic": Subject(lambda _window: make_mimic(Mimic(), None), "speech"),
+    "ast-base": Subject(ast_shape, "speech"),
 }  # fmt: skip
 
 
@@ -108,7 +113,7 @@ def calibration(subject: Subject, seconds: int) -> NDArray[np.float32]:
     """Return real windows (n, samples) to calibrate on, no more than 64."""
     sounds = DATA[subject.data]
     windows: list[NDArray[np.float32]] = []
-    for clip in spread(of_split(sounds, sounds.calibrate), CALIBRATION_CLIPS):
+    for clip in spread(of_split(*sounds.calibrate), CALIBRATION_CLIPS):
         sound = read_clip(clip.path, RATE, clip.start_seconds, clip.end_seconds)
         windows += list(windows_of(sound, seconds * RATE, seconds * RATE))[:2]
     return np.stack(spread(windows, CALIBRATION_CLIPS)).astype(np.float32)
@@ -121,21 +126,19 @@ def questions(subject: Subject, seconds: int, labels: Sequence[str]) -> list[Cli
     agreement means something. Of long recordings, one window.
     """
     sounds = DATA[subject.data]
-    clips = spread(of_split(sounds, sounds.ask), sounds.most)
+    clips = spread(of_split(*sounds.ask), sounds.most)
     if subject.trained:
         return list(clips)
-    whole = subject.data == "arabic"
-    return [
-        replace(clip, label=labels[0], start_seconds=None if whole else 0.5,
-                end_seconds=None if whole else 0.5 + seconds)
-        for clip in clips
-    ]  # fmt: skip
+    part = {} if sounds.clips else {
+        "start_seconds": CUT_SECONDS, "end_seconds": CUT_SECONDS + seconds,
+    }  # fmt: skip
+    return [replace(clip, label=labels[0], **part) for clip in clips]
 
 
-def of_split(sounds: Sounds, split: str) -> list[Clip]:
+def of_split(data: str, split: str) -> list[Clip]:
     """Return the clips of a split as the manifest names it."""
-    data = read_data(SHARED / sounds.manifest, sounds.label, stretches=True)
-    return [clip for clip in data.clips if clip.split == split]
+    found = read_data(SHARED / "data" / data / "labels.csv", stretches=True)
+    return [clip for clip in found.clips if clip.split == split]
 
 
 def spread(things: Sequence[Any], most: int) -> list[Any]:

@@ -14,6 +14,8 @@ through the recorder's runtime, and the small ones' instructions are counted for
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import re
@@ -34,7 +36,7 @@ from graph_variants import ONNX, VARIANTS, Work, last_line
 from edgeprune import models
 from edgeprune.answers import Answers, answer, compare, measure
 from edgeprune_calibration.manifest import untracked
-from edgeprune_device.bench_child import Round, run_child
+from edgeprune_device.bench_child import Round, last_words, run_child
 from edgeprune_device.bench_statistics import round_orders, summarize
 from edgeprune_device.bundle import Bundle, golden_files, read_bundle, write_bundle
 from edgeprune_device.machine import machine_facts, machine_state
@@ -121,8 +123,10 @@ def make(task: Task, wanted: re.Pattern[str], again: bool) -> None:
             made: file_of(task.path(made)) for made in task.made if VARIANTS[made].format != "torch"
         }
         work = Work(classifier, task.seconds * RATE, files, sounds)
+        chatter = io.StringIO()
         try:
-            put(task, name, work)
+            with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter):
+                put(task, name, work)
         except Exception as error:  # whatever a peer raises is what the table says of it
             words = f"{type(error).__name__}: {last_line(str(error))[:300]}"
             task.failure(name).parent.mkdir(exist_ok=True)
@@ -211,10 +215,12 @@ def run_one(task: Task, name: str, digest: str, threads: int, seconds: float) ->
     done = subprocess.run(
         [sys.executable, str(TORCH_CHILD), str(path), "--window", str(task.seconds * RATE),
          "--threads", str(threads), "--seconds", repr(seconds)],
-        check=True, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
+        check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
              "OMP_NUM_THREADS": str(threads)},
     )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{name}: {last_words(done)}")
     told = json.loads(done.stdout.splitlines()[-1])
     return Round(latencies_ms=np.array(told.pop("latencies_ns"), np.float64) / 1e6, **told)
 
