@@ -8,13 +8,13 @@ our environment run in one of their own, made once under `PEERS`.
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from graph_ours import OPSET, OURS, Variant, Work
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from edgeprune.export_onnx import Scorer, fold_weight_norm, to_onnx
-from edgeprune.families import family_of
-from edgeprune.quantize import METHODS
+from edgeprune.export_onnx import INPUT, OUTPUT, Scorer
+from edgeprune.export_tflite import Named, convert
+from edgeprune.shaping import fold_weight_norm
 
 HERE = Path(__file__).resolve().parent / "peers_graphs"
 PEERS = Path("/tmp/edgeprune-peers")
@@ -35,61 +36,33 @@ VENVS = {
     "nncf": ("nncf==3.4.0", "onnx", "onnxruntime==1.31.1"),
 }
 """Environment -> what pip installs in it, in this order."""
-OPSET = 18
-
-
-@dataclass(frozen=True)
-class Work:
-    """What there is of a model at a window when a variant is made."""
-
-    classifier: Any
-    window_samples: int
-    files: dict[str, Path]
-    """Variants made so far: name -> model file."""
-    calibration: Path
-    """A .npy of real windows (n, window)."""
-
-    @property
-    def float_scopes(self) -> tuple[str, ...]:
-        """Modules whose products stay in float."""
-        return family_of(self.classifier.config.model_type).float_scopes
-
-    def bytes_of(self, name: str) -> bytes:
-        """Read a variant that was made before."""
-        return self.files[name].read_bytes()
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of the table."""
-
-    format: str
-    """``onnx``, ``tflite``, or ``torch``: nothing is made, transformers itself is measured."""
-    make: Callable[[Work], bytes]
-    ours: bool = False
-    """Whether it is edgeprune's own way, not a peer's."""
-
-
 ONNX, TFLITE = "ORT float32, as exported", "LiteRT float32, as exported"
 
 
 def plain_onnx(work: Work) -> bytes:
-    """Export by torch.onnx."""
-    return to_onnx(work.classifier, work.window_samples, OPSET)
+    """Export by torch.onnx, the graph as torch traces it; weight-norm folded, as quantizers need."""
+    buffer: Any = io.BytesIO()  # torch types it as a path
+    with warnings.catch_warnings():  # the tracer warns of every shape that is fixed on purpose
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Scorer(folded(work)).eval(), (torch.randn(1, work.window_samples) * 0.1,), buffer,
+            input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, dynamo=False,
+        )  # fmt: skip
+    data: bytes = buffer.getvalue()
+    return data
 
 
 def plain_tflite(work: Work) -> bytes:
-    """Convert by litert-torch."""
-    import litert_torch
+    """Convert by litert-torch, the graph as torch traces it; weight-norm folded."""
+    scorer = Named(Scorer(folded(work))).eval()
+    return convert(scorer, {INPUT: torch.randn(1, work.window_samples) * 0.1})
 
-    folded = copy.deepcopy(work.classifier).eval()
-    fold_weight_norm(folded)
-    made = litert_torch.convert(
-        Scorer(folded).eval(), (torch.randn(1, work.window_samples) * 0.1,)
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        made.export(f"{folder}/model.tflite")
-        return Path(folder, "model.tflite").read_bytes()
+
+def folded(work: Work) -> Any:
+    """Return a copy of the model without weight-norm."""
+    copied = copy.deepcopy(work.classifier).eval()
+    fold_weight_norm(copied)
+    return copied
 
 
 def nothing(_work: Work) -> bytes:
@@ -97,15 +70,16 @@ def nothing(_work: Work) -> bytes:
     return b""
 
 
-def ort_default(work: Work) -> bytes:
-    """Quantize as ONNX Runtime does when it is not told what to leave alone."""
+def ort_dynamic(options: dict[str, Any], work: Work) -> bytes:
+    """Quantize by ONNX Runtime's own dynamic quantization; no option: all operators it knows."""
     graph = onnx.load_from_string(work.bytes_of(ONNX))
     del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
     logging.disable(logging.WARNING)  # it advises a preprocessing
     try:
         with tempfile.TemporaryDirectory() as folder:
-            quantize_dynamic(graph, f"{folder}/model.onnx", weight_type=QuantType.QInt8)
-            return Path(folder, "model.onnx").read_bytes()
+            target = Path(folder, "model.onnx")
+            quantize_dynamic(graph, target, weight_type=QuantType.QInt8, **options)
+            return target.read_bytes()
     finally:
         logging.disable(logging.NOTSET)
 
@@ -167,27 +141,26 @@ def input_name(path: Path) -> str:
     return str(name)
 
 
-def own(method: str, work: Work) -> bytes:
-    """Quantize the plain ONNX file by one of edgeprune's own methods."""
-    return METHODS[method](work.bytes_of(ONNX), work.float_scopes)
-
-
 optimum = partial(in_venv, "optimum", "optimum_int8.py")
 nncf = partial(in_venv, "nncf", "nncf_int8.py")
+PRODUCTS = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True}
 VARIANTS = {
     ONNX: Variant("onnx", plain_onnx),
     TFLITE: Variant("tflite", plain_tflite),
     "transformers, torch float32": Variant("torch", nothing),
-    "ORT quantize_dynamic, default": Variant("onnx", ort_default),
+    "ORT quantize_dynamic, default": Variant("onnx", partial(ort_dynamic, {})),
+    "ORT dynamic int8, MatMul and Gemm, per channel": Variant(
+        "onnx", partial(ort_dynamic, PRODUCTS)
+    ),
     "optimum dynamic int8, avx512_vnni": Variant("onnx", partial(optimum, "avx512_vnni")),
     "optimum dynamic int8, arm64": Variant("onnx", partial(optimum, "arm64")),
     "NNCF static int8, default": Variant("onnx", partial(nncf, "plain")),
     "NNCF static int8, transformer": Variant("onnx", partial(nncf, "transformer")),
     "ai-edge-quantizer dynamic_wi8_afp32": Variant("tflite", partial(ai_edge, "dynamic_wi8_afp32")),
     "ai-edge-quantizer static_wi8_ai8": Variant("tflite", partial(ai_edge, "static_wi8_ai8")),
-    "edgeprune ONNX, dynamic": Variant("onnx", partial(own, "dynamic"), ours=True),
-    "edgeprune ONNX, weights": Variant("onnx", partial(own, "weights"), ours=True),
-}  # fmt: skip
+    **OURS,
+}
+"""In the order they are made: one may read the files of those above it."""
 
 
 def last_line(text: str) -> str:

@@ -29,9 +29,10 @@ from typing import Any
 
 import arm64
 import numpy as np
+from graph_ours import Work
 from graph_subjects import RATE, SUBJECTS, Subject, calibration, questions
 from graph_table import to_text
-from graph_variants import ONNX, VARIANTS, Work, last_line
+from graph_variants import ONNX, VARIANTS, last_line
 
 from edgeprune import models
 from edgeprune.answers import Answers, answer, compare, measure

@@ -33,7 +33,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     subject = program.Subject(
         lambda _window: models.load_classifier(str(folder)), "none", trained=1
     )
-    kept = (program.ONNX, "transformers, torch float32", "edgeprune ONNX, dynamic")
+    kept = (program.ONNX, "transformers, torch float32", "edgeprune ONNX, float32",
+            "edgeprune ONNX, dynamic")  # fmt: skip
     variants = {name: program.VARIANTS[name] for name in kept}
     broken = program.VARIANTS[program.ONNX].__class__("onnx", break_down)
     monkeypatch.setattr(program, "SUBJECTS", {"tiny": subject})
@@ -60,6 +61,7 @@ def run(program: Any, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     program.main()
 
 
+@pytest.mark.slow
 def test_a_model_is_made_measured_and_shown_and_a_peer_that_fails_says_why(
     graphs: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,3 +98,17 @@ def test_a_model_is_made_measured_and_shown_and_a_peer_that_fails_says_why(
 def test_a_task_asks_only_for_windows_that_a_model_has(graphs: Any, tmp_path: Path) -> None:
     options = argparse.Namespace(models=["tiny"], windows=[1, 3, 5], out=tmp_path)
     assert [task.seconds for task in graphs.tasks_of(options)] == [1, 5]
+
+
+def test_the_table_sets_speed_against_the_plain_export_and_leaves_open_what_was_not_asked(
+    graphs: Any,
+) -> None:
+    time = {"p50_ms": 10.0, "p90_ms": 12.0, "peak_rss_mb": 80.0, "load_ms": 5.0}
+    asked = {"agreement": 0.999, "score_difference": 1e-3}
+    rows = {
+        graphs.ONNX: {"bytes": 4_000_000, "threads": {"1": time}, **asked},
+        "fast": {"bytes": 1_000_000, "threads": {"1": {**time, "p50_ms": 2.5}}},
+    }
+    shown = graphs.to_text({"model": "m", "seconds": 1, "rows": rows, "failed": {}}).splitlines()
+    assert shown[-2] == "| fast | 1.00 | 2.5 / 12 | 4.00 x | 80 | 5 | - | - |"
+    assert "| 1.00 x | 80 | 5 | 99.9 % | 1.0e-03 |" in shown[-3]
