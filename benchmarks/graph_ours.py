@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune.dynamic_int8 import to_int8
 from edgeprune.export_onnx import to_onnx
 from edgeprune.export_tflite import to_tflite
 from edgeprune.families import Family, family_of
-from edgeprune.quantize import to_int8
 from edgeprune.store_int8 import store_int8
 
 OPSET = 18
