@@ -1,0 +1,66 @@
+"""edgeprune's own rows of `graph_variants.VARIANTS`: the one place that knows its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeprune.dynamic_int8 import to_int8
+from edgeprune.export_onnx import to_onnx
+from edgeprune.export_tflite import to_tflite
+from edgeprune.families import Family, family_of
+from edgeprune.store_int8 import store_int8
+
+OPSET = 18
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is of a model at a window when a variant is made."""
+
+    classifier: Any
+    window_samples: int
+    files: dict[str, Path]
+    """Variants made so far: name -> model file."""
+    calibration: Path
+    """A .npy of real windows (n, window)."""
+
+    @property
+    def family(self) -> Family:
+        """The model's row of the families' table."""
+        return family_of(self.classifier.config.model_type)
+
+    def bytes_of(self, name: str) -> bytes:
+        """Read a variant that was made before."""
+        return self.files[name].read_bytes()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table."""
+
+    format: str
+    """``onnx``, ``tflite``, or ``torch``: nothing is made, transformers itself is measured."""
+    make: Callable[[Work], bytes]
+    ours: bool = False
+    """Whether it is edgeprune's own way, not a peer's."""
+
+
+ONNX, TFLITE = "edgeprune ONNX, float32", "edgeprune TFLite, float32"
+
+
+def dynamic(work: Work) -> bytes:
+    """Quantize edgeprune's export by its default method."""
+    return to_int8(work.bytes_of(ONNX), work.family.float_scopes, work.family.row_scopes)
+
+
+OURS = {
+    ONNX: Variant("onnx", lambda work: to_onnx(work.classifier, work.window_samples, OPSET), True),
+    "edgeprune ONNX, dynamic": Variant("onnx", dynamic, ours=True),
+    "edgeprune ONNX, weights": Variant(
+        "onnx", lambda work: store_int8(work.bytes_of(ONNX), work.family.float_scopes), ours=True
+    ),
+    TFLITE: Variant("tflite", lambda work: to_tflite(work.classifier, work.window_samples), True),
+}
