@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeprune.dynamic_int8 import to_int8
+import numpy as np
+
 from edgeprune.export_onnx import to_onnx
 from edgeprune.export_tflite import to_tflite
 from edgeprune.families import Family, family_of
-from edgeprune.store_int8 import store_int8
+from edgeprune.methods import METHODS, method_of
+from edgeprune.scopes import scopes_of
 
 OPSET = 18
 
@@ -51,16 +54,19 @@ class Variant:
 ONNX, TFLITE = "edgeprune ONNX, float32", "edgeprune TFLite, float32"
 
 
-def dynamic(work: Work) -> bytes:
-    """Quantize edgeprune's export by its default method."""
-    return to_int8(work.bytes_of(ONNX), work.family.float_scopes, work.family.row_scopes)
+def by_method(format: str, method: str, work: Work) -> bytes:
+    """Make a file from edgeprune's own float32 one by a row of its table of methods."""
+    source = work.bytes_of(ONNX if format == "onnx" else TFLITE)
+    make = method_of(format, method)
+    return make(source, scopes_of(work.family), np.load(work.calibration))
 
 
 OURS = {
     ONNX: Variant("onnx", lambda work: to_onnx(work.classifier, work.window_samples, OPSET), True),
-    "edgeprune ONNX, dynamic": Variant("onnx", dynamic, ours=True),
-    "edgeprune ONNX, weights": Variant(
-        "onnx", lambda work: store_int8(work.bytes_of(ONNX), work.family.float_scopes), ours=True
-    ),
     TFLITE: Variant("tflite", lambda work: to_tflite(work.classifier, work.window_samples), True),
-}
+    **{
+        f"edgeprune {shown}, {method}": Variant(format, partial(by_method, format, method), ours=True)
+        for format, shown in (("onnx", "ONNX"), ("tflite", "TFLite"))
+        for method in METHODS[format] if method != "none"
+    },
+}  # fmt: skip
