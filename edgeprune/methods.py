@@ -8,7 +8,7 @@ name          onnx                                            tflite
 ``weights``   stored in 8 bits, computed in float             the same
 ``weights4``  products in 4 bits, a scale for 32 weights      fully connected in 4 bits, a scale a channel
 ``half``      computed and stored in half precision           stored in half precision
-``static``    int8 products, activations in fixed ranges      everything in int8, in fixed ranges
+``static``    int8 products, what they read in fixed ranges   int8 products, what they read and make, too
 ============  ==============================================  =========================================
 """
 

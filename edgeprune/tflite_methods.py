@@ -9,6 +9,7 @@ is a regular expression on the names of the operator's outputs, which carry the 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,6 @@ from edgeprune_device.quiet import quiet
 EVERYWHERE = ".*"
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 PRODUCTS = ("FULLY_CONNECTED", *CONVOLUTIONS)
-ENDS = ("INPUT", "OUTPUT")
 
 Clips = NDArray[np.float32]
 
@@ -83,7 +83,10 @@ def half(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
 
 
 def static(data: bytes, scopes: Scopes, clips: Clips, calibrate: str = CHOICE) -> bytes:
-    """Quantize everything to int8 with fixed ranges, but for float scopes, samples and scores.
+    """Quantize products to int8, with fixed ranges of what they read and what comes out.
+
+    What lies between products stays in float: in full integers (norms, GELU, softmax and sums, too)
+    this keeps 57 % of a wav2vec 2.0 classifier's decisions, where products alone keep 100 %.
 
     Parameters
     ----------
@@ -105,7 +108,7 @@ def static(data: bytes, scopes: Scopes, clips: Clips, calibrate: str = CHOICE) -
     """
     check_choice(calibrate)
     recipe = _Recipe(data)
-    recipe.static(EVERYWHERE)
+    recipe.static(EVERYWHERE, PRODUCTS)
     for scope in scopes.row_scopes:
         recipe.untouched(tflite_pattern(scope))
         recipe.dynamic(tflite_pattern(scope), PRODUCTS, 8)
@@ -118,7 +121,7 @@ def static(data: bytes, scopes: Scopes, clips: Clips, calibrate: str = CHOICE) -
 
 
 def heard(data: bytes, clips: Clips) -> Iterator[dict[str, Clips]]:
-    """Yield every activation of a TFLite file, a clip at a time.
+    """Yield what products read and make in a TFLite file, a clip at a time.
 
     Parameters
     ----------
@@ -128,7 +131,8 @@ def heard(data: bytes, clips: Clips) -> Iterator[dict[str, Clips]]:
 
     """
     litert = _module("ai_edge_litert.interpreter")
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all activations takes memory
         interpreter = litert.Interpreter(
             model_content=data, num_threads=1, experimental_preserve_all_tensors=True,
             experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -166,42 +170,44 @@ class _Recipe:
                 where, name, 16, algorithm_key=self.algorithms.FLOAT_CASTING
             )
 
-    def static(self, where: str) -> None:
-        every = self.types.TFLOperationName.ALL_SUPPORTED
-        self.quantizer.add_static_config(where, every, activation_num_bits=8, weight_num_bits=8)
-        for name in self._names(ENDS):
-            self._none(where, name)
+    def static(self, where: str, operators: tuple[str, ...]) -> None:
+        for name in self._names(operators):
+            self.quantizer.add_static_config(where, name, activation_num_bits=8, weight_num_bits=8)
 
     def untouched(self, where: str) -> None:
-        self._none(where, self.types.TFLOperationName.ALL_SUPPORTED)
+        self.quantizer.update_quantization_recipe(
+            where, self.types.TFLOperationName.ALL_SUPPORTED,
+            algorithm_key=self.algorithms.NO_QUANTIZE,
+        )  # fmt: skip
 
     def made(self, scopes: Scopes, known: dict[str, Any] | None = None) -> bytes:
         """Return the file that the recipe makes, the float scopes left alone."""
         for scope in scopes.float_scopes:
             self.untouched(tflite_pattern(scope))
-        with quiet():
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in ``heard``, of the quantizer's own interpreter
             made = self.quantizer.quantize(
                 known, enable_progress_bar=False, enable_progress_report=False
             )
         return bytes(made.quantized_model)
-
-    def _none(self, where: str, name: Any) -> None:
-        self.quantizer.update_quantization_recipe(
-            where, name, algorithm_key=self.algorithms.NO_QUANTIZE
-        )
 
     def _names(self, operators: tuple[str, ...]) -> list[Any]:
         return [getattr(self.types.TFLOperationName, name) for name in operators]
 
 
 def _activations(data: bytes) -> dict[str, int]:
-    """Return the names of a file's float tensors that are computed, and how many axes each has."""
+    """Return the names of what products read and make in a file, and how many axes each has."""
     schema = _module("ai_edge_litert.schema_py_generated")
-    graph = schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0]
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph, codes = model.subgraphs[0], model.operatorCodes
+    wanted = {getattr(schema.BuiltinOperator, name) for name in PRODUCTS}
     made = {*graph.inputs, *(index for node in graph.operators for index in node.outputs)}
-    tensors = [graph.tensors[index] for index in sorted(made)]
-    floats = [tensor for tensor in tensors if tensor.type == schema.TensorType.FLOAT32]
-    return {x.name.decode(): len(x.shape) if x.shape is not None else 0 for x in floats}
+    near = {
+        index for node in graph.operators if codes[node.opcodeIndex].builtinCode in wanted
+        for index in (node.inputs[0], *node.outputs) if index in made
+    }  # fmt: skip
+    tensors = [graph.tensors[index] for index in sorted(near)]
+    return {x.name.decode(): len(x.shape) if x.shape is not None else 0 for x in tensors}
 
 
 def _range_end(value: float, axes: int) -> NDArray[np.float32]:
