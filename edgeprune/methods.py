@@ -8,7 +8,7 @@ name          onnx                                            tflite
 ``weights``   stored in 8 bits, computed in float             the same
 ``weights4``  products in 4 bits, a scale for 32 weights      fully connected in 4 bits, a scale a channel
 ``half``      computed and stored in half precision           stored in half precision
-``static``    int8 products, what they read in fixed ranges   int8 products, what they read and make, too
+``static``    int8 products, fixed ranges                     the same
 ============  ==============================================  =========================================
 """
 
@@ -27,6 +27,8 @@ from edgeprune.scopes import Scopes
 from edgeprune.static_onnx import static_onnx
 from edgeprune.store_int8 import store_int8
 from edgeprune_device.errors import EdgepruneError
+
+__all__ = ["METHODS", "Method", "Scopes", "method_of"]
 
 Method = Callable[[bytes, Scopes, NDArray[np.float32]], bytes]
 """(a float32 file, parts treated apart, calibration windows (n, window)) -> the file."""

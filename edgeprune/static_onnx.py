@@ -2,8 +2,9 @@
 
 MatMul and Gemm with constant weights, int8 per channel, activations in uint8. Products of a
 family's row scopes keep a scale for every frame (``row_int8``): a single range for the quiet and the
-loud frames of a waveform encoder costs decisions. Outputs stay in float, since what follows a product
-here (a bias, GELU, a norm, a sum) is computed in float in any case.
+loud frames of a waveform encoder costs decisions. What comes out of a product has a range, too: ONNX
+Runtime has an integer kernel for that, and multiplies in float, from weights it unpacks for every
+window, where the output is left in float (25 ms against 10).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from edgeprune.dynamic_int8 import INT8_OPERATORS, no_advice
 from edgeprune.row_int8 import row_int8
 from edgeprune.scopes import Scopes, inside
 
-OPTIONS = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": INT8_OPERATORS}
+OPTIONS = {"MatMulConstBOnly": True}
 
 
 def static_onnx(
