@@ -21,7 +21,7 @@ CALIBRATE: dict[str, Callable[[Tally], Range]] = {
     "mse": ranges.by_mse,
 }
 """How a range is chosen from the values heard: setting -> function."""
-CHOICE = "percentile"
+CHOICE = "mse"
 QUIETEST = 2.0**-15  # one step of 16-bit sound
 
 

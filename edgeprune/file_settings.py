@@ -29,7 +29,7 @@ class Quantize:
     """Share of the validation score that ``auto`` may lose against the float file."""
     try_clips: int = 400
     """Validation windows at most on which the files are compared."""
-    calibrate: str = "percentile"
+    calibrate: str = "mse"
     """Ranges of ``static``: ``minmax``, ``percentile``, ``entropy`` or ``mse``."""
     calibration_clips: int = 100
     """Training windows that these come from."""

@@ -21,6 +21,7 @@ from edgeprune.export_onnx import onnx_runner
 from edgeprune.export_tflite import tflite_runner
 from edgeprune.latencies import time_run
 from edgeprune.tasks import task_of
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -85,12 +86,22 @@ def try_files(
         What the float file answers.
     ui : Ui
 
+    Raises
+    ------
+    EdgepruneError
+        A file answers with infinities or NaN (status 1).
+
     """
     best = score_of(reference, windows, labels)
     tried = []
     for format, method, data in files:
         run = RUNNERS[format](data)
         scores = answers_of(run, windows.samples, ui, f"{format} {method}")
+        if not np.isfinite(scores).all():
+            raise EdgepruneError(
+                f"The {format} file made by {method!r} answers with what is no finite number.",
+                "Its numbers overflow: choose another quantize.method.", FAILED_CHECK,
+            )  # fmt: skip
         score = score_of(scores, windows, labels)
         tried.append(Variant(
             format, method, data, time_run(run, windows.window_samples), score,

@@ -11,6 +11,7 @@ from conftest import RATE
 from edgeprune.audio import Windows
 from edgeprune.console import Silent
 from edgeprune.variants import RUNNERS, TARGETS, Variant, agreement_of, choose, score_of, try_files
+from edgeprune_device.errors import EdgepruneError
 
 
 def made(format: str, method: str, ms: float, loss: float, size: int = 10) -> Variant:
@@ -80,3 +81,15 @@ def test_files_are_scored_as_models_are(monkeypatch: pytest.MonkeyPatch) -> None
     assert wrong.loss == pytest.approx(1 / 3)
     assert right.milliseconds > 0
     assert wrong.facts()["bytes"] == 5
+
+
+def test_a_file_whose_numbers_overflow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: tuple[dict[str, Any], ...] = ({"label": "a", "columns": {}},)
+    samples = np.ones((1, 2), np.float32)
+    windows = Windows(samples, np.array([[0, 2]]), np.arange(1), rows, ("a", "b"), RATE)
+    monkeypatch.setitem(RUNNERS, "onnx", lambda _: lambda x: x * np.float32(np.nan))
+    with pytest.raises(
+        EdgepruneError, match="'half' answers with what is no finite number"
+    ) as error:
+        try_files([("onnx", "half", b"")], windows, ("a", "b"), samples, Silent())
+    assert error.value.status == 1
