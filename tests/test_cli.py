@@ -18,7 +18,7 @@ from conftest import RATE, make_model, make_recordings
 from edgeprune import cli
 from edgeprune.cutting import write_windows
 
-COMMANDS = ("compress", "score", "verify", "bench", "listen", "devices", "demo")
+COMMANDS = ("compress", "score", "verify", "bench", "listen", "devices", "demo", "sensitivity")
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,86 @@
+"""Training under fake int8 wins back what coarse rounding lost."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import RATE, TONES, make_model, tone
+
+from edgeprune import models, train
+from edgeprune.audio import Windows
+from edgeprune.console import Silent
+from edgeprune.int8_units import deployed, units_of
+from edgeprune.recover_int8 import recover
+from edgeprune.settings import Distill
+from edgeprune_device.errors import EdgepruneError
+
+LABELS = tuple(TONES)
+BITS = 3
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Any:
+    """Give a model that answers all three labels about as often."""
+    model = models.load_classifier(str(make_model(tmp_path / "m", "unispeech-sat", LABELS)))
+    with torch.no_grad():
+        logits = models.logits_of(model, torch.from_numpy(sounds()))
+        model.classifier.bias -= logits.mean(dim=0)
+    return model
+
+
+def sounds() -> np.ndarray[Any, np.dtype[np.float32]]:
+    pitches = np.random.default_rng(0).uniform(200, 4000, 144)
+    return np.stack([tone(pitch, 0.25, i) for i, pitch in enumerate(pitches)])
+
+
+def answered(model: Any) -> Windows:
+    """Label the sounds with a model's own answers, so that in float it is always right."""
+    samples = sounds()
+    with torch.inference_mode():
+        best = models.logits_of(model, torch.from_numpy(samples)).argmax(dim=1).tolist()
+    rows = tuple({"label": LABELS[k], "split": "valid" if i % 3 == 0 else "train", "columns": {}}
+                 for i, k in enumerate(best))  # fmt: skip
+    span = np.tile([0, samples.shape[1]], (len(samples), 1))
+    return Windows(samples, span, np.arange(len(samples)), rows, LABELS, RATE)
+
+
+def test_a_model_in_coarse_weights_is_better_after_recovery(master: Any, tmp_path: Path) -> None:
+    student, windows = copy.deepcopy(master), answered(master)
+    units = units_of(student)
+    here = torch.device("cpu")
+    done = recover(
+        student, master, windows, units, Distill(batch_size=8, learning_rate=2e-3), 3, 0,
+        work=tmp_path / "work", accelerator="cpu", ui=Silent(), bits=BITS,
+    )  # fmt: skip
+    assert done["before"] < 0.95  # there is something to win back
+    assert done["after"] >= done["before"] + 0.03
+    assert len(done["curve"]) == 3
+    with deployed(student, units, "rows", BITS):  # the gain is in the model, not only in the report
+        again = train.evaluate(student, windows.split("valid"), LABELS, here)
+    assert again == pytest.approx(done["after"])
+    assert train.evaluate(master, windows.split("valid"), LABELS, here) == 1.0
+
+
+def test_a_recovery_that_does_not_help_leaves_the_student_as_it_was(
+    master: Any, tmp_path: Path
+) -> None:
+    student, windows = copy.deepcopy(master), answered(master)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    done = recover(
+        student, master, windows, units_of(student), Distill(learning_rate=1.0), 1, 0,
+        work=tmp_path / "work", accelerator="cpu", ui=Silent(),
+    )  # fmt: skip
+    assert done["after"] == done["before"]
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_recovery_without_an_epoch_is_refused(master: Any, tmp_path: Path) -> None:
+    with pytest.raises(EdgepruneError, match="at least one epoch"):
+        recover(master, master, answered(master), units_of(master), Distill(), 0, 0,
+                work=tmp_path, accelerator="cpu", ui=Silent())  # fmt: skip
