@@ -33,6 +33,8 @@ class Quantize:
     """Ranges of ``static``: ``minmax``, ``percentile``, ``entropy`` or ``mse``."""
     calibration_clips: int = 100
     """Training windows that these come from."""
+    recover_epochs: int = 0
+    """Epochs of training under fake quantization where that loses more than ``max_loss``; 0: none."""
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
     precision: float = 0.95

@@ -25,6 +25,7 @@ from edgeprune.distill import distill
 from edgeprune.export import bundle_name, export
 from edgeprune.opening import open_command
 from edgeprune.quantize import quantize
+from edgeprune.recover_int8 import recover_int8
 from edgeprune.report import OTHER, ROWS, report
 from edgeprune.score import score
 from edgeprune.settings import STEPS, Settings
@@ -39,7 +40,7 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.machine import usable_cores
 
 STAGES = ("clips", "untouched", "deploy", "bench")
-SEED_STAGES = ("distill", "export-teacher", "export", "quantize", "verify")
+SEED_STAGES = ("distill", "recover-int8", "export-teacher", "export", "quantize", "verify")
 RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "label_share",
             "nothing_share", "views")  # fmt: skip
 """What every step's training takes from the stage ``distill``."""
@@ -145,6 +146,10 @@ def one_seed(
     student = run.stage(
         distill, s.distill, taught, student, clip_folder, shared, name=f"{name}/distill"
     )
+    if s.quantize.recover_epochs:
+        student = run.stage(
+            recover_int8, s.quantize, student, clip_folder, shared, name=f"{name}/recover-int8"
+        )
     title = run.folder.resolve().name
     formats = s.export.formats
     for stage, made, own in (("export-teacher", taught, ("onnx",)), ("export", student, formats)):

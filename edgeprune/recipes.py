@@ -61,7 +61,7 @@ POSITIVE = (
     "quantize.try_clips", "quantize.calibration_clips",
 )  # fmt: skip
 AT_LEAST_ZERO = (
-    "max_drop", "quantize.max_loss",
+    "max_drop", "quantize.max_loss", "quantize.recover_epochs",
     "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
     "prune.recovery_epochs", "distill.epochs", "distill.nothing_share", "distill.label_epochs",
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",

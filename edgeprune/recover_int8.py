@@ -8,16 +8,19 @@ rounding does less harm; exporting and quantizing them is as before.
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeprune import compute, models, train
-from edgeprune.audio import Windows
+from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import USUAL
 from edgeprune.console import Ui, points
 from edgeprune.distill import WEIGHT_DECAY, Teacher, student_loss
-from edgeprune.int8_units import Unit, deployed
+from edgeprune.file_settings import Quantize
+from edgeprune.int8_units import Unit, deployed, units_of
 from edgeprune.settings import Augment, Distill
 from edgeprune.tasks import task_of
 from edgeprune.teach import freeze
@@ -25,6 +28,50 @@ from edgeprune_device.errors import EdgepruneError
 
 SPEED = 0.3
 """Of the usual learning rate: the model is trained already."""
+BITS = {"weights4": 4}
+"""Bits of a method's weights; of the others, 8."""
+
+
+def recover_int8(
+    student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Quantize, ui: Ui
+) -> None:
+    """Write ``model/`` and ``recover.json``: the student, trained again where int8 costs too much.
+
+    Nothing is trained where fake int8 loses no more than ``settings.max_loss`` of the validation
+    score. The teacher is the student itself, in float.
+
+    Parameters
+    ----------
+    student : Path
+        The stage ``distill``'s folder.
+    clips : Path
+        The ``clips`` stage's folder.
+    shared : dict
+        ``distill``, ``seed``, ``accelerator`` and ``augment``, as every step has them.
+
+    """
+    windows = load_windows(clips)
+    model, teacher = (models.load_classifier(str(student / "model")) for _ in range(2))
+    units = [unit for unit in units_of(model) if unit.scopes]  # the rest stays in float
+    bits = BITS.get(settings.method, 8)
+    device = compute.choose_device(shared["accelerator"])
+    labels, valid = models.labels_of(model), windows.split("valid")
+    whole = train.evaluate(model, valid, labels, device)
+    with deployed(model, units, "rows", bits):
+        rounded = train.evaluate(model, valid, labels, device)
+    done: dict[str, Any] = {"float": whole, "before": rounded, "after": rounded, "curve": [],
+                            "skipped": whole - rounded <= settings.max_loss + 1e-9}  # fmt: skip
+    if done["skipped"]:
+        ui.say(f"  int{bits}: {points(rounded)} for {points(whole)}: nothing to win back")
+    else:
+        done |= recover(
+            model, teacher, windows, units, Distill(**shared["distill"]), settings.recover_epochs,
+            shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui, bits=bits,
+            sound=Augment(**shared["augment"]),
+        )  # fmt: skip
+    models.save(model.to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
+    (out / "recover.json").write_text(json.dumps(done, indent=1), "utf-8")
 
 
 def recover(

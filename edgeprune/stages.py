@@ -26,7 +26,8 @@ from edgeprune import __version__, compute
 from edgeprune.console import Silent, Ui, duration
 from edgeprune_device.errors import EdgepruneError
 
-TRAINING = ("teach", "prune", "trim", "mimic", "frontend", "make_student", "distill", "finetune")
+TRAINING = ("teach", "prune", "trim", "mimic", "frontend", "make_student", "distill", "finetune",
+            "recover_int8")  # fmt: skip
 """Stages in which every process of ``accelerate launch`` takes part."""
 RECORD = "stage.json"
 RUN = "run.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from conftest import RATE, TONES, make_model, tone
 from edgeprune import models, train
 from edgeprune.audio import Windows
 from edgeprune.console import Silent
+from edgeprune.file_settings import Quantize
 from edgeprune.int8_units import deployed, units_of
-from edgeprune.recover_int8 import recover
+from edgeprune.recover_int8 import BITS as BITS_OF
+from edgeprune.recover_int8 import recover, recover_int8
 from edgeprune.settings import Distill
 from edgeprune_device.errors import EdgepruneError
 
@@ -84,3 +87,32 @@ def test_recovery_without_an_epoch_is_refused(master: Any, tmp_path: Path) -> No
     with pytest.raises(EdgepruneError, match="at least one epoch"):
         recover(master, master, answered(master), units_of(master), Distill(), 0, 0,
                 work=tmp_path, accelerator="cpu", ui=Silent())  # fmt: skip
+
+
+def test_the_stage_trains_only_where_rounding_costs_too_much(
+    master: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = answered(master)
+    models.save(master, tmp_path / "student" / "model")
+    monkeypatch.setattr("edgeprune.recover_int8.load_windows", lambda _: windows)
+    monkeypatch.setitem(BITS_OF, "weights4", BITS)
+    shared = {"distill": {"batch_size": 8, "learning_rate": 2e-3}, "seed": 0, "accelerator": "cpu",
+              "augment": {}}  # fmt: skip
+    found = {}
+    for name, settings in (
+        ("eight", Quantize(recover_epochs=2, max_loss=0.05)),
+        ("coarse", Quantize(method="weights4", recover_epochs=2, max_loss=0.0)),
+    ):
+        out = tmp_path / name
+        out.mkdir()
+        recover_int8(
+            tmp_path / "student", tmp_path, shared, out=out, settings=settings, ui=Silent()
+        )
+        found[name] = json.loads((out / "recover.json").read_text("utf-8"))
+        assert models.labels_of(models.load_classifier(str(out / "model"))) == LABELS
+        assert not (out / "work").exists()
+    assert found["eight"]["skipped"]
+    assert not found["eight"]["curve"]
+    assert not found["coarse"]["skipped"]
+    assert found["coarse"]["after"] >= found["coarse"]["before"]
+    assert len(found["coarse"]["curve"]) == 2
