@@ -38,6 +38,7 @@ from edgeprune.spectrograms import (
     check_length,
     frames_in,
 )
+from edgeprune.strided import check_reach
 from edgeprune_device.errors import EdgepruneError
 
 State = dict[str, Tensor]
@@ -125,7 +126,10 @@ def check_window(config: Any, window_samples: int) -> None:
         model was fitted to.
 
     """
-    if not family_of(config.model_type).frontend:
+    family = family_of(config.model_type)
+    if family.frozen and hasattr(config, "conv_kernel"):
+        check_reach(config.conv_kernel, config.conv_stride, window_samples)
+    if not family.frontend:
         return
     recipe = recipe_from_record(config.edgeprune_frontend)
     check_length(window_samples, recipe)

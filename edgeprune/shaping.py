@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.families import family_of, submodule
-from edgeprune.strided import WaveformEncoder, fits
-from edgeprune_device.errors import EdgepruneError
+from edgeprune.strided import WaveformEncoder, check_reach, fits
 
 
 def shape(model: Any, window_samples: int, runtime: str) -> Any:
@@ -44,7 +43,11 @@ def shape(model: Any, window_samples: int, runtime: str) -> Any:
     frames = 0
     encoder = _part(shaped, family.frozen)
     if encoder is not None and fits(encoder):
-        check_window(encoder, window_samples)
+        convs = [layer.conv for layer in encoder.conv_layers]
+        kernels, strides = (
+            [getattr(c, name)[0] for c in convs] for name in ("kernel_size", "stride")
+        )
+        check_reach(kernels, strides, window_samples)
         new = WaveformEncoder(encoder, window_samples)
         frames = new.frames
         _put(shaped, family.frozen, new)
@@ -148,19 +151,6 @@ def fold_weight_norm(model: Any) -> None:
         if plain.bias is not None:
             plain.bias.copy_(old.bias)
     _put(model, path, plain)
-
-
-def check_window(encoder: Any, window_samples: int) -> None:
-    """Raise if a window is too short for one frame of a feature encoder."""
-    reach, step = 1, 1
-    for layer in encoder.conv_layers:
-        reach += (layer.conv.kernel_size[0] - 1) * step
-        step *= layer.conv.stride[0]
-    if window_samples < reach:
-        raise EdgepruneError(
-            f"A window of {window_samples} samples is shorter than the {reach} that one frame of "
-            "the model's encoder takes in.", "Choose a longer one with --window.",
-        )  # fmt: skip
 
 
 def _plain_attention(part: Any) -> bool:

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgeprune_device.errors import EdgepruneError
+
 
 class StridedConv(nn.Module):
     """A convolution over time on frames (1, time, channels), as linear layers over rows of frames.
@@ -194,6 +196,25 @@ def frames_of(convs: Sequence[nn.Conv1d], window_samples: int) -> list[int]:
         length = (length - conv.kernel_size[0]) // conv.stride[0] + 1
         lengths.append(length)
     return lengths
+
+
+def check_reach(kernels: Sequence[int], strides: Sequence[int], window_samples: int) -> None:
+    """Raise if a window is too short for one frame of a stack of convolutions.
+
+    Raises
+    ------
+    EdgepruneError
+        It is.
+
+    """
+    reach, step = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        reach, step = reach + (kernel - 1) * step, step * stride
+    if window_samples < reach:
+        raise EdgepruneError(
+            f"A window of {window_samples} samples is shorter than the {reach} that one frame of "
+            "the model's encoder takes in.", "Choose a longer one with --window.",
+        )  # fmt: skip
 
 
 def cosines(size: int) -> Tensor:

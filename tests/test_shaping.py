@@ -18,7 +18,9 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 )
 
 from edgeprune import models
+from edgeprune.checkpoints import read_config
 from edgeprune.export_onnx import onnx_runner, to_onnx
+from edgeprune.hearing import check_window
 from edgeprune.shaping import FusedAttention, PlainLayerNorm, Positions, shape
 from edgeprune.strided import WaveformEncoder
 from edgeprune_device.errors import EdgepruneError
@@ -100,3 +102,12 @@ def test_the_onnx_graph_holds_no_sum_that_would_be_fused_slowly(tmp_path: Path) 
     with torch.no_grad():
         expected = torch.softmax(models.logits_of(model, torch.from_numpy(samples)), -1).numpy()
     np.testing.assert_allclose(onnx_runner(data)(samples), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "sew", "hubert"])
+def test_such_a_window_is_refused_before_anything_is_trained(tmp_path: Path, family: str) -> None:
+    config = read_config(str(make_model(tmp_path / "m", family, LABELS)))
+    check_window(config, 450)  # 10 samples, then 7 steps of 5, then 7 of 40: 10 + 35 + 280 = 325
+    check_window(config, 325)
+    with pytest.raises(EdgepruneError, match="324 samples is shorter than the 325 that one frame"):
+        check_window(config, 324)
