@@ -1,8 +1,8 @@
 """Dynamic int8 for ONNX Runtime: int8 weights, activations scaled as they come.
 
-MatMul and Gemm, per channel, and nothing else: ONNX Runtime's default over all operators quantizes
-the convolutions of a waveform encoder, which makes these models both slower and wrong (see README,
-"int8 that is fast and right").
+MatMul, Gemm and positional convolutions, per channel, and nothing else: ONNX Runtime's default over
+all operators quantizes a waveform encoder's first convolution, too, and all with one scale a
+window, which makes these models both slower and wrong (see README, "int8 that is fast and right").
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from edgeprune.grouped_int8 import grouped_int8
 from edgeprune.row_int8 import row_int8
 from edgeprune.scopes import inside
 
@@ -27,6 +28,8 @@ def to_int8(
 ) -> bytes:
     """Quantize an ONNX file's matrix products to int8 weights, per channel.
 
+    Positional convolutions become such products first (``grouped_int8``).
+
     Parameters
     ----------
     data : bytes
@@ -37,7 +40,7 @@ def to_int8(
         Modules whose activations have a scale for each frame (``row_int8``), not one a window.
 
     """
-    graph = onnx.load_from_string(data)
+    graph = onnx.load_from_string(grouped_int8(data))
     del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
     apart = (*float_scopes, *row_scopes)
     keep = [node.name for node in graph.graph.node if inside(node.name, apart)]
