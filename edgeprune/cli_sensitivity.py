@@ -75,7 +75,9 @@ def run(
     classifier = models.load_classifier(model)
     units = [unit for unit in units_of(classifier) if unit.scopes]
     with tempfile.TemporaryDirectory() as work:
-        read_clips(model, data, "", out=Path(work), settings=Clips(label=label), ui=ui)
+        read_clips(
+            model, data, "", out=Path(work), settings=Clips(label=label or Clips().label), ui=ui
+        )
         valid = load_windows(Path(work)).split("valid")
         if unknown := sorted(set(valid.labels) - set(models.labels_of(classifier))):
             raise EdgepruneError(f"The model has no output for {unknown[0]!r}, a label of {data}.",

@@ -12,6 +12,7 @@ import pytest
 from edgeprune.console import Silent
 from edgeprune.pipeline import compress
 from edgeprune.recipes import RECIPES, build_settings, find_recipe, read_recipe
+from edgeprune.variants import AUTO
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
@@ -49,7 +50,8 @@ def test_a_preset_goes_the_whole_way(
     assert [step["step"] for step in steps] == ["teach", *settings.steps]
     assert all(step["macs"] > 0 and step["parameters"] > 0 for step in steps)
     bundle = read_bundle(tmp_path / "run" / "bundle")
-    assert bundle.manifest["model"]["quantization"] == settings.quantize.method
+    asked = settings.quantize.method
+    assert bundle.manifest["model"]["quantization"] in (AUTO if asked == "auto" else (asked,))
     assert bundle.manifest["provenance"]["steps"][-1]["macs"] == steps[-1]["macs"]
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "What made it smaller" in page
