@@ -90,8 +90,10 @@ def run_child(
         If the child fails, with the last line it wrote, or does not end.
 
     """
-    told = ask_child("edgeprune_device.bench_child", path, digest, threads, seconds + HUNG_SECONDS,
-                     ["--format", model_format, "--file", file, "--seconds", repr(float(seconds))])  # fmt: skip
+    options = ["--format", model_format, "--file", file, "--seconds", repr(float(seconds))]
+    told = ask_child(
+        "edgeprune_device.bench_child", path, digest, threads, seconds + HUNG_SECONDS, options
+    )
     return Round(latencies_ms=np.array(told.pop("latencies_ns"), np.float64) / NS_PER_MS, **told)
 
 

@@ -105,20 +105,20 @@ def pick(
             with suppress(EdgepruneError):  # it ran when it was chosen: choose anew
                 return Picked(variant, *_opened(variant, threads), earlier)
     held: dict[str, tuple[Bundle, Scorer, float]] = {}
-    errors: list[EdgepruneError] = []
+    errors: dict[str, EdgepruneError] = {}
     for variant in bundle.variants:
         try:
             held[variant.file] = (variant, *_opened(variant, threads))
         except EdgepruneError as error:
-            errors.append(error)
+            errors[variant.file] = error
     if not held:
-        raise _none_left(bundle, errors)
+        raise _none_left(bundle, list(errors.values()))
     times: dict[str, float] = {}
     file, reason = next(iter(held)), "the only one that runs here"
     if len(held) > 1:
         times = _medians_ms({file: run for file, (_, run, _) in held.items()}, bundle, clock)
         file, reason = _faster(times)
-    left = [f"Left out: {error}" for error in errors]
+    left = [f"{name} is left out: {error}" for name, error in errors.items()]
     facts = {"schema": SCHEMA, "key": key, "file": file, "format": held[file][0].format,
              "milliseconds": times, "reason": reason, "left_out": left}  # fmt: skip
     return Picked(*held[file], facts)
