@@ -29,7 +29,7 @@ from edgeprune_device.bench import bench
 from edgeprune_device.bundle import Bundle, read_bundle, with_alternative, write_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import listen
-from edgeprune_device.pick import WARM_WINDOWS, WINDOWS, pick
+from edgeprune_device.pick import WARM_WINDOWS, pick
 from edgeprune_device.runtime import open_model
 
 FIRST, OTHER = "model.onnx", "other.onnx"
@@ -177,13 +177,17 @@ def test_the_board_takes_the_faster_file(
         2 * (3 + WARM_WINDOWS) :
     ]  # after three golden inputs and the warm-up of each
     assert timed[:4] == [FIRST, OTHER, OTHER, FIRST]
-    assert len(timed) == 2 * WINDOWS
+    assert clock.now == pytest.approx(1.0 + (3 + WARM_WINDOWS) * (first + other), abs=0.02)
+    assert timed.count(FIRST) == timed.count(OTHER) > 50
 
 
-def test_a_slow_board_times_fewer_windows(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch, first=3.0, other=1.0)
+@pytest.mark.parametrize(("seconds", "windows"), [(0.2, 15), (0.5, 11), (3.0, 5)])
+def test_a_slow_board_times_fewer_windows(
+    seconds: float, windows: int, both: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, first=seconds, other=seconds / 1.25)
     assert pick(read_bundle(both), clock=clock).bundle.file == OTHER
-    assert len(clock.order) == 2 * (3 + WARM_WINDOWS + module.FEWEST_WINDOWS)
+    assert len(clock.order) == 2 * (3 + WARM_WINDOWS + windows)
 
 
 def test_a_choice_stands_until_what_it_was_made_on_changes(

@@ -4,7 +4,7 @@ ONNX Runtime writes a profile of every kernel it ran, after its own fusions. It 
 its own (``python -m edgeprune_device.operators``, both ends are here), so that profiling slows
 nothing else down, and its file goes with the folder it was written to. LiteRT's Python interface
 has no profiler (ai-edge-litert 2.3: the interpreter's option for profiling delegated operators
-needs one that only C++ can attach, and the compiled model offers none), which the result says.
+needs one that only C or C++ can attach, and the compiled model offers none), which the result says.
 """
 
 from __future__ import annotations

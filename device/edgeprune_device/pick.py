@@ -31,11 +31,13 @@ from edgeprune_device.runtime import Scorer, check_golden, open_model, runtime_n
 STORE = "variant.json"
 SCHEMA = 1
 WARM_WINDOWS = 3
-WINDOWS = 15
-"""Windows that are timed of each file, at most."""
-FEWEST_WINDOWS = 5
-ENOUGH_SECONDS = 10.0
-"""No round is begun after so long, once each file has had ``FEWEST_WINDOWS``."""
+FEWEST_WINDOWS, MOST_WINDOWS = 5, 2000
+"""Windows that are timed of each file."""
+LEAST_SECONDS, ENOUGH_SECONDS = 1.0, 10.0
+"""The rounds last at least the first, so that a moment's disturbance does not decide for good; none
+is begun after the second, once each file has had ``FEWEST_WINDOWS``."""
+LEAST_WINDOWS = 15
+"""Windows of each, where the board manages them before it is enough."""
 MARGIN = 0.05
 """Share by which the alternative must be faster than the first."""
 
@@ -163,8 +165,9 @@ def _medians_ms(
             run(inputs[index % len(inputs)])
     taken: dict[str, list[float]] = {file: [] for file in runs}
     start, order = clock(), list(runs.items())
-    for turn in range(WINDOWS):
-        if turn >= FEWEST_WINDOWS and clock() - start > ENOUGH_SECONDS:
+    for turn in range(MOST_WINDOWS):
+        least, passed = turn >= LEAST_WINDOWS, clock() - start
+        if passed > ENOUGH_SECONDS and turn >= FEWEST_WINDOWS or passed >= LEAST_SECONDS and least:
             break
         for file, run in order if turn % 2 == 0 else order[::-1]:
             begin = clock()
