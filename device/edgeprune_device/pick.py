@@ -166,8 +166,9 @@ def _medians_ms(
     taken: dict[str, list[float]] = {file: [] for file in runs}
     start, order = clock(), list(runs.items())
     for turn in range(MOST_WINDOWS):
-        least, passed = turn >= LEAST_WINDOWS, clock() - start
-        if passed > ENOUGH_SECONDS and turn >= FEWEST_WINDOWS or passed >= LEAST_SECONDS and least:
+        passed = clock() - start
+        enough = passed > ENOUGH_SECONDS and turn >= FEWEST_WINDOWS
+        if enough or (passed >= LEAST_SECONDS and turn >= LEAST_WINDOWS):
             break
         for file, run in order if turn % 2 == 0 else order[::-1]:
             begin = clock()
