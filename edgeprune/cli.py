@@ -98,6 +98,9 @@ def compress(
     ] = "",
     precision: Annotated[str, typer.Option(help="Of training: full or bf16.")] = "",
     format: Annotated[str, typer.Option(help="onnx, tflite, or both: onnx,tflite (onnx).")] = "",
+    together: Annotated[
+        bool, typer.Option("--together", help="Both formats in one bundle; the board picks.")
+    ] = False,
     target: Annotated[
         str, typer.Option(help="Processor the file is chosen for: pi4, pi5, x86 or here (here).")
     ] = "",
@@ -125,7 +128,8 @@ def compress(
                "task": task or None, "tokens": tokens or None},
         prune={"keep": keep, "layers": _numbers(layers) or None, "pick": pick or None,
                "bridge": bridge or None},
-        export={"formats": tuple(x.strip() for x in format.split(",")) if format else None},
+        export={"formats": tuple(x.strip() for x in format.split(",")) if format else None,
+                "together": together or None},
         quantize={"target": target or None},
         trim={"ratio": None if ratio is None else ratio / 100, "of": of or None,
               "mask_loss": mask_loss or None},
@@ -227,13 +231,17 @@ def bench(
     out: Out = Path("bench"),
     threads: Annotated[str, typer.Option(help="Thread counts to measure.")] = "1,2",
     seconds: Annotated[float, typer.Option(help="Time for each file, thread count, round.")] = 5.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also show which operators take the time (ONNX).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure latency, real-time factor, memory and size of bundles on this machine."""
     from edgeprune.console import Terminal
     from edgeprune_device.bench import bench as run
 
-    done = run(bundles, out, threads=_numbers(threads), seconds=seconds, say=Terminal().say)
+    done = run(bundles, out, threads=_numbers(threads), seconds=seconds, profile=profile,
+               say=Terminal().say)  # fmt: skip
     _print(done, (out / "bench.md").read_text("utf-8"), as_json)
 
 

@@ -11,6 +11,9 @@ class Export:
 
     formats: tuple[str, ...] = ("onnx",)
     """``onnx``, ``tflite``, or both; the faster of them becomes the bundle."""
+    together: bool = False
+    """Both formats in one bundle; the board picks the one that is faster there. Labels' thresholds
+    are those of the one that is faster here."""
     opset: int = 18
     """ONNX operator set."""
 

@@ -35,7 +35,7 @@ from edgeprune.steps import read_step, step_folders
 from edgeprune.teach import teach
 from edgeprune.verify import verify_bundles, write_report
 from edgeprune_device.bench import bench
-from edgeprune_device.bundle import read_bundle, write_bundle
+from edgeprune_device.bundle import read_bundle, with_alternative, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.machine import usable_cores
 
@@ -100,7 +100,7 @@ def compress(
     files = (
         out / chosen / "export-teacher" / "bundle",
         out / chosen / "export" / bundle_name(settings.export.formats[0]),
-        *(final / name for name in DELIVERED[: len(formats)]),
+        *(final / name for name in delivered(settings)),
     )
     speed = run.stage(measure_speed, settings.bench, *files, name="bench")
     if compute.rank():
@@ -108,7 +108,7 @@ def compress(
     inputs = [clip_folder, speed, final, *folders]
     done = report(out, model, best, settings, inputs, ui)
     for name, shown in zip(
-        DELIVERED, ("bundle", *(f"bundle-{f}" for f in formats[1:])), strict=False
+        delivered(settings), ("bundle", *(f"bundle-{f}" for f in formats[1:])), strict=False
     ):
         publish(final / name, out / shown)
     return done
@@ -178,6 +178,11 @@ def in_order(formats: Sequence[str], decided: Mapping[str, str]) -> tuple[str, .
     return tuple(sorted(formats, key=lambda format: format != decided.get("first")))
 
 
+def delivered(s: Settings) -> tuple[str, ...]:
+    """Return the folders of what is delivered: a bundle for each format, or one that holds both."""
+    return DELIVERED[: 1 if s.export.together else len(s.export.formats)]
+
+
 def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
     """Return a step's stage and its settings; each is imported when a recipe names it."""
     module, settings = STEPS[step]
@@ -245,9 +250,9 @@ def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) ->
     steps = [{name: step[name] for name in IN_SHORT if name in step} for step in read]
     rows = [row for row in (*ROWS, OTHER) if row in chosen]
     formats = in_order(settings.export.formats, decided)
-    for name, row, format in zip(DELIVERED, (ROWS[-1], OTHER), formats, strict=False):
-        bundle = read_bundle(quantized / bundle_name(format))
-        measured = [*ROWS[:-1], row] if row in rows else rows
+    bundles = [read_bundle(quantized / bundle_name(format)) for format in formats]
+    for name, row, bundle in zip(delivered(settings), (ROWS[-1], OTHER), bundles, strict=False):
+        measured = [*ROWS[:-1], row] if row in rows and not settings.export.together else rows
         metrics = {n: {k: chosen[n][k] for k in METRICS if k in chosen[n]} for n in measured}
         manifest = dict(bundle.manifest)
         manifest["provenance"] = {
@@ -260,6 +265,8 @@ def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) ->
         }  # fmt: skip
         names = [file for file in manifest.pop("files") if file != "bundle.json"]
         files = {file: (bundle.path / file).read_bytes() for file in names}
+        if settings.export.together:
+            manifest, files = with_alternative(manifest, files, bundles[1])
         write_bundle(out / name, manifest, files)
 
 
@@ -268,8 +275,9 @@ def measure_speed(*files: Path, out: Path, settings: Any, ui: Ui) -> None:
     threads = tuple(n for n in settings.threads if n <= usable_cores()) or (1,)
     if threads != settings.threads:
         ui.say(f"  this machine has {usable_cores()} core(s): measured with {threads} thread(s)")
+    rows = sum(len(read_bundle(file).variants) for file in files)
     bench(files, out, threads=threads, seconds=settings.seconds, rounds=settings.rounds,
-          names=(*ROWS, OTHER)[: len(files)], say=ui.say)  # fmt: skip
+          names=(*ROWS, OTHER)[:rows], say=ui.say)  # fmt: skip
 
 
 def publish(bundle: Path, target: Path) -> None:

@@ -186,6 +186,11 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             f"export.formats = {list(settings.export.formats)} names no format, or one twice.",
             "Known: onnx, tflite.",
         )
+    if settings.export.together and len(settings.export.formats) < 2:
+        raise EdgepruneError(
+            "export.together asks for two formats in one bundle, and export.formats names one.",
+            "Use --format onnx,tflite.",
+        )
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:

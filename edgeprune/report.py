@@ -92,7 +92,8 @@ def gather(
     bundles = {
         "teacher": chosen / "export-teacher" / "bundle",
         "student": chosen / "export" / bundle_name(settings.export.formats[0]),
-        "bundle": final / "bundle", OTHER: final / "bundle-other-format",
+        "bundle": final / "bundle",
+        OTHER: final / ("bundle" if settings.export.together else "bundle-other-format"),
     }  # fmt: skip
     found = [name for name in (*ROWS, OTHER) if name in seeds[0]["verify"]]
     groups = [row["group"] for row in tested]
@@ -161,7 +162,7 @@ def _row(
                         "interval": interval(m, tallies, groups)} for m in measured}  # fmt: skip
     main = measured[0]
     found = [s["verify"][name] for s in seeds]
-    model = read_bundle(bundle).manifest["model"]
+    model = read_bundle(bundle).variants[-1 if name == OTHER else 0].manifest["model"]
     one = next(v for v in speed["variants"] if v["name"] == name and v["threads"] == _least(speed))
     return {
         "metric": main.name, "score": metrics[main.name]["value"],

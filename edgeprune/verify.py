@@ -30,6 +30,7 @@ def verify_bundles(
     -------
     report : dict
         By name: the bundle's digest, the clips', ``measure`` and, for all but the first, ``compare``.
+        A bundle's second model file has a name of its own, such as ``bundle, model.tflite``.
     answers : dict of Answers
 
     """
@@ -39,13 +40,14 @@ def verify_bundles(
     answers: dict[str, Answers] = {}
     digest = clips_digest(clips)
     for name, path in bundles.items():
-        bundle = read_bundle(path)
-        answers[name] = answer(bundle, clips, track)
-        report[name] = {"bundle": bundle.name, "digest": bundle.digest, "clips_digest": digest,
-                        **measure(answers[name], clips)}  # fmt: skip
-        if len(answers) > 1:
-            first = next(iter(answers.values()))
-            report[name] |= compare(answers[name], first, clips)
+        for index, bundle in enumerate(read_bundle(path).variants):
+            row = f"{name}, {bundle.file}" if index else name
+            answers[row] = answer(bundle, clips, track)
+            report[row] = {"bundle": bundle.name, "digest": bundle.digest, "file": bundle.file,
+                           "clips_digest": digest, **measure(answers[row], clips)}  # fmt: skip
+            if len(answers) > 1:
+                first = next(iter(answers.values()))
+                report[row] |= compare(answers[row], first, clips)
     return report, answers
 
 
@@ -110,10 +112,14 @@ def verify_command(
         result["teacher"]["score"] if teacher
         else _recorded(read, result["bundle"]["clips_digest"])
     )  # fmt: skip
-    lost = baseline - result["bundle"]["score"]
+    # Of a bundle with two model files, the board may take either: the worse one must hold.
+    own = {name: found for name, found in result.items() if name.split(", ")[0] == "bundle"}
+    worst = min(own, key=lambda name: float(own[name]["score"]))
+    shown = worst.replace(", ", "'s ")
+    lost = baseline - own[worst]["score"]
     held = lost <= max_drop + 1e-9
     verdict = (
-        f"The bundle is {100 * abs(lost):.2f} points {'under' if lost > 0 else 'over'} its teacher "
+        f"The {shown} is {100 * abs(lost):.2f} points {'under' if lost > 0 else 'over'} its teacher "
         f"in {result['bundle']['metric']} on {len(clips)} {split} clips; --max-drop allows "
         f"{100 * max_drop:g} under."
     )
@@ -122,7 +128,7 @@ def verify_command(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_report(done, out / "verify.json")
-    return {**done, "text": _text(done, tuple(paths))}
+    return {**done, "text": _text(done, tuple(result))}
 
 
 def _clips_of(dataset: Dataset, split: str, made: dict[str, Any]) -> Sequence[Clip]:

@@ -429,8 +429,8 @@ def test_recorders_half_is_measured_without_the_workstations_libraries(
     ({"seconds": 0.0}, "0 seconds"),
     ({"seconds": float("nan")}, "nan seconds"),
     ({"rounds": 2}, "2 rounds"),
-    ({"names": ["one"]}, "2 bundles need as many different names"),
-    ({"names": ["one", "one"]}, "2 bundles need as many different names"),
+    ({"names": ["one"]}, "2 model files need as many different names"),
+    ({"names": ["one", "one"]}, "2 model files need as many different names"),
 ])  # fmt: skip
 def test_bad_input_is_refused_before_anything_is_measured(
     change: dict[str, Any],

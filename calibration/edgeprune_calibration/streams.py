@@ -22,7 +22,13 @@ from edgeprune_calibration.intervals import poisson_interval, wilson_interval
 from edgeprune_calibration.manifest import Track, untracked
 from edgeprune_calibration.operating import Chosen, Heard
 from edgeprune_calibration.thresholds import fit_temperature, nll
-from edgeprune_device.bundle import Bundle, golden_files, read_bundle, write_bundle
+from edgeprune_device.bundle import (
+    Bundle,
+    golden_files,
+    read_bundle,
+    with_alternative,
+    write_bundle,
+)
 from edgeprune_device.capture import from_file
 from edgeprune_device.decide import Rule, rule_of, temper
 from edgeprune_device.errors import EdgepruneError
@@ -316,7 +322,10 @@ def _write(bundle: Bundle, out: Path, done: dict[str, Any]) -> None:
         "smoothing_windows": done["smoothing_windows"], "temperature": done["temperature"],
         "calibration": {key: done[key] for key in kept},
     }  # fmt: skip
-    write_bundle(out, manifest, {manifest["model"]["file"]: bundle.model_bytes, **files})
+    contents = {bundle.file: bundle.model_bytes, **files}
+    if bundle.alternative:
+        manifest, contents = with_alternative(manifest, contents, bundle.alternative)
+    write_bundle(out, manifest, contents)
 
 
 def _text(done: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ from edgeprune_device.bench_statistics import (
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.machine import machine_facts, machine_state, state_notes, usable_cores
+from edgeprune_device.operators import operators_of
 from edgeprune_device.runtime import runtime_name
 
 SCHEMA = 1
@@ -51,6 +52,7 @@ def bench(
     seconds: float = 5.0,
     names: Sequence[str] | None = None,
     rounds: int = ROUNDS,
+    profile: bool = False,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure bundles at thread counts, and write bench.json, .csv, .md and .html.
@@ -58,7 +60,8 @@ def bench(
     Parameters
     ----------
     bundles : sequence of Path
-        Bundles; the first is the baseline of the speed-ups.
+        Bundles; the first is the baseline of the speed-ups. One that holds two model files is
+        measured with each.
     out : Path
         Folder for the four files, made if it is missing; written only when all is measured.
     threads : sequence of int
@@ -66,9 +69,12 @@ def bench(
     seconds : float
         Time for each variant in each round; a slow model takes longer, for 20 windows.
     names : sequence of str, optional
-        One for each bundle; otherwise the bundle's own, or its path where two are the same.
+        One for each model file; otherwise the bundle's own, or its path where two are the same,
+        and the file where a bundle holds two.
     rounds : int
         Rounds, 3 to 7.
+    profile : bool
+        Also measure, apart from the latencies, which operators take the time (``operators``).
     say : callable
         Takes one line of progress.
 
@@ -84,10 +90,14 @@ def bench(
         On bad input (status 2), and if a child fails (status 1).
 
     """
-    threads = _check(bundles, out, threads, seconds, names, rounds)
+    threads = _check(bundles, out, threads, seconds, rounds)
     # Only the descriptions stay: a small board has no room for every model in this process.
-    described = [_describe(path) for path in bundles]
-    for entry, name in zip(described, _names(described, bundles, names), strict=True):
+    described, paths = [], []
+    for path in bundles:
+        own = _describe(path)
+        described += own
+        paths += [path] * len(own)
+    for entry, name in zip(described, _names(described, paths, names), strict=True):
         entry["name"] = name
     variants = [(index, count) for count in threads for index in range(len(described))]
 
@@ -97,7 +107,9 @@ def bench(
     for number, order in enumerate(round_orders(len(variants), rounds), start=1):
         for index, count in (variants[place] for place in order):
             entry = described[index]
-            result = run_child(bundles[index], entry["format"], entry["digest"], count, seconds)
+            result = run_child(
+                paths[index], entry["format"], entry["digest"], count, seconds, entry["file"]
+            )
             measured[index, count].append(result)
             done += 1
             left = (time.monotonic() - start) / done * (total - done)
@@ -109,14 +121,16 @@ def bench(
 
     entries = []
     for index, count in variants:
-        entry, own = described[index], measured[index, count]
+        entry, own_rounds = described[index], measured[index, count]
         entries.append({
             **entry,
             "threads": count,
             "baseline": described[0]["name"],
-            **summarize(own, entry["hop_seconds"], entry["window_seconds"]),
-            **speedup(measured[0, count], own),
+            **summarize(own_rounds, entry["hop_seconds"], entry["window_seconds"]),
+            **speedup(measured[0, count], own_rounds),
         })  # fmt: skip
+        if profile:
+            entries[-1]["operators"] = operators_of(paths[index], entry, count)
     bench_result = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,7 +150,6 @@ def _check(
     out: Path,
     threads: Sequence[int],
     seconds: float,
-    names: Sequence[str] | None,
     rounds: int,
 ) -> list[int]:
     """Refuse bad input before anything is measured; return the thread counts, each once."""
@@ -157,8 +170,6 @@ def _check(
         raise EdgepruneError(f"{seconds:g} seconds cannot be measured.", "Example: --seconds 5")
     if not FEWEST_ROUNDS <= rounds <= MOST_ROUNDS:
         raise EdgepruneError(f"{rounds} rounds were asked for; {FEWEST_ROUNDS} to {MOST_ROUNDS}.")
-    if names is not None and (len(names) != len(bundles) or len(set(names)) != len(names)):
-        raise EdgepruneError(f"{len(bundles)} bundles need as many different names.")
     there = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not there.is_dir():
         raise EdgepruneError(f"{there} is a file, not a folder.", "Give a folder with --out.")
@@ -170,37 +181,48 @@ def _check(
 def _names(
     described: Sequence[dict[str, Any]], paths: Sequence[Path], names: Sequence[str] | None
 ) -> list[str]:
-    """Give each bundle a name that no other has."""
+    """Give each model file a name that no other has."""
     if names is not None:
+        if len(names) != len(described) or len(set(names)) != len(names):
+            raise EdgepruneError(f"{len(described)} model files need as many different names.")
         return list(names)
-    own = [entry["name"] for entry in described]
-    shown = [
-        name if own.count(name) == 1 else str(path) for name, path in zip(own, paths, strict=True)
-    ]
+    bundles = dict.fromkeys(
+        (str(path), entry["name"]) for path, entry in zip(paths, described, strict=True)
+    )
+    own = [name for _, name in bundles]
+    shown = []
+    for entry, path in zip(described, paths, strict=True):
+        name = entry["name"] if own.count(entry["name"]) == 1 else str(path)
+        shown.append(f"{name}, {entry['file']}" if entry["one_of_two"] else name)
     name, times = Counter(shown).most_common(1)[0]
     if times > 1:
         raise EdgepruneError(f"{name} was given more than once.", "Give every bundle once.")
     return shown
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    """Read a bundle and keep what the result says about it."""
+def _describe(path: Path) -> list[dict[str, Any]]:
+    """Read a bundle and keep what the result says about it, for each model file."""
     bundle = read_bundle(path)
-    model = bundle.manifest["model"]
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return {
-        "name": bundle.name,
-        "digest": bundle.digest,
-        "format": bundle.format,
-        "runtime": runtime_name(bundle.format),
-        "quantization": model.get("quantization"),
-        "parameters": model.get("parameters"),
-        "layers": model.get("layers"),
-        "model_bytes": len(bundle.model_bytes),
-        "bundle_bytes": sum(file.stat().st_size for file in files),
-        "hop_seconds": bundle.hop_samples / bundle.sample_rate,
-        "window_seconds": bundle.window_samples / bundle.sample_rate,
-    }
+    size = sum(file.stat().st_size for file in files)
+    return [
+        {
+            "name": variant.name,
+            "digest": variant.digest,
+            "file": variant.file,
+            "one_of_two": bundle.alternative is not None,
+            "format": variant.format,
+            "runtime": runtime_name(variant.format),
+            "quantization": variant.manifest["model"].get("quantization"),
+            "parameters": variant.manifest["model"].get("parameters"),
+            "layers": variant.manifest["model"].get("layers"),
+            "model_bytes": len(variant.model_bytes),
+            "bundle_bytes": size,
+            "hop_seconds": variant.hop_samples / variant.sample_rate,
+            "window_seconds": variant.window_samples / variant.sample_rate,
+        }
+        for variant in bundle.variants
+    ]
 
 
 def _own_version() -> str | None:

@@ -26,14 +26,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.runtime import LITERT_MODULES, check_golden, open_model
 
@@ -65,7 +66,9 @@ class Round:
     golden_difference: float  # largest, to the stored outputs
 
 
-def run_child(path: Path, model_format: str, digest: str, threads: int, seconds: float) -> Round:
+def run_child(
+    path: Path, model_format: str, digest: str, threads: int, seconds: float, file: str = ""
+) -> Round:
     """Measure one variant for one round in a process of its own.
 
     Parameters
@@ -78,6 +81,27 @@ def run_child(path: Path, model_format: str, digest: str, threads: int, seconds:
         Threads of the runtime.
     seconds : float
         Time to measure, warm-up aside.
+    file : str
+        The model's file, of a bundle that holds two; empty: its first.
+
+    Raises
+    ------
+    EdgepruneError
+        If the child fails, with the last line it wrote, or does not end.
+
+    """
+    options = ["--format", model_format, "--file", file, "--seconds", repr(float(seconds))]
+    told = ask_child(
+        "edgeprune_device.bench_child", path, digest, threads, seconds + HUNG_SECONDS, options
+    )
+    return Round(latencies_ms=np.array(told.pop("latencies_ns"), np.float64) / NS_PER_MS, **told)
+
+
+def ask_child(
+    module: str, path: Path, digest: str, threads: int, patience_seconds: float,
+    options: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Run one of our modules on a bundle in a process of its own and read its last line, JSON.
 
     Raises
     ------
@@ -88,14 +112,13 @@ def run_child(path: Path, model_format: str, digest: str, threads: int, seconds:
     home = str(Path(__file__).resolve().parents[1])
     ways = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [
-        sys.executable, "-P", "-m", "edgeprune_device.bench_child", str(path),
-        "--format", model_format, "--digest", digest,
-        "--threads", str(threads), "--seconds", repr(float(seconds)),
+        sys.executable, "-P", "-m", module, str(path), "--digest", digest,
+        "--threads", str(threads), *options,
     ]  # fmt: skip
     try:
         done = subprocess.run(  # kills the child if it is interrupted
             command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-            errors="replace", timeout=seconds + HUNG_SECONDS,
+            errors="replace", timeout=patience_seconds,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(ways)},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
@@ -108,8 +131,8 @@ def run_child(path: Path, model_format: str, digest: str, threads: int, seconds:
         raise EdgepruneError(
             f"Measuring {path} at threads {threads} failed: {last_words(done)}", "", FAILED_CHECK
         )
-    told = json.loads(done.stdout.splitlines()[-1])
-    return Round(latencies_ms=np.array(told.pop("latencies_ns"), np.float64) / NS_PER_MS, **told)
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
@@ -199,9 +222,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--digest", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--file", default="")
     given = parser.parse_args(arguments)
     try:
-        told = _measure(given.path, given.format, given.digest, given.threads, given.seconds)
+        told = _measure(
+            given.path, given.format, given.digest, given.threads, given.seconds, given.file
+        )
     except EdgepruneError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED_CHECK
@@ -209,8 +235,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def variant_of(path: Path, digest: str, file: str) -> Bundle:
+    """Read a bundle and return the variant whose model file it is; empty: the first.
+
+    Raises
+    ------
+    EdgepruneError
+        The bundle is not the one that was read before.
+
+    """
+    bundle = read_bundle(path)
+    found = [variant for variant in bundle.variants if file in ("", variant.file)]
+    if bundle.digest != digest or not found:
+        raise EdgepruneError(f"{path} was changed while it was measured.")
+    return found[0]
+
+
 def _measure(
-    path: Path, model_format: str, digest: str, threads: int, seconds: float
+    path: Path, model_format: str, digest: str, threads: int, seconds: float, file: str
 ) -> dict[str, float | int | list[int] | None]:
     for module in RUNTIME_MODULES[model_format]:
         with contextlib.suppress(ImportError):  # open_model says what is missing
@@ -218,11 +260,9 @@ def _measure(
             break
     before = status_bytes("VmRSS")
     start = time.perf_counter_ns()
-    bundle = read_bundle(path)
+    bundle = variant_of(path, digest, file)
     run = open_model(bundle, threads=threads)
     loaded = time.perf_counter_ns()
-    if bundle.digest != digest:
-        raise EdgepruneError(f"{path} was changed while it was measured.")
     rng = np.random.default_rng(0)
 
     def noise() -> Samples:

@@ -12,15 +12,18 @@ import html
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeprune_device.bench_picture import beyond, picture
+from edgeprune_device.bench_statistics import thread_text
 from edgeprune_device.errors import EdgepruneError
 
 MB = 1_000_000
-NOT_IN_CSV = ("samples_ms", "round_medians_ms", "p50_interval_ms", "speedup_interval")
+NOT_IN_CSV = ("samples_ms", "round_medians_ms", "p50_interval_ms", "speedup_interval", "operators")
+OPERATOR_HEADINGS = ("operator", "nodes", "ms", "share")
+TYPES_SHOWN = 10
 
 HEADINGS = (
     "bundle", "weights", "layers", "parameters", "model MB", "threads", "median ms", "p99 ms",
@@ -165,18 +168,51 @@ def method_line(result: Mapping[str, Any]) -> str:
     )
 
 
+def operator_parts(result: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
+    """Give a sentence and the table under `OPERATOR_HEADINGS` for each variant that was profiled.
+
+    Operator types come first, then the slowest nodes; a variant that could not be profiled has a
+    sentence alone.
+    """
+    parts: list[tuple[str, list[list[str]]]] = []
+    for one in result["variants"]:
+        found = one.get("operators")
+        if found is None:
+            continue
+        title = f"Operators of {one['name']}, {thread_text(one['threads'])}"
+        if "missing" in found:
+            parts.append((f"{title}: {found['missing']}", []))
+            continue
+        shown = [(row["type"], str(row["nodes"]), row) for row in found["types"][:TYPES_SHOWN]]
+        shown += [(f"{row['node']} ({row['type']})", "", row) for row in found["slowest"]]
+        text = (
+            f"{title}, after the runtime's own fusions: {number(found['ms'])} ms a window in kernels "
+            f"(medians of {found['windows']} windows); by type, then the slowest nodes."
+        )
+        cells = [[name, n, number(row["ms"]), f"{row['share']:.1%}"] for name, n, row in shown]
+        parts.append((text, cells))
+    return parts
+
+
+def markdown_table(headings: Sequence[str], words: int, rows: Sequence[Sequence[str]]) -> str:
+    """Give a table in Markdown whose first ``words`` columns are text, the rest numbers."""
+    bars = ["---"] * words + ["---:"] * (len(headings) - words)
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [list(headings), bars, *escaped])
+
+
 def markdown_text(result: Mapping[str, Any]) -> str:
     """Give the table, the machine and the notes, ready for a README."""
-    bars = ["---"] * WORDS + ["---:"] * (len(HEADINGS) - WORDS)
-    rows = [list(HEADINGS), bars]
-    rows += [[cell.replace("|", "\\|") for cell in row] for row in table_rows(result)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     version = result["edgeprune_version"] or "(from source)"
     parts = [
-        table,
+        markdown_table(HEADINGS, WORDS, table_rows(result)),
         f"Measured {result['created']} with edgeprune {version} on {machine_line(result)}.",
         method_line(result),
         "\n".join(f"- Note: {note}" for note in result["notes"]),
+        *(
+            f"{text}\n\n{markdown_table(OPERATOR_HEADINGS, 1, rows)}" if rows else text
+            for text, rows in operator_parts(result)
+        ),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -187,6 +223,10 @@ def html_text(result: Mapping[str, Any]) -> str:
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in table_rows(result)
+    )
+    operators = "".join(
+        f'<p class="soft">{html.escape(text)}</p>' + (html_table(rows) if rows else "")
+        for text, rows in operator_parts(result)
     )
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in result["notes"])
     return f"""<!doctype html>
@@ -205,5 +245,15 @@ def html_text(result: Mapping[str, Any]) -> str:
 <p class="soft">Height: share of the windows; line: median; dots: the rounds' medians, first to last
 from top to bottom. The axis is logarithmic and ends at the highest p99; {beyond(result)} of the
 windows took longer.</p>
+{f"<h2>Operators</h2>{operators}" if operators else ""}
 </body></html>
 """
+
+
+def html_table(rows: Sequence[Sequence[str]]) -> str:
+    """Give the table under `OPERATOR_HEADINGS` in HTML."""
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    head = "".join(f"<th>{heading}</th>" for heading in OPERATOR_HEADINGS)
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'

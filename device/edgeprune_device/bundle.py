@@ -1,9 +1,9 @@
 """The bundle: the only thing that passes from the workstation to the recorder.
 
-A folder, or the same as one .zip: ``bundle.json``, the model file, ``golden/``. It is read whole
-and hashed, and the bytes that were hashed are the bytes the runtime gets: no parser sees a byte
-before its file's SHA-256 has been compared, nothing in it is executable, and a file that
-``bundle.json`` does not list is refused.
+A folder, or the same as one .zip: ``bundle.json``, the model file (or two files of one model, of
+which the board picks the faster), ``golden/``. It is read whole and hashed, and the bytes that were
+hashed are the bytes the runtime gets: no parser sees a byte before its file's SHA-256 has been
+compared, nothing in it is executable, and a file that ``bundle.json`` does not list is refused.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.ctc import KINDS
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.manifest import MANIFEST, problem_of
 
 SCHEMA_VERSION = 1
-MANIFEST = "bundle.json"
-FORMATS = ("onnx", "tflite")
-ACTIVATIONS = ("softmax", "sigmoid", "ctc")
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
+OWN = ("runtime", "requirements")
+"""Entries of a manifest that an alternative has for itself, inside its own entry."""
 MOST_MANIFEST_BYTES = 4 << 20
-MOST_BYTES = 4 << 30  # a hostile zip may claim anything
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,20 @@ class Bundle:
     golden: tuple[Golden, ...]
     digest: str
     """SHA-256 of ``bundle.json``, which lists every other file's."""
+    alternative: Bundle | None = None
+    """The same with its other model file as the model, where it has two. Audio, labels and
+    decision are those of the first: thresholds were set on what the first answers."""
+
+    @property
+    def variants(self) -> tuple[Bundle, ...]:
+        """Each with one model file: the first, and the alternative if there is one."""
+        first = replace(self, alternative=None)
+        return (first, self.alternative) if self.alternative else (first,)
+
+    @property
+    def file(self) -> str:
+        """Name of the model's file in the bundle."""
+        return str(self.manifest["model"]["file"])
 
     @property
     def name(self) -> str:
@@ -146,9 +154,11 @@ def read_bundle(path: Path) -> Bundle:
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise _bad(path, f"{name} is not the file that {MANIFEST} describes (SHA-256 differs)")
         contents[name] = data
-    golden = tuple(_golden(entry, contents, manifest, path) for entry in manifest["golden"])
-    model = contents[manifest["model"]["file"]]
-    return Bundle(path, manifest, model, golden, hashlib.sha256(raw).hexdigest())
+    digest = hashlib.sha256(raw).hexdigest()
+    first = _opened(manifest, contents, path, digest)
+    if "alternative" not in manifest:
+        return first
+    return replace(first, alternative=_opened(_other_manifest(manifest), contents, path, digest))
 
 
 def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
@@ -161,7 +171,7 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
     manifest : mapping
         All of ``bundle.json`` but ``schema_version``, ``created`` (kept if given) and ``files``.
     files : mapping
-        Name in the bundle to content: the model and the golden files.
+        Name in the bundle to content: the model (or both) and the golden files.
 
     Raises
     ------
@@ -222,6 +232,38 @@ def golden_files(
         files[str(entry["output"])] = _to_npy(scores)
         entries.append(entry)
     return files, entries
+
+
+def with_alternative(
+    manifest: Mapping[str, Any], files: Mapping[str, bytes], other: Bundle
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return a bundle's manifest and files with another bundle's model as its alternative.
+
+    Golden inputs that both have are stored once.
+
+    Parameters
+    ----------
+    manifest, files : mapping
+        As for ``write_bundle``, which also checks the result.
+    other : Bundle
+        The same model in another file; its own ``decision`` is not taken along.
+
+    """
+    whole, entries = {**files, other.file: other.model_bytes}, []
+    if other.file in files:
+        raise EdgepruneError(f"Both models of bundle {manifest['name']} are called {other.file}.")
+    for index, golden in enumerate(other.golden):
+        samples = _to_npy(golden.samples)
+        shared = [
+            entry["input"] for entry in manifest["golden"] if files[entry["input"]] == samples
+        ]
+        source = shared[0] if shared else f"golden/{index}.alternative.input.npy"
+        target = f"golden/{index}.alternative.output.npy"
+        whole[source], whole[target] = samples, _to_npy(golden.scores)
+        entries.append({"input": source, "output": target, "tolerance": golden.tolerance})
+    own = {key: other.manifest[key] for key in OWN if key in other.manifest}
+    model = {**other.manifest["model"], **own}
+    return {**manifest, "alternative": model, "alternative_golden": entries}, whole
 
 
 class _Folder:
@@ -288,7 +330,7 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
             "Install the edgeprune that made it, or make the bundle again.",
         )
     try:
-        problem = _problem(manifest)
+        problem = problem_of(manifest)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         problem = f"{MANIFEST} lacks or mistypes an entry ({type(error).__name__}: {error})"
     if problem:
@@ -297,60 +339,20 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     return checked
 
 
-def _problem(manifest: dict[str, Any]) -> str:
-    """Return what is wrong with a manifest; empty if nothing is."""
-    for name, entry in manifest["files"].items():
-        if not SAFE_NAME.fullmatch(name) or name == MANIFEST:
-            return f"the file name {name!r} is not allowed"
-        size = entry["bytes"]
-        if (not SHA256.fullmatch(entry["sha256"]) or not isinstance(size, int)
-                or not 0 <= size <= MOST_BYTES):  # fmt: skip
-            return f"the entry of {name} has no SHA-256 or no size"
-    model, audio, labels = manifest["model"], manifest["audio"], manifest["labels"]
-    if not manifest["golden"]:
-        return "it has no golden outputs to check this machine by"
-    used = [model["file"]] + [g[k] for g in manifest["golden"] for k in ("input", "output")]
-    if missing := [name for name in used if name not in manifest["files"]]:
-        return f"{missing[0]} is used and not listed"
-    if unused := sorted(set(manifest["files"]) - set(used)):
-        return f"{unused[0]} is listed and not used"
-    if model["format"] not in FORMATS or manifest["activation"] not in ACTIVATIONS:
-        return f"format {model['format']!r} or activation {manifest['activation']!r} is unknown"
-    if (not isinstance(labels, list) or len(set(labels)) != len(labels)
-            or not all(isinstance(x, str) and x for x in labels)):  # fmt: skip
-        return "its labels are not distinct names"
-    texts = manifest["activation"] == "ctc"
-    shape = list(model["output"]["shape"])
-    frames = shape[1:2] if texts and len(shape) == 3 and 0 < int(shape[1]) < 2**31 else []
-    if shape != [1, *frames, len(labels)] or len(frames) != texts:
-        return f"it has {len(labels)} labels and scores of shape {shape}"
-    if texts and manifest["tokens"] not in KINDS:
-        return f"its transcripts are made of {manifest['tokens']!r}"
-    one, window = model["input"]["shape"]
-    if one != 1 or not 0 < int(window) < 2**31 or model["input"]["dtype"] != "float32":
-        return f"its input is {model['input']['dtype']} of shape {model['input']['shape']}"
-    rate = int(audio["sample_rate"])
-    if not 1000 <= rate <= 768_000 or not 0 < float(audio["hop_seconds"]) < 86_400:
-        return f"its rate {rate} Hz or hop {audio['hop_seconds']} s makes no sense"
-    if not abs(float(audio["window_seconds"]) * rate - window) <= 1:
-        return f"its window is {audio['window_seconds']} s and {window} samples"
-    decision = manifest["decision"]
-    thresholds = decision["thresholds"]
-    if set(thresholds) != set(() if texts else labels) or not all(
-        0 <= float(t) <= 1 for t in thresholds.values()
-    ):
-        return "its thresholds do not cover its labels with values from 0 to 1"
-    if (int(decision["smoothing_windows"]) < 1 or not 0 <= float(decision["refractory_seconds"]) < 86_400
-            or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
-        return "its decision rule makes no sense"
-    temperature = float(decision.get("temperature", 1.0))
-    if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE or (texts and temperature != 1):
-        return f"its temperature {temperature:g} makes no sense"
-    if not all(0 <= float(golden["tolerance"]) <= 1 for golden in manifest["golden"]):
-        return "a golden tolerance is no share of a score"
-    if not str(manifest["name"]) or not isinstance(manifest.get("requirements", {}), dict):
-        return "it has no name or its requirements are no table"
-    return ""
+def _other_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest of the alternative alone."""
+    left = {k: v for k, v in manifest.items() if k not in ("alternative", "alternative_golden")}
+    model = {k: v for k, v in manifest["alternative"].items() if k not in OWN}
+    own = {key: manifest["alternative"].get(key, {}) for key in OWN}
+    return {**left, **own, "model": model, "golden": manifest["alternative_golden"]}
+
+
+def _opened(
+    manifest: dict[str, Any], contents: Mapping[str, bytes], path: Path, digest: str
+) -> Bundle:
+    """Return the bundle of one model file."""
+    golden = tuple(_golden(entry, contents, manifest, path) for entry in manifest["golden"])
+    return Bundle(path, manifest, contents[manifest["model"]["file"]], golden, digest)
 
 
 def _golden(

@@ -26,7 +26,8 @@ from edgeprune_device.capture import Block, from_file, from_microphone, from_std
 from edgeprune_device.decide import Decider, Detection, rule_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.journal import Journal
-from edgeprune_device.runtime import Scorer, check_golden, open_model
+from edgeprune_device.pick import STORE, pick
+from edgeprune_device.runtime import Scorer
 from edgeprune_device.screen import Counts, Say, Screen, clock, level_db
 from edgeprune_device.sound import file_digest
 from edgeprune_device.windows import Windower
@@ -76,9 +77,10 @@ def listen(
 
     """
     _check(hop_seconds, threshold, seconds)
-    read = read_bundle(bundle)
-    run = open_model(read, threads)
-    golden = check_golden(read, run)
+    picked = pick(read_bundle(bundle), threads, out / STORE)
+    read = picked.bundle
+    if picked.sentence:
+        say(picked.sentence)
     rate = read.sample_rate
     hop = round(hop_seconds * rate) if hop_seconds else read.hop_samples
     if hop_seconds and hop < 1:
@@ -86,7 +88,7 @@ def listen(
     name = {"microphone": f"microphone {device or 'default'}", "stdin": "stdin",
             "wav": from_wav.name if from_wav else ""}[source]  # fmt: skip
     blocks = _blocks(source, device, from_wav, rate)
-    loop = _Loop(read, run, hop, threshold, Screen(say, hop / rate))
+    loop = _Loop(read, picked.run, hop, threshold, Screen(say, hop / rate))
     began = _now()
     with ExitStack() as stack:
         stack.enter_context(closing(blocks))
@@ -99,6 +101,7 @@ def listen(
                     source_digest=file_digest(from_wav) if from_wav else "")
         )  # fmt: skip
         loop.journal = journal
+        picked.remember(out / STORE)
         try:
             loop.go(chain([first], stream), stopped, seconds)
         except EdgepruneError as error:
@@ -107,8 +110,9 @@ def listen(
         finally:
             stats = {
                 "bundle": read.name, "digest": read.digest, "source": name,
-                "journal": str(out), "golden_difference": golden, "started_utc": began.isoformat(),
-                "ended_utc": _now().isoformat(), **loop.stats(),
+                "journal": str(out), "golden_difference": picked.golden_difference,
+                "started_utc": began.isoformat(), "ended_utc": _now().isoformat(), **loop.stats(),
+                **({"variant": picked.facts} if picked.facts else {}),
             }  # fmt: skip
             journal.close(stats)
     return stats

@@ -101,7 +101,22 @@ def runtime_name(format: str) -> str:
     return f"{packages[0]} (not installed)"
 
 
-def _onnx(bundle: Bundle, threads: int) -> Scorer:
+def onnx_session(bundle: Bundle, threads: int, profile: str = "") -> Any:
+    """Return ONNX Runtime's session of a bundle's file, with the options that all have here.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    threads : int
+    profile : str
+        Where a profile of every kernel is written (its name goes on with the time); empty: none is.
+
+    Raises
+    ------
+    EdgepruneError
+        The runtime is not installed, or refuses the file.
+
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -113,12 +128,18 @@ def _onnx(bundle: Bundle, threads: int) -> Scorer:
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
     )  # a board has better use
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
     try:
-        session = onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             bundle.model_bytes, options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime raises its own types, which share no other base
         raise _refused(bundle, error) from None
+
+
+def _onnx(bundle: Bundle, threads: int) -> Scorer:
+    session = onnx_session(bundle, threads)
     names = bundle.manifest["model"]
     source, target = names["input"]["name"], [names["output"]["name"]]
     _check_shapes(bundle, session.get_inputs(), session.get_outputs())

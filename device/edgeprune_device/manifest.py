@@ -1,0 +1,126 @@
+"""What ``bundle.json`` must say before a byte of the files it lists is read.
+
+Pure: a manifest in, a sentence out. A bundle may hold two models that are the same one in two
+files: ``model`` with ``golden``, ``alternative`` with ``alternative_golden``; both are held to the
+same rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from edgeprune_device.ctc import KINDS
+
+MANIFEST = "bundle.json"
+FORMATS = ("onnx", "tflite")
+ACTIVATIONS = ("softmax", "sigmoid", "ctc")
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
+MOST_BYTES = 4 << 30  # a hostile zip may claim anything
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MODELS = (("model", "golden"), ("alternative", "alternative_golden"))
+"""Entries of a model and of what it answers; the second pair is optional."""
+
+
+def problem_of(manifest: dict[str, Any]) -> str:
+    """Return what is wrong with a manifest; empty if nothing is.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError
+        An entry is missing or of another type.
+
+    """
+    both = "alternative" in manifest
+    if not both and "alternative_golden" in manifest:
+        return "it has golden outputs of an alternative and no alternative"
+    held = [(manifest[model], manifest[golden]) for model, golden in MODELS[: 1 + both]]
+    if problem := _files_problem(manifest["files"], held):
+        return problem
+    for model, golden in held:
+        if problem := _model_problem(model, golden, manifest):
+            return problem
+    if both:
+        for side in ("input", "output"):
+            first, other = (list(model[side]["shape"]) for model, _ in held)
+            if first != other:
+                return f"the {side}s of its two models have the shapes {first} and {other}"
+    return _rule_problem(manifest)
+
+
+def _files_problem(
+    files: dict[str, dict[str, Any]], held: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]
+) -> str:
+    for name, entry in files.items():
+        if not SAFE_NAME.fullmatch(name) or name == MANIFEST:
+            return f"the file name {name!r} is not allowed"
+        size = entry["bytes"]
+        if (not SHA256.fullmatch(entry["sha256"]) or not isinstance(size, int)
+                or not 0 <= size <= MOST_BYTES):  # fmt: skip
+            return f"the entry of {name} has no SHA-256 or no size"
+    if not all(golden for _, golden in held):
+        return "it has no golden outputs to check this machine by"
+    models = [model["file"] for model, _ in held]
+    if len(set(models)) < len(models):
+        return f"its two models are one file, {models[0]}"
+    used = models + [g[k] for _, golden in held for g in golden for k in ("input", "output")]
+    if missing := [name for name in used if name not in files]:
+        return f"{missing[0]} is used and not listed"
+    if unused := sorted(set(files) - set(used)):
+        return f"{unused[0]} is listed and not used"
+    return ""
+
+
+def _model_problem(
+    model: dict[str, Any], golden: list[dict[str, Any]], manifest: dict[str, Any]
+) -> str:
+    audio, labels = manifest["audio"], manifest["labels"]
+    if model["format"] not in FORMATS or manifest["activation"] not in ACTIVATIONS:
+        return f"format {model['format']!r} or activation {manifest['activation']!r} is unknown"
+    if (not isinstance(labels, list) or len(set(labels)) != len(labels)
+            or not all(isinstance(x, str) and x for x in labels)):  # fmt: skip
+        return "its labels are not distinct names"
+    texts = manifest["activation"] == "ctc"
+    shape = list(model["output"]["shape"])
+    frames = shape[1:2] if texts and len(shape) == 3 and 0 < int(shape[1]) < 2**31 else []
+    if shape != [1, *frames, len(labels)] or len(frames) != texts:
+        return f"it has {len(labels)} labels and scores of shape {shape}"
+    if texts and manifest["tokens"] not in KINDS:
+        return f"its transcripts are made of {manifest['tokens']!r}"
+    one, window = model["input"]["shape"]
+    if one != 1 or not 0 < int(window) < 2**31 or model["input"]["dtype"] != "float32":
+        return f"its input is {model['input']['dtype']} of shape {model['input']['shape']}"
+    rate = int(audio["sample_rate"])
+    if not 1000 <= rate <= 768_000 or not 0 < float(audio["hop_seconds"]) < 86_400:
+        return f"its rate {rate} Hz or hop {audio['hop_seconds']} s makes no sense"
+    if not abs(float(audio["window_seconds"]) * rate - window) <= 1:
+        return f"its window is {audio['window_seconds']} s and {window} samples"
+    if not all(0 <= float(entry["tolerance"]) <= 1 for entry in golden):
+        return "a golden tolerance is no share of a score"
+    if not isinstance(model.get("requirements", {}), dict):
+        return "the requirements of a model are no table"
+    return ""
+
+
+def _rule_problem(manifest: dict[str, Any]) -> str:
+    texts, labels, decision = (
+        manifest["activation"] == "ctc",
+        manifest["labels"],
+        manifest["decision"],
+    )
+    thresholds = decision["thresholds"]
+    if set(thresholds) != set(() if texts else labels) or not all(
+        0 <= float(t) <= 1 for t in thresholds.values()
+    ):
+        return "its thresholds do not cover its labels with values from 0 to 1"
+    if (int(decision["smoothing_windows"]) < 1 or not 0 <= float(decision["refractory_seconds"]) < 86_400
+            or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
+        return "its decision rule makes no sense"
+    temperature = float(decision.get("temperature", 1.0))
+    if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE or (texts and temperature != 1):
+        return f"its temperature {temperature:g} makes no sense"
+    if not str(manifest["name"]) or not isinstance(manifest.get("requirements", {}), dict):
+        return "it has no name or its requirements are no table"
+    return ""
