@@ -18,12 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.export_onnx import INPUT, MOST_BYTES, OUTPUT, Scorer, agreement
 from edgeprune.shaping import shape
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 from edgeprune_device.quiet import quiet
 
+MOST_STEPS = 16
+"""Of an LSTM: 12 take 17 s to convert, 25 more than 7 minutes."""
 UNKNOWN_OPERATOR = re.compile(r"Lowering not found: (?:aten\.)?(\S+)")
 
 
@@ -58,6 +61,7 @@ def to_tflite(classifier: Any, window_samples: int) -> bytes:
 
     """
     _check_size(sum(p.numel() * p.element_size() for p in classifier.parameters()))
+    _check_steps(classifier, window_samples)
     module = Named(Scorer(shape(classifier, window_samples, "tflite"))).eval()
     data = convert(module, {INPUT: torch.randn(1, window_samples) * 0.1})
     _check_size(len(data))
@@ -142,6 +146,20 @@ def _litert_torch() -> Any:
             "TFLite files need litert-torch, which is not installed.",
             "pip install 'edgeprune[tflite]'", NOT_INSTALLED,
         ) from None  # fmt: skip
+
+
+def _check_steps(classifier: Any, window_samples: int) -> None:
+    """Raise where an LSTM would be written out step by step for longer than anybody waits."""
+    if not any(isinstance(part, nn.LSTM) for part in classifier.modules()):
+        return
+    with torch.inference_mode():
+        steps = models.logits_of(classifier.eval(), torch.zeros(1, window_samples)).shape[1]
+    if steps > MOST_STEPS:
+        raise EdgepruneError(
+            f"TFLite files write an LSTM out step by step, and this one has {steps} steps a window; "
+            f"{MOST_STEPS} are the most.",
+            "Make an ONNX file of it (--format onnx), or teach another head (teach.head).",
+        )
 
 
 def _check_size(size: int) -> None:

@@ -120,6 +120,15 @@ def test_a_bilstm_is_written_out_step_by_step(backbone: Path) -> None:
     agrees(load(backbone, "ctc", "bilstm", LETTERS))
 
 
+def test_an_lstm_over_many_frames_is_refused_before_anybody_waits(backbone: Path) -> None:
+    with pytest.raises(
+        EdgepruneError, match=r"an LSTM out step by step, .* 49 steps .* 16"
+    ) as error:
+        to_tflite(load(backbone, "ctc", "bilstm", LETTERS), 16000)
+    assert error.value.status == 2
+    assert "--format onnx" in error.value.hint
+
+
 def test_input_and_output_are_named_and_weight_norm_is_folded(tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
