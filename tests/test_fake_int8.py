@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     config = Wav2Vec2Config(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         conv_dim=(16, 16, 16, 16), conv_stride=(5, 4, 2, 2), conv_kernel=(10, 4, 3, 5),
-        num_feat_extract_layers=4, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+        num_feat_extract_layers=4, num_conv_pos_embeddings=14, num_conv_pos_embedding_groups=4,
         classifier_proj_size=32, num_labels=3, layerdrop=0.0,
     )  # fmt: skip
     torch.manual_seed(0)
