@@ -66,7 +66,7 @@ def test_a_board_shows_its_own_processor_and_shares_the_rest(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (arm64.CACHE / "site").exists(), reason="needs benchmarks/emulation set up")
+@pytest.mark.emulation
 def test_the_counts_are_those_that_were_seen_before(pytestconfig: pytest.Config) -> None:
     """../shared/reference/emulation.md has 1.95 and 0.72 million; 0.02 are Python's own calls."""
     model = shared("models/mlperf_tiny/kws_ref_model.tflite", pytestconfig)
