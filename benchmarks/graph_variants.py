@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import io
-import logging
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import torch
 from graph_ours import OPSET, OURS, Variant, Work
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from edgeprune.dynamic_int8 import no_advice
 from edgeprune.export_onnx import INPUT, OUTPUT, Scorer
 from edgeprune.export_tflite import Named, convert
 from edgeprune.shaping import fold_weight_norm
@@ -74,14 +74,10 @@ def ort_dynamic(options: dict[str, Any], work: Work) -> bytes:
     """Quantize by ONNX Runtime's own dynamic quantization; no option: all operators it knows."""
     graph = onnx.load_from_string(work.bytes_of(ONNX))
     del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
-    logging.disable(logging.WARNING)  # it advises a preprocessing
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder, "model.onnx")
-            quantize_dynamic(graph, target, weight_type=QuantType.QInt8, **options)
-            return target.read_bytes()
-    finally:
-        logging.disable(logging.NOTSET)
+    with tempfile.TemporaryDirectory() as folder, no_advice():
+        target = Path(folder, "model.onnx")
+        quantize_dynamic(graph, target, weight_type=QuantType.QInt8, **options)
+        return target.read_bytes()
 
 
 def in_venv(venv: str, script: str, option: str, work: Work) -> bytes:

@@ -5,22 +5,14 @@ The clips are checked first: ranges of silence or of NaN would make a file that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration import ranges
-from edgeprune_calibration.ranges import Range, Tally
+from edgeprune_calibration.ranges import METHODS, NOTHING, Range, Tally, add
 from edgeprune_device.errors import EdgepruneError
 
-CALIBRATE: dict[str, Callable[[Tally], Range]] = {
-    "minmax": ranges.min_max,
-    "percentile": ranges.by_percentile,
-    "entropy": ranges.by_entropy,
-    "mse": ranges.by_mse,
-}
-"""How a range is chosen from the values heard: setting -> function."""
 CHOICE = "mse"
 QUIETEST = 2.0**-15  # one step of 16-bit sound
 
@@ -64,13 +56,13 @@ def check_choice(calibrate: str) -> None:
     Parameters
     ----------
     calibrate : str
-        Should be a key of ``CALIBRATE``.
+        Should be a key of ``ranges.METHODS``.
 
     """
-    if calibrate not in CALIBRATE:
+    if calibrate not in METHODS:
         raise EdgepruneError(
             f"{calibrate!r} is not a way to choose ranges.",
-            f"Choose one of {', '.join(CALIBRATE)}.",
+            f"Choose one of {', '.join(METHODS)}.",
         )
 
 
@@ -84,7 +76,7 @@ def ranges_of(
     heard : iterable of dict
         For each clip: name of an activation to its values.
     calibrate : str
-        A key of ``CALIBRATE``.
+        A key of ``ranges.METHODS``.
 
     Raises
     ------
@@ -95,5 +87,5 @@ def ranges_of(
     known: dict[str, Tally] = {}
     for values in heard:
         for name, value in values.items():
-            known[name] = ranges.add(known.get(name, ranges.NOTHING), value)
-    return {name: CALIBRATE[calibrate](tally) for name, tally in known.items() if tally.count}
+            known[name] = add(known.get(name, NOTHING), value)
+    return {name: METHODS[calibrate](tally) for name, tally in known.items() if tally.count}

@@ -74,6 +74,13 @@ def some_clips(windows: Windows, split: str, most: int) -> Windows:
     return windows.only(np.flatnonzero(np.isin(windows.clip, chosen)))
 
 
+def spread(windows: Windows, most: int) -> Windows:
+    """Return all windows of at most ``most`` clips, evenly spread over the clips' order."""
+    clips = np.unique(windows.clip)
+    chosen = clips[np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).astype(int))]
+    return windows.take(np.flatnonzero(np.isin(windows.clip, chosen)))
+
+
 def groups_of_clips(windows: Windows) -> list[str] | None:
     """Return the group of every clip of some windows, in the clips' order.
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -134,11 +133,3 @@ def write(
     files, entries = golden_files(inputs, [run(x) for x in inputs], tolerance)
     contents = {manifest["model"]["file"]: data, **files}
     write_bundle(folder, {**manifest, "golden": entries}, contents)
-
-
-def operators(data: bytes) -> dict[str, int]:
-    """Count a graph's operators by type."""
-    counts: dict[str, int] = {}
-    for node in onnx.load_from_string(data).graph.node:
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
-    return counts

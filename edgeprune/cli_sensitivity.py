@@ -54,22 +54,19 @@ def run(
         Bad model, data or options; a model without a head for the data's labels.
 
     """
-    import numpy as np
-
     from edgeprune import models
     from edgeprune.audio import clips as read_clips
     from edgeprune.audio import load_windows
+    from edgeprune.benches import spread
     from edgeprune.export_onnx import to_onnx
-    from edgeprune.fake_int8 import ACTIVATIONS
+    from edgeprune.fake_int8 import check_rounding
     from edgeprune.int8_units import units_of
     from edgeprune.latencies import OPSET, time_onnx
     from edgeprune.sensitivity import choose_mixed, to_mixed
     from edgeprune.sensitivity import sensitivity as measure
     from edgeprune.settings import Clips
 
-    if activations not in ACTIVATIONS:
-        raise EdgepruneError(f"No rounding of activations is called {activations!r}.",
-                             f"Known: {', '.join(ACTIVATIONS)}.")  # fmt: skip
+    check_rounding(activations)
     if clips < 1 or most_lost < 0:
         raise EdgepruneError("--clips must be at least 1, and --most-lost not negative.")
     classifier = models.load_classifier(model)
@@ -82,8 +79,7 @@ def run(
         if unknown := sorted(set(valid.labels) - set(models.labels_of(classifier))):
             raise EdgepruneError(f"The model has no output for {unknown[0]!r}, a label of {data}.",
                                  "Give a model that was taught these labels.")  # fmt: skip
-        points = np.linspace(0, len(valid.clip) - 1, min(clips, len(valid.clip))).astype(int)
-        valid = valid.take(np.unique(points))
+        valid = spread(valid, clips)
     whole = to_onnx(classifier, valid.window_samples, OPSET)
     times = (time_onnx(whole, valid.window_samples),
              time_onnx(to_mixed(whole, classifier, (), activations), valid.window_samples))  # fmt: skip

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeprune import models
 from edgeprune.audio import load_windows
 from edgeprune.bundles import describe, golden_inputs, write
 from edgeprune.console import Ui
-from edgeprune.export_onnx import Scorer, compare, to_onnx
-from edgeprune.export_tflite import compare_tflite, to_tflite
+from edgeprune.export_onnx import Scorer, agreement, onnx_runner, to_onnx
+from edgeprune.export_tflite import tflite_runner, to_tflite
 from edgeprune.file_settings import Export
 
-FORMATS = ("onnx", "tflite")
+Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+RUNNERS: dict[str, Callable[[bytes], Runner]] = {"onnx": onnx_runner, "tflite": tflite_runner}
+"""Format -> a file's bytes to a function from samples (1, window) to scores (1, ...)."""
 
 
 def export(
@@ -46,10 +53,9 @@ def export(
         ui.say(f"  {name}: {format}")
         if format == "onnx":
             data = to_onnx(classifier, valid.window_samples, settings.opset)
-            worst = compare(data, scorer, valid)
         else:
             data = to_tflite(classifier, valid.window_samples)
-            worst = compare_tflite(data, scorer, valid)
+        worst = agreement(RUNNERS[format](data), scorer, valid)
         manifest = describe(
             name, classifier, valid, quantization="none", licence=licence, format=format,
             opset=settings.opset if format == "onnx" else None, hop_seconds=hop_seconds,

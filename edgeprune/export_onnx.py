@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.checkpoints import task_in
+from edgeprune.onnx_graphs import open_file
 from edgeprune.shaping import shape
 from edgeprune.tasks import task_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
@@ -88,18 +89,6 @@ def without_slow_fusion(model: onnx.ModelProto) -> None:
             node.op_type = "Sum"
 
 
-def compare(data: bytes, scorer: Scorer, windows: Windows, count: int = 16) -> float:
-    """Return the largest difference of a score between an ONNX file and torch on real windows.
-
-    Raises
-    ------
-    EdgepruneError
-        It is over 1e-4: the exported graph computes something else (status 1).
-
-    """
-    return agreement(onnx_runner(data), scorer, windows, count)
-
-
 def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> float:
     """Return the largest difference of a score between a file that runs and torch.
 
@@ -136,11 +125,7 @@ def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> fl
 
 def onnx_runner(data: bytes) -> Any:
     """Return a function from samples (1, window) to scores (1, ...) for an ONNX file, on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = open_file(data)
 
     def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(session.run([OUTPUT], {INPUT: samples})[0], dtype=np.float32)

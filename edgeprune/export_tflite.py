@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeprune import models
-from edgeprune.audio import Windows
-from edgeprune.export_onnx import INPUT, MOST_BYTES, OUTPUT, Scorer, agreement
+from edgeprune.bundles import output_shape
+from edgeprune.export_onnx import INPUT, MOST_BYTES, OUTPUT, Scorer
 from edgeprune.shaping import shape
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 from edgeprune_device.quiet import quiet
@@ -109,18 +108,6 @@ def convert(module: nn.Module, inputs: dict[str, Tensor]) -> bytes:
     ) from failed
 
 
-def compare_tflite(data: bytes, scorer: Scorer, windows: Windows, count: int = 16) -> float:
-    """Return the largest difference of a score between a TFLite file and torch on real windows.
-
-    Raises
-    ------
-    EdgepruneError
-        It is over 1e-4: the exported graph computes something else (status 1).
-
-    """
-    return agreement(tflite_runner(data), scorer, windows, count)
-
-
 def tflite_runner(data: bytes) -> Any:
     """Return a function from samples (1, window) to scores (1, ...) for a TFLite file."""
     with quiet():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
@@ -152,8 +139,7 @@ def _check_steps(classifier: Any, window_samples: int) -> None:
     """Raise where an LSTM would be written out step by step for longer than anybody waits."""
     if not any(isinstance(part, nn.LSTM) for part in classifier.modules()):
         return
-    with torch.inference_mode():
-        steps = models.logits_of(classifier.eval(), torch.zeros(1, window_samples)).shape[1]
+    steps = output_shape(classifier, window_samples)[1]
     if steps > MOST_STEPS:
         raise EdgepruneError(
             f"TFLite files write an LSTM out step by step, and this one has {steps} steps a window; "

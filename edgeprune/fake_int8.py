@@ -60,7 +60,7 @@ def fake_int8(
         never called.
 
     """
-    _check(activations, bits)
+    check_rounding(activations, bits)
     layers = [model.get_submodule(name) for name in layers_in(model, modules)]
     found = [(layer, layer.__dict__.get("forward")) for layer in layers]
     try:
@@ -193,7 +193,8 @@ def _is_layer(part: nn.Module) -> bool:
     return isinstance(part, nn.Linear | nn.Conv1d)
 
 
-def _check(activations: str, bits: int) -> None:
+def check_rounding(activations: str, bits: int = MOST_BITS) -> None:
+    """Raise if there is no such rounding (see ``fake_int8``)."""
     if activations not in ACTIVATIONS:
         raise EdgepruneError(
             f"No rounding of activations is called {activations!r}.",

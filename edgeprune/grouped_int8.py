@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgeprune.onnx_graphs import inside_of, rewritten
 from edgeprune.store_int8 import to_int8
 
 LEAST_TAPS = 16  # with fewer, the convolution costs next to nothing
@@ -35,23 +36,19 @@ def grouped_int8(data: bytes) -> bytes:
     found = [node for node in model.graph.node if _is_positional(node, tensors)]
     if not found:
         return data
-    frames = _lengths(data, found)
+    shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
+    silence = np.zeros(shape, np.float32)  # only how long things are is looked at
+    heard = next(inside_of(data, [node.input[0] for node in found], silence))
     nodes: list[onnx.NodeProto] = []
     made: list[onnx.TensorProto] = []
     for node in model.graph.node:
         if any(node is other for other in found):
-            new, constants = _product(node, tensors, frames[node.input[0]])
+            new, constants = _product(node, tensors, heard[node.input[0]].shape[2])
             nodes += new
             made += constants
         else:
             nodes.append(node)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend([*kept, *made])
-    quantized: bytes = model.SerializeToString()
-    return quantized
+    return rewritten(model, nodes, made)
 
 
 def _is_positional(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> bool:
@@ -119,23 +116,6 @@ def _product(
         numpy_helper.from_array(np.ascontiguousarray(value), of(part))
         for part, value in constants.items()
     ]
-
-
-def _lengths(data: bytes, nodes: list[onnx.NodeProto]) -> dict[str, int]:
-    """Return how many frames go into each of some convolutions, by running the graph up to them."""
-    import onnxruntime
-
-    shown = onnx.load_from_string(data)
-    del shown.graph.output[:]
-    names = [node.input[0] for node in nodes]
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnxruntime.InferenceSession(
-        shown.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    inputs = {x.name: np.zeros(x.shape, np.float32) for x in session.get_inputs()}
-    return {
-        name: found.shape[2] for name, found in zip(names, session.run(names, inputs), strict=True)
-    }
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def method_of(form: str, name: str, calibrate: str = CHOICE) -> Method:
         ``onnx`` or ``tflite``.
     name : str
     calibrate : str
-        How ``static`` chooses ranges: a key of ``activations.CALIBRATE``.
+        How ``static`` chooses ranges: a key of ``ranges.METHODS``.
 
     Raises
     ------

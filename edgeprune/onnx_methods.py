@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from edgeprune.row_int8 import CONTRIBUTED
+from edgeprune.onnx_graphs import CONTRIBUTED, rewritten
 from edgeprune.scopes import Scopes, inside
 
 BLOCK = 32  # weights of a column that share a scale and a zero
@@ -55,15 +55,7 @@ def weights4(data: bytes, scopes: Scopes, clips: NDArray[np.float32]) -> bytes:
             ))  # fmt: skip
         else:
             nodes.append(node)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend([*kept, *(x for tensors in stored.values() for x in tensors)])
-    if all(domain.domain != CONTRIBUTED for domain in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
-    small: bytes = model.SerializeToString()
-    return small
+    return rewritten(model, nodes, (x for tensors in stored.values() for x in tensors))
 
 
 def packed(name: str, matrix: NDArray[np.float32], block: int) -> list[TensorProto]:

@@ -47,8 +47,6 @@ RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "labe
 METRICS = ("digest", "clips", "clips_digest", "metric", "score", "interval", "metrics",
            "agreement", "difference")  # fmt: skip
 IN_SHORT = ("step", "layers", "kept", "parameters", "macs", "valid_score")
-DELIVERED = ("bundle", "bundle-other-format")
-"""Folders of what is delivered: the file that was decided for, and the other format's."""
 LICENCE = "as the model and the recordings it was made from; see provenance"
 
 
@@ -96,21 +94,18 @@ def compress(
         deploy, settings, str(source), *[f / "verify" for f in folders],
         out / chosen / "quantize", clip_folder, name="deploy",
     )  # fmt: skip
-    formats = in_order(settings.export.formats, decided)
     files = (
         out / chosen / "export-teacher" / "bundle",
         out / chosen / "export" / bundle_name(settings.export.formats[0]),
-        *(final / name for name in delivered(settings)),
+        *(final / name for name in delivered(settings, decided)),
     )
     speed = run.stage(measure_speed, settings.bench, *files, name="bench")
     if compute.rank():
         return {}
     inputs = [clip_folder, speed, final, *folders]
     done = report(out, model, best, settings, inputs, ui)
-    for name, shown in zip(
-        delivered(settings), ("bundle", *(f"bundle-{f}" for f in formats[1:])), strict=False
-    ):
-        publish(final / name, out / shown)
+    for name in delivered(settings, decided):
+        publish(final / name, out / name)
     return done
 
 
@@ -178,9 +173,13 @@ def in_order(formats: Sequence[str], decided: Mapping[str, str]) -> tuple[str, .
     return tuple(sorted(formats, key=lambda format: format != decided.get("first")))
 
 
-def delivered(s: Settings) -> tuple[str, ...]:
-    """Return the folders of what is delivered: a bundle for each format, or one that holds both."""
-    return DELIVERED[: 1 if s.export.together else len(s.export.formats)]
+def delivered(s: Settings, decided: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the folders of what is delivered: ``bundle``, which may hold both formats' files.
+
+    Otherwise the format that was not decided for has ``bundle-FORMAT``.
+    """
+    others = () if s.export.together else in_order(s.export.formats, decided)[1:]
+    return ("bundle", *(f"bundle-{format}" for format in others))
 
 
 def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
@@ -251,7 +250,9 @@ def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) ->
     rows = [row for row in (*ROWS, OTHER) if row in chosen]
     formats = in_order(settings.export.formats, decided)
     bundles = [read_bundle(quantized / bundle_name(format)) for format in formats]
-    for name, row, bundle in zip(delivered(settings), (ROWS[-1], OTHER), bundles, strict=False):
+    for name, row, bundle in zip(
+        delivered(settings, decided), (ROWS[-1], OTHER), bundles, strict=False
+    ):
         measured = [*ROWS[:-1], row] if row in rows and not settings.export.together else rows
         metrics = {n: {k: chosen[n][k] for k in METRICS if k in chosen[n]} for n in measured}
         manifest = dict(bundle.manifest)

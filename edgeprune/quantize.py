@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from edgeprune import models
 from edgeprune.audio import Windows, load_windows
 from edgeprune.augment import nothing
+from edgeprune.benches import spread
 from edgeprune.bundles import describe, golden_inputs, write
 from edgeprune.console import Ui, points
-from edgeprune.export import bundle_name
+from edgeprune.export import RUNNERS, Runner, bundle_name
 from edgeprune.families import family_of
 from edgeprune.file_settings import Quantize
 from edgeprune.methods import method_of
 from edgeprune.scopes import scopes_of
 from edgeprune.tasks import task_of
-from edgeprune.variants import AUTO, RUNNERS, Runner, Variant, answers_of, choose, try_files
+from edgeprune.variants import AUTO, Variant, answers_of, choose, try_files
 from edgeprune_calibration.thresholds import (
     LOWEST,
     LOWEST_TAG,
@@ -63,17 +64,16 @@ def quantize(
     floats = {format: read_bundle(exported / bundle_name(format)) for format in formats}
     scopes = scopes_of(family)
     some = np.array(spread(windows.split("train"), settings.calibration_clips).samples)
+    valid = windows.split("valid")
+    wanted = [(format, method) for format in formats
+              for method in methods_of(settings.method, decided.get(format, ""))]  # fmt: skip
     files = []
-    for format, source in floats.items():
-        for method in methods_of(settings.method, decided.get(format, "")):
-            ui.say(f"  {format}: {method}")
-            make = method_of(format, method, settings.calibrate)
-            files.append((format, method, make(source.model_bytes, scopes, some)))
-    valid = spread(windows.split("valid"), settings.try_clips)
-    reference = answers_of(
-        RUNNERS[formats[0]](floats[formats[0]].model_bytes), valid.samples, ui, "float32"
-    )
-    tried = try_files(files, valid, labels, reference, ui)
+    for format, method in dict.fromkeys([(formats[0], "none"), *wanted]):  # the float file first
+        ui.say(f"  {format}: {method}")
+        make = method_of(format, method, settings.calibrate)
+        files.append((format, method, make(floats[format].model_bytes, scopes, some)))
+    tried = try_files(files, spread(valid, settings.try_clips), labels, ui)
+    tried = [variant for variant in tried if (variant.format, variant.method) in wanted]
     chosen, why = {}, {}
     for format in formats:
         own = [variant for variant in tried if variant.format == format]
@@ -82,7 +82,7 @@ def quantize(
     if "first" in decided:
         first, first_why = chosen[decided["first"]], "as the first seed"
     for format, variant in chosen.items():
-        deliver(variant, floats[format], classifier, windows.split("valid"), name, licence,
+        deliver(variant, floats[format], classifier, valid, name, licence,
                 out / bundle_name(format), settings, ui)  # fmt: skip
     facts = {
         "float_bytes": {format: len(source.model_bytes) for format, source in floats.items()},
@@ -105,13 +105,6 @@ def methods_of(asked: str, decided: str) -> tuple[str, ...]:
     if decided:
         return (decided,)
     return AUTO if asked == "auto" else (asked,)
-
-
-def spread(windows: Windows, most: int) -> Windows:
-    """Return all windows of at most ``most`` clips, evenly spread over the clips' order."""
-    clips = np.unique(windows.clip)
-    chosen = clips[np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).astype(int))]
-    return windows.take(np.flatnonzero(np.isin(windows.clip, chosen)))
 
 
 def deliver(

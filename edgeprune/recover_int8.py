@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,18 +58,12 @@ def recover_int8(
     device = compute.choose_device(shared["accelerator"])
     labels, valid = models.labels_of(model), windows.split("valid")
     whole = train.evaluate(model, valid, labels, device)
-    with deployed(model, units, "rows", bits):
-        rounded = train.evaluate(model, valid, labels, device)
-    done: dict[str, Any] = {"float": whole, "before": rounded, "after": rounded, "curve": [],
-                            "skipped": whole - rounded <= settings.max_loss + 1e-9}  # fmt: skip
-    if done["skipped"]:
-        ui.say(f"  int{bits}: {points(rounded)} for {points(whole)}: nothing to win back")
-    else:
-        done |= recover(
-            model, teacher, windows, units, Distill(**shared["distill"]), settings.recover_epochs,
-            shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui, bits=bits,
-            sound=Augment(**shared["augment"]),
-        )  # fmt: skip
+    done = recover(
+        model, teacher, windows, units, Distill(**shared["distill"]), settings.recover_epochs,
+        shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui, bits=bits,
+        sound=Augment(**shared["augment"]), enough=whole - settings.max_loss - 1e-9,
+    )  # fmt: skip
+    done |= {"float": whole, "skipped": not done["curve"]}
     models.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
     (out / "recover.json").write_text(json.dumps(done, indent=1), "utf-8")
@@ -77,7 +72,7 @@ def recover_int8(
 def recover(
     student: Any, teacher: Any, windows: Windows, units: Sequence[Unit], settings: Distill,
     epochs: int, seed: int, *, work: Path, accelerator: str, ui: Ui, activations: str = "rows",
-    bits: int = 8, sound: Augment = USUAL,
+    bits: int = 8, sound: Augment = USUAL, enough: float = math.inf,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a student in place to answer as its teacher does, while it rounds as its int8 file.
 
@@ -108,6 +103,8 @@ def recover(
         Of the weights.
     sound : Augment
         How the clips are changed.
+    enough : float
+        With this validation score in fake int8, nothing is trained.
 
     Returns
     -------
@@ -120,13 +117,18 @@ def recover(
         No epoch was asked for, or there is nothing to round.
 
     """
+    device = compute.choose_device(accelerator)
+    labels, valid = models.labels_of(student), windows.split("valid")
+    with deployed(student, units, activations, bits):
+        before = train.evaluate(student, valid, labels, device)
+    if before >= enough:
+        ui.say(f"  int{bits}: {points(before)} on the validation clips, nothing to win back")
+        return {"before": before, "after": before, "curve": []}
     if epochs < 1 or not units:
         raise EdgepruneError(
             f"Recovery from int8 needs at least one epoch and one unit in int8, not {epochs} and "
             f"{len(units)}.", "Leave recovery out, or set epochs to 1 or more.",
         )  # fmt: skip
-    device = compute.choose_device(accelerator)
-    labels, valid = models.labels_of(student), windows.split("valid")
     usual = train.default_learning_rate(models.count_parameters(student))
     plan = train.Plan(epochs, settings.batch_size, settings.learning_rate or SPEED * usual,
                       WEIGHT_DECAY, settings.patience, seed, settings.views, sound)  # fmt: skip
@@ -135,7 +137,6 @@ def recover(
     master = Teacher(teacher, device, settings.views)
     loss = student_loss(task_of(windows.task), master, labels, settings, epochs, 0.0)
     with deployed(student, units, activations, bits):
-        before = train.evaluate(student, valid, labels, device)
         curve = train.fit(student, windows.split("train"), valid, labels, loss, plan, work=work,
                           device=device, ui=ui, title="recover int8")  # fmt: skip
     after = max((row["valid_score"] for row in curve), default=before)

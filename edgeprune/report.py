@@ -93,7 +93,7 @@ def gather(
         "teacher": chosen / "export-teacher" / "bundle",
         "student": chosen / "export" / bundle_name(settings.export.formats[0]),
         "bundle": final / "bundle",
-        OTHER: final / ("bundle" if settings.export.together else "bundle-other-format"),
+        OTHER: next(final.glob("bundle-*"), final / "bundle"),  # of two in one bundle: that
     }  # fmt: skip
     found = [name for name in (*ROWS, OTHER) if name in seeds[0]["verify"]]
     groups = [row["group"] for row in tested]

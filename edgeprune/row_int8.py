@@ -20,13 +20,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from edgeprune.onnx_graphs import CONTRIBUTED, rewritten
+from edgeprune.scopes import inside
 from edgeprune.store_int8 import to_int8
 
 ZERO = 128  # uint8's middle: its kernels are the fast ones on x86, and equal on ARM
 LEVELS = 127
 TINY = 1e-6  # of a row of zeros
 LAST_AXIS = -1
-CONTRIBUTED = "com.microsoft"
 
 
 def row_int8(data: bytes, scopes: Sequence[str]) -> bytes:
@@ -44,22 +45,17 @@ def row_int8(data: bytes, scopes: Sequence[str]) -> bytes:
     graph = _Graph(model.graph)
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        inside = any(f"/{scope}/" in node.name or f"/{scope}." in node.name for scope in scopes)
-        if inside and node.op_type == "MatMul" and graph.is_matrix(node.input[1]):
+        if (
+            inside(node.name, scopes)
+            and node.op_type == "MatMul"
+            and graph.is_matrix(node.input[1])
+        ):
             nodes += graph.product(node)
         else:
             nodes.append(node)
     if not graph.made:
         return data
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend([*kept, *graph.constants.values()])
-    if all(domain.domain != CONTRIBUTED for domain in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
-    quantized: bytes = model.SerializeToString()
-    return quantized
+    return rewritten(model, nodes, graph.constants.values())
 
 
 class _Graph:

@@ -24,7 +24,7 @@ from edgeprune.families import family_of
 from edgeprune.int8_units import CONVOLUTION, Unit, deployed, units_of
 from edgeprune.macs import macs_by_module
 from edgeprune.scopes import Scopes
-from edgeprune.tasks import task_of
+from edgeprune.tasks import same_decisions, task_of
 from edgeprune_device.errors import EdgepruneError
 
 LEAST_GAIN_MS = 1e-6  # of a unit that is as fast in float
@@ -106,8 +106,8 @@ def sensitivity(
         with deployed(model, chosen, activations):
             logits = train.predict(model, windows, device)
         lost = score - task.score(logits, windows, labels)
-        return lost, agreement_of(whole, logits, task.activation), divergence_of(
-            whole, logits, windows.task)  # fmt: skip
+        same = same_decisions(whole, logits, task.activation, middle=0.0)
+        return lost, same, divergence_of(whole, logits, windows.task)
 
     every = cost(units)
     gains = gains_of(model, units, windows.window_samples, milliseconds)
@@ -134,13 +134,6 @@ def gains_of(
     work = {unit.name: sum(counts.get(path, 0.0) for path in unit.layers) for unit in units}
     saved, total = milliseconds[0] - milliseconds[1], sum(work.values())
     return {name: saved * amount / total if total else 0.0 for name, amount in work.items()}
-
-
-def agreement_of(whole: NDArray[np.float32], logits: NDArray[np.float32], activation: str) -> float:
-    """Return the share of decisions that stay: the best label's (of frames, too), or each tag's."""
-    if activation == "sigmoid":
-        return float(np.mean((whole > 0) == (logits > 0)))
-    return float(np.mean(whole.argmax(axis=-1) == logits.argmax(axis=-1)))
 
 
 def divergence_of(whole: NDArray[np.float32], logits: NDArray[np.float32], task: str) -> float:
@@ -238,16 +231,11 @@ def to_mixed(
         The model has no unit of such a name.
 
     """
-    import onnx
-    from onnxruntime.quantization.onnx_model import ONNXModel
-
     from edgeprune.dynamic_int8 import to_int8
 
     units, family = units_of(model), family_of(model.config.model_type)
     if unknown := sorted(set(in_float) - {unit.name for unit in units}):
         raise EdgepruneError(f"The model has no unit {unknown[0]!r}.",
                              f"It has: {', '.join(unit.name for unit in units)}.")  # fmt: skip
-    graph = ONNXModel(onnx.load_from_string(data))
-    graph.replace_gemm_with_matmul()  # the quantizer would do so under names that no scope keeps
     scopes = mixed_scopes(units, in_float, family.float_scopes, activations)
-    return to_int8(graph.model.SerializeToString(), scopes.float_scopes, scopes.row_scopes)
+    return to_int8(data, scopes.float_scopes, scopes.row_scopes)

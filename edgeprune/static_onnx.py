@@ -10,18 +10,17 @@ window, where the output is left in float (25 ms against 10).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
 
 from edgeprune.activations import CHOICE, check_choice, checked, ranges_of
 from edgeprune.dynamic_int8 import INT8_OPERATORS, no_advice
+from edgeprune.onnx_graphs import inside_of
 from edgeprune.row_int8 import row_int8
 from edgeprune.scopes import Scopes, inside
 
@@ -41,7 +40,7 @@ def static_onnx(
     clips : array of float32, (n, window)
         Calibration windows, -1 to 1.
     calibrate : str
-        How ranges are chosen: a key of ``activations.CALIBRATE``.
+        How ranges are chosen: a key of ``ranges.METHODS``.
 
     Raises
     ------
@@ -60,7 +59,7 @@ def static_onnx(
         and node.input[1] in constants and not inside(node.name, (*scopes.float_scopes, *scopes.row_scopes))
     ]  # fmt: skip
     names = sorted({name for node in products for name in (node.input[0], node.output[0])})
-    known = ranges_of(heard(data, names, clips), calibrate)
+    known = ranges_of(inside_of(data, names, clips), calibrate)
     table = TensorsData(CalibrationMethod.MinMax, {
         name: TensorData(lowest=np.array(r.low, np.float32), highest=np.array(r.high, np.float32))
         for name, r in known.items()
@@ -75,29 +74,3 @@ def static_onnx(
             calibrate_method=CalibrationMethod.MinMax, extra_options=OPTIONS,
         )  # fmt: skip
         return row_int8(target.read_bytes(), scopes.row_scopes)
-
-
-def heard(
-    data: bytes, names: list[str], clips: NDArray[np.float32]
-) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Yield what some activations of an ONNX file are, a clip at a time.
-
-    Parameters
-    ----------
-    data : bytes
-    names : list of str
-        Of tensors inside the graph.
-    clips : array of float32, (n, window)
-
-    """
-    model = onnx.load_from_string(data)
-    there = {output.name for output in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    source = session.get_inputs()[0].name
-    for clip in clips:
-        yield dict(zip(names, session.run(names, {source: clip[None]}), strict=True))

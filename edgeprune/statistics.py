@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_calibration import intervals
+from edgeprune_calibration.intervals import Z as Z_95
+
 LEAST_GROUPS = 4  # drawing from fewer says little of others
-Z_95 = 1.959963984540054  # normal quantile of 0.975
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
@@ -22,10 +24,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """
     if total <= 0 or not 0 <= correct <= total:
         raise ValueError(f"{correct} of {total} is not a proportion")
-    p, z2 = correct / total, Z_95**2
-    centre = (p + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z_95 / (1 + z2 / total) * float(np.sqrt(p * (1 - p) / total + z2 / (4 * total**2)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return intervals.wilson_interval(correct, total)
 
 
 def bootstrap_interval(

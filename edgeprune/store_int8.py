@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeprune.scopes import inside
+
 PRODUCTS = ("MatMul", "Gemm", "Conv", "LSTM", "GRU")
 LEAST = 256  # smaller tensors cost more in nodes than they save
 
@@ -81,7 +83,7 @@ def _weights(
 ) -> Iterator[tuple[str, int]]:
     """Yield the name of each weight of a product, and the axis of its output channels."""
     for node in graph.node:
-        if node.op_type not in PRODUCTS or any(f"/{s}/" in node.name for s in float_scopes):
+        if node.op_type not in PRODUCTS or inside(node.name, float_scopes):
             continue
         for name in node.input[1:3] if node.op_type in ("LSTM", "GRU") else node.input[:2]:
             if name in constants and len(constants[name].dims) > 1:

@@ -80,6 +80,26 @@ def task_of(name: str) -> Task:
     return TASKS[name]
 
 
+def same_decisions(
+    one: NDArray[np.float32], other: NDArray[np.float32], activation: str, middle: float = 0.5
+) -> float:
+    """Return the share of decisions that two models share: labels (of frames, too), or tags.
+
+    Parameters
+    ----------
+    one, other : array (n, labels), of transcripts (n, frames, labels)
+        Scores, or logits.
+    activation : str
+        ``softmax``, ``sigmoid`` or ``ctc``.
+    middle : float
+        From where a tag is there: 0.5 of scores, 0 of logits.
+
+    """
+    if activation == "sigmoid":
+        return float(np.mean((one > middle) == (other > middle)))
+    return float(np.mean(one.argmax(axis=-1) == other.argmax(axis=-1)))
+
+
 def clip_scores(
     scores: NDArray[np.floating], windows: Windows
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -97,7 +97,7 @@ def static(data: bytes, scopes: Scopes, clips: Clips, calibrate: str = CHOICE) -
     clips : array of float32, (n, window)
         Calibration windows, -1 to 1.
     calibrate : str
-        How ranges are chosen: a key of ``activations.CALIBRATE``.
+        How ranges are chosen: a key of ``ranges.METHODS``.
 
     Raises
     ------

@@ -8,7 +8,7 @@ that needs the fewest instructions on the processor that the recipe names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,11 @@ from numpy.typing import NDArray
 
 from edgeprune.audio import Windows
 from edgeprune.console import Ui
-from edgeprune.export_onnx import onnx_runner
-from edgeprune.export_tflite import tflite_runner
+from edgeprune.export import RUNNERS, Runner
 from edgeprune.latencies import time_run
-from edgeprune.tasks import task_of
+from edgeprune.tasks import same_decisions, task_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
-Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-RUNNERS: dict[str, Callable[[bytes], Runner]] = {"onnx": onnx_runner, "tflite": tflite_runner}
-"""Format -> a file's bytes to a function from samples (1, window) to scores (1, ...)."""
 AUTO = ("dynamic", "weights", "none")
 """What ``auto`` tries; the float file is among them, so that one always holds."""
 HERE = "here"
@@ -70,10 +65,9 @@ class Variant:
 
 
 def try_files(
-    files: Sequence[tuple[str, str, bytes]], windows: Windows, labels: Sequence[str],
-    reference: NDArray[np.float32], ui: Ui,
+    files: Sequence[tuple[str, str, bytes]], windows: Windows, labels: Sequence[str], ui: Ui
 ) -> list[Variant]:  # fmt: skip
-    """Run files on the same windows.
+    """Run files on the same windows; the first is the float file that the others are held against.
 
     Parameters
     ----------
@@ -82,8 +76,6 @@ def try_files(
         With labels; whole clips.
     labels : sequence of str
         In the order of the scores.
-    reference : array (n, labels), of transcripts (n, frames, labels)
-        What the float file answers.
     ui : Ui
 
     Raises
@@ -92,8 +84,8 @@ def try_files(
         A file answers with infinities or NaN (status 1).
 
     """
-    best = score_of(reference, windows, labels)
-    tried = []
+    tried: list[Variant] = []
+    reference: NDArray[np.float32] | None = None
     for format, method, data in files:
         run = RUNNERS[format](data)
         scores = answers_of(run, windows.samples, ui, f"{format} {method}")
@@ -102,10 +94,12 @@ def try_files(
                 f"The {format} file made by {method!r} answers with what is no finite number.",
                 "Its numbers overflow: choose another quantize.method.", FAILED_CHECK,
             )  # fmt: skip
+        reference = scores if reference is None else reference
         score = score_of(scores, windows, labels)
+        best = tried[0].score if tried else score
         tried.append(Variant(
             format, method, data, time_run(run, windows.window_samples), score,
-            agreement_of(scores, reference, windows.task), best - score,
+            same_decisions(scores, reference, task_of(windows.task).activation), best - score,
         ))  # fmt: skip
     return tried
 
@@ -150,10 +144,3 @@ def score_of(scores: NDArray[np.float32], windows: Windows, labels: Sequence[str
     if task.activation == "sigmoid":
         logits -= np.log(np.maximum(1 - scores, SMALLEST))
     return task.score(logits, windows, labels)
-
-
-def agreement_of(scores: NDArray[np.float32], reference: NDArray[np.float32], task: str) -> float:
-    """Return the share of decisions that are the reference's: labels, tags, frames' tokens."""
-    if task_of(task).activation == "sigmoid":
-        return float(np.mean((scores > 0.5) == (reference > 0.5)))
-    return float(np.mean(scores.argmax(axis=-1) == reference.argmax(axis=-1)))

@@ -20,8 +20,8 @@ from transformers import AutoModelForAudioClassification
 
 from edgeprune import export_tflite, models
 from edgeprune.audio import Windows
-from edgeprune.export_onnx import Scorer
-from edgeprune.export_tflite import compare_tflite, convert, tflite_runner, to_tflite
+from edgeprune.export_onnx import Scorer, agreement
+from edgeprune.export_tflite import convert, tflite_runner, to_tflite
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -45,7 +45,7 @@ def agrees(model: Any, seconds: float = 0.25) -> bytes:
     """Convert a model, and compare what the file answers with torch; returns the file."""
     windows = heard(model, seconds)
     data = to_tflite(model, windows.samples.shape[1])
-    assert compare_tflite(data, Scorer(model.eval()), windows) < 1e-4
+    assert agreement(tflite_runner(data), Scorer(model.eval()), windows) < 1e-4
     return data
 
 
@@ -208,9 +208,9 @@ def test_a_file_that_computes_something_else_or_nothing_is_refused() -> None:
     with torch.no_grad():
         model.head.linear.bias.add_(torch.tensor([1.0, 0.0, 0.0]))
     with pytest.raises(EdgepruneError, match="differs from torch") as error:
-        compare_tflite(data, Scorer(model), windows)
+        agreement(tflite_runner(data), Scorer(model), windows)
     assert error.value.status == 1
     with torch.no_grad():
         model.head.linear.bias.fill_(torch.nan)
     with pytest.raises(EdgepruneError, match="differs from torch by nan"):
-        compare_tflite(data, Scorer(model), windows)
+        agreement(tflite_runner(data), Scorer(model), windows)

@@ -14,7 +14,7 @@ from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.checkpoints import check_task, own_labels, read_config
 from edgeprune.dynamic_int8 import to_int8
-from edgeprune.export_onnx import Scorer, compare, to_onnx
+from edgeprune.export_onnx import Scorer, agreement, onnx_runner, to_onnx
 from edgeprune.heads import BiLstmHead, MlpHead, put_head
 from edgeprune.tasks import TASKS
 from edgeprune.trimming import trim_to
@@ -57,8 +57,11 @@ def test_a_head_reloads_by_the_config_and_exports_with_its_activation(
     assert (task == "tags") == (not torch.allclose(sums, torch.ones_like(sums)))
     assert scores.ndim == (3 if task == "ctc" else 2)
     data = to_onnx(again, SAMPLES, 18)
-    assert compare(data, Scorer(again), heard()) < 1e-4
-    assert compare(data, Scorer(models.load_classifier(str(tmp_path / "m"))), heard()) < 1e-4
+    assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
+    assert (
+        agreement(onnx_runner(data), Scorer(models.load_classifier(str(tmp_path / "m"))), heard())
+        < 1e-4
+    )
     assert len(to_int8(data)) > 0
 
 
@@ -238,7 +241,7 @@ def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> Non
     models.save(model, tmp_path / "m")
     again = models.load_classifier(str(tmp_path / "m"))
     data = to_onnx(again, SAMPLES, 18)
-    assert compare(data, Scorer(again), heard()) < 1e-4
+    assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
     loss = TASKS["ctc"].loss(
         models.logits_of(again, torch.randn(2, SAMPLES)), torch.tensor([[1], [2]])
     )

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune import models
-from edgeprune.activations import CALIBRATE, ranges_of
+from edgeprune.activations import ranges_of
 from edgeprune.export_onnx import Scorer, onnx_runner, to_onnx
 from edgeprune.families import family_of
 from edgeprune.methods import METHODS, Scopes, method_of
 from edgeprune.onnx_methods import packed, to_int4
 from edgeprune.scopes import scopes_of, tflite_pattern
 from edgeprune.shaping import shape
+from edgeprune_calibration.ranges import METHODS as RANGES
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.quiet import quiet
 
@@ -181,7 +182,7 @@ def test_static_refuses_clips_of_no_use(made: Made, form: str, spoil: Any, sente
     assert error.value.status == 2
 
 
-@pytest.mark.parametrize("calibrate", CALIBRATE)
+@pytest.mark.parametrize("calibrate", RANGES)
 @pytest.mark.parametrize("form", METHODS)
 def test_ranges_are_chosen_as_asked(made: Made, form: str, calibrate: str) -> None:
     small = method_of(form, "static", calibrate)(made.files[form], made.scopes, made.clips)

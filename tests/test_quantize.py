@@ -14,7 +14,7 @@ from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.console import Silent
 from edgeprune.dynamic_int8 import to_int8
-from edgeprune.export_onnx import Scorer, compare, onnx_runner, to_onnx
+from edgeprune.export_onnx import Scorer, agreement, onnx_runner, to_onnx
 from edgeprune.file_settings import Quantize
 from edgeprune.quantize import decision, empty_windows
 from edgeprune_device.errors import EdgepruneError
@@ -51,11 +51,11 @@ def test_int8_is_smaller_and_agrees_where_the_weights_are_large(tmp_path: Path) 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     first = models.load_classifier(str(make_model(tmp_path / "a", "hubert", LABELS)))
     data = to_onnx(first, 4000, 18)
-    assert compare(data, Scorer(first), windows()) < 1e-4
+    assert agreement(onnx_runner(data), Scorer(first), windows()) < 1e-4
     with torch.no_grad():
         first.classifier.weight.mul_(5)
     with pytest.raises(EdgepruneError, match="differs from torch") as error:
-        compare(data, Scorer(first), windows())
+        agreement(onnx_runner(data), Scorer(first), windows())
     assert error.value.status == 1
 
 

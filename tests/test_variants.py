@@ -10,7 +10,9 @@ from conftest import RATE
 
 from edgeprune.audio import Windows
 from edgeprune.console import Silent
-from edgeprune.variants import RUNNERS, TARGETS, Variant, agreement_of, choose, score_of, try_files
+from edgeprune.export import RUNNERS
+from edgeprune.tasks import same_decisions, task_of
+from edgeprune.variants import TARGETS, Variant, choose, score_of, try_files
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -62,9 +64,8 @@ def test_where_none_holds_the_one_that_loses_least_is_kept_and_said_so() -> None
     ],
 )
 def test_files_agree_in_decisions(task: str, scores: Any, reference: Any, share: float) -> None:
-    assert (
-        agreement_of(np.array(scores, np.float32), np.array(reference, np.float32), task) == share
-    )
+    one, other = np.array(scores, np.float32), np.array(reference, np.float32)
+    assert same_decisions(one, other, task_of(task).activation) == share
 
 
 def test_files_are_scored_as_models_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +76,7 @@ def test_files_are_scored_as_models_are(monkeypatch: pytest.MonkeyPatch) -> None
     opened = {b"right": lambda x: x, b"wrong": lambda x: x[:, ::-1]}
     monkeypatch.setitem(RUNNERS, "onnx", opened.__getitem__)
     files = [("onnx", "none", b"right"), ("onnx", "dynamic", b"wrong")]
-    right, wrong = try_files(files, windows, ("a", "b"), samples, Silent())
+    right, wrong = try_files(files, windows, ("a", "b"), Silent())
     assert (right.agreement, right.loss) == (1.0, 0.0)
     assert wrong.agreement == 0.0
     assert wrong.loss == pytest.approx(1 / 3)
@@ -91,5 +92,5 @@ def test_a_file_whose_numbers_overflow_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(
         EdgepruneError, match="'half' answers with what is no finite number"
     ) as error:
-        try_files([("onnx", "half", b"")], windows, ("a", "b"), samples, Silent())
+        try_files([("onnx", "half", b"")], windows, ("a", "b"), Silent())
     assert error.value.status == 1

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 SIDE = 0.025  # of 95 %, on each side
-Z = 1.959963984540054
+Z = 1.959963984540054  # normal quantile of 0.975
 
 
 def poisson_interval(count: int) -> tuple[float, float]:

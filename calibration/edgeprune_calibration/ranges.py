@@ -199,7 +199,7 @@ def by_mse(known: Tally, levels: int = 256, *, symmetric: bool = False) -> Range
 
 
 METHODS: dict[str, Callable[[Tally], Range]] = {
-    "min-max": min_max, "percentile": by_percentile, "entropy": by_entropy, "mse": by_mse,
+    "minmax": min_max, "percentile": by_percentile, "entropy": by_entropy, "mse": by_mse,
 }  # fmt: skip
 """How a range is chosen: tally -> range."""
 
