@@ -1,0 +1,255 @@
+r"""The recorder's loop: one item of the source after the other, through every part, in stream order.
+
+    source -> health -> windows -> gate -> model -> guard -> decider -> journal -> sinks
+                  \-> clips, voice           every sample -> ledger
+
+A block is cut where a window ends, so that each part has heard exactly as much as that window when
+it is judged: what comes out does not depend on how the sound arrived, and a file gives what the
+microphone gave. Nothing here reads a clock but to measure how long the model takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.clips import Clip, Clips
+from edgeprune_device.clockstate import WallClock
+from edgeprune_device.decide import Decider, Detection
+from edgeprune_device.gate import Gate
+from edgeprune_device.guards import ScoreGuard
+from edgeprune_device.health import Flag, Health
+from edgeprune_device.journal import Facts, Journal
+from edgeprune_device.ledger import DROPPED, INVALID, Ledger
+from edgeprune_device.privacy import Speech
+from edgeprune_device.screen import Screen, clock, level_db
+from edgeprune_device.shed import Shedder
+from edgeprune_device.stream import Block, Item, Notice
+from edgeprune_device.windows import Windower
+
+Samples = NDArray[np.float32]
+Model = Callable[[int, Samples], Samples]
+"""First sample of a window and the window, to its scores."""
+LOAD = "load"
+NO_ANSWER = "model failed"
+FLAGS_KEPT = 1000
+TEXTS = "transcripts"  # what detections are counted as where every text is another
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a session is made of; all but the first four may be doing nothing."""
+
+    model: Model
+    windower: Windower
+    decider: Decider
+    ledger: Ledger
+    health: Health
+    guard: ScoreGuard
+    gate: Gate
+    speech: Speech
+    clips: Clips
+    shedder: Shedder
+    screen: Screen
+    wall: WallClock | None
+    """None for a file, which has no time of day."""
+    forget: Callable[[], None] = lambda: None
+    """Tells the model that the next window does not follow the last."""
+    wrote: Callable[[list[Clip]], None] = lambda _: None
+    """Tells retention what was written."""
+
+
+@dataclass
+class Progress:
+    """What a session has come to so far."""
+
+    captured: int = 0
+    """Samples that arrived."""
+    windows: int = 0
+    scored: int = 0
+    """Windows whose scores were used."""
+    bad_scores: int = 0
+    """Windows whose scores were none."""
+    detections: Counter[str] = field(default_factory=Counter)
+    notices: Counter[str] = field(default_factory=Counter)
+    level_db: float = -np.inf
+    top: tuple[str, float] = ("", 0.0)
+    last_detection: str = ""
+    backlog_seconds: float = 0.0
+    captured_at: float = 0.0
+    """Monotonic seconds of the last block."""
+    analysed_at: float = 0.0
+    """Monotonic seconds of the last window that was judged."""
+    busy_since: float | None = None
+    """Monotonic seconds since when the model has been at work; None while it is not."""
+    reason: str = "end of file"
+
+
+class Loop:
+    """Carries a stream through the parts."""
+
+    def __init__(
+        self, parts: Parts, journal: Journal, rate: int, facts: Callable[[], Facts],
+        timed: Callable[[float], None],
+    ) -> None:  # fmt: skip
+        self.parts, self.journal, self.rate = parts, journal, rate
+        self.done = Progress()
+        self._facts, self._timed = facts, timed
+        self._hop = parts.windower.hop_samples
+        self._texts = parts.decider.rule.activation == "ctc"
+        self._flags: deque[Flag] = deque(maxlen=FLAGS_KEPT)
+        self._judged_to = 0  # end of the last window, or of a gap
+
+    @property
+    def position(self) -> int:
+        """Stream time in samples, lost ones among them."""
+        return self.parts.windower.position
+
+    def take(self, item: Item) -> None:
+        """Take what the source gives."""
+        if isinstance(item, Notice):
+            self.note(item)
+        elif item is not None:
+            self._block(item)
+
+    def note(self, notice: Notice) -> None:
+        """Write down what happened, and say it."""
+        self.done.notices[notice.kind] += 1
+        self.journal.event(notice, self.position)
+        self.parts.screen.line(f"{clock(self.position / self.rate)}  {notice.text}")
+
+    def flush(self) -> None:
+        """Judge what is left: the stream breaks off here."""
+        parts = self.parts
+        self._flagged(parts.health.flush())
+        for first, window in parts.windower.flush():
+            self._window(first, window)
+        parts.ledger.end(self.position)
+        self._report(parts.decider.flush())
+        parts.forget()
+
+    def end(self) -> None:
+        """End the session: nothing is waited for any longer."""
+        self.flush()
+        self._clips(last=True)
+
+    def _block(self, block: Block) -> None:
+        parts, done = self.parts, self.done
+        if block.heard_at is not None and parts.wall is not None:
+            parts.wall.hear(self.position + block.lost_samples + len(block.samples), block.heard_at)
+        if block.lost_samples:
+            self._gap(block)
+        if not len(block.samples):
+            return
+        done.captured += len(block.samples)
+        done.captured_at = time.monotonic()
+        done.backlog_seconds = block.backlog_seconds
+        done.level_db = level_db(block.samples)
+        for notice in parts.shedder.step(done.captured_at, block.backlog_seconds):
+            self.note(notice)
+        parts.windower.hop_samples = min(
+            max(self._hop, parts.windower.window_samples), self._hop * parts.shedder.hop_factor
+        )
+        self._hear(block.samples)
+
+    def _gap(self, block: Block) -> None:
+        parts = self.parts
+        self.flush()
+        parts.ledger.gap(self.position, block.lost_samples, block.reason)
+        parts.windower.gap(block.lost_samples)
+        self._judged_to = self.position
+        for part in (parts.health, parts.gate, parts.clips):
+            part.gap(self.position)
+
+    def _hear(self, samples: Samples) -> None:
+        parts = self.parts
+        while len(samples):
+            piece, samples = np.split(samples, [parts.windower.due])
+            first = self.position
+            self._flagged(parts.health.hear(first, piece))
+            piece = parts.health.clean(piece)
+            parts.clips.hear(first, piece)
+            parts.gate.hear(first, piece)
+            for start, window in parts.windower.push(piece):
+                self._window(start, window)
+        for notice in [*parts.health.notices(), *parts.guard.notices()]:
+            self.note(notice)
+        self._clips(last=False)
+
+    def _flagged(self, flags: list[Flag]) -> None:
+        self._flags.extend(flags)
+
+    def _window(self, first: int, window: Samples) -> None:
+        """Judge one window: score it, or say why it is not."""
+        parts, last = self.parts, min(first + len(window), self.position)
+        self._judged_to = last
+        self.done.windows += 1
+        kind, reason, scores = self._scores(first, last, window)
+        if scores is None:
+            parts.ledger.rejected(first, last, kind, reason)
+            self._report(parts.decider.flush())
+            parts.forget()
+        else:
+            parts.ledger.analysed(first, last)
+            parts.speech.window(first, last, scores)
+            start = first / self.rate
+            found = parts.decider.step(start, start + len(window) / self.rate, scores)
+            self.done.scored += 1
+            self.done.top = parts.decider.top
+            self._report(found)
+        self.done.analysed_at = time.monotonic()
+
+    def _scores(self, first: int, last: int, window: Samples) -> tuple[str, str, Samples | None]:
+        """Return a window's scores, or None and why there are none to use."""
+        parts = self.parts
+        if bad := [flag.reason for flag in self._flags if flag.first < last and first < flag.last]:
+            return INVALID, bad[0], None
+        if parts.shedder.skip:
+            return DROPPED, LOAD, None
+        if not parts.gate.open(first, last):
+            return DROPPED, f"gate: {parts.gate.kind}", None
+        begin = self.done.busy_since = time.monotonic()
+        try:
+            scores = parts.model(first, window)
+        except (RuntimeError, ValueError) as error:  # what the runtimes raise of a run
+            scores, trouble = None, f"{NO_ANSWER}: {error}"
+        finally:
+            self.done.busy_since = None
+        self._timed(time.monotonic() - begin)
+        if scores is not None:
+            trouble = parts.guard.check(scores, window)
+        if not trouble:
+            return "", "", scores
+        self.done.bad_scores += 1
+        return INVALID, f"scores: {trouble}", None
+
+    def _report(self, detections: list[Detection]) -> None:
+        """Journal detections, ask for their clips, and say them."""
+        parts = self.parts
+        for found in detections:
+            first = round(found.start_seconds * self.rate)
+            name = self.journal.add(found, first, self._facts())
+            if parts.shedder.clips:
+                begin, end = (round(t * self.rate) for t in (found.from_seconds, found.to_seconds))
+                parts.clips.want(name, found.label, begin, end)
+            self.done.detections[TEXTS if self._texts else found.label] += 1
+            self.done.last_detection = found.label
+            parts.screen.line(f"{clock(found.start_seconds)}  {found.label}  {found.score:.2f}")
+
+    def _clips(self, *, last: bool) -> None:
+        parts = self.parts
+        blocked = parts.speech.blocked if parts.speech.active else None
+        if last:
+            written = parts.clips.flush(blocked)
+        else:
+            written = parts.clips.ready(blocked, self._judged_to - parts.speech.margin)
+        for clip in written:
+            self.journal.clip(clip)
+        parts.wrote(written)
+        for notice in parts.clips.notices():
+            self.note(notice)

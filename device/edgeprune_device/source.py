@@ -1,0 +1,120 @@
+"""Where a session's sound comes from: the microphone in its hours, a file, or standard input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgeprune_device.capture import from_file, from_microphone, from_stdin
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.schedule import Schedule
+from edgeprune_device.settings import Settings
+from edgeprune_device.stream import Block, Item, Notice
+
+SourceKind = Literal["microphone", "wav", "stdin"]
+LOOK_SECONDS = 1.0  # between looks at the schedule, and between the gaps of a pause
+NAP_SECONDS = 0.2
+PAUSED = "schedule"
+"""Why nothing is captured during a pause."""
+
+
+def open_source(
+    kind: SourceKind, settings: Settings, from_wav: Path | None, rate: int, *, wait: bool
+) -> Any:
+    """Return the iterator of a source's items; closing it lets go of the microphone.
+
+    Parameters
+    ----------
+    kind : str
+        ``microphone``, ``wav`` or ``stdin`` (raw 16-bit mono at the model's rate).
+    settings : Settings
+    from_wav : Path or None
+        The file, where the source is one.
+    rate : int
+        The model's, in Hz.
+    wait : bool
+        Wait for a microphone that is not there yet, instead of an error.
+
+    Raises
+    ------
+    EdgepruneError
+        There is no such file.
+
+    """
+    if kind == "stdin":
+        return from_stdin(rate)
+    if kind == "wav":
+        if from_wav is None or not from_wav.is_file():
+            raise EdgepruneError(f"There is no sound file {from_wav}.")
+        return from_file(from_wav, rate)
+
+    def microphone() -> Any:
+        return from_microphone(settings.audio, rate, wait=wait)
+
+    if not settings.schedule.listen and not settings.schedule.quiet:
+        return microphone()
+    return scheduled(microphone, Schedule(settings.schedule), rate)
+
+
+def scheduled(
+    microphone: Callable[[], Any], schedule: Schedule, rate: int, *,
+    now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+    monotonic: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Item]:  # fmt: skip
+    """Yield a microphone's items in its hours; between them, what was not captured.
+
+    The microphone is let go of in a pause, so that nobody is heard and nothing draws power.
+
+    Parameters
+    ----------
+    microphone : callable
+        Opens the microphone; what it returns is closed at the end of each stretch.
+    schedule : Schedule
+    rate : int
+        The model's, in Hz.
+    now, monotonic, sleep : callable
+        Local time, seconds that only grow, and a way to wait.
+
+    """
+    while True:
+        if schedule.listening(now()):
+            with closing(microphone()) as items:
+                looked = monotonic()
+                for item in items:
+                    yield item
+                    if monotonic() - looked >= LOOK_SECONDS:
+                        looked = monotonic()
+                        if not schedule.listening(now()):
+                            break
+                else:
+                    return
+        until = schedule.next_change(now())
+        when = f" until {until:%Y-%m-%d %H:%M}" if until else ""
+        yield Notice("paused", f"The schedule pauses listening{when}.")
+        yield from _pause(schedule, rate, now, monotonic, sleep)
+        yield Notice("resumed", "The schedule goes on with listening.")
+
+
+def _pause(
+    schedule: Schedule, rate: int, now: Callable[[], datetime], monotonic: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> Iterator[Item]:  # fmt: skip
+    """Yield a gap every second until the schedule listens again; all of them make up the pause."""
+    begin, told = monotonic(), 0
+    while True:
+        listening = schedule.listening(now())
+        passed = round((monotonic() - begin) * rate)
+        if listening or passed - told >= LOOK_SECONDS * rate:
+            yield Block(np.empty(0, np.float32), passed - told, PAUSED, heard_at=monotonic())
+            told = passed
+        else:
+            yield None
+        if listening:
+            return
+        sleep(NAP_SECONDS)
