@@ -103,7 +103,7 @@ def replay(asked: Asked, heard: Heard, rule: Rule) -> list[Event]:
 
     """
     least = _least(rule)
-    found = []
+    found: list[Detection] = []
     for label, score in asked:
         over = score >= least[label]
         events = Events(rule.refractory_seconds)
@@ -114,9 +114,9 @@ def replay(asked: Asked, heard: Heard, rule: Rule) -> list[Event]:
             now = None
             if over[i]:
                 now = Detection(rule.labels[label[i]], float(score[i]), start, float(heard.ends[i]))
-            found.append(events.take(start, now))
-        found.append(events.flush())
-    return [_event(x) for x in found if x is not None]
+            found += events.take(start, now)
+        found += events.flush()
+    return [_event(x) for x in found]
 
 
 def listen_to(heard: Heard, rule: Rule) -> list[Event]:

@@ -9,73 +9,29 @@ Where labels exclude each other (softmax) there is one such stream of events; of
 every label has its own, and several may go on at a time. A bundle's temperature is applied to
 each window's scores before anything else. Of transcripts (ctc) every window in
 which something was read is an event, and its text is the label.
+
+A recorder's settings may ask for more, in this order: other thresholds and smoothing; N of the
+last M windows over the threshold before an event begins; a lower threshold for it to go on
+(hysteresis); events that lie close together made one; the refractory time. A label that is denied,
+or not among those allowed, stays in the contest, as the bundle's background does: where it is the
+best of labels that exclude each other, nothing is reported.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import Bundle
 from edgeprune_device.ctc import read_frames, to_text
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.events import Confirm, Detection, Events
+from edgeprune_device.rules import Rule, rule_of
+
+__all__ = ["Decider", "Detection", "Events", "Rule", "rule_of", "temper"]
 
 SMALLEST_SCORE = 1e-7  # a float32 score says no more of its logit
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How sure a listener must be."""
-
-    labels: tuple[str, ...]
-    thresholds: Mapping[str, float]
-    """Score a label must reach, 0 to 1."""
-    smoothing_windows: int
-    """Scores are averaged over so many windows."""
-    refractory_seconds: float
-    """A label that was reported stays quiet for so long after its last window."""
-    ignore: frozenset[str]
-    """Labels that are never reported (background)."""
-    activation: str = "softmax"
-    """``softmax``, ``sigmoid`` or ``ctc``."""
-    tokens: str = ""
-    """What a transcript is made of, ``characters`` or ``words``."""
-    least_score: float = 0.0
-    """Score that a transcript must reach, 0 to 1."""
-    temperature: float = 1.0
-    """What the logits behind the scores are divided by, over 0."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One event."""
-
-    label: str
-    """What was heard; of a transcript, its text."""
-    score: float
-    start_seconds: float
-    """Start of its most certain window, in stream time."""
-    end_seconds: float
-
-
-def rule_of(bundle: Bundle, threshold: float | None = None) -> Rule:
-    """Return a bundle's decision rule; ``threshold`` replaces that of every label.
-
-    Transcripts have no thresholds of their own: all are reported, or those that reach ``threshold``.
-    """
-    decision = bundle.manifest["decision"]
-    thresholds = {label: float(value) for label, value in decision["thresholds"].items()}
-    if threshold is not None and bundle.activation != "ctc":
-        thresholds = dict.fromkeys(bundle.labels, threshold)
-    return Rule(
-        bundle.labels, thresholds, max(1, int(decision["smoothing_windows"])),
-        float(decision["refractory_seconds"]), frozenset(decision["ignore"]),
-        bundle.activation, bundle.tokens, threshold or 0.0, bundle.temperature,
-    )  # fmt: skip
 
 
 def temper(scores: NDArray[np.float32], temperature: float, activation: str) -> NDArray[np.float32]:
@@ -115,7 +71,11 @@ class Decider:
         """What the last window said most surely, whether or not it is reported, and how surely."""
         self._recent: deque[NDArray[np.float32]] = deque(maxlen=rule.smoothing_windows)
         streams = {"softmax": 1, "sigmoid": len(rule.labels), "ctc": 0}[rule.activation]
-        self._streams = [Events(rule.refractory_seconds) for _ in range(streams)]
+        self._streams = [
+            (Confirm(rule.confirm_windows, rule.of_windows),
+             Events(rule.refractory_seconds, rule.merge_seconds, rule.longest_seconds))
+            for _ in range(streams)
+        ]  # fmt: skip
 
     def step(
         self, start_seconds: float, end_seconds: float, scores: NDArray[np.float32]
@@ -145,17 +105,39 @@ class Decider:
         mean = np.mean(list(self._recent), axis=0)
         chosen = range(len(mean)) if self.rule.activation == "sigmoid" else [int(mean.argmax())]
         done = []
-        for stream, index in zip(self._streams, chosen, strict=True):
+        for (confirm, events), index in zip(self._streams, chosen, strict=True):
             label, score = self.rule.labels[index], float(mean[index])
-            over = score >= self.rule.thresholds[label] and label not in self.rule.ignore
-            found = Detection(label, score, start_seconds, end_seconds) if over else None
-            done.append(stream.take(start_seconds, found))
-        return [event for event in done if event is not None]
+            threshold, found = self.rule.thresholds[label], None
+            if score >= threshold - self.rule.release and label not in self.rule.ignore:
+                window = Detection(label, score, start_seconds, end_seconds)
+                found = confirm.take(window, score >= threshold)
+            else:
+                confirm.miss()
+            done += events.take(start_seconds, found, confirm.earliest_seconds)
+        return done
+
+    def quiet(self, start_seconds: float) -> list[Detection]:
+        """Take a window that a gate kept from the model; return the events that ended with it.
+
+        Nothing was there: it ends an event and counts as a window under every threshold. Of a
+        window that was not observed (lost, invalid, dropped) nothing is known: that is ``flush``.
+        """
+        self._recent.clear()
+        self.top = ("", 0.0)
+        done = []
+        for confirm, events in self._streams:
+            confirm.miss()
+            done += events.take(start_seconds, None, confirm.earliest_seconds)
+        return done
 
     def flush(self) -> list[Detection]:
         """End the stretch (a gap, or the stream's end); return the events that were going on."""
         self._recent.clear()
-        return [event for stream in self._streams if (event := stream.flush()) is not None]
+        done = []
+        for confirm, events in self._streams:
+            confirm.flush()
+            done += events.flush()
+        return done
 
     def _read(self, start: float, end: float, scores: NDArray[np.float32]) -> list[Detection]:
         """Return the text of one window, if there is one."""
@@ -174,35 +156,3 @@ class Decider:
                 "Check the bundle with edgeprune verify.",
                 FAILED_CHECK,
             )
-
-
-class Events:
-    """One stream of events, of which one is going on at a time."""
-
-    def __init__(self, refractory_seconds: float) -> None:
-        self.refractory_seconds = refractory_seconds
-        self._best: Detection | None = None  # most certain window of the event that is going on
-        self._last_end: dict[str, float] = {}  # of each label that was reported
-
-    def take(self, start_seconds: float, found: Detection | None) -> Detection | None:
-        """Take what the next window holds, if anything; return the event that ended with it."""
-        best, done = self._best, None
-        if best is not None and (found is None or start_seconds >= best.end_seconds):
-            done, best = self._report(best), None
-        if found is not None and (best is None or found.score > best.score):
-            best = found
-        self._best = best
-        return done
-
-    def flush(self) -> Detection | None:
-        """Return the event that was going on."""
-        best, self._best = self._best, None
-        return self._report(best) if best is not None else None
-
-    def _report(self, event: Detection) -> Detection | None:
-        """Return an event unless its label was reported a moment ago."""
-        last = self._last_end.get(event.label)
-        self._last_end[event.label] = event.end_seconds
-        if last is not None and event.start_seconds < last + self.refractory_seconds:
-            return None
-        return event

@@ -29,6 +29,7 @@ from edgeprune_device.journal import Journal
 from edgeprune_device.pick import STORE, pick
 from edgeprune_device.runtime import Scorer
 from edgeprune_device.screen import Counts, Say, Screen, clock, level_db
+from edgeprune_device.settings import Decide
 from edgeprune_device.sound import file_digest
 from edgeprune_device.windows import Windower
 
@@ -129,7 +130,7 @@ class _Loop:
         self.rate, self.run, self.hop, self.screen = bundle.sample_rate, run, hop, screen
         self.texts = bundle.activation == "ctc"
         self.windower = Windower(bundle.window_samples, hop)
-        self.decider = Decider(rule_of(bundle, threshold))
+        self.decider = Decider(rule_of(bundle, Decide(threshold=threshold)))
         self.counts = Counts()
         self.heard_to = self.analysed = 0  # samples: end of the last window, and in any window
         self.total_ms = self.slowest_ms = 0.0

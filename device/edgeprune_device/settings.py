@@ -65,6 +65,8 @@ class Decide:
     """A label that was reported stays quiet for so long, 0 or more."""
     merge_seconds: float = 0.0
     """Events of one label closer than this are one, 0 or more."""
+    longest_seconds: float = 60.0
+    """Merging ends with an event of this length, which is reported while it goes on; 1 or more."""
     allow: tuple[str, ...] = ()
     """Only these labels are reported; empty: all."""
     deny: tuple[str, ...] = ()
@@ -310,6 +312,7 @@ RANGES = {  # lowest and highest of each number, both allowed
     "decide.smoothing_windows": (1, 10_000), "decide.confirm_windows": (1, 10_000),
     "decide.of_windows": (1, 10_000), "decide.release": (0, 1),
     "decide.refractory_seconds": (0, 86_400), "decide.merge_seconds": (0, 86_400),
+    "decide.longest_seconds": (1, 86_400),
     "gate.level_db": (-120, 0), "gate.vad_threshold": (0, 1), "gate.hold_seconds": (0, 3600),
     "privacy.threshold": (0, 1), "privacy.vad_threshold": (0, 1),
     "privacy.margin_seconds": (0, 3600),
