@@ -66,11 +66,11 @@ def slug(label: str) -> str:
     """Return a label as a folder's name: at most 47 of a-z, 0-9 and hyphens, never empty.
 
     >>> slug("owl"), slug("../Größe")
-    ('owl', 'gro-e')
+    ('owl', 'grosse-f6d077')
     """
     plain = unicodedata.normalize("NFKD", label.casefold()).encode("ascii", "ignore").decode()
     short = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LENGTH].strip("-")
-    if short == label:
+    if short and short == label:
         return short
     digits = hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
     return f"{short or 'label'}-{digits}"
@@ -115,7 +115,8 @@ def to_flac(samples: NDArray[np.int16], rate: int, tags: Mapping[str, Any]) -> b
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", rate, 1, "PCM_16", format="FLAC") as file:
         file.comment = json.dumps(tags)  # ASCII, with NUL and surrogates escaped
-        file.title = "".join(c for c in str(tags.get("label", "")) if c.isprintable())
+        if title := "".join(c for c in str(tags.get("label", "")) if c.isprintable()):
+            file.title = title
         file.write(samples)
     return buffer.getvalue()
 

@@ -12,10 +12,13 @@ that a voice in its post-roll is known; what is not known counts as a voice.
 
 Writing is tried at once and never waited for: a clip that the disk does not take is tried again,
 once a second, while the loop goes on, and given up after half a minute. What is given up is counted.
+The last megabyte of a disk is left to the journal.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -34,7 +37,7 @@ from edgeprune_device.clip_files import (
     to_flac,
     write_clip,
 )
-from edgeprune_device.disk import Disk
+from edgeprune_device.disk import Disk, free_bytes
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.ring import Ring
 from edgeprune_device.settings import Clips as ClipSettings
@@ -46,6 +49,7 @@ RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 MOST_WAITING_BYTES = 16_000_000
 DELAY_SECONDS = 60.0
+RESERVE_BYTES = 1_000_000
 BEGINS, ENDS = "no sound before", "no sound after"  # a gap, or the stream's begin or end
 LONG, LATE = "too long", "begins late"
 THE_END = 1 << 62
@@ -108,6 +112,8 @@ class Clips:
     delay_seconds : float
         By how much a detection may be reported later than its event's end: window, smoothing and
         merging. The sound of so long is held, and of one clip.
+    reserve_bytes : int
+        Of the disk, that no clip takes: the journal may still write.
     clock : callable
         Monotonic seconds.
 
@@ -120,7 +126,8 @@ class Clips:
 
     def __init__(
         self, settings: ClipSettings, folder: Path, rate: int, *, digest: str = "",
-        delay_seconds: float = DELAY_SECONDS, clock: Callable[[], float] = time.monotonic,
+        delay_seconds: float = DELAY_SECONDS, reserve_bytes: int = RESERVE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         if settings.save and rate > MOST_FLAC_RATE:
             raise EdgepruneError(
@@ -131,7 +138,7 @@ class Clips:
         self.counts: Counter[str] = Counter()
         """``wanted``, ``written``, ``withheld`` (a voice, or not known), ``lost`` (the disk) and
         ``missed`` (the sound was gone)."""
-        self._clock = clock
+        self._clock, self._reserve = clock, reserve_bytes
         self._before, self._after, self._longest = (
             round(seconds * rate) for seconds in
             (settings.before_seconds, settings.after_seconds, settings.longest_seconds)
@@ -294,8 +301,7 @@ class Clips:
         written, left, reason = [], deque[_Waiting](), ""
         for waiting in self._waiting:
             try:
-                if self._disk is None or not self._disk.same():
-                    raise OSError("the folder is on another disk than it was")
+                self._check_room(len(waiting.data))
                 write_clip(self.folder, waiting.clip.path, waiting.data)
                 written.append(waiting.clip)
             except OSError as error:
@@ -309,6 +315,12 @@ class Clips:
             text = f"Clips can be written again; {lost} were lost."
             self._notices.append(Notice("clips-back", text, {"lost": lost}))
         return written
+
+    def _check_room(self, size: int) -> None:
+        if self._disk is None or not self._disk.same():
+            raise OSError("the folder is on another disk than it was")
+        if free_bytes(self.folder) - size < self._reserve:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _give_up(self, left: deque[_Waiting], before: float, reason: str) -> None:
         """Give up the oldest: what has waited too long, and what is too much to hold."""

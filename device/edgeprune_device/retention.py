@@ -44,7 +44,7 @@ class Plan:
     """What to delete."""
 
     delete: tuple[ClipFile, ...]
-    """Oldest first."""
+    """What is too old, then the oldest of the rest."""
     reasons: tuple[str, ...]
     """Of each: ``age``, ``size`` or ``free``."""
     missing_bytes: int
@@ -76,21 +76,17 @@ def plan(
     wanted = settings.free_megabytes * BYTES_PER_MEGABYTE
     aged = settings.days and trusted and now >= EARLIEST
     oldest = now - settings.days * SECONDS_PER_DAY if aged else -float("inf")
-    gone, delete, reasons = 0, [], []
+    delete = [clip for clip in may_go if EARLIEST <= clip.seconds < oldest]
+    reasons = ["age"] * len(delete)
+    gone = sum(clip.bytes for clip in delete)
+    aged_paths = {clip.path for clip in delete}
     for clip in may_go:
-        if EARLIEST <= clip.seconds < oldest:
-            reason = "age"
-        elif gone < over:
-            reason = "size"
-        elif free + gone < wanted:
-            reason = "free"
-        else:
-            if clip.seconds >= EARLIEST:
-                break
-            continue
-        delete.append(clip)
-        reasons.append(reason)
-        gone += clip.bytes
+        if gone >= over and free + gone >= wanted:
+            break
+        if clip.path not in aged_paths:
+            delete.append(clip)
+            reasons.append("size" if gone < over else "free")
+            gone += clip.bytes
     return Plan(tuple(delete), tuple(reasons), max(0, round(wanted - free - gone)))
 
 
@@ -129,6 +125,10 @@ class _Index:
                 return
         self.clips, self._found, self._walk = self._found, {}, None
         self.complete, self.looked_at = True, clock()
+
+    def stale(self) -> None:
+        """Look through the folder again at the next step."""
+        self.looked_at = -float("inf")
 
     def add(self, clip: ClipFile) -> None:
         """Take up a clip that was written just now."""
@@ -206,7 +206,8 @@ class Retention:
             ``disk-detached``, ``disk-full``, ``clips-stuck``.
 
         """
-        if not urgent and self._clock() < self._due:
+        full = self._states.get("disk-full", False)  # there is nothing to hurry for
+        if self._clock() < self._due and (full or not urgent):
             return []
         self._due = self._clock() + self.settings.every_seconds
         same = self._disk.same()
@@ -285,6 +286,8 @@ class Retention:
         missing = todo.missing_bytes if todo else 0
         wanted = self.settings.free_megabytes
         kept = len(self._index.clips)
+        if missing:  # somebody else may have written or unlocked clips
+            self._index.stale()
         self._alarm(
             "disk-full", missing > 0,
             f"{missing / BYTES_PER_MEGABYTE:.1f} of the {wanted:g} MB that are to be free are "
