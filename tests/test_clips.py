@@ -1,0 +1,366 @@
+"""Clips: exactly the samples that were heard, under names that no label can bend, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import settings as tries
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edgeprune_device.clip_files import clip_path, find_clips, read_tags, slug, to_pcm16
+from edgeprune_device.clips import BEGINS, ENDS, LATE, LONG, Clip, Clips
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.settings import Clips as ClipSettings
+
+RATE = 1000
+NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
+SETTINGS = ClipSettings(save=True, before_seconds=0.5, after_seconds=0.25, longest_seconds=2.0)
+WINDOW = 400  # judged at every so many samples
+Wish = tuple[str, int, int, int]
+"""Id, first, last, and the window's end at which it is reported."""
+
+
+def noise(samples: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).uniform(-1, 1, samples).astype(np.float32)
+
+
+def no_voice(_first: int, _last: int) -> bool:
+    return False
+
+
+def feed(
+    clips: Clips, stream: NDArray[np.float32], cuts: list[int], wishes: list[Wish],
+    gaps: dict[int, int], blocked: Callable[[int, int], bool | None] = no_voice,
+) -> list[Clip]:  # fmt: skip
+    """Play a stream in blocks that end at ``cuts``; judge at every WINDOW samples; flush.
+
+    ``gaps`` says at which samples how many are lost; the stream's places count them.
+    """
+    edges = sorted({*cuts, *gaps, len(stream)} - {0})
+    done: list[Clip] = []
+    heard = 0
+    judged = 0
+    for edge in edges:
+        first = heard
+        if first in gaps:
+            heard_to = first + gaps[first]
+            clips.gap(heard_to)
+            first = heard_to
+        if edge <= first:
+            continue
+        clips.hear(first, stream[first:edge])
+        heard = edge
+        while judged + WINDOW <= heard:
+            judged += WINDOW
+            for id_, begin, end, told in wishes:
+                if told == judged:
+                    clips.want(id_, id_, begin, end, score=0.9, utc=NOON)
+            done += clips.ready(blocked, judged)
+    return done + clips.flush(blocked)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.flac")}
+
+
+def test_a_clip_decodes_to_what_the_model_heard_rounded_to_16_bits(tmp_path: Path) -> None:
+    stream = noise(4000)
+    [clip] = feed(Clips(SETTINGS, tmp_path, RATE), stream, [], [("a", 1000, 1400, 1600)], {})
+    samples, rate = soundfile.read(tmp_path / clip.path, dtype="int16")
+    expected = np.clip(np.rint(stream[500:1650].astype(np.float64) * 32768), -32768, 32767)
+    np.testing.assert_array_equal(samples, expected)
+    assert (rate, clip.first, clip.samples, clip.cut) == (RATE, 500, 1150, ())
+
+
+@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
+def test_sixteen_bit_sound_survives_exactly(values: list[int]) -> None:
+    np.testing.assert_array_equal(to_pcm16(np.array(values, np.float32) / 32768), values)
+
+
+def test_what_lies_outside_full_scale_is_clipped_and_what_is_no_number_is_zero() -> None:
+    odd = np.array([1.0, 2.0, -3.0, np.inf, -np.inf, np.nan], np.float32)
+    np.testing.assert_array_equal(to_pcm16(odd), [32767, 32767, -32768, 32767, -32768, 0])
+
+
+@tries(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 5999), max_size=30), st.integers(1, 300))
+def test_the_files_are_the_same_however_the_stream_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], size: int
+) -> None:
+    stream = noise(6000)
+    wishes = [("a", 100, 500, 800), ("b", 1900, 2300, 2400), ("c", 2000, 2400, 2400),
+              ("d", 3300, 3700, 4000), ("e", 3000, 5700, 6000)]  # fmt: skip
+    gaps = {2500: 300, 4444: 7}
+    results = []
+    for edges in ([6000], cuts, list(range(size, 6000, size))):
+        folder = tmp_path_factory.mktemp("clips")
+        done = feed(Clips(SETTINGS, folder, RATE), stream, edges, wishes, gaps)
+        results.append((sorted(clip.id for clip in done), contents(folder)))
+    assert results[0] == results[1] == results[2]
+    assert results[0][0] == ["a", "b", "c", "d", "e"]
+
+
+def test_a_clip_ends_and_begins_at_gaps_and_says_so(tmp_path: Path) -> None:
+    stream = noise(6000)
+    wishes = [("ends", 1900, 2300, 2400), ("begins", 2900, 3300, 3600), ("whole", 4400, 4800, 5200)]
+    done = feed(Clips(SETTINGS, tmp_path, RATE), stream, [], wishes, {2400: 400})
+    spans = {clip.id: (clip.first, clip.first + clip.samples, clip.cut) for clip in done}
+    assert spans == {"ends": (1400, 2400, (ENDS,)), "begins": (2800, 3550, (BEGINS,)),
+                     "whole": (3900, 5050, ())}  # fmt: skip
+    for clip in done:
+        samples, _ = soundfile.read(tmp_path / clip.path, dtype="int16")
+        np.testing.assert_array_equal(
+            samples, to_pcm16(stream[clip.first : clip.first + clip.samples])
+        )
+        assert read_tags(tmp_path / clip.path)["cut"] == list(clip.cut)
+
+
+def test_the_streams_own_begin_and_end_bound_a_clip(tmp_path: Path) -> None:
+    done = feed(Clips(SETTINGS, tmp_path, RATE), noise(1200), [],
+                [("first", 0, 400, 400), ("last", 800, 1200, 1200)], {})  # fmt: skip
+    assert {clip.id: (clip.first, clip.samples, clip.cut) for clip in done} == {
+        "first": (0, 650, (BEGINS,)), "last": (300, 900, (ENDS,))}  # fmt: skip
+
+
+def test_overlapping_events_have_a_file_each(tmp_path: Path) -> None:
+    done = feed(Clips(SETTINGS, tmp_path, RATE), noise(4000), [],
+                [("a", 1000, 1400, 1600), ("b", 1200, 1600, 1600)], {})  # fmt: skip
+    assert [(clip.first, clip.samples) for clip in done] == [(500, 1150), (700, 1150)]
+    assert len(contents(tmp_path)) == 2
+
+
+def test_of_an_event_that_is_too_long_the_end_is_kept(tmp_path: Path) -> None:
+    [clip] = feed(Clips(SETTINGS, tmp_path, RATE), noise(8000), [], [("a", 400, 6000, 6000)], {})
+    assert (clip.first, clip.samples, clip.cut) == (3500, 500 + 2000 + 250, (LONG,))
+
+
+def test_sound_that_is_not_held_any_more_is_never_replaced_by_other_sound(tmp_path: Path) -> None:
+    clips = Clips(SETTINGS, tmp_path, RATE, delay_seconds=0.0)  # holds 2.75 s
+    wishes = [("late", 5100, 6000, 8000), ("gone", 400, 800, 8000)]
+    [clip] = feed(clips, noise(9000), list(range(100, 9000, 100)), wishes, {})
+    assert clip.id == "late"
+    assert clip.cut == (LATE,)
+    samples, _ = soundfile.read(tmp_path / clip.path, dtype="int16")
+    np.testing.assert_array_equal(samples, to_pcm16(noise(9000)[clip.first : 6250]))
+    assert clips.counts == {"wanted": 2, "written": 1, "missed": 1}
+    assert [notice.kind for notice in clips.notices()] == ["clip-missed"]
+
+
+def test_an_event_in_lost_sound_is_missed(tmp_path: Path) -> None:
+    clips = Clips(SETTINGS, tmp_path, RATE)
+    assert not feed(clips, noise(3000), [], [("a", 1000, 1300, 2000)], {1000: 400})
+    assert clips.counts == {"wanted": 1, "missed": 1}
+
+
+@pytest.mark.parametrize("answer", [True, None])
+def test_a_voice_or_an_unknown_keeps_a_clip_from_being_written(
+    tmp_path: Path, answer: bool | None
+) -> None:
+    clips = Clips(SETTINGS, tmp_path, RATE)
+    asked = []
+
+    def blocked(first: int, last: int) -> bool | None:
+        asked.append((first, last))
+        return answer
+
+    assert not feed(clips, noise(4000), [], [("a", 1000, 1400, 1600)], {}, blocked)
+    assert asked == [(500, 1650)], "once, about the whole of it"
+    assert clips.counts == {"wanted": 1, "withheld": 1}
+    assert not contents(tmp_path)
+
+
+def test_a_clip_waits_until_its_post_roll_was_judged(tmp_path: Path) -> None:
+    clips = Clips(SETTINGS, tmp_path, RATE)
+    clips.hear(0, noise(3000))
+    clips.want("a", "a", 1000, 1400)
+    assert not clips.ready(no_voice, 1400)
+    assert not clips.ready(no_voice, 1649)
+    assert [clip.id for clip in clips.ready(no_voice, 1650)] == ["a"]
+
+
+def test_nothing_is_held_or_written_when_clips_are_off(tmp_path: Path) -> None:
+    clips = Clips(ClipSettings(), tmp_path, RATE)
+    assert not feed(clips, noise(4000), [], [("a", 1000, 1400, 1600)], {})
+    assert not list(tmp_path.iterdir())
+    assert not clips.counts
+
+
+def test_the_tags_say_what_was_heard_when_and_by_what(tmp_path: Path) -> None:
+    clips = Clips(SETTINGS, tmp_path, RATE, digest="d" * 64)
+    clips.hear(0, noise(3000))
+    clips.want("5d41402abc4b2a76", "Waldkauz", 1000, 1400, score=0.91234567, utc=NOON)
+    [clip] = clips.ready(None, 3000)
+    assert clip.utc == NOON - timedelta(seconds=0.5)
+    assert read_tags(tmp_path / clip.path) == {
+        "id": "5d41402abc4b2a76", "label": "Waldkauz", "score": 0.9123,
+        "utc": "2026-05-01T11:59:59.500+00:00", "bundle_digest": "d" * 64, "first_sample": 500,
+        "samples": 1150, "rate": RATE, "event": [1000, 1400], "cut": [],
+    }  # fmt: skip
+    assert clip.path == f"clips/2026-05-01/{slug('Waldkauz')}/120000_5d41402abc4b2a76.flac"
+    assert clip.bytes == (tmp_path / clip.path).stat().st_size
+
+
+def test_a_clip_of_a_file_is_named_by_stream_time() -> None:
+    assert clip_path("owl", "a1", None, 3 * 3600 + 62.9) == "clips/stream/owl/030102_a1.flac"
+    assert clip_path("owl", "a1", None, 100 * 3600) == "clips/stream/owl/1000000_a1.flac"
+
+
+HOSTILE = ["../../etc/passwd", "..", ".", "...", "a\0b", "🦉", "x" * 300, "", " ", "CON", "a/b\\c",
+           "-rf", "\ud800", "owl\n", "<b>", "clips", "Größe", "ねこ"]  # fmt: skip
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_no_label_leads_out_of_the_folder(tmp_path: Path, label: str) -> None:
+    (tmp_path / "j").mkdir()
+    clips = Clips(SETTINGS, tmp_path / "j", RATE)
+    clips.hear(0, noise(3000))
+    clips.want("a1", label, 1000, 1400, utc=NOON)
+    [clip] = clips.ready(None, 3000)
+    [found] = list(find_clips(tmp_path / "j"))
+    assert found.path == clip.path
+    assert found.id == "a1"
+    assert clip.path.count("/") == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["j"]
+    assert read_tags(tmp_path / "j" / clip.path)["label"] == label
+
+
+@given(st.text(max_size=400))
+def test_a_slug_is_a_short_plain_name(label: str) -> None:
+    made = slug(label)
+    assert 1 <= len(made) <= 47
+    assert set(made) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert made[0] != "-"
+
+
+def test_labels_that_look_alike_do_not_share_a_folder() -> None:
+    alike = ["owl", "Owl", "OWL", "owl!", "öwl", "owl ", "x" * 300, "x" * 301, "..", "...", "🦉", "🐦"]
+    assert len({slug(label) for label in alike}) == len(alike)
+
+
+def test_what_a_crash_left_half_written_is_removed_at_the_start(tmp_path: Path) -> None:
+    left = tmp_path / "clips" / "120000_a.flac.part"
+    left.parent.mkdir()
+    left.write_bytes(b"fLaC")
+    Clips(ClipSettings(), tmp_path, RATE)
+    assert left.exists(), "clips are off: nothing is touched"
+    Clips(SETTINGS, tmp_path, RATE)
+    assert not left.exists()
+
+
+def test_a_rate_that_flac_has_not_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(EdgepruneError, match="FLAC ends at 655350 Hz"):
+        Clips(SETTINGS, tmp_path, 768_000)
+
+
+class Trouble:
+    """A disk that refuses to be synchronised while ``on``, and a clock that is set by hand."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.on, self.now, self._fsync = True, 0.0, os.fsync
+        patch.setattr(os, "fsync", self.fsync)
+
+    def fsync(self, number: int) -> None:
+        if self.on:
+            raise OSError(28, "No space left on device")
+        self._fsync(number)
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
+    return Trouble(monkeypatch)
+
+
+def begun(folder: Path, trouble: Trouble, **more: Any) -> Clips:
+    clips = Clips(SETTINGS, folder, RATE, clock=trouble.clock, **more)
+    clips.hear(0, noise(3000))
+    clips.want("a", "owl", 1000, 1400, utc=NOON)
+    return clips
+
+
+def test_a_clip_that_fails_is_tried_again_and_never_half_there(
+    tmp_path: Path, trouble: Trouble
+) -> None:
+    clips = begun(tmp_path, trouble)
+    for trouble.now in (0.0, 0.5, 2.0, 29.0):
+        assert not clips.ready(None, 3000)
+        assert clips.waiting == 1
+        assert not contents(tmp_path)
+        assert not list(tmp_path.rglob("*.part"))
+    trouble.on, trouble.now = False, 30.0
+    assert [clip.id for clip in clips.ready(None, 3000)] == ["a"]
+    assert clips.counts == {"wanted": 1, "written": 1}
+    assert not clips.notices()
+
+
+def test_a_clip_is_given_up_after_half_a_minute_and_both_ends_are_told(
+    tmp_path: Path, trouble: Trouble
+) -> None:
+    clips = begun(tmp_path, trouble)
+    clips.ready(None, 3000)
+    trouble.now = 31.0
+    assert not clips.ready(None, 3000)
+    assert clips.waiting == 0
+    assert clips.counts["lost"] == 1
+    [lost] = clips.notices()
+    assert lost.kind == "clips-lost"
+    assert "No space left" in lost.text
+    trouble.on = False
+    clips.want("b", "owl", 1000, 1400, utc=NOON)
+    assert [clip.id for clip in clips.ready(None, 3000)] == ["b"]
+    [back] = clips.notices()
+    assert (back.kind, back.details["lost"]) == ("clips-back", 1)
+
+
+def test_what_waits_for_the_disk_is_bounded(
+    tmp_path: Path, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune_device.clips.MOST_WAITING_BYTES", 10_000)
+    clips = begun(tmp_path, trouble)
+    for number in range(20):
+        clips.want(f"c{number}", "owl", 1000, 1400, utc=NOON)
+    clips.ready(None, 3000)
+    assert 0 < clips.waiting < 20
+    assert clips.counts["lost"] == 21 - clips.waiting
+
+
+def test_what_fails_at_the_end_of_the_stream_is_lost_at_once(
+    tmp_path: Path, trouble: Trouble
+) -> None:
+    clips = begun(tmp_path, trouble)
+    assert not clips.flush(None)
+    assert clips.counts == {"wanted": 1, "lost": 1, "written": 0}
+
+
+def test_no_clip_takes_the_journals_reserve(tmp_path: Path, trouble: Trouble) -> None:
+    trouble.on = False
+    clips = begun(tmp_path, trouble, reserve_bytes=1 << 60)
+    assert not clips.ready(None, 3000)
+    assert clips.waiting == 1
+
+
+def test_a_folder_that_was_swapped_for_another_gets_no_clips(
+    tmp_path: Path, trouble: Trouble
+) -> None:
+    trouble.on = False
+    (tmp_path / "j").mkdir()
+    clips = begun(tmp_path / "j", trouble)
+    (tmp_path / "j").rename(tmp_path / "pulled-out")
+    (tmp_path / "j").mkdir()
+    assert not clips.ready(None, 3000)
+    assert not list((tmp_path / "j").iterdir())
+    (tmp_path / "j").rmdir()
+    (tmp_path / "pulled-out").rename(tmp_path / "j")
+    trouble.now = 2.0
+    assert len(clips.ready(None, 3000)) == 1
