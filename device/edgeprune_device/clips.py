@@ -39,7 +39,7 @@ from edgeprune_device.clip_files import (
 )
 from edgeprune_device.disk import Disk, free_bytes
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.ring import Ring
+from edgeprune_device.recent import Ring
 from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.stream import Notice
 
