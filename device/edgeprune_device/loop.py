@@ -5,7 +5,7 @@ r"""The recorder's loop: one item of the source after the other, through every p
 
 A block is cut where a window ends, so that each part has heard exactly as much as that window when
 it is judged: what comes out does not depend on how the sound arrived, and a file gives what the
-microphone gave. Nothing here reads a clock but to measure how long the model takes.
+microphone gave. Nothing here reads a clock but to tell how long the model takes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.clips import Clip, Clips
-from edgeprune_device.clockstate import WallClock
 from edgeprune_device.decide import Decider, Detection
 from edgeprune_device.gate import Gate
 from edgeprune_device.guards import ScoreGuard
 from edgeprune_device.health import Flag, Health
-from edgeprune_device.journal import Facts, Journal
+from edgeprune_device.journal import Journal
 from edgeprune_device.ledger import DROPPED, INVALID, Ledger
 from edgeprune_device.privacy import Speech
 from edgeprune_device.screen import Screen, clock, level_db
 from edgeprune_device.shed import Shedder
 from edgeprune_device.stream import Block, Item, Notice
+from edgeprune_device.times import StreamTime
 from edgeprune_device.windows import Windower
 
 Samples = NDArray[np.float32]
@@ -56,8 +56,8 @@ class Parts:
     clips: Clips
     shedder: Shedder
     screen: Screen
-    wall: WallClock | None
-    """None for a file, which has no time of day."""
+    timed: Callable[[float], None]
+    """Gets the seconds that the model took for a window."""
     forget: Callable[[], None] = lambda: None
     """Tells the model that the next window does not follow the last."""
     wrote: Callable[[list[Clip]], None] = lambda _: None
@@ -93,13 +93,9 @@ class Progress:
 class Loop:
     """Carries a stream through the parts."""
 
-    def __init__(
-        self, parts: Parts, journal: Journal, rate: int, facts: Callable[[], Facts],
-        timed: Callable[[float], None],
-    ) -> None:  # fmt: skip
-        self.parts, self.journal, self.rate = parts, journal, rate
+    def __init__(self, parts: Parts, journal: Journal, times: StreamTime) -> None:
+        self.parts, self.journal, self.times, self.rate = parts, journal, times, times.rate
         self.done = Progress()
-        self._facts, self._timed = facts, timed
         self._hop = parts.windower.hop_samples
         self._texts = parts.decider.rule.activation == "ctc"
         self._flags: deque[Flag] = deque(maxlen=FLAGS_KEPT)
@@ -140,8 +136,9 @@ class Loop:
 
     def _block(self, block: Block) -> None:
         parts, done = self.parts, self.done
-        if block.heard_at is not None and parts.wall is not None:
-            parts.wall.hear(self.position + block.lost_samples + len(block.samples), block.heard_at)
+        if block.heard_at is not None:
+            end = self.position + block.lost_samples + len(block.samples)
+            self.times.hear(end, block.heard_at)
         if block.lost_samples:
             self._gap(block)
         if not len(block.samples):
@@ -216,11 +213,11 @@ class Loop:
         begin = self.done.busy_since = time.monotonic()
         try:
             scores = parts.model(first, window)
-        except (RuntimeError, ValueError) as error:  # what the runtimes raise of a run
-            scores, trouble = None, f"{NO_ANSWER}: {error}"
+        except Exception:  # the runtimes raise types of their own, which share no other base
+            scores, trouble = None, NO_ANSWER
         finally:
             self.done.busy_since = None
-        self._timed(time.monotonic() - begin)
+        parts.timed(time.monotonic() - begin)
         if scores is not None:
             trouble = parts.guard.check(scores, window)
         if not trouble:
@@ -233,10 +230,18 @@ class Loop:
         parts = self.parts
         for found in detections:
             first = round(found.start_seconds * self.rate)
-            name = self.journal.add(found, first, self._facts())
+            begin, end = (round(t * self.rate) for t in (found.from_seconds, found.to_seconds))
+            facts = self.times.facts(first)
+            name = self.journal.add(found, first, facts, round(found.end_seconds * self.rate))
             if parts.shedder.clips:
-                begin, end = (round(t * self.rate) for t in (found.from_seconds, found.to_seconds))
-                parts.clips.want(name, found.label, begin, end)
+                parts.clips.want(
+                    name,
+                    found.label,
+                    begin,
+                    end,
+                    score=found.score,
+                    utc=self.times.utc(begin) if self.times.wall else None,
+                )
             self.done.detections[TEXTS if self._texts else found.label] += 1
             self.done.last_detection = found.label
             parts.screen.line(f"{clock(found.start_seconds)}  {found.label}  {found.score:.2f}")
@@ -249,7 +254,7 @@ class Loop:
         else:
             written = parts.clips.ready(blocked, self._judged_to - parts.speech.margin)
         for clip in written:
-            self.journal.clip(clip)
+            self.journal.clip(clip.id, clip.path, clip.first, clip.samples, clip.bytes)
         parts.wrote(written)
         for notice in parts.clips.notices():
             self.note(notice)

@@ -6,7 +6,6 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,49 +15,25 @@ LIVE_SECONDS = 0.25  # between changes of the live line
 Say = Callable[[str], None]
 
 
-@dataclass
-class Counts:
-    """What a session has come to so far."""
-
-    captured: int = 0
-    """Samples that arrived."""
-    lost: int = 0
-    """Samples that did not."""
-    windows: int = 0
-    latencies_ms: list[float] = field(default_factory=list)
-    detections: dict[str, int] = field(default_factory=dict)
-    level_db: float = -math.inf
-    """Of the last block, in dB of full scale."""
-    top: tuple[str, float] = ("", 0.0)
-    reason: str = "end of file"
-
-
 class Screen:
     """What a person sees: a line for each detection, and a live line where there is a terminal."""
 
-    def __init__(self, say: Say, hop_seconds: float) -> None:
-        self.say, self.hop_seconds = say, hop_seconds
+    def __init__(self, say: Say) -> None:
+        self.say = say
         self.live = sys.stderr.isatty()
         self.shown = time.monotonic()
 
-    def show(self, counts: Counts, rate: int) -> None:
+    def show(self, text: Callable[[], str]) -> None:
         """Change the live line, or say it now and then."""
         wait = LIVE_SECONDS if self.live else QUIET_SECONDS
         if time.monotonic() - self.shown < wait:
             return
         self.shown = time.monotonic()
-        latency = counts.latencies_ms[-1] if counts.latencies_ms else 0.0
-        label, score = counts.top
-        text = (
-            f"{clock(counts.captured / rate)}  {counts.level_db:6.1f} dBFS  {label} {score:.2f}  "
-            f"{latency:.1f} ms  x{latency / 1000 / self.hop_seconds:.3f} of real time  "
-            f"lost {counts.lost / rate:.1f} s"
-        )
         if self.live:
-            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.write(f"\r\x1b[K{text()}")
             sys.stderr.flush()
         else:
-            self.say(text)
+            self.say(text())
 
     def line(self, text: str) -> None:
         """Say a line, above the live one."""

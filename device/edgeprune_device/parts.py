@@ -1,0 +1,91 @@
+"""A session's parts, made from a bundle and a recorder's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeprune_device.bundle import Bundle
+from edgeprune_device.clips import Clip, Clips
+from edgeprune_device.decide import Decider
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.gate import Gate
+from edgeprune_device.guards import ScoreGuard
+from edgeprune_device.health import Health
+from edgeprune_device.incremental import open_incremental
+from edgeprune_device.ledger import Ledger
+from edgeprune_device.loop import Model, Parts
+from edgeprune_device.pick import Picked
+from edgeprune_device.privacy import Speech
+from edgeprune_device.rules import rule_of
+from edgeprune_device.screen import Screen
+from edgeprune_device.settings import Settings
+from edgeprune_device.shed import Shedder
+from edgeprune_device.windows import Windower
+
+
+def make_parts(
+    picked: Picked, settings: Settings, out: Path, screen: Screen, *,
+    timed: Callable[[float], None], wrote: Callable[[list[Clip]], None],
+) -> Parts:  # fmt: skip
+    """Make what a session is made of.
+
+    Parameters
+    ----------
+    picked : Picked
+        The bundle's model, opened.
+    settings : Settings
+    out : Path
+        The journal's folder, where clips go; it need not exist yet unless clips are kept.
+    screen : Screen
+    timed, wrote : callable
+        As in ``Parts``.
+
+    Raises
+    ------
+    EdgepruneError
+        Settings that do not fit the bundle.
+
+    """
+    read = picked.bundle
+    rate, window, hop = read.sample_rate, read.window_samples, hop_of(read, settings)
+    model, forget = _model(picked, settings.operate.threads, hop)
+    rule = rule_of(read, settings.decide)
+    return Parts(
+        model=model, forget=forget, windower=Windower(window, hop), decider=Decider(rule),
+        ledger=Ledger(), health=Health(rate), guard=ScoreGuard(rule.activation),
+        gate=Gate(settings.gate, rate), speech=Speech(read, settings.privacy, settings.gate),
+        clips=Clips(settings.clips, out, rate, digest=read.digest),
+        shedder=Shedder(settings.load), screen=screen, timed=timed, wrote=wrote,
+    )  # fmt: skip
+
+
+def hop_of(bundle: Bundle, settings: Settings) -> int:
+    """Return the samples from one window to the next.
+
+    Raises
+    ------
+    EdgepruneError
+        It is less than one.
+
+    """
+    if settings.decide.hop_seconds is None:
+        return bundle.hop_samples
+    hop = round(settings.decide.hop_seconds * bundle.sample_rate)
+    if hop < 1:
+        raise EdgepruneError(
+            f"A hop of {settings.decide.hop_seconds:g} s is less than a sample at "
+            f"{bundle.sample_rate} Hz."
+        )
+    return hop
+
+
+def _model(picked: Picked, threads: int, hop: int) -> tuple[Model, Callable[[], None]]:
+    """Return what scores a window by its place, and what tells it that the stream broke off.
+
+    Where the bundle can, a window's frames that an earlier one had are not computed again.
+    """
+    kept = open_incremental(picked.bundle, threads, hop)
+    if kept is not None:
+        return kept, kept.gap
+    return lambda _first, window: picked.run(window), lambda: None

@@ -1,0 +1,54 @@
+"""From a sample of the stream to the time of day, and what is known of clock and board then.
+
+A device's clock and the system's do not run alike, and the system's may jump. So a sample's time is
+taken from the monotonic moment at which the newest sample was captured, counted back; only that
+moment is turned into the time of day, by ``WallClock``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from edgeprune_device.clockstate import UNKNOWN_CLOCK, ClockState, WallClock
+from edgeprune_device.journal import Facts
+
+SYNCHRONISED = {True: "synchronised", False: "unsynchronised", None: "unknown"}
+
+
+class StreamTime:
+    """The times of one session.
+
+    Parameters
+    ----------
+    rate : int
+        Samples per second of the stream.
+    started : datetime
+        The session's start in UTC: sample 0, until a source tells when sound was captured.
+    wall : WallClock or None
+        None for a file, which has no time of day.
+
+    """
+
+    def __init__(self, rate: int, started: datetime, wall: WallClock | None = None) -> None:
+        self.rate, self.started, self.wall = rate, started, wall
+        self.clock: ClockState = UNKNOWN_CLOCK
+        """As it was found last."""
+        self.throttled: int | None = None
+        """The board's flags, as they were found last."""
+        self._anchor: tuple[int, float] | None = None
+
+    def hear(self, position: int, heard_at: float) -> None:
+        """Note that the stream had come to ``position`` at ``heard_at`` (monotonic seconds)."""
+        self._anchor = position, heard_at
+
+    def utc(self, sample: int) -> datetime:
+        """Return when a sample was captured."""
+        if self._anchor is None or self.wall is None:
+            return self.started + timedelta(seconds=sample / self.rate)
+        position, heard_at = self._anchor
+        return self.wall.utc_of(heard_at - (position - sample) / self.rate)
+
+    def facts(self, sample: int) -> Facts:
+        """Return what a detection that began with a sample carries."""
+        bound = self.clock.offset_bound_seconds
+        return Facts(SYNCHRONISED[self.clock.synchronised], bound, self.throttled, self.utc(sample))
