@@ -290,9 +290,9 @@ def test_a_denied_label_is_not_reported(tiny_bundle: Path, tmp_path: Path) -> No
 
 def test_the_time_of_day_follows_the_moment_of_capture_and_not_the_samples() -> None:
     """A device whose clock runs 1 % fast: after an hour the samples are 36 s ahead."""
-    from edgeprune_device.clockstate import WallClock
+    from edgeprune_device.clockstate import ClockState, WallClock
 
-    wall = WallClock(monotonic=lambda: 0.0, now=lambda: START.timestamp())
+    wall = WallClock(START, 0.0, ClockState(True, "kernel"))
     times = StreamTime(RATE, START, wall)
     times.hear(round(3600 * 1.01 * RATE), 3600.0)
     assert abs(times.utc(round(3600 * 1.01 * RATE)) - (START + timedelta(hours=1))) < timedelta(

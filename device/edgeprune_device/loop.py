@@ -11,7 +11,7 @@ microphone gave. Nothing here reads a clock but to tell how long the model takes
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ from edgeprune_device.clips import Clip, Clips
 from edgeprune_device.decide import Decider, Detection
 from edgeprune_device.gate import Gate
 from edgeprune_device.guards import ScoreGuard
-from edgeprune_device.health import Flag, Health
+from edgeprune_device.health import Health
 from edgeprune_device.journal import Journal
 from edgeprune_device.ledger import DROPPED, INVALID, Ledger
 from edgeprune_device.privacy import Speech
@@ -37,7 +37,6 @@ Model = Callable[[int, Samples], Samples]
 """First sample of a window and the window, to its scores."""
 LOAD = "load"
 NO_ANSWER = "model failed"
-FLAGS_KEPT = 1000
 TEXTS = "transcripts"  # what detections are counted as where every text is another
 
 
@@ -98,7 +97,6 @@ class Loop:
         self.done = Progress()
         self._hop = parts.windower.hop_samples
         self._texts = parts.decider.rule.activation == "ctc"
-        self._flags: deque[Flag] = deque(maxlen=FLAGS_KEPT)
         self._judged_to = 0  # end of the last window, or of a gap
 
     @property
@@ -122,7 +120,7 @@ class Loop:
     def flush(self) -> None:
         """Judge what is left: the stream breaks off here."""
         parts = self.parts
-        self._flagged(parts.health.flush())
+        parts.health.flush()
         for first, window in parts.windower.flush():
             self._window(first, window)
         parts.ledger.end(self.position)
@@ -168,7 +166,7 @@ class Loop:
         while len(samples):
             piece, samples = np.split(samples, [parts.windower.due])
             first = self.position
-            self._flagged(parts.health.hear(first, piece))
+            parts.health.hear(first, piece)
             piece = parts.health.clean(piece)
             parts.clips.hear(first, piece)
             parts.gate.hear(first, piece)
@@ -177,9 +175,6 @@ class Loop:
         for notice in [*parts.health.notices(), *parts.guard.notices()]:
             self.note(notice)
         self._clips(last=False)
-
-    def _flagged(self, flags: list[Flag]) -> None:
-        self._flags.extend(flags)
 
     def _window(self, first: int, window: Samples) -> None:
         """Judge one window: score it, or say why it is not."""
@@ -204,8 +199,8 @@ class Loop:
     def _scores(self, first: int, last: int, window: Samples) -> tuple[str, str, Samples | None]:
         """Return a window's scores, or None and why there are none to use."""
         parts = self.parts
-        if bad := [flag.reason for flag in self._flags if flag.first < last and first < flag.last]:
-            return INVALID, bad[0], None
+        if bad := parts.health.invalid(first, last):
+            return INVALID, bad, None
         if parts.shedder.skip:
             return DROPPED, LOAD, None
         if not parts.gate.open(first, last):

@@ -56,7 +56,7 @@ def make_parts(
         ledger=Ledger(), health=Health(rate), guard=ScoreGuard(rule.activation),
         gate=Gate(settings.gate, rate), speech=Speech(read, settings.privacy, settings.gate),
         clips=Clips(settings.clips, out, rate, digest=read.digest),
-        shedder=Shedder(settings.load), screen=screen, timed=timed, wrote=wrote,
+        shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, wrote=wrote,
     )  # fmt: skip
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from edgeprune_device.clockstate import UNKNOWN_CLOCK, ClockState, WallClock
+from edgeprune_device.clockstate import ClockState, WallClock
 from edgeprune_device.journal import Facts
 
 SYNCHRONISED = {True: "synchronised", False: "unsynchronised", None: "unknown"}
+
+
+UNKNOWN = ClockState(None, "unknown")
 
 
 class StreamTime:
@@ -31,8 +34,6 @@ class StreamTime:
 
     def __init__(self, rate: int, started: datetime, wall: WallClock | None = None) -> None:
         self.rate, self.started, self.wall = rate, started, wall
-        self.clock: ClockState = UNKNOWN_CLOCK
-        """As it was found last."""
         self.throttled: int | None = None
         """The board's flags, as they were found last."""
         self._anchor: tuple[int, float] | None = None

@@ -1,36 +1,45 @@
-"""What a live recorder does besides listening, a little at every tick of its loop.
+"""What a recorder does besides listening, a little at every tick of its loop.
 
-    every tick        the journal's waiting rows, the watchdog, a look for Ctrl-C
-    every few seconds the state of clock and board, a bundle that was swapped, the metrics
-    every heartbeat   coverage to the journal, status file, heartbeat to the sinks
-    every so often    retention, and at once when the disk is full
+    every tick         the live line, the journal's waiting rows, the watchdog
+    every 5 seconds    clock and board, metrics, a bundle that was swapped
+    every heartbeat    coverage to the journal, status file, heartbeat to the sinks
+    every so often     retention, and every few seconds while something cannot be written
 
-Each of them is told the time and decides whether it is due; none may take long.
+Each part is told the time and decides whether it is due; none takes long. Of a file only the live
+line and the coverage are kept: nothing in its journal depends on when it was heard.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from edgeprune_device.clockstate import WallClock
-from edgeprune_device.journal import Facts, Journal
-from edgeprune_device.ledger import by_hour
+from edgeprune_device.clockstate import clock_state
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.installed import changed
+from edgeprune_device.journal import Total
+from edgeprune_device.latency import Latencies
+from edgeprune_device.ledger import ANALYSED, NOT_CAPTURED, by_hour
 from edgeprune_device.loop import Loop
 from edgeprune_device.machine import machine_state
 from edgeprune_device.metrics import Metrics
 from edgeprune_device.notify import Notifier, Pulse
+from edgeprune_device.pick import Picked
+from edgeprune_device.plan import Plan, open_bundle
 from edgeprune_device.retention import Retention
-from edgeprune_device.settings import Settings
+from edgeprune_device.screen import clock
 from edgeprune_device.sinks import Sinks
-from edgeprune_device.status import StatusFile
+from edgeprune_device.source import PAUSED
+from edgeprune_device.status import write_status
+from edgeprune_device.stream import Notice
 
 STATE_SECONDS = 5.0
-FULL_SECONDS = 5.0  # between tries to make room on a full disk
-WAITING_SECONDS = 30.0  # what a start that waits asks systemd for, again and again
+CLOSE_SECONDS = 3.0  # that sinks get to send what they hold
+WAITING_SECONDS = 60.0  # what a start that waits for a microphone asks systemd for, time and again
 
 
 @dataclass
@@ -38,7 +47,7 @@ class Every:
     """Something that is due every so often."""
 
     seconds: float
-    at: float = field(default=-1e18)
+    at: float = field(default=-float("inf"))
 
     def due(self, now: float) -> bool:
         """Say whether it is due, and begin the next stretch if it is."""
