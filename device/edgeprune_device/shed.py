@@ -1,0 +1,178 @@
+"""What is given up when the model is slower than the sound, and when it is taken back: pure.
+
+The user chooses what goes, and in which order (``load.steps``). Each step is a level:
+
+    normal -> no-clips -> hop x2 -> hop x4 ... up to the window -> skip
+
+A backlog brings the next level; a level is taken back after ``calm_seconds`` with less than half of
+that backlog. One that was taken back too early, so that it had to be taken again at once, is kept
+twice as long the next time, up to an hour: a board that is a little too slow for months does not
+change its mind a thousand times a day. Every change of level is a notice for the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeprune_device.settings import Load
+from edgeprune_device.stream import Notice
+
+LONGEST_CALM_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is given up at a time."""
+
+    name: str = "normal"
+    clips: bool = True
+    hop_factor: int = 1
+    skip: bool = False
+
+
+def levels_of(steps: Sequence[str], max_hop_factor: int) -> tuple[Level, ...]:
+    """Return the levels that steps come to, from normal on; each gives up one thing more.
+
+    >>> [level.name for level in levels_of(("longer-hop", "skip"), 4)]
+    ['normal', 'hop x2', 'hop x4', 'skip']
+    """
+    levels = [Level()]
+    for step in steps:
+        last = levels[-1]
+        if step == "no-clips":
+            levels.append(Level("no-clips", False, last.hop_factor, last.skip))
+        elif step == "skip":
+            levels.append(Level("skip", last.clips, last.hop_factor, True))
+        else:
+            factor = last.hop_factor
+            while factor < max_hop_factor:
+                factor = min(2 * factor, max_hop_factor)
+                levels.append(Level(f"hop x{factor}", last.clips, factor, last.skip))
+    return tuple(levels)
+
+
+class Shedder:
+    """Which level a recorder is at.
+
+    Parameters
+    ----------
+    load : settings.Load
+    max_hop_factor : int
+        Hops in a window, at least 1: a longer hop would leave sound out.
+
+    """
+
+    def __init__(self, load: Load, max_hop_factor: int = 1) -> None:
+        self.levels = levels_of(load.steps, max(1, max_hop_factor))
+        self.level = 0
+        """Place in ``levels``; 0 is normal."""
+        self._load = load
+        self._calm = load.calm_seconds  # that it takes to take a step back
+        self._changed_at: float | None = None
+        self._taken_back_at: float | None = None
+        self._quiet_since: float | None = None
+        self._judged_at: float | None = None
+        self._backlog_then = 0.0  # when that was
+        self._skipping = False
+        self._told_end = False
+
+    @property
+    def name(self) -> str:
+        """Of the level, such as ``hop x2``."""
+        return self.levels[self.level].name
+
+    @property
+    def clips(self) -> bool:
+        """Whether clips may be kept."""
+        return self.levels[self.level].clips
+
+    @property
+    def hop_factor(self) -> int:
+        """What the hop is multiplied by."""
+        return self.levels[self.level].hop_factor
+
+    @property
+    def skip(self) -> bool:
+        """Whether windows are dropped at this moment: from the backlog's limit down to half of it."""
+        return self.levels[self.level].skip and self._skipping
+
+    def step(self, now: float, backlog_seconds: float) -> list[Notice]:
+        """Go on, at most one level.
+
+        Parameters
+        ----------
+        now : float
+            Monotonic seconds, not before the last.
+        backlog_seconds : float
+            Sound that was captured and waits.
+
+        Returns
+        -------
+        list of Notice
+            ``load-shed`` and ``load-restored``, with ``level``, ``before`` and ``backlog_seconds``;
+            ``load-exceeded``, once, when there is nothing left to give up.
+
+        """
+        limit = self._load.behind_seconds
+        if backlog_seconds >= limit:
+            self._skipping, self._quiet_since = True, None
+            return self._behind(now, backlog_seconds)
+        if backlog_seconds >= limit / 2:
+            self._quiet_since = None
+            return []
+        self._skipping = False
+        if self._quiet_since is None:
+            self._quiet_since = now
+        calm_since = max(self._quiet_since, self._changed_at or self._quiet_since)
+        if now - calm_since < self._calm:
+            return []
+        self._told_end = False
+        if self.level == 0:
+            self._calm = self._load.calm_seconds
+            return []
+        self._taken_back_at = now
+        return [self._move(-1, now, backlog_seconds)]
+
+    def _behind(self, now: float, backlog: float) -> list[Notice]:
+        """Take the next step, unless the last one has not had time to help, or is helping."""
+        if self._judged_at is not None and now - self._judged_at < self._load.behind_seconds:
+            return []
+        helps = self.level > 0 and backlog < self._backlog_then
+        self._judged_at, self._backlog_then = now, backlog
+        if helps:
+            return []
+        if self.level + 1 < len(self.levels):
+            if self._taken_back_at is not None and now - self._taken_back_at < self._calm:
+                longest = max(LONGEST_CALM_SECONDS, self._load.calm_seconds)
+                self._calm = min(2 * self._calm, longest)
+            self._told_end = False
+            return [self._move(1, now, backlog)]
+        if self._told_end:
+            return []
+        self._told_end = True
+        return [Notice(
+            "load-exceeded",
+            f"The model is {backlog:.0f} s behind and nothing is left to give up: sound that finds "
+            "no room will be dropped.",
+            {"level": self.name, "backlog_seconds": round(backlog, 3)},
+        )]  # fmt: skip
+
+    def _move(self, by: int, now: float, backlog: float) -> Notice:
+        before = self.name
+        self.level += by
+        self._changed_at = now
+        details = {"level": self.name, "before": before, "backlog_seconds": round(backlog, 3)}
+        if by > 0:
+            text = f"The model is {backlog:.0f} s behind: {_said(self.levels[self.level])}."
+            return Notice("load-shed", text, details)
+        text = f"The model keeps up again: back from {before} to {self.name}."
+        return Notice("load-restored", text, details)
+
+
+def _said(level: Level) -> str:
+    if level.name == "skip":
+        return "windows are left out until half of that is left"
+    if level.name == "no-clips":
+        return "no clips are kept"
+    return f"the hop is {level.hop_factor} times as long"
