@@ -106,7 +106,9 @@ class KwtFrontend(nn.Module):
         """
         hops = samples.reshape(samples.shape[0], -1, self.frame_step)
         count = hops.shape[1] - self.gather_frames.shape[1] + 1
-        gather = self.gather_frames if count >= len(self.gather_frames) else self.gather_frames[:count]
+        gather = (
+            self.gather_frames if count >= len(self.gather_frames) else self.gather_frames[:count]
+        )
         frames = hops[:, gather.long()].flatten(2) * self.window
         real = frames @ self.dft_real.T
         imag = frames @ self.dft_imag.T

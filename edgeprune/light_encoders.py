@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from edgeprune import surgery
 from edgeprune.blocks import ConvBlock
-from edgeprune.seam import Seam
 from edgeprune.families import family_of
 from edgeprune.front_ends import HIGH_HZ, LOW_HZ, LightMel
+from edgeprune.seam import Seam
 from edgeprune.settings import FrontEnd
 from edgeprune.stems import SpectrumStem
 from edgeprune_device.errors import EdgepruneError

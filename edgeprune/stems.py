@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeprune.seam import Seam
 from edgeprune.front_ends import LightMel
 from edgeprune.kwt import spec_mask
+from edgeprune.seam import Seam
 
 CNN_CHANNELS, CNN_KERNEL, CNN_POOL = (16, 32), 3, 5
 

@@ -43,6 +43,11 @@ class Plan:
         """Samples of a chunk: the window's without those of the frames that it has fewer."""
         return self.window_samples - (self.frames - self.chunk) * self.step
 
+    @property
+    def new(self) -> int:
+        """Frames that one chunk adds to a window's: the longest hop at which it gives all of them."""
+        return self.chunk - self.left - self.right
+
     def kept(self, shift: int) -> range:
         """Return the frames of a window that another, begun ``shift`` frames before, had too."""
         return range(self.left, max(self.left, self.frames - self.right - max(0, shift)))
@@ -62,7 +67,8 @@ class Plan:
             take from it, and the one behind the last.
 
         """
-        last, found, frame = self.frames - self.chunk, [], 0
+        last, frame = self.frames - self.chunk, 0
+        found: list[tuple[int, int, int]] = []
         while True:
             frame = kept.stop if frame in kept else frame
             if frame >= self.frames:
