@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,13 @@ def golden_inputs(windows: Windows) -> list[NDArray[np.float32]]:
 
 
 def write(
-    folder: Path, manifest: dict[str, Any], data: bytes, inputs: list[NDArray[np.float32]]
-) -> None:
+    folder: Path, manifest: dict[str, Any], data: bytes, inputs: list[NDArray[np.float32]],
+    halves: Mapping[str, bytes] | None = None,
+) -> None:  # fmt: skip
     """Write a bundle whose golden outputs are what this file answers here, in the recorder's code.
 
     The file is stamped with what the manifest says, and the manifest with the runtime that the
-    file needs.
+    file needs. ``halves`` are the files of ``model.incremental``, by name.
 
     Raises
     ------
@@ -131,5 +133,5 @@ def write(
     run = open_model(Bundle(folder, manifest, data, (), ""))
     tolerance = GOLDEN_TOLERANCE[manifest["model"]["quantization"]]
     files, entries = golden_files(inputs, [run(x) for x in inputs], tolerance)
-    contents = {manifest["model"]["file"]: data, **files}
+    contents = {manifest["model"]["file"]: data, **files, **(halves or {})}
     write_bundle(folder, {**manifest, "golden": entries}, contents)

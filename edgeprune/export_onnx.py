@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from edgeprune import models
 from edgeprune.audio import Windows
 from edgeprune.checkpoints import task_in
 from edgeprune.onnx_graphs import open_file
+from edgeprune.seam import Seam, seam_of
 from edgeprune.shaping import shape
 from edgeprune.tasks import task_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
@@ -28,6 +30,8 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 AGREEMENT = 1e-4  # largest difference of a score between the file and torch
 MOST_BYTES = 2**31 - 1  # protobuf's limit
 INPUT, OUTPUT = "samples", "scores"
+FRAMES = "frames"
+"""What a graph calls the tensor at its front end's end (``seam``), where it has one."""
 
 
 class Scorer(nn.Module):
@@ -46,6 +50,23 @@ class Scorer(nn.Module):
         return self.activate(models.logits_of(self.model, samples))
 
 
+class _Named(nn.Module):
+    """A scorer that also returns what passes its seam, which so has a name in the graph."""
+
+    def __init__(self, scorer: Scorer, seam: Seam) -> None:
+        super().__init__()
+        self.model, self.scorer = scorer.model, [scorer]  # listed: the graph's names stay
+        seam.register_forward_hook(self.see)
+
+    def see(self, _: nn.Module, __: Any, frames: Tensor) -> None:
+        self.frames = frames
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores and frames."""
+        scores = self.scorer[0].activate(models.logits_of(self.model, samples))
+        return scores, self.frames
+
+
 def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
     """Return the ONNX file of a classifier; the model itself stays as it is.
 
@@ -55,13 +76,36 @@ def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
         The file would be over protobuf's 2 GB.
 
     """
-    shaped = shape(classifier, window_samples, "onnx")
+    scorer = Scorer(shape(classifier, window_samples, "onnx"))
+    seam = seam_of(scorer)
+    if seam is None:
+        return traced(scorer, window_samples, [OUTPUT], opset)
+    return traced(_Named(scorer, seam), window_samples, [OUTPUT, FRAMES], opset)
+
+
+def traced(module: nn.Module, window_samples: int, outputs: Sequence[str], opset: int) -> bytes:
+    """Return the ONNX file of a module that takes samples (1, window_samples).
+
+    Parameters
+    ----------
+    module : nn.Module
+    window_samples : int
+    outputs : sequence of str
+        Names of what the module returns; only the first is the file's output.
+    opset : int
+
+    Raises
+    ------
+    EdgepruneError
+        The file would be over protobuf's 2 GB.
+
+    """
     buffer: Any = io.BytesIO()  # torch types it as a path
     with warnings.catch_warnings():  # the tracer warns of every shape that is fixed on purpose
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Scorer(shaped).eval(), (torch.randn(1, window_samples) * 0.1,), buffer,
-            input_names=[INPUT], output_names=[OUTPUT], opset_version=opset, dynamo=False,
+            module.eval(), (torch.randn(1, window_samples) * 0.1,), buffer,
+            input_names=[INPUT], output_names=list(outputs), opset_version=opset, dynamo=False,
         )  # fmt: skip
     data: bytes = buffer.getvalue()
     if len(data) > MOST_BYTES:
@@ -69,6 +113,7 @@ def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
             f"The ONNX file would have {len(data) / 1e9:.1f} GB; 2 GB is the most."
         )
     graph = onnx.load_from_string(data)
+    del graph.graph.output[1:]
     without_slow_fusion(graph)
     onnx.checker.check_model(graph)
     shaped_data: bytes = graph.SerializeToString()

@@ -40,6 +40,9 @@ class Quantize:
     """Epochs of training under fake quantization where that loses more than ``max_loss``; 0: none."""
     hop_seconds: float = 0.0
     """Step between windows in the field; 0: a quarter of the window."""
+    incremental: str = "auto"
+    """Also deliver the ONNX file cut in two, so that overlapping windows share their frames:
+    ``auto`` (where that is exact, and faster here at the bundle's hop), ``on`` or ``off``."""
     precision: float = 0.95
     """Each label's threshold is the lowest that reaches this on validation clips (classes: and on
     scraps that hold no label)."""

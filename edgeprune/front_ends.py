@@ -17,6 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from edgeprune.seam import Seam
+
 FLOOR = 1e-7  # of a band's power, where a sine of amplitude 1 has about 1: -70 dB
 LOW_HZ, HIGH_HZ = 60.0, 7600.0
 SCOPE = "spectrum"
@@ -84,6 +86,7 @@ class LightMel(nn.Module):
             raise ValueError(f"no front end of {frame_length} samples, {low_hz} to {high_hz} Hz")
         self.frame_length, self.frame_step, self.cepstra = frame_length, frame_step, cepstra
         self.reach = reach
+        self.seam = Seam(frame_step)
         half, spacing = frame_length // 2, sample_rate / frame_length
         bins = [k for k in range(half + 1) if low_hz < k * spacing < high_hz]
         edges = mel_edges(bands, low_hz, high_hz)
@@ -140,7 +143,8 @@ class LightMel(nn.Module):
         In full precision, whatever the training's: half of it would drown the quiet bands.
         """
         with torch.autocast(samples.device.type, enabled=False):
-            return self._logs(samples.to(self.window.dtype))
+            logs: Tensor = self.seam(self._logs(samples.to(self.window.dtype)))
+            return logs
 
     def _logs(self, samples: Tensor) -> Tensor:
         lower = torch.minimum(self.hertz @ self.rising, self.hertz @ self.falling)

@@ -30,6 +30,8 @@ from transformers import (
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
+from edgeprune.seam import Seam
+
 
 class KwtConfig(PreTrainedConfig):  # type: ignore[misc]
     """Shape of a Keyword Transformer; the defaults are KWT-1's."""
@@ -80,6 +82,7 @@ class KwtFrontend(nn.Module):
     def __init__(self, config: KwtConfig) -> None:
         super().__init__()
         self.frame_step = config.frame_step
+        self.seam = Seam(config.frame_step)
         hops, bins = config.frame_length // config.frame_step, config.fft_bins
         frames = config.num_tokens - 1
         for name, shape in {
@@ -97,14 +100,22 @@ class KwtFrontend(nn.Module):
         self.register_buffer("gather_frames", gather.to(torch.int32))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, num_samples) in [-1, 1] into MFCC (batch, frames, num_mfcc)."""
+        """Turn samples (batch, num_samples) in [-1, 1] into MFCC (batch, frames, num_mfcc).
+
+        Of fewer samples (whole hops) it makes fewer frames.
+        """
         hops = samples.reshape(samples.shape[0], -1, self.frame_step)
-        frames = hops[:, self.gather_frames.long()].flatten(2) * self.window
+        count = hops.shape[1] - self.gather_frames.shape[1] + 1
+        gather = (
+            self.gather_frames if count >= len(self.gather_frames) else self.gather_frames[:count]
+        )
+        frames = hops[:, gather.long()].flatten(2) * self.window
         real = frames @ self.dft_real.T
         imag = frames @ self.dft_imag.T
         spectrum = torch.sqrt(real * real + imag * imag)
         mel = torch.log(torch.maximum(spectrum @ self.mel.T, self.log_floor))
-        return (mel @ self.dct.T - self.mean) * self.inv_std
+        mfcc: Tensor = self.seam((mel @ self.dct.T - self.mean) * self.inv_std)
+        return mfcc
 
 
 class KwtAttention(nn.Module):

@@ -24,6 +24,7 @@ from edgeprune import surgery
 from edgeprune.blocks import ConvBlock
 from edgeprune.families import family_of
 from edgeprune.front_ends import HIGH_HZ, LOW_HZ, LightMel
+from edgeprune.seam import Seam
 from edgeprune.settings import FrontEnd
 from edgeprune.stems import SpectrumStem
 from edgeprune_device.errors import EdgepruneError
@@ -85,13 +86,15 @@ class NarrowFeatures(nn.Module):
             for i in range(len(kernels))
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(n) for n in widths[1:])
+        self.seam = Seam(prod(strides), axis=2)
 
     def forward(self, input_values: Tensor) -> Tensor:
         """Turn samples (batch, n) into features (batch, channels, frames)."""
         hidden = input_values[:, None]
         for conv, norm in zip(self.convs, self.norms, strict=True):
             hidden = functional.gelu(norm(conv(hidden)))
-        return hidden
+        out: Tensor = self.seam(hidden)
+        return out
 
 
 class LightFrontend(nn.Module):

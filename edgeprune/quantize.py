@@ -22,6 +22,7 @@ from edgeprune.console import Ui, points
 from edgeprune.export import RUNNERS, Runner, bundle_name
 from edgeprune.families import family_of
 from edgeprune.file_settings import Quantize
+from edgeprune.incremental import add_halves
 from edgeprune.methods import method_of
 from edgeprune.scopes import scopes_of
 from edgeprune.tasks import task_of
@@ -82,7 +83,7 @@ def quantize(
     if "first" in decided:
         first, first_why = chosen[decided["first"]], "as the first seed"
     for format, variant in chosen.items():
-        deliver(variant, floats[format], classifier, valid, name, licence,
+        deliver(variant, floats[format], classifier, valid, some, name, licence,
                 out / bundle_name(format), settings, ui)  # fmt: skip
     facts = {
         "float_bytes": {format: len(source.model_bytes) for format, source in floats.items()},
@@ -108,10 +109,14 @@ def methods_of(asked: str, decided: str) -> tuple[str, ...]:
 
 
 def deliver(
-    variant: Variant, source: Bundle, classifier: Any, valid: Windows, name: str, licence: str,
-    folder: Path, settings: Quantize, ui: Ui,
+    variant: Variant, source: Bundle, classifier: Any, valid: Windows,
+    some: NDArray[np.float32], name: str, licence: str, folder: Path, settings: Quantize, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write a chosen file's bundle, with the decision rule that its own answers ask for."""
+    """Write a chosen file's bundle, with the decision rule that its own answers ask for.
+
+    ``some`` are the windows that it was calibrated with. Where the model allows it, the bundle also
+    holds the file's two halves (``halves``).
+    """
     manifest = describe(
         name, classifier, valid, quantization=variant.method, licence=licence,
         opset=source.manifest["model"]["opset"], format=variant.format,
@@ -119,7 +124,21 @@ def deliver(
     )  # fmt: skip
     run = RUNNERS[variant.format](variant.data)
     manifest["decision"] = decision(run, valid, models.labels_of(classifier), settings, ui)
-    write(folder, manifest, variant.data, golden_inputs(valid))
+    manifest, halves = add_halves(
+        manifest, variant.data, classifier, valid, some, settings.incremental,
+        own_hop=not settings.hop_seconds, calibrate=settings.calibrate, run=run,
+    )  # fmt: skip
+    if halves:
+        ui.say(f"  {said_of(manifest)}")
+    write(folder, manifest, variant.data, golden_inputs(valid), halves)
+
+
+def said_of(manifest: dict[str, Any]) -> str:
+    """Return a line on what a bundle's halves save."""
+    measured = manifest["model"]["incremental"]["measured"]
+    hop, own, whole = (measured[name] for name in ("hop_samples", "milliseconds", "whole"))
+    return (f"frames are kept from window to window: {own:.2f} ms a window at a hop of {hop} samples, "
+            f"{whole:.2f} ms without")  # fmt: skip
 
 
 def decision(

@@ -44,6 +44,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "student.pooling": ("mean", "mean-max", "attentive"),
     "student.init": ("random", "teacher"),
     "quantize.method": ("auto", "dynamic", "weights", "weights4", "half", "static", "none"),
+    "quantize.incremental": ("auto", "on", "off"),
     "quantize.target": ("here", "pi4", "pi5", "x86"),
     "quantize.calibrate": ("minmax", "percentile", "entropy", "mse"),
 }

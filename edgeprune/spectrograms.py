@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeprune.seam import Seam
 from edgeprune.spectrogram_kinds import Recipe
 from edgeprune_device.errors import EdgepruneError
 
@@ -93,6 +94,7 @@ class LogMel(nn.Module):
     def __init__(self, recipe: Recipe, room: int = 0) -> None:
         super().__init__()
         self.recipe, self.room = recipe, room
+        self.seam = Seam(recipe.hop)
         mel = mel_matrix(recipe)
         used = np.flatnonzero(mel.any(axis=1))
         bins = np.arange(used[0], used[-1] + 1)
@@ -125,7 +127,7 @@ class LogMel(nn.Module):
         real, imaginary = spectrum.chunk(2, dim=1)
         power = (real * real + imaginary * imaginary).transpose(1, 2)
         logs = _LOGS[recipe.log](torch.clamp_min(power @ self.mel, recipe.floor))
-        return ENDINGS[recipe.ending](logs, recipe, self.room)
+        return ENDINGS[recipe.ending](self.seam(logs), recipe, self.room)
 
 
 def check_length(samples: int, recipe: Recipe) -> None:

@@ -58,6 +58,8 @@ def static_onnx(
         node for node in model.graph.node if node.op_type in INT8_OPERATORS
         and node.input[1] in constants and not inside(node.name, (*scopes.float_scopes, *scopes.row_scopes))
     ]  # fmt: skip
+    if not products:
+        return row_int8(data, scopes.row_scopes)
     names = sorted({name for node in products for name in (node.input[0], node.output[0])})
     known = ranges_of(inside_of(data, names, clips), calibrate)
     table = TensorsData(CalibrationMethod.MinMax, {

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from edgeprune.front_ends import LightMel
 from edgeprune.kwt import spec_mask
+from edgeprune.seam import Seam
 
 CNN_CHANNELS, CNN_KERNEL, CNN_POOL = (16, 32), 3, 5
 
@@ -80,6 +81,7 @@ class WaveformStem(nn.Module):
         self.filters = nn.Conv1d(
             1, 2 * bands, config.frame_length, stride=config.frame_step // 2, bias=False
         )
+        self.seam = Seam(config.frame_step // 2, axis=2)
         self.norm_filters = nn.BatchNorm1d(bands)
         self.mix = nn.Conv1d(bands, size, 3, stride=2, padding=1, bias=False)
         self.norm_mix = nn.BatchNorm1d(size)
@@ -87,7 +89,7 @@ class WaveformStem(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """Turn samples (batch, n) into (batch, frames, hidden)."""
         real, imaginary = self.filters(samples[:, None]).chunk(2, dim=1)
-        energy = torch.log(real * real + imaginary * imaginary + 1e-5)
+        energy = self.seam(torch.log(real * real + imaginary * imaginary + 1e-5))
         out = functional.relu(self.norm_mix(self.mix(self.norm_filters(energy))))
         return out.transpose(1, 2)
 
@@ -108,12 +110,14 @@ class CnnStem(nn.Module):
             raise ValueError(f"the CNN has {CNN_CHANNELS[1]} channels, not {config.hidden_size}")
         self.first = nn.Conv1d(1, CNN_CHANNELS[0], CNN_KERNEL)
         self.second = nn.Conv1d(CNN_CHANNELS[0], CNN_CHANNELS[1], CNN_KERNEL)
+        self.seam = Seam(CNN_POOL ** len(CNN_CHANNELS), axis=2)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Turn samples (batch, n) into (batch, frames, 32)."""
         wide = functional.max_pool1d(functional.relu(self.first(samples[:, None])), CNN_POOL)
         out = functional.max_pool1d(functional.relu(self.second(wide)), CNN_POOL)
-        return out.transpose(1, 2)
+        frames: Tensor = self.seam(out).transpose(1, 2)
+        return frames
 
 
 STEMS = {

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgeprune.seam import Seam
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -162,13 +163,14 @@ class WaveformEncoder(nn.Module):
         )
         self.activation = layers[0].activation
         self.frames = lengths[-1]
+        self.seam = Seam(math.prod(layer.conv.stride[0] for layer in layers))
 
     def forward(self, samples: Tensor) -> Tensor:
         """Turn samples (1, window) into (1, channels, frames), as transformers' encoders do."""
         hidden = self.activation(self.norms[0](self.first(samples)))
         for conv, norm in zip(self.convs, list(self.norms)[1:], strict=True):
             hidden = self.activation(norm(conv(hidden)))
-        out: Tensor = hidden.transpose(1, 2)
+        out: Tensor = self.seam(hidden).transpose(1, 2)
         return out
 
 

@@ -15,7 +15,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.manifest import MANIFEST, problem_of
+from edgeprune_device.overlap import files_of
 
 SCHEMA_VERSION = 1
 OWN = ("runtime", "requirements")
@@ -58,6 +59,8 @@ class Bundle:
     alternative: Bundle | None = None
     """The same with its other model file as the model, where it has two. Audio, labels and
     decision are those of the first: thresholds were set on what the first answers."""
+    halves: Mapping[str, bytes] = field(default_factory=dict)
+    """Name to content of the model cut in two (``incremental``); empty where it is not."""
 
     @property
     def variants(self) -> tuple[Bundle, ...]:
@@ -249,9 +252,10 @@ def with_alternative(
         The same model in another file; its own ``decision`` is not taken along.
 
     """
-    whole, entries = {**files, other.file: other.model_bytes}, []
-    if other.file in files:
-        raise EdgepruneError(f"Both models of bundle {manifest['name']} are called {other.file}.")
+    added = {other.file: other.model_bytes, **other.halves}
+    whole, entries = {**files, **added}, []
+    if both := sorted(set(added) & set(files)):
+        raise EdgepruneError(f"Both models of bundle {manifest['name']} are called {both[0]}.")
     for index, golden in enumerate(other.golden):
         samples = _to_npy(golden.samples)
         shared = [
@@ -352,7 +356,9 @@ def _opened(
 ) -> Bundle:
     """Return the bundle of one model file."""
     golden = tuple(_golden(entry, contents, manifest, path) for entry in manifest["golden"])
-    return Bundle(path, manifest, contents[manifest["model"]["file"]], golden, digest)
+    halves = {name: contents[name] for name in files_of(manifest["model"])}
+    model = contents[manifest["model"]["file"]]
+    return Bundle(path, manifest, model, golden, digest, halves=halves)
 
 
 def _golden(

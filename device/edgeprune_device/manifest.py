@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeprune_device.ctc import KINDS
+from edgeprune_device.overlap import files_of, problem_of_incremental
 
 MANIFEST = "bundle.json"
 FORMATS = ("onnx", "tflite")
@@ -62,9 +63,9 @@ def _files_problem(
             return f"the entry of {name} has no SHA-256 or no size"
     if not all(golden for _, golden in held):
         return "it has no golden outputs to check this machine by"
-    models = [model["file"] for model, _ in held]
+    models = [name for model, _ in held for name in (model["file"], *files_of(model))]
     if len(set(models)) < len(models):
-        return f"its two models are one file, {models[0]}"
+        return f"two of its models are one file, {models[0]}"
     used = models + [g[k] for _, golden in held for g in golden for k in ("input", "output")]
     if missing := [name for name in used if name not in files]:
         return f"{missing[0]} is used and not listed"
@@ -101,7 +102,7 @@ def _model_problem(
         return "a golden tolerance is no share of a score"
     if not isinstance(model.get("requirements", {}), dict):
         return "the requirements of a model are no table"
-    return ""
+    return problem_of_incremental(model)
 
 
 def _rule_problem(manifest: dict[str, Any]) -> str:

@@ -1,0 +1,165 @@
+"""Give a bundle its model's two halves, where they are exact and pay at the bundle's hop.
+
+Is it refused (``fronts``)? Cut and quantized (``halves``), are its scores of overlapping windows of
+recordings the deployed file's? Is it faster than that file? Then it is added.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.audio import Windows
+from edgeprune.families import family_of
+from edgeprune.fronts import plan_for
+from edgeprune.halves import Halves, halves_of
+from edgeprune.methods import method_of
+from edgeprune.scopes import scopes_of
+from edgeprune_device.bundle import Bundle
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.incremental import SAME, IncrementalScorer, open_halves
+
+CHECKED_CLIPS = 24
+TIMED_SECONDS = 1.0
+FEWEST_WINDOWS = 7
+MARGIN = 0.05
+"""Share by which the halves must be faster than the whole file."""
+Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def add_halves(
+    manifest: Mapping[str, Any], data: bytes, classifier: Any, windows: Windows,
+    clips: NDArray[np.float32], asked: str, *, own_hop: bool, calibrate: str, run: Runner,
+) -> tuple[dict[str, Any], dict[str, bytes]]:  # fmt: skip
+    """Return a manifest that lists a model's halves or says why not, and their files.
+
+    Parameters
+    ----------
+    manifest : mapping
+        As ``bundles.describe`` returns it.
+    data : bytes
+        The deployed file.
+    classifier : transformers.PreTrainedModel
+        What it was made of.
+    windows : Windows
+        Recordings; the halves must answer on them as the file does.
+    clips : array of float32, (n, window)
+        What the file was calibrated with.
+    asked : str
+        ``auto``, ``on`` or ``off``.
+    own_hop : bool
+        The hop is nobody's choice: it may become a whole number of frames.
+    calibrate : str
+        How ranges were chosen (``quantize.calibrate``).
+    run : callable
+        The deployed file: samples (1, window) to scores (1, ...).
+
+    Raises
+    ------
+    EdgepruneError
+        They were asked for (``on``) and there can be none.
+
+    """
+    halves, why, hop = None, "", 0
+    facts: dict[str, float] = {}
+    if asked == "off":
+        why = "It was made without (quantize.incremental = 'off')."
+    elif manifest["model"]["format"] != "onnx":
+        why = "TFLite files are not cut in two."
+    else:
+        rate = int(manifest["audio"]["sample_rate"])
+        hop = round(float(manifest["audio"]["hop_seconds"]) * rate)
+        plan, why = plan_for(classifier, windows.window_samples, hop, round_down=own_hop)
+        if plan is not None:
+            hop = plan.new * plan.step
+            scopes = scopes_of(family_of(classifier.config.model_type))
+            method = method_of("onnx", manifest["model"]["quantization"], calibrate)
+            opset = manifest["model"]["opset"]
+            halves, why = halves_of(classifier, data, plan, method, scopes, clips, opset)
+    if halves is not None:
+        facts, why = compare(opened(halves), run, stream_of(windows), hop)
+        if not why and asked == "auto" and facts["milliseconds"] > (1 - MARGIN) * facts["whole"]:
+            why = (f"It saves too little: {facts['milliseconds']:.3g} ms a window where the whole "
+                   f"model takes {facts['whole']:.3g} ms.")  # fmt: skip
+    if why and asked == "on":
+        raise EdgepruneError(
+            f"quantize.incremental = 'on', and frames cannot be kept from window to window. {why}",
+            "Set it to 'auto' or 'off', or change what the sentence names.",
+        )
+    if why or halves is None:
+        return {**manifest, "model": {**manifest["model"], "not_incremental": why}}, {}
+    entry = {**halves.entry, "measured": {**facts, "hop_samples": hop}}
+    audio = {**manifest["audio"], "hop_seconds": hop / manifest["audio"]["sample_rate"]}
+    return {
+        **manifest,
+        "audio": audio,
+        "model": {**manifest["model"], "incremental": entry},
+    }, halves.files
+
+
+def opened(halves: Halves) -> IncrementalScorer:
+    """Return a scorer of halves that are in no bundle yet, on one thread."""
+    manifest = {"name": "made here", "model": {
+        "format": "onnx", "input": {"shape": [1, halves.plan.window_samples]},
+        "incremental": halves.entry,
+    }}  # fmt: skip
+    return open_halves(Bundle(Path(), manifest, b"", (), "", halves=halves.files))
+
+
+def stream_of(windows: Windows) -> NDArray[np.float32]:
+    """Return some recordings, evenly spread, one behind the other."""
+    count = min(CHECKED_CLIPS, len(windows.samples))
+    index = np.linspace(0, len(windows.samples) - 1, num=max(2, count), dtype=int)
+    return np.concatenate([np.array(windows.samples[i]) for i in index])
+
+
+def compare(
+    scorer: IncrementalScorer, run: Runner, stream: NDArray[np.float32], hop: int
+) -> tuple[dict[str, float], str]:
+    """Hold halves against the whole file on a stream's overlapping windows.
+
+    Parameters
+    ----------
+    scorer : IncrementalScorer
+    run : callable
+        The whole file: samples (1, window) to scores (1, ...).
+    stream : array of float32, (n,)
+        At least a window and a hop.
+    hop : int
+        Samples.
+
+    Returns
+    -------
+    facts : dict
+        ``difference``: the largest of a score; ``milliseconds`` and ``whole``: medians of a window,
+        taken in turn.
+    why : str
+        Why the halves cannot stand for the file; empty if they can.
+
+    """
+    window, begun = scorer.plan.window_samples, time.perf_counter()
+    taken: list[tuple[float, float]] = []
+    worst = 0.0
+    firsts = range(0, len(stream) - window + 1, hop)
+    for number, first in enumerate(firsts):
+        heard = stream[first : first + window]
+        start = time.perf_counter()
+        found = scorer(first, heard)
+        middle = time.perf_counter()
+        wanted = run(heard[None])[0]
+        taken.append((middle - start, time.perf_counter() - middle))
+        difference = float(np.abs(found - wanted).max())
+        worst = max(worst, difference if np.isfinite(difference) else np.inf)
+        if number >= FEWEST_WINDOWS and time.perf_counter() - begun > TIMED_SECONDS:
+            break
+    own, whole = 1000 * np.median(taken[1:], axis=0)  # the first window had nothing to keep
+    facts = {"difference": worst, "milliseconds": float(own), "whole": float(whole)}
+    if worst > SAME:
+        return facts, (f"A score of its halves is {worst:.1g} off the model's ({SAME:g} is allowed): "
+                       "its int8 products round frames of another last digit elsewhere.")  # fmt: skip
+    return facts, ""
