@@ -73,12 +73,12 @@ def features_of(entry: Mapping[str, Any]) -> Features:
 
     """
     known = {entry.name: str(entry.type) for entry in fields(Features)}
-    value: Any
-    for key, value in entry.items():
+    for key in entry:
+        value: Any = entry[key]
         wanted = KINDS[known[key]]
         if not isinstance(value, wanted) or (isinstance(value, bool) and known[key] != "bool"):
             raise TypeError(key)
-        if known[key] == "float" and not math.isfinite(float(value)):
+        if known[key] == "float" and not math.isfinite(value):
             raise ValueError(key)
     made = Features(**entry)
     if not (made.step >= 1 and 2 <= made.fft <= 1 << 20 and made.power in (1, 2)
