@@ -3,17 +3,17 @@
 A folder, or the same as one .zip: ``bundle.json``, the model file (or two files of one model, of
 which the board picks the faster), ``golden/``. It is read whole and hashed, and the bytes that were
 hashed are the bytes the runtime gets: no parser sees a byte before its file's SHA-256 has been
-compared, nothing in it is executable, and a file that ``bundle.json`` does not list is refused.
+compared, nothing in it is executable, and a file that ``bundle.json`` does not list is refused,
+``bundle.json.sig`` apart (see ``signature``). ``bundle.json`` itself begins with its own digest.
+
+    signature -> digest -> JSON -> schema -> names -> every file's SHA-256 -> external data -> golden
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,15 +23,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_device.adapters import adapter_files, frontend_problem
+from edgeprune_device.arrays import from_npy, to_npy
+from edgeprune_device.bundle_files import Files, bad, opened
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.manifest import MANIFEST, problem_of
+from edgeprune_device.external import external_problem
+from edgeprune_device.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    SIGNATURE,
+    problem_of,
+    seal_problem,
+    sealed,
+    version_problem,
+)
 from edgeprune_device.overlap import files_of
+from edgeprune_device.settings import Security
+from edgeprune_device.signature import MOST_SIGNATURE_BYTES, check_signature
 
-SCHEMA_VERSION = 1
 OWN = ("runtime", "requirements")
 """Entries of a manifest that an alternative has for itself, inside its own entry."""
 MOST_MANIFEST_BYTES = 4 << 20
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,10 @@ class Bundle:
     decision are those of the first: thresholds were set on what the first answers."""
     halves: Mapping[str, bytes] = field(default_factory=dict)
     """Name to content of the model cut in two (``incremental``); empty where it is not."""
+    arrays: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Of a front end that is computed here, by their names in the bundle."""
+    signed_by: str = ""
+    """The trusted key that signed it (see ``signature``); empty: no key was asked for."""
 
     @property
     def variants(self) -> tuple[Bundle, ...]:
@@ -124,13 +140,15 @@ class Bundle:
         return str(self.manifest["model"]["format"])
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, security: Security | None = None) -> Bundle:
     """Read a bundle whole and check it.
 
     Parameters
     ----------
     path : Path
         A folder, or a .zip of the folder's content.
+    security : Security or None
+        Which keys are trusted, and whether there must be a signature; None: no key, none needed.
 
     Returns
     -------
@@ -139,29 +157,39 @@ def read_bundle(path: Path) -> Bundle:
     Raises
     ------
     EdgepruneError
-        There is none, a file is missing, added, changed or of the wrong size, or the manifest
-        contradicts itself.
+        There is none, a file is missing, added, changed or of the wrong size, the manifest
+        contradicts itself, the model keeps data elsewhere, or a signature is missing or false.
 
     """
-    if not path.exists():
-        raise EdgepruneError(f"There is no bundle at {path}.", "edgeprune compress makes one.")
-    source = _Zip(path) if path.is_file() else _Folder(path)
-    raw = source.read(MANIFEST, MOST_MANIFEST_BYTES)
+    with opened(path) as files:
+        return _read(files, path, security or Security())
+
+
+def _read(files: Files, path: Path, security: Security) -> Bundle:
+    raw = files.read(MANIFEST, MOST_MANIFEST_BYTES)
+    names = files.names()
+    signature = files.read(SIGNATURE, MOST_SIGNATURE_BYTES) if SIGNATURE in names else None
+    signed_by = check_signature(path, raw, signature, security)
     manifest = _parse(raw, path)
     listed: dict[str, dict[str, Any]] = manifest["files"]
-    for name in sorted(source.names() - {MANIFEST} - set(listed)):
-        raise _bad(path, f"it holds {name!r}, which {MANIFEST} does not list")
+    for name in sorted(names - {MANIFEST, SIGNATURE} - set(listed)):
+        raise bad(path, f"it holds {name!r}, which {MANIFEST} does not list")
+    for name in sorted(
+        files.folders() - {name.partition("/")[0] for name in listed if "/" in name}
+    ):
+        raise bad(path, f"it holds the folder {name!r}, in which {MANIFEST} lists nothing")
     contents = {}
     for name, entry in listed.items():
-        data = source.read(name, entry["bytes"])
+        data = files.read(name, entry["bytes"])
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise _bad(path, f"{name} is not the file that {MANIFEST} describes (SHA-256 differs)")
+            raise bad(path, f"{name} is not the file that {MANIFEST} describes (SHA-256 differs)")
         contents[name] = data
     digest = hashlib.sha256(raw).hexdigest()
-    first = _opened(manifest, contents, path, digest)
+    first = replace(_opened(manifest, contents, path, digest), signed_by=signed_by)
     if "alternative" not in manifest:
         return first
-    return replace(first, alternative=_opened(_other_manifest(manifest), contents, path, digest))
+    other = _opened(_other_manifest(manifest), contents, path, digest)
+    return replace(first, alternative=replace(other, signed_by=signed_by))
 
 
 def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
@@ -172,7 +200,8 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
     folder : Path
         Where to; an earlier bundle there is replaced, anything else is left alone.
     manifest : mapping
-        All of ``bundle.json`` but ``schema_version``, ``created`` (kept if given) and ``files``.
+        All of ``bundle.json`` but ``digest``, ``schema_version`` and ``files``, which are set anew,
+        and ``created``, which is kept if given.
     files : mapping
         Name in the bundle to content: the model (or both) and the golden files.
 
@@ -191,8 +220,8 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
         for name, data in sorted(files.items())
     }
     created = {"created": datetime.now(UTC).isoformat(timespec="seconds")}
-    whole = {"schema_version": SCHEMA_VERSION, **created, **manifest, "files": listing}
-    text = (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
+    given = {key: value for key, value in manifest.items() if key != "schema_version"}
+    text = sealed({"schema_version": SCHEMA_VERSION, **created, **given, "files": listing})
     _parse(text, folder)  # before a name in it becomes a path
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -231,8 +260,8 @@ def golden_files(
     for index, (samples, scores) in enumerate(zip(inputs, outputs, strict=True)):
         entry = {"input": f"golden/{index}.input.npy", "output": f"golden/{index}.output.npy",
                  "tolerance": tolerance}  # fmt: skip
-        files[str(entry["input"])] = _to_npy(samples)
-        files[str(entry["output"])] = _to_npy(scores)
+        files[str(entry["input"])] = to_npy(samples)
+        files[str(entry["output"])] = to_npy(scores)
         entries.append(entry)
     return files, entries
 
@@ -257,90 +286,54 @@ def with_alternative(
     if both := sorted(set(added) & set(files)):
         raise EdgepruneError(f"Both models of bundle {manifest['name']} are called {both[0]}.")
     for index, golden in enumerate(other.golden):
-        samples = _to_npy(golden.samples)
+        samples = to_npy(golden.samples)
         shared = [
             entry["input"] for entry in manifest["golden"] if files[entry["input"]] == samples
         ]
         source = shared[0] if shared else f"golden/{index}.alternative.input.npy"
         target = f"golden/{index}.alternative.output.npy"
-        whole[source], whole[target] = samples, _to_npy(golden.scores)
+        whole[source], whole[target] = samples, to_npy(golden.scores)
         entries.append({"input": source, "output": target, "tolerance": golden.tolerance})
     own = {key: other.manifest[key] for key in OWN if key in other.manifest}
     model = {**other.manifest["model"], **own}
     return {**manifest, "alternative": model, "alternative_golden": entries}, whole
 
 
-class _Folder:
-    """Reads a folder's files without following links out of it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def names(self) -> set[str]:
-        return {
-            p.relative_to(self.path).as_posix()
-            for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir()
-        }  # fmt: skip
-
-    def read(self, name: str, most: int) -> bytes:
-        file = self.path / name
-        if not file.is_file() or file.is_symlink():
-            raise _bad(self.path, f"it has no file {name}")
-        with file.open("rb") as opened:
-            return opened.read(most + 1)
-
-
-class _Zip:
-    """Reads a zip's members: stored or deflated, never more bytes than the manifest allows."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.zip = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise _bad(path, f"it is neither a folder nor a zip ({error})") from None
-        members = [info for info in self.zip.infolist() if not info.is_dir()]
-        if len({info.filename for info in members}) != len(members):
-            raise _bad(path, "the zip names a file twice")
-        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-               for info in members):  # fmt: skip
-            raise _bad(path, "the zip is neither stored nor deflated")
-
-    def names(self) -> set[str]:
-        return {info.filename for info in self.zip.infolist() if not info.is_dir()}
-
-    def read(self, name: str, most: int) -> bytes:
-        try:
-            with self.zip.open(name) as opened:
-                return opened.read(most + 1)
-        except KeyError:
-            raise _bad(self.path, f"it has no file {name}") from None
-        except BROKEN_ZIP as error:
-            raise _bad(self.path, f"{name} cannot be unpacked ({error})") from None
-
-
 def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     """Parse ``bundle.json`` and check every entry the recorder relies on."""
     if len(raw) > MOST_MANIFEST_BYTES:
-        raise _bad(path, f"{MANIFEST} is larger than {MOST_MANIFEST_BYTES >> 20} MB")
+        raise bad(path, f"{MANIFEST} is larger than {MOST_MANIFEST_BYTES >> 20} MB")
+    if problem := seal_problem(raw):
+        raise bad(path, problem)
     try:
-        manifest = json.loads(raw)
-        version = manifest["schema_version"]
+        manifest = json.loads(raw.decode("utf-8"), object_pairs_hook=_distinct)
+        version = version_problem(manifest, raw)
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise _bad(path, f"{MANIFEST} is not a bundle's manifest") from None
-    if version != SCHEMA_VERSION:
+        raise bad(path, f"{MANIFEST} is not a bundle's manifest") from None
+    if version is None:
         raise EdgepruneError(
-            f"The bundle {path} has schema version {version}; {SCHEMA_VERSION} can be read here.",
+            f"The bundle {path} has schema version {str(manifest['schema_version'])[:20]}; "
+            f"{SCHEMA_VERSION} can be read here.",
             "Install the edgeprune that made it, or make the bundle again.",
         )
+    if version:
+        raise bad(path, version)
     try:
         problem = problem_of(manifest)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         problem = f"{MANIFEST} lacks or mistypes an entry ({type(error).__name__}: {error})"
     if problem:
-        raise _bad(path, problem)
+        raise bad(path, problem)
     checked: dict[str, Any] = manifest
     return checked
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a table of JSON; one that names a key twice says two things."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError
+    return table
 
 
 def _other_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -355,40 +348,35 @@ def _opened(
     manifest: dict[str, Any], contents: Mapping[str, bytes], path: Path, digest: str
 ) -> Bundle:
     """Return the bundle of one model file."""
+    model = manifest["model"]
+    if problem := external_problem(model["format"], contents[model["file"]]):
+        raise bad(path, problem)
+    arrays = {name: _array(contents[name], path) for name in adapter_files(model)}
+    window = int(model["input"]["shape"][1])
+    if problem := frontend_problem(model, arrays, window):
+        raise bad(path, problem)
     golden = tuple(_golden(entry, contents, manifest, path) for entry in manifest["golden"])
-    halves = {name: contents[name] for name in files_of(manifest["model"])}
-    model = contents[manifest["model"]["file"]]
-    return Bundle(path, manifest, model, golden, digest, halves=halves)
+    halves = {name: contents[name] for name in files_of(model)}
+    for half in halves.values():
+        if problem := external_problem(model["format"], half):
+            raise bad(path, problem)
+    whole = contents[model["file"]]
+    return Bundle(path, manifest, whole, golden, digest, arrays=arrays, halves=halves)
 
 
 def _golden(
     entry: dict[str, Any], contents: Mapping[str, bytes], manifest: dict[str, Any], path: Path
 ) -> Golden:
-    samples, scores = (_from_npy(contents[entry[key]], path) for key in ("input", "output"))
+    samples, scores = (_array(contents[entry[key]], path) for key in ("input", "output"))
     model = manifest["model"]
     expected = (model["input"]["shape"][1:], model["output"]["shape"][1:])
     if [list(samples.shape), list(scores.shape)] != list(expected):
-        raise _bad(path, f"{entry['input']} or its output has another shape than the model")
+        raise bad(path, f"{entry['input']} or its output has another shape than the model")
     return Golden(samples, scores, float(entry["tolerance"]))
 
 
-def _to_npy(array: NDArray[np.float32]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.asarray(array, dtype=np.float32), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _from_npy(data: bytes, path: Path) -> NDArray[np.float32]:
+def _array(data: bytes, path: Path) -> NDArray[np.float32]:
     try:
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:  # a hostile header makes numpy raise almost anything
-        raise _bad(path, f"a golden file is no array ({error})") from None
-    if array.dtype != np.float32 or not np.isfinite(array).all():
-        raise _bad(path, "a golden file is not finite float32")
-    return np.asarray(array)
-
-
-def _bad(path: Path, what: str) -> EdgepruneError:
-    return EdgepruneError(
-        f"The bundle {path} cannot be trusted: {what}.", "Copy it again from the workstation."
-    )
+        return from_npy(data)
+    except ValueError as error:
+        raise bad(path, f"a golden file or one of its front end {error}") from None

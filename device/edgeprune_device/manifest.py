@@ -2,27 +2,73 @@
 
 Pure: a manifest in, a sentence out. A bundle may hold two models that are the same one in two
 files: ``model`` with ``golden``, ``alternative`` with ``alternative_golden``; both are held to the
-same rules.
+same rules. The manifest begins with a digest of itself, so that it cannot change unseen, either.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeprune_device.adapters import adapter_files, adapter_problem
 from edgeprune_device.ctc import KINDS
 from edgeprune_device.overlap import files_of, problem_of_incremental
 
 MANIFEST = "bundle.json"
+SIGNATURE = "bundle.json.sig"
+"""The only file that may stand beside those that the manifest lists."""
+SCHEMA_VERSION, UNSEALED_VERSION = 2, 1
+"""Of what is written; and of what was written before manifests had a digest of themselves."""
+SEAL = b'{\n "digest": "'
+NO_DIGEST = b"0" * 64
 FORMATS = ("onnx", "tflite")
 ACTIVATIONS = ("softmax", "sigmoid", "ctc")
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
-MOST_BYTES = 4 << 30  # a hostile zip may claim anything
+MOST_BYTES = 2 << 30  # of all files together; a hostile zip may claim anything
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
+MOST_FILES = 1000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MODELS = (("model", "golden"), ("alternative", "alternative_golden"))
 """Entries of a model and of what it answers; the second pair is optional."""
+
+
+def sealed(manifest: Mapping[str, Any]) -> bytes:
+    """Return ``bundle.json`` as it is written: first the digest, then the rest.
+
+    The digest is the SHA-256 of these very bytes with 64 zeros in its own place.
+    """
+    body = {key: value for key, value in manifest.items() if key != "digest"}
+    text = json.dumps({"digest": NO_DIGEST.decode(), **body}, indent=1, ensure_ascii=False) + "\n"
+    raw = text.encode()
+    return raw.replace(NO_DIGEST, hashlib.sha256(raw).hexdigest().encode(), 1)
+
+
+def seal_problem(raw: bytes) -> str:
+    """Return what is wrong with the digest ``bundle.json`` begins with; empty if nothing is.
+
+    A manifest without one is for ``version_problem`` to judge.
+    """
+    if not raw.startswith(SEAL):
+        return ""
+    end = len(SEAL) + len(NO_DIGEST)
+    blank = SEAL + NO_DIGEST + raw[end:]
+    if raw[len(SEAL) : end] != hashlib.sha256(blank).hexdigest().encode():
+        return f"{MANIFEST} is not as it was written (its digest differs)"
+    return ""
+
+
+def version_problem(manifest: Any, raw: bytes) -> str | None:
+    """Return what is wrong with the schema's version; None if this edgeprune cannot read it."""
+    version = manifest["schema_version"]
+    if version == UNSEALED_VERSION and not isinstance(version, bool):
+        return ""
+    if version != SCHEMA_VERSION:
+        return None
+    return "" if raw.startswith(SEAL) else f"{MANIFEST} does not begin with its digest"
 
 
 def problem_of(manifest: dict[str, Any]) -> str:
@@ -54,19 +100,32 @@ def problem_of(manifest: dict[str, Any]) -> str:
 def _files_problem(
     files: dict[str, dict[str, Any]], held: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]
 ) -> str:
+    if len(files) > MOST_FILES:
+        return f"it lists over {MOST_FILES} files"
+    folded: set[str] = set()
     for name, entry in files.items():
-        if not SAFE_NAME.fullmatch(name) or name == MANIFEST:
+        parts = name.split("/")
+        if (not SAFE_NAME.fullmatch(name) or name in (MANIFEST, SIGNATURE)
+                or any(RESERVED.fullmatch(part) or part.endswith(".") for part in parts)):  # fmt: skip
             return f"the file name {name!r} is not allowed"
+        if name.lower() in folded or name.lower() in (MANIFEST, SIGNATURE):
+            return f"the file name {name!r} differs from another only in its case"
+        folded.add(name.lower())
         size = entry["bytes"]
         if (not SHA256.fullmatch(entry["sha256"]) or not isinstance(size, int)
                 or not 0 <= size <= MOST_BYTES):  # fmt: skip
             return f"the entry of {name} has no SHA-256 or no size"
+    if sum(entry["bytes"] for entry in files.values()) > MOST_BYTES:
+        return f"its files are larger than {MOST_BYTES >> 30} GiB"
+    if clash := sorted(name for name in folded if any(o.startswith(f"{name}/") for o in folded)):
+        return f"{clash[0]!r} is a file and a folder"
     if not all(golden for _, golden in held):
         return "it has no golden outputs to check this machine by"
     models = [name for model, _ in held for name in (model["file"], *files_of(model))]
     if len(set(models)) < len(models):
         return f"two of its models are one file, {models[0]}"
     used = models + [g[k] for _, golden in held for g in golden for k in ("input", "output")]
+    used += [name for model, _ in held for name in adapter_files(model)]
     if missing := [name for name in used if name not in files]:
         return f"{missing[0]} is used and not listed"
     if unused := sorted(set(files) - set(used)):
@@ -102,7 +161,9 @@ def _model_problem(
         return "a golden tolerance is no share of a score"
     if not isinstance(model.get("requirements", {}), dict):
         return "the requirements of a model are no table"
-    return problem_of_incremental(model)
+    if texts and "adapter" in model:
+        return "its transcripts come from an adapter"
+    return problem_of_incremental(model) or adapter_problem(model, int(window), len(labels))
 
 
 def _rule_problem(manifest: dict[str, Any]) -> str:

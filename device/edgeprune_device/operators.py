@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeprune_device.bench_child import HUNG_SECONDS, NOISE_LEVEL, ask_child, variant_of
 from edgeprune_device.bundle import Bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.runtime import onnx_session
+from edgeprune_device.runtime import onnx_session, session_scorer
 
 WARM_WINDOWS = 3
 WINDOWS = 20
@@ -117,14 +117,12 @@ def profile(bundle: Bundle, threads: int, windows: int = WINDOWS) -> list[dict[s
 
     """
     rng = np.random.default_rng(0)
-    names = bundle.manifest["model"]
     with tempfile.TemporaryDirectory() as folder:
         session = onnx_session(bundle, threads, profile=str(Path(folder) / "profile"))
+        run = session_scorer(bundle, session)
         for _ in range(WARM_WINDOWS + windows):
-            noise: NDArray[np.float32] = rng.standard_normal((1, bundle.window_samples), np.float32)
-            session.run(
-                [names["output"]["name"]], {names["input"]["name"]: noise * np.float32(NOISE_LEVEL)}
-            )
+            noise: NDArray[np.float32] = rng.standard_normal(bundle.window_samples, np.float32)
+            run(noise * np.float32(NOISE_LEVEL))
         text = Path(session.end_profiling()).read_text("utf-8")
     events: list[dict[str, Any]] = json.loads(text)
     return events

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_device.adapters import adapted
 from edgeprune_device.bundle import Bundle
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
+from edgeprune_device.foreign import litert_call, onnx_call
 from edgeprune_device.quiet import quiet
 
 Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -139,8 +141,21 @@ def onnx_session(bundle: Bundle, threads: int, profile: str = "") -> Any:
 
 
 def _onnx(bundle: Bundle, threads: int) -> Scorer:
-    session = onnx_session(bundle, threads)
+    return session_scorer(bundle, onnx_session(bundle, threads))
+
+
+def session_scorer(bundle: Bundle, session: Any) -> Scorer:
+    """Return the scorer of an ONNX Runtime session of a bundle's file.
+
+    Raises
+    ------
+    EdgepruneError
+        The file has other inputs or outputs than the manifest says.
+
+    """
     names = bundle.manifest["model"]
+    if "adapter" in names:
+        return adapted(names["adapter"], bundle.arrays, onnx_call(bundle, session))
     source, target = names["input"]["name"], [names["output"]["name"]]
     _check_shapes(bundle, session.get_inputs(), session.get_outputs())
 
@@ -177,6 +192,9 @@ def _litert(bundle: Bundle, threads: int) -> Scorer:
         raise _refused(bundle, error) from None
     if package == TFLITE_RUNTIME:
         _check_scales(bundle, interpreter)
+    if "adapter" in bundle.manifest["model"]:
+        adapter = bundle.manifest["model"]["adapter"]
+        return adapted(adapter, bundle.arrays, litert_call(bundle, interpreter))
     sources, targets = interpreter.get_input_details(), interpreter.get_output_details()
     found = [(tuple(x["shape"]), np.dtype(x["dtype"])) for x in [*sources, *targets]]
     shapes = [(1, bundle.window_samples), (1, *bundle.output_shape)]

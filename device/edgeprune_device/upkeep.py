@@ -11,31 +11,7 @@ line and the coverage are kept: nothing in its journal depends on when it was he
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from edgeprune_device.clockstate import clock_state
-from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.installed import changed
-from edgeprune_device.journal import Total
-from edgeprune_device.latency import Latencies
-from edgeprune_device.ledger import ANALYSED, NOT_CAPTURED, by_hour
-from edgeprune_device.loop import Loop
-from edgeprune_device.machine import machine_state
-from edgeprune_device.metrics import Metrics
-from edgeprune_device.notify import Notifier, Pulse
-from edgeprune_device.pick import Picked
-from edgeprune_device.plan import Plan, open_bundle
-from edgeprune_device.retention import Retention
-from edgeprune_device.screen import clock
-from edgeprune_device.sinks import Sinks
-from edgeprune_device.source import PAUSED
-from edgeprune_device.status import write_status
-from edgeprune_device.stream import Notice
 
 STATE_SECONDS = 5.0
 CLOSE_SECONDS = 3.0  # that sinks get to send what they hold
