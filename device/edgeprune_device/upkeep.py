@@ -11,10 +11,32 @@ line and the coverage are kept: nothing in its journal depends on when it was he
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from edgeprune_device.account import Account
+from edgeprune_device.clockstate import clock_state
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.installed import Installed
+from edgeprune_device.loop import Loop
+from edgeprune_device.machine import machine_state
+from edgeprune_device.metrics import Metrics
+from edgeprune_device.notify import Notifier, Pulse
+from edgeprune_device.pick import Picked
+from edgeprune_device.plan import Plan, open_bundle
+from edgeprune_device.retention import Retention
+from edgeprune_device.sinks import Sinks
+from edgeprune_device.source import PAUSED
+from edgeprune_device.status import write_status
+from edgeprune_device.stream import Notice
 
 STATE_SECONDS = 5.0
-CLOSE_SECONDS = 3.0  # that sinks get to send what they hold
+URGENT_SECONDS = 5.0  # between tries to make room while something cannot be written
+CLOSE_SECONDS = 2.0  # that sinks get to send what they hold
 WAITING_SECONDS = 60.0  # what a start that waits for a microphone asks systemd for, time and again
 
 
@@ -31,3 +53,133 @@ class Every:
             return False
         self.at = now
         return True
+
+
+class Upkeep:
+    """Of one live session; a context that lets go of threads and sockets.
+
+    Parameters
+    ----------
+    plan : Plan
+    loop : Loop
+    account : Account
+        The session's figures.
+    installed : Installed
+        Tells of a bundle that was swapped.
+    retention : Retention
+
+    Raises
+    ------
+    EdgepruneError
+        A sink's address or secret makes no sense, or the metrics' port is taken.
+
+    """
+
+    def __init__(
+        self, plan: Plan, loop: Loop, account: Account, installed: Installed, retention: Retention
+    ) -> None:
+        self.plan, self.loop, self.account = plan, loop, account
+        self.installed, self.retention = installed, retention
+        self.following: Picked | None = None
+        """The next session's bundle, once it was swapped and found good here."""
+        settings = plan.settings
+        self._notifier = Notifier()
+        self._pulse = Pulse(self._notifier.watchdog_seconds)
+        self._state, self._urgent = Every(STATE_SECONDS), Every(URGENT_SECONDS)
+        self._heart = Every(settings.operate.heartbeat_seconds)
+        self._beat = Every((self._notifier.watchdog_seconds or 10.0) / 4)
+        self._waiting = Every(WAITING_SECONDS / 2)
+        self._ready = False
+        self._held = ExitStack()
+        self._sinks = Sinks(settings, plan.out, lambda _: None)
+        self._sinks.start()
+        self._held.callback(self._close_sinks)
+        self._metrics = Metrics(settings.operate.metrics_port)
+        self._held.callback(self._metrics.close)
+
+    def __enter__(self) -> Upkeep:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of threads and sockets."""
+        self._held.close()
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        self.loop.journal.tick(now)
+        if self._state.due(now):
+            self._look()
+        if self._heart.due(now):
+            self.heartbeat()
+        self._tidy(now)
+        self._feed(now)
+
+    def heartbeat(self) -> None:
+        """Commit the coverage, and show how things are."""
+        self.loop.journal.coverage(self.account.coverage())
+        state = self._status()
+        write_status(self.plan.out, state)
+        self._sinks.heartbeat(state)
+        self._metrics.update(state)
+
+    def end(self) -> None:
+        """Tell systemd that the end has begun, and commit the coverage once more."""
+        self._notifier.stopping("writing what is left")
+        self.loop.journal.coverage(self.account.coverage())
+        self._sinks.poke()
+
+    def _status(self) -> dict[str, Any]:
+        return {**self.account.status(), "sinks": self._sinks.status(),
+                "retention": dict(self.retention.counts)}  # fmt: skip
+
+    def _feed(self, now: float) -> None:
+        """Tell systemd what is true: that it is ready, alive, or still waiting for sound."""
+        done, journal = self.loop.done, self.loop.journal
+        if not self._ready and done.windows:
+            self._ready = True
+            self._notifier.ready(self.account.line())
+        if not self._ready and self._waiting.due(now):
+            self._notifier.extend(WAITING_SECONDS)
+            self._notifier.status("waiting for the microphone")
+        if self._ready and self._beat.due(now):
+            paused = done.gap_reason == PAUSED
+            at = (done.captured_at, done.analysed_at, journal.committed_at)
+            if self._pulse.alive(now, *at, paused=paused):
+                self._notifier.watchdog()
+            self._notifier.status(self.account.line())
+
+    def _look(self) -> None:
+        """Look at clock, board and store."""
+        times = self.loop.times
+        if times.wall is not None:
+            seen = times.wall.observe(datetime.now(UTC), time.monotonic(), clock_state())
+            self._note(seen)
+        self.account.state = machine_state()
+        times.throttled = self.account.state["throttled"]
+        self._note(self._sinks.notices())
+        if place := self.installed.changed():
+            try:
+                self.following = open_bundle(self.plan, place)
+            except EdgepruneError as error:
+                self._note([Notice("bundle-refused", f"The new bundle is not taken: {error}",
+                                   {"path": str(place), "hint": error.hint})])  # fmt: skip
+        self._metrics.update(self._status())
+
+    def _tidy(self, now: float) -> None:
+        """Keep the disk in order, at once where something could not be written."""
+        stuck = bool(self.loop.journal.trouble) or self.loop.parts.clips.waiting > 0
+        urgent = stuck and self._urgent.due(now)
+        wall = self.loop.times.wall
+        trusted = wall is None or wall.state.synchronised is not False
+        self._note(self.retention.step(urgent=urgent, trusted=trusted))
+        for path in self.retention.deleted():
+            self.loop.journal.forget_clip(path)
+
+    def _note(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            self.loop.note(notice)
+
+    def _close_sinks(self) -> None:
+        self._note(self._sinks.close(CLOSE_SECONDS))
