@@ -42,7 +42,7 @@ def fill(folder: Path, name: str = "another-program", leave: int = 0) -> Path:
     """Fill a disk to the last block but ``leave`` bytes, as another program's file."""
     path = folder / name
     with path.open("ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
+        for size in (1 << 20, 1 << 16, 1 << 12) if leave else (1 << 20, 1 << 12, 1):
             with suppress(OSError):
                 while free(folder) - leave >= size or not leave:
                     file.write(b"\0" * size)

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from faults_table import Tally
 from full_disk import KINDS, fill, free, small_disk
 
 from edgeprune_device.clip_files import find_clips, read_tags, set_lock, write_clip
@@ -30,7 +31,6 @@ KEPT = RetentionSettings(free_megabytes=1.0, keep_per_label=2, ballast_megabytes
 SAVED = ClipSettings(save=True, before_seconds=0.25, after_seconds=0.25)
 RESERVE = 100_000
 EVENT = RATE // 2  # samples; a clip has twice as many, and of noise takes 32 kB
-Tally = Callable[..., None]
 
 
 @pytest.fixture(params=KINDS)
