@@ -83,7 +83,9 @@ def test_a_clip_decodes_to_what_the_model_heard_rounded_to_16_bits(tmp_path: Pat
 
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
 def test_sixteen_bit_sound_survives_exactly(values: list[int]) -> None:
-    np.testing.assert_array_equal(to_pcm16(np.array(values, np.float32) / 32768), values)
+    np.testing.assert_array_equal(
+        to_pcm16(np.array(values, np.float32) / np.float32(32768)), values
+    )
 
 
 def test_what_lies_outside_full_scale_is_clipped_and_what_is_no_number_is_zero() -> None:
@@ -242,7 +244,20 @@ def test_a_slug_is_a_short_plain_name(label: str) -> None:
 
 
 def test_labels_that_look_alike_do_not_share_a_folder() -> None:
-    alike = ["owl", "Owl", "OWL", "owl!", "öwl", "owl ", "x" * 300, "x" * 301, "..", "...", "🦉", "🐦"]
+    alike = [
+        "owl",
+        "Owl",
+        "OWL",
+        "owl!",
+        "öwl",
+        "owl ",
+        "x" * 300,
+        "x" * 301,
+        "..",
+        "...",
+        "🦉",
+        "🐦",
+    ]
     assert len({slug(label) for label in alike}) == len(alike)
 
 

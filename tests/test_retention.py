@@ -96,7 +96,12 @@ def test_a_clock_that_cannot_be_believed_ages_nothing(clips: list[ClipFile]) -> 
 
 
 def clip(
-    folder: Path, label: str, days_ago: float, size: int = 1000, name: str = "", locked: bool = False
+    folder: Path,
+    label: str,
+    days_ago: float,
+    size: int = 1000,
+    name: str = "",
+    locked: bool = False,
 ) -> str:
     utc = NOW - timedelta(days=days_ago)
     path = f"clips/{utc:%Y-%m-%d}/{label}/{utc:%H%M%S}_{name or os.urandom(4).hex()}.flac"
@@ -117,7 +122,11 @@ def retention(folder: Path, **settings: float) -> Retention:
 
 def test_old_clips_go_with_their_empty_folders_and_the_rest_stays(tmp_path: Path) -> None:
     old = [clip(tmp_path, "owl", 9), clip(tmp_path, "owl", 8)]
-    kept = {clip(tmp_path, "owl", 9, locked=True), clip(tmp_path, "robin", 9), clip(tmp_path, "owl", 1)}
+    kept = {
+        clip(tmp_path, "owl", 9, locked=True),
+        clip(tmp_path, "robin", 9),
+        clip(tmp_path, "owl", 1),
+    }
     keeper = retention(tmp_path, days=7, keep_per_label=1)
     [notice] = keeper.step()
     assert there(tmp_path) == kept

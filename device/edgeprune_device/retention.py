@@ -225,6 +225,7 @@ class Retention:
         return held
 
     def _work(self, trusted: bool) -> None:
+        began = self._clock()
         self._trim_ballast()
         remove_parts(self.folder, self._now() - OLD_PART_SECONDS)
         self._index.look(self._clock)
@@ -236,10 +237,13 @@ class Retention:
             todo = plan(
                 self._index.clips.values(), self._now(), free, self.settings, trusted=trusted
             )
-            if self._carry_out(todo):
+            done = self._carry_out(todo)
+            if done and (self._index.looked_at >= began or not todo.missing_bytes):
                 self._say_full(todo)
-            else:
+            else:  # go on; before a disk is called full, look for what others wrote or unlocked
                 self._due = -float("inf")
+                if done:
+                    self._index.stale()
         else:
             self._say_full(None)
         self._trim_ballast()
@@ -286,8 +290,6 @@ class Retention:
         missing = todo.missing_bytes if todo else 0
         wanted = self.settings.free_megabytes
         kept = len(self._index.clips)
-        if missing:  # somebody else may have written or unlocked clips
-            self._index.stale()
         self._alarm(
             "disk-full", missing > 0,
             f"{missing / BYTES_PER_MEGABYTE:.1f} of the {wanted:g} MB that are to be free are "
