@@ -190,13 +190,13 @@ def joined(found: list[Found], made: Rule) -> list[Found]:
 
 
 def hushed(found: list[Found], made: Rule) -> list[Found]:
-    first, last = (4, 5) if made.merge_seconds else (2, 3)
     ends: dict[str, float] = {}
     kept = []
     for event in sorted(found, key=lambda e: e[4]):
-        if event[0] not in ends or event[first] >= ends[event[0]] + made.refractory_seconds:
+        begin, end = event[4:6] if made.merge_seconds else event[2:4]
+        if event[0] not in ends or begin >= ends[event[0]] + made.refractory_seconds:
             kept.append(event)
-        ends[event[0]] = event[last]
+        ends[event[0]] = end
     return kept
 
 
@@ -276,7 +276,7 @@ def test_only_allowed_labels_are_reported_and_denied_ones_never(tiny: Bundle) ->
     assert rule_of(tiny, Decide(allow=("low",))).ignore == {"middle", "high"}
     assert rule_of(tiny, Decide(deny=("low",))).ignore == {"low"}
     decision = tiny.manifest["decision"] | {"ignore": ["low"]}
-    quiet = dataclasses.replace(tiny, manifest=tiny.manifest | {"decision": decision})
+    quiet = dataclasses.replace(tiny, manifest=dict(tiny.manifest) | {"decision": decision})
     assert rule_of(quiet, Decide(deny=("high",))).ignore == {"low", "high"}
     assert rule_of(quiet, Decide(allow=("low", "high"))).ignore == {"middle"}  # asked for by name
 
@@ -300,7 +300,8 @@ def test_transcripts_refuse_settings_that_say_nothing_about_them(tiny: Bundle) -
     decision = {"thresholds": {}, "smoothing_windows": 1, "refractory_seconds": 0, "ignore": []}
     texts = dataclasses.replace(
         tiny,
-        manifest=tiny.manifest | {"activation": "ctc", "tokens": "words", "decision": decision},
+        manifest=dict(tiny.manifest)
+        | {"activation": "ctc", "tokens": "words", "decision": decision},
     )
     assert rule_of(texts, Decide(threshold=0.4)).least_score == 0.4
     for decide in (Decide(deny=("low",)), Decide(release=0.1), Decide(merge_seconds=1.0)):
