@@ -1,9 +1,10 @@
-"""An alarm with hysteresis: raised once, cleared once, however often its cause flickers. Pure."""
+"""Alarms: raised once, cleared once, however often the cause flickers; and those that stand. Pure."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgeprune_device.stream import Notice
@@ -83,3 +84,37 @@ class Alarm:
         amount = (self._last - self._first) / self._unit
         text = trouble.cleared.format(amount=f"{amount:g}")
         return Notice(trouble.kind + CLEARED, text, {"first": self._first, "last": self._last})
+
+
+RAISED = ("health-", "scores-")
+"""Beginnings of kinds that stand until their ``-cleared`` comes."""
+MICROPHONE = ("microphone-lost", "microphone-stalled", "microphone-absent")
+ENDED_BY = {
+    "microphone-back": MICROPHONE, "clips-back": ("clips-lost",),
+    "load-restored": ("load-exceeded",), "clock-synchronised": ("clock-unsynchronised",),
+}  # fmt: skip
+"""Notices that end alarms, and those that they end."""
+BEGUN_BY = {"bundle-refused", *(kind for kinds in ENDED_BY.values() for kind in kinds)}
+
+
+@dataclass
+class Alarms:
+    """The alarms that stand, by what was noted."""
+
+    standing: dict[str, str] = field(default_factory=dict)
+    """Kind to sentence."""
+    raised: Counter[str] = field(default_factory=Counter)
+    """Times that each began."""
+
+    def take(self, notice: Notice) -> None:
+        """Take what happened."""
+        kind = notice.kind
+        for ended in (*ENDED_BY.get(kind, ()), kind.removesuffix(CLEARED)):
+            if ended != kind:
+                self.standing.pop(ended, None)
+        begins = kind in BEGUN_BY or (kind.startswith(RAISED) and not kind.endswith(CLEARED))
+        if notice.details.get("raised", begins):
+            self.raised[kind] += kind not in self.standing
+            self.standing[kind] = notice.text
+        elif "raised" in notice.details:
+            self.standing.pop(kind, None)

@@ -12,56 +12,36 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.account import Account, Identity
+from edgeprune_device.clockstate import WallClock, clock_state
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.hang import watch_for_hang
-from edgeprune_device.installed import resolve
+from edgeprune_device.installed import Installed
 from edgeprune_device.journal import Journal
 from edgeprune_device.latency import Latencies
 from edgeprune_device.loop import Loop
 from edgeprune_device.parts import make_parts
-from edgeprune_device.pick import STORE, Picked, pick
+from edgeprune_device.pick import STORE, Picked
+from edgeprune_device.plan import Plan, open_bundle
+from edgeprune_device.retention import Retention
 from edgeprune_device.screen import Say, Screen
 from edgeprune_device.settings import Settings
-from edgeprune_device.signature import check_signature
 from edgeprune_device.sound import file_digest
 from edgeprune_device.source import SourceKind, open_source
 from edgeprune_device.stream import Item
-from edgeprune_device.upkeep import SWAPPED, Upkeep
+from edgeprune_device.times import StreamTime
+from edgeprune_device.upkeep import Upkeep
 
-INTERRUPTED, OVER = "interrupted", "time is up"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a listener was asked for; the same for each of its sessions."""
-
-    bundle: Path
-    out: Path
-    settings: Settings
-    source: SourceKind
-    from_wav: Path | None
-    seconds: float | None
-    wait: bool
-    say: Say
-
-    @property
-    def name(self) -> str:
-        """What is listened to, for the journal."""
-        if self.source == "wav":
-            return self.from_wav.name if self.from_wav else ""
-        if self.source == "stdin":
-            return "stdin"
-        return f"microphone {self.settings.audio.device or 'default'}"
+INTERRUPTED, OVER, SWAPPED = "interrupted", "time is up", "bundle swapped"
 
 
 def listen(
@@ -102,10 +82,11 @@ def listen(
     if seconds is not None and not 0 < seconds < math.inf:
         raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It is a time over 0.")
     plan = Plan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
-    picked: Picked | None = open_bundle(plan)
+    installed = Installed(bundle)
+    picked: Picked | None = open_bundle(plan, installed.folder)
     with stopping() as stopped:
         while picked is not None:
-            stats, picked = _session(plan, picked, stopped)
+            stats, picked = _session(plan, picked, installed, stopped)
     if stats["bad_scores"]:
         raise EdgepruneError(
             f"The model gave no usable scores for {stats['bad_scores']} of {stats['windows']} "
@@ -116,79 +97,73 @@ def listen(
     return stats
 
 
-def open_bundle(plan: Plan) -> Picked:
-    """Read, check and open a bundle.
-
-    Raises
-    ------
-    EdgepruneError
-        It cannot be trusted, or answers differently here.
-
-    """
-    place, security = resolve(plan.bundle), plan.settings.security
-    read = read_bundle(place)
-    check_signature(place, security)
-    picked = pick(read, plan.settings.operate.threads, plan.out / STORE)
-    if picked.sentence:
-        plan.say(picked.sentence)
-    return picked
-
-
 def _session(
-    plan: Plan, picked: Picked, stopped: threading.Event
+    plan: Plan, picked: Picked, installed: Installed, stopped: threading.Event
 ) -> tuple[dict[str, Any], Picked | None]:
     """Listen with one bundle; return its figures, and the next session's bundle if there is one."""
-    read, began = picked.bundle, _now()
-    latencies = Latencies()
-    parts = make_parts(picked, plan, Screen(plan.say))
+    read, began, settings = picked.bundle, _now(), plan.settings
+    rate = read.sample_rate
+    latencies, retention = Latencies(), list[Retention]()
+    parts = make_parts(
+        picked, settings, plan.out, Screen(plan.say),
+        timed=lambda seconds: latencies.add(1000 * seconds),
+        wrote=lambda clips: [keeper.wrote(clips) for keeper in retention] and None,
+    )  # fmt: skip
     with ExitStack() as stack:
-        items = stack.enter_context(closing(
-            open_source(plan.source, plan.settings, plan.from_wav, read.sample_rate, wait=plan.wait)
-        ))  # fmt: skip
+        source = open_source(plan.source, settings, plan.from_wav, rate, wait=plan.wait)
+        items = stack.enter_context(closing(source))
         # Nothing is written before there is sound, or news of it: a source that cannot be heard
         # leaves no journal.
         first = next((item for item in items if item is not None or stopped.is_set()), None)
         journal = stack.enter_context(Journal(
-            plan.out, read.name, read.digest, plan.name, live=plan.source != "wav", clock=_now,
+            plan.out, read.name, read.digest, plan.name, live=plan.live, clock=_now,
             source_digest=file_digest(plan.from_wav) if plan.from_wav else "",
-            spool_rows=plan.settings.operate.spool_rows, rate=read.sample_rate,
+            spool_rows=settings.operate.spool_rows, rate=rate,
         ))  # fmt: skip
         picked.remember(plan.out / STORE)
-        loop = Loop(parts, journal, read.sample_rate, began)
-        upkeep = stack.enter_context(Upkeep(plan, loop, items, latencies))
-        stack.callback(
-            watch_for_hang(lambda: loop.done.busy_since, plan.settings.operate.hang_seconds)
-        )
+        wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
+        loop = Loop(parts, journal, StreamTime(rate, began, wall))
+        account = Account(loop, latencies, Identity(
+            read.name, read.digest, plan.name, str(plan.out), began, plan.live,
+            parts.windower.hop_samples / rate, read.window_samples / rate,
+            settings.operate.heartbeat_seconds,
+        ), source)  # fmt: skip
+        upkeep = None
+        if plan.live:
+            retention.append(Retention(settings.retention, plan.out))
+            upkeep = stack.enter_context(Upkeep(plan, loop, account, installed, retention[0]))
+            stack.callback(watch_for_hang(lambda: loop.done.busy_since,
+                                          settings.operate.hang_seconds))  # fmt: skip
         try:
-            _go(loop, chain([first], items), upkeep, stopped, plan.seconds)
+            _go(loop, chain([first], items), account, upkeep, stopped, plan.seconds)
         except EdgepruneError as error:
             loop.done.reason = f"error: {error}"
             raise
         finally:
             loop.end()
-            upkeep.end()
-            stats = {
-                "bundle": read.name, "digest": read.digest, "source": plan.name,
-                "journal": str(plan.out), "golden_difference": picked.golden_difference,
-                "started_utc": began.isoformat(), "ended_utc": _now().isoformat(),
-                **upkeep.figures(),
-                **({"variant": picked.facts} if picked.facts else {}),
-            }  # fmt: skip
+            journal.coverage(account.coverage())
+            if upkeep is not None:
+                upkeep.end()
+            stats = account.stats(_now()) | {"golden_difference": picked.golden_difference}
+            stats |= {"variant": picked.facts} if picked.facts else {}
+            parts.screen.end()
             journal.close(stats)
-    return stats, upkeep.following
+    return stats, upkeep.following if upkeep is not None else None
 
 
 def _go(
-    loop: Loop, items: Iterator[Item], upkeep: Upkeep, stopped: threading.Event,
-    seconds: float | None,
+    loop: Loop, items: Iterable[Item], account: Account, upkeep: Upkeep | None,
+    stopped: threading.Event, seconds: float | None,
 ) -> None:  # fmt: skip
     """Run until the source ends or something ends it."""
     for item in items:
         loop.take(item)
-        upkeep.tick()
+        loop.parts.screen.show(account.line)
+        if upkeep is not None:
+            upkeep.tick()
         if stopped.is_set():
             loop.done.reason = INTERRUPTED
-        elif upkeep.following is not None:
+        elif upkeep is not None and upkeep.following is not None:
             loop.done.reason = SWAPPED
         elif seconds is not None and loop.position >= seconds * loop.rate:
             loop.done.reason = OVER

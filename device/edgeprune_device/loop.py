@@ -14,10 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_device.alarms import Alarms
 from edgeprune_device.clips import Clip, Clips
 from edgeprune_device.decide import Decider, Detection
 from edgeprune_device.gate import Gate
@@ -30,6 +32,7 @@ from edgeprune_device.screen import Screen, clock, level_db
 from edgeprune_device.shed import Shedder
 from edgeprune_device.stream import Block, Item, Notice
 from edgeprune_device.times import StreamTime
+from edgeprune_device.vad import Vad
 from edgeprune_device.windows import Windower
 
 Samples = NDArray[np.float32]
@@ -50,6 +53,7 @@ class Parts:
     ledger: Ledger
     health: Health
     guard: ScoreGuard
+    vad: Vad | None
     gate: Gate
     speech: Speech
     clips: Clips
@@ -78,7 +82,9 @@ class Progress:
     notices: Counter[str] = field(default_factory=Counter)
     level_db: float = -np.inf
     top: tuple[str, float] = ("", 0.0)
-    last_detection: str = ""
+    last_detection: dict[str, Any] | None = None
+    gap_reason: str = ""
+    """Why nothing comes at the moment; empty while sound comes."""
     backlog_seconds: float = 0.0
     captured_at: float = 0.0
     """Monotonic seconds of the last block."""
@@ -95,9 +101,10 @@ class Loop:
     def __init__(self, parts: Parts, journal: Journal, times: StreamTime) -> None:
         self.parts, self.journal, self.times, self.rate = parts, journal, times, times.rate
         self.done = Progress()
+        self.alarms = Alarms()
         self._hop = parts.windower.hop_samples
         self._texts = parts.decider.rule.activation == "ctc"
-        self._judged_to = 0  # end of the last window, or of a gap
+        self._judged_to = self._voiced_to = 0  # by windows, by the voice detector
 
     @property
     def position(self) -> int:
@@ -114,6 +121,7 @@ class Loop:
     def note(self, notice: Notice) -> None:
         """Write down what happened, and say it."""
         self.done.notices[notice.kind] += 1
+        self.alarms.take(notice)
         self.journal.event(notice, self.position)
         self.parts.screen.line(f"{clock(self.position / self.rate)}  {notice.text}")
 
@@ -121,6 +129,9 @@ class Loop:
         """Judge what is left: the stream breaks off here."""
         parts = self.parts
         parts.health.flush()
+        if parts.vad is not None:
+            parts.vad.flush()
+            self._voices(parts.vad)
         for first, window in parts.windower.flush():
             self._window(first, window)
         parts.ledger.end(self.position)
@@ -130,7 +141,9 @@ class Loop:
     def end(self) -> None:
         """End the session: nothing is waited for any longer."""
         self.flush()
+        self.parts.speech.end(self.position)
         self._clips(last=True)
+        self._notices()
 
     def _block(self, block: Block) -> None:
         parts, done = self.parts, self.done
@@ -141,6 +154,7 @@ class Loop:
             self._gap(block)
         if not len(block.samples):
             return
+        done.gap_reason = ""
         done.captured += len(block.samples)
         done.captured_at = time.monotonic()
         done.backlog_seconds = block.backlog_seconds
@@ -155,11 +169,17 @@ class Loop:
     def _gap(self, block: Block) -> None:
         parts = self.parts
         self.flush()
-        parts.ledger.gap(self.position, block.lost_samples, block.reason)
+        self.done.gap_reason = block.reason
+        begin = self.position
+        parts.ledger.gap(begin, block.lost_samples, block.reason)
         parts.windower.gap(block.lost_samples)
-        self._judged_to = self.position
-        for part in (parts.health, parts.gate, parts.clips):
-            part.gap(self.position)
+        parts.speech.unknown(begin, self.position)
+        self._judged_to = self._voiced_to = self.position
+        parts.health.gap(self.position)
+        parts.gate.gap(self.position)
+        parts.clips.gap(self.position)
+        if parts.vad is not None:
+            parts.vad.gap(self.position)
 
     def _hear(self, samples: Samples) -> None:
         parts = self.parts
@@ -170,11 +190,23 @@ class Loop:
             piece = parts.health.clean(piece)
             parts.clips.hear(first, piece)
             parts.gate.hear(first, piece)
+            if parts.vad is not None:
+                parts.vad.hear(first, piece)
+                self._voices(parts.vad)
             for start, window in parts.windower.push(piece):
                 self._window(start, window)
-        for notice in [*parts.health.notices(), *parts.guard.notices()]:
-            self.note(notice)
+        self._notices()
         self._clips(last=False)
+
+    def _voices(self, vad: Vad) -> None:
+        for frame in vad.fresh():
+            self.parts.speech.voice(frame.first, frame.last, frame.voice)
+            self._voiced_to = frame.last
+
+    def _notices(self) -> None:
+        for part in (self.parts.health, self.parts.guard, self.parts.clips):
+            for notice in part.notices():
+                self.note(notice)
 
     def _window(self, first: int, window: Samples) -> None:
         """Judge one window: score it, or say why it is not."""
@@ -184,6 +216,8 @@ class Loop:
         kind, reason, scores = self._scores(first, last, window)
         if scores is None:
             parts.ledger.rejected(first, last, kind, reason)
+            if kind == INVALID or not parts.speech.rule.vad:
+                parts.speech.unknown(first, last)
             self._report(parts.decider.flush())
             parts.forget()
         else:
@@ -204,7 +238,7 @@ class Loop:
         if parts.shedder.skip:
             return DROPPED, LOAD, None
         if not parts.gate.open(first, last):
-            return DROPPED, f"gate: {parts.gate.kind}", None
+            return DROPPED, f"gate: {parts.gate.settings.kind}", None
         begin = self.done.busy_since = time.monotonic()
         try:
             scores = parts.model(first, window)
@@ -238,18 +272,23 @@ class Loop:
                     utc=self.times.utc(begin) if self.times.wall else None,
                 )
             self.done.detections[TEXTS if self._texts else found.label] += 1
-            self.done.last_detection = found.label
+            self.done.last_detection = {
+                "utc": self.times.utc(first).isoformat(timespec="milliseconds"),
+                "label": found.label, "score": round(found.score, 4),
+            }  # fmt: skip
             parts.screen.line(f"{clock(found.start_seconds)}  {found.label}  {found.score:.2f}")
 
     def _clips(self, *, last: bool) -> None:
+        """Write the clips that are complete, and of which all is known."""
         parts = self.parts
-        blocked = parts.speech.blocked if parts.speech.active else None
+        blocked = parts.speech.blocked if parts.speech.on else None
         if last:
             written = parts.clips.flush(blocked)
         else:
-            written = parts.clips.ready(blocked, self._judged_to - parts.speech.margin)
+            known = min(self._judged_to, self._voiced_to) if parts.vad else self._judged_to
+            margin = parts.speech.rule.margin_samples if blocked else 0
+            written = parts.clips.ready(blocked, known - margin)
         for clip in written:
             self.journal.clip(clip.id, clip.path, clip.first, clip.samples, clip.bytes)
-        parts.wrote(written)
-        for notice in parts.clips.notices():
-            self.note(notice)
+        if written:
+            parts.wrote(written)

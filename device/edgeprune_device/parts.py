@@ -16,11 +16,12 @@ from edgeprune_device.incremental import open_incremental
 from edgeprune_device.ledger import Ledger
 from edgeprune_device.loop import Model, Parts
 from edgeprune_device.pick import Picked
-from edgeprune_device.privacy import Speech
+from edgeprune_device.privacy import Speech, speech_rule
 from edgeprune_device.rules import rule_of
 from edgeprune_device.screen import Screen
 from edgeprune_device.settings import Settings
 from edgeprune_device.shed import Shedder
+from edgeprune_device.vad import open_vad
 from edgeprune_device.windows import Windower
 
 
@@ -50,11 +51,13 @@ def make_parts(
     read = picked.bundle
     rate, window, hop = read.sample_rate, read.window_samples, hop_of(read, settings)
     model, forget = _model(picked, settings.operate.threads, hop)
+    vad = open_vad(settings, rate)
     rule = rule_of(read, settings.decide)
     return Parts(
         model=model, forget=forget, windower=Windower(window, hop), decider=Decider(rule),
         ledger=Ledger(), health=Health(rate), guard=ScoreGuard(rule.activation),
-        gate=Gate(settings.gate, rate), speech=Speech(read, settings.privacy, settings.gate),
+        vad=vad, gate=Gate(settings.gate, rate, vad),
+        speech=Speech(speech_rule(read, settings.privacy)),
         clips=Clips(settings.clips, out, rate, digest=read.digest),
         shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, wrote=wrote,
     )  # fmt: skip

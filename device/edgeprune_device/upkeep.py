@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from edgeprune_device.account import Account
 from edgeprune_device.clockstate import clock_state
+from edgeprune_device.disk import free_bytes
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.installed import Installed
 from edgeprune_device.loop import Loop
@@ -31,9 +31,10 @@ from edgeprune_device.plan import Plan, open_bundle
 from edgeprune_device.retention import Retention
 from edgeprune_device.sinks import Sinks
 from edgeprune_device.source import PAUSED
-from edgeprune_device.status import write_status
+from edgeprune_device.status import STOPPED, Status, StatusFile
 from edgeprune_device.stream import Notice
 
+BYTES_PER_MB = 1_000_000
 STATE_SECONDS = 5.0
 URGENT_SECONDS = 5.0  # between tries to make room while something cannot be written
 CLOSE_SECONDS = 2.0  # that sinks get to send what they hold
@@ -90,12 +91,16 @@ class Upkeep:
         self._beat = Every((self._notifier.watchdog_seconds or 10.0) / 4)
         self._waiting = Every(WAITING_SECONDS / 2)
         self._ready = False
+        self._acknowledged = 0
         self._held = ExitStack()
         self._sinks = Sinks(settings, plan.out, lambda _: None)
         self._sinks.start()
         self._held.callback(self._close_sinks)
-        self._metrics = Metrics(settings.operate.metrics_port)
-        self._held.callback(self._metrics.close)
+        self._metrics: Metrics | None = None
+        if settings.operate.metrics_port:
+            self._metrics = Metrics(settings.operate.metrics_port)
+            self._held.callback(self._metrics.close)
+        self._status_file = StatusFile(plan.out)
 
     def __enter__(self) -> Upkeep:
         """Return itself."""
@@ -109,6 +114,9 @@ class Upkeep:
         """Do what is due."""
         now = time.monotonic()
         self.loop.journal.tick(now)
+        if self.loop.journal.acknowledged != self._acknowledged:
+            self._acknowledged = self.loop.journal.acknowledged
+            self._sinks.poke()
         if self._state.due(now):
             self._look()
         if self._heart.due(now):
@@ -119,20 +127,18 @@ class Upkeep:
     def heartbeat(self) -> None:
         """Commit the coverage, and show how things are."""
         self.loop.journal.coverage(self.account.coverage())
-        state = self._status()
-        write_status(self.plan.out, state)
-        self._sinks.heartbeat(state)
-        self._metrics.update(state)
+        status = self._status()
+        self._status_file.write(status)
+        self._sinks.heartbeat(status.as_dict())
 
     def end(self) -> None:
         """Tell systemd that the end has begun, and commit the coverage once more."""
         self._notifier.stopping("writing what is left")
         self.loop.journal.coverage(self.account.coverage())
-        self._sinks.poke()
+        self._status_file.write(replace(self._status(), state=STOPPED, text=self.loop.done.reason))
 
-    def _status(self) -> dict[str, Any]:
-        return {**self.account.status(), "sinks": self._sinks.status(),
-                "retention": dict(self.retention.counts)}  # fmt: skip
+    def _status(self) -> Status:
+        return replace(self.account.status(), sinks=self._sinks.status())
 
     def _feed(self, now: float) -> None:
         """Tell systemd what is true: that it is ready, alive, or still waiting for sound."""
@@ -156,8 +162,10 @@ class Upkeep:
         if times.wall is not None:
             seen = times.wall.observe(datetime.now(UTC), time.monotonic(), clock_state())
             self._note(seen)
-        self.account.state = machine_state()
-        times.throttled = self.account.state["throttled"]
+        self.account.machine = machine_state()
+        times.throttled = self.account.machine["throttled"]
+        with suppress(OSError):
+            self.account.free_disk_mb = free_bytes(self.plan.out) / BYTES_PER_MB
         self._note(self._sinks.notices())
         if place := self.installed.changed():
             try:
@@ -165,7 +173,8 @@ class Upkeep:
             except EdgepruneError as error:
                 self._note([Notice("bundle-refused", f"The new bundle is not taken: {error}",
                                    {"path": str(place), "hint": error.hint})])  # fmt: skip
-        self._metrics.update(self._status())
+        if self._metrics is not None:
+            self._metrics.status = self._status()
 
     def _tidy(self, now: float) -> None:
         """Keep the disk in order, at once where something could not be written."""
