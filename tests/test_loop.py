@@ -56,7 +56,6 @@ class Run:
         picked, self.said = pick(read_bundle(bundle)), list[str]()
         self.parts = change(make_parts(
             picked, settings, out, Screen(self.said.append), timed=lambda _: None,
-            wrote=lambda _: None,
         ))  # fmt: skip
         with Journal(out, "b", "d", "s", live=False, clock=lambda: START) as journal:
             self.loop = Loop(self.parts, journal, StreamTime(RATE, START))

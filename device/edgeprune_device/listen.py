@@ -103,11 +103,10 @@ def _session(
     """Listen with one bundle; return its figures, and the next session's bundle if there is one."""
     read, began, settings = picked.bundle, _now(), plan.settings
     rate = read.sample_rate
-    latencies, retention = Latencies(), list[Retention]()
+    latencies = Latencies()
     parts = make_parts(
         picked, settings, plan.out, Screen(plan.say),
         timed=lambda seconds: latencies.add(1000 * seconds),
-        wrote=lambda clips: [keeper.wrote(clips) for keeper in retention] and None,
     )  # fmt: skip
     with ExitStack() as stack:
         source = open_source(plan.source, settings, plan.from_wav, rate, wait=plan.wait)
@@ -130,8 +129,8 @@ def _session(
         ), source)  # fmt: skip
         upkeep = None
         if plan.live:
-            retention.append(Retention(settings.retention, plan.out))
-            upkeep = stack.enter_context(Upkeep(plan, loop, account, installed, retention[0]))
+            retention = Retention(settings.retention, plan.out)
+            upkeep = stack.enter_context(Upkeep(plan, loop, account, installed, retention))
             stack.callback(watch_for_hang(lambda: loop.done.busy_since,
                                           settings.operate.hang_seconds))  # fmt: skip
         try:

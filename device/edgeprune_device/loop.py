@@ -11,7 +11,7 @@ microphone gave. Nothing here reads a clock but to tell how long the model takes
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +40,7 @@ Model = Callable[[int, Samples], Samples]
 """First sample of a window and the window, to its scores."""
 LOAD = "load"
 NO_ANSWER = "model failed"
+CLIPS_KEPT = 1000
 TEXTS = "transcripts"  # what detections are counted as where every text is another
 
 
@@ -63,8 +64,6 @@ class Parts:
     """Gets the seconds that the model took for a window."""
     forget: Callable[[], None] = lambda: None
     """Tells the model that the next window does not follow the last."""
-    wrote: Callable[[list[Clip]], None] = lambda _: None
-    """Tells retention what was written."""
 
 
 @dataclass
@@ -102,6 +101,7 @@ class Loop:
         self.parts, self.journal, self.times, self.rate = parts, journal, times, times.rate
         self.done = Progress()
         self.alarms = Alarms()
+        self._written: deque[Clip] = deque(maxlen=CLIPS_KEPT)
         self._hop = parts.windower.hop_samples
         self._texts = parts.decider.rule.activation == "ctc"
         self._judged_to = self._voiced_to = 0  # by windows, by the voice detector
@@ -124,6 +124,12 @@ class Loop:
         self.alarms.take(notice)
         self.journal.event(notice, self.position)
         self.parts.screen.line(f"{clock(self.position / self.rate)}  {notice.text}")
+
+    def written(self) -> list[Clip]:
+        """Return the clips that were written since the last call, for retention."""
+        clips = list(self._written)
+        self._written.clear()
+        return clips
 
     def flush(self) -> None:
         """Judge what is left: the stream breaks off here."""
@@ -195,7 +201,7 @@ class Loop:
                 self._voices(parts.vad)
             for start, window in parts.windower.push(piece):
                 self._window(start, window)
-        self._notices()
+            self._notices()
         self._clips(last=False)
 
     def _voices(self, vad: Vad) -> None:
@@ -263,14 +269,8 @@ class Loop:
             facts = self.times.facts(first)
             name = self.journal.add(found, first, facts, round(found.end_seconds * self.rate))
             if parts.shedder.clips:
-                parts.clips.want(
-                    name,
-                    found.label,
-                    begin,
-                    end,
-                    score=found.score,
-                    utc=self.times.utc(begin) if self.times.wall else None,
-                )
+                utc = self.times.utc(begin) if self.times.wall else None
+                parts.clips.want(name, found.label, begin, end, score=found.score, utc=utc)
             self.done.detections[TEXTS if self._texts else found.label] += 1
             self.done.last_detection = {
                 "utc": self.times.utc(first).isoformat(timespec="milliseconds"),
@@ -290,5 +290,4 @@ class Loop:
             written = parts.clips.ready(blocked, known - margin)
         for clip in written:
             self.journal.clip(clip.id, clip.path, clip.first, clip.samples, clip.bytes)
-        if written:
-            parts.wrote(written)
+        self._written.extend(written)

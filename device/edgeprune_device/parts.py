@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeprune_device.bundle import Bundle
-from edgeprune_device.clips import Clip, Clips
+from edgeprune_device.clips import Clips
 from edgeprune_device.decide import Decider
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.gate import Gate
@@ -27,7 +27,7 @@ from edgeprune_device.windows import Windower
 
 def make_parts(
     picked: Picked, settings: Settings, out: Path, screen: Screen, *,
-    timed: Callable[[float], None], wrote: Callable[[list[Clip]], None],
+    timed: Callable[[float], None],
 ) -> Parts:  # fmt: skip
     """Make what a session is made of.
 
@@ -39,7 +39,7 @@ def make_parts(
     out : Path
         The journal's folder, where clips go; it need not exist yet unless clips are kept.
     screen : Screen
-    timed, wrote : callable
+    timed : callable
         As in ``Parts``.
 
     Raises
@@ -59,7 +59,7 @@ def make_parts(
         vad=vad, gate=Gate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
         clips=Clips(settings.clips, out, rate, digest=read.digest),
-        shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, wrote=wrote,
+        shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed,
     )  # fmt: skip
 
 

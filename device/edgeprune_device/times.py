@@ -51,5 +51,8 @@ class StreamTime:
 
     def facts(self, sample: int) -> Facts:
         """Return what a detection that began with a sample carries."""
-        bound = self.clock.offset_bound_seconds
-        return Facts(SYNCHRONISED[self.clock.synchronised], bound, self.throttled, self.utc(sample))
+        clock = self.wall.state if self.wall else UNKNOWN
+        return Facts(
+            SYNCHRONISED[clock.synchronised], clock.offset_bound_seconds, self.throttled,
+            self.utc(sample),
+        )  # fmt: skip

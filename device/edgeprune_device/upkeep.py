@@ -182,6 +182,7 @@ class Upkeep:
         urgent = stuck and self._urgent.due(now)
         wall = self.loop.times.wall
         trusted = wall is None or wall.state.synchronised is not False
+        self.retention.wrote(self.loop.written())
         self._note(self.retention.step(urgent=urgent, trusted=trusted))
         for path in self.retention.deleted():
             self.loop.journal.forget_clip(path)
