@@ -41,6 +41,9 @@ class ClockState:
     """The kernel's maximum error; None where it is not known."""
 
 
+UNKNOWN_CLOCK = ClockState(None, "unknown")
+
+
 def clock_state(
     kernel: Callable[[], tuple[int, int, int] | None] | None = None, root: Path = Path("/"),
     wall: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -66,7 +69,7 @@ def clock_state(
         return ClockState(not bad, "kernel", None if bad else error / MICROSECONDS)
     if (root / TIMESYNCD).exists():
         return ClockState(True, "timesyncd")
-    return ClockState(None, "unknown")
+    return UNKNOWN_CLOCK
 
 
 class _Timex(ctypes.Structure):
