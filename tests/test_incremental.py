@@ -17,7 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import Bundle, golden_files, read_bundle, with_alternative, write_bundle
+from edgeprune_device.bundle import (
+    Bundle,
+    golden_files,
+    read_bundle,
+    with_alternative,
+    write_bundle,
+)
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.incremental import (
     IncrementalScorer,
@@ -278,7 +284,9 @@ def test_a_bundle_is_opened_where_its_hop_is_a_number_of_frames(bundle: Bundle) 
         assert open_incremental(bundle, hop_samples=hop) is None
 
 
-def test_a_bundle_without_halves_says_why(tiny_bundle: Path, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_without_halves_says_why(
+    tiny_bundle: Path, bundle: Bundle, tmp_path: Path
+) -> None:
     plain = read_bundle(tiny_bundle)
     assert open_incremental(plain) is None
     assert why_not(plain) == "model.onnx is not accompanied by its two halves."
