@@ -18,7 +18,6 @@ CLAP                                           refused: the window is repeated
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,6 +34,8 @@ from edgeprune_device.overlap import Plan
 
 EQUAL = 1e-9  # of frames in double precision, as a share of their size
 FEWEST_FRAMES = 4  # a chunk of half of them lies amid the window, away from both edges
+LEVELS = (1.0, 10.0, 0.1)
+"""Of the sound inside a chunk, where the sound around it has 1."""
 
 
 class Reached(Exception):
@@ -131,57 +132,63 @@ def plan_for(
     if hop_samples % step and not (round_down and hop_samples > step):
         return None, (f"A hop of {hop_samples} samples is no multiple of the {step} between two "
                       "frames of this model.")  # fmt: skip
-    noise = 0.1 * torch.randn(1, window_samples, generator=torch.Generator().manual_seed(0))
-    whole = _frames(front, noise)
-    if len(whole) < FEWEST_FRAMES:
-        return None, f"A window has {len(whole)} frames, and too few of them are shared."
-    plan = Plan(len(whole), -(-len(whole) // 2), step, window_samples)
-    edges = edges_of(chunk_front(classifier, plan.chunk_samples), whole, noise, plan)
+    edges = edges_of(classifier, front, window_samples)
     if edges is None:
-        return None, "A frame of this model's front end hangs on the whole window."
-    left, right = edges
+        return None, ("A frame of this model's front end hangs on the whole window, or a window has "
+                      "too few to tell.")  # fmt: skip
+    left, right, frames = edges
     new = hop_samples // step + left + right
-    plan = replace(plan, chunk=new, left=left, right=right)
-    if new >= len(whole) or plan.problem:
+    plan = Plan(frames, new, step, window_samples, left, right)
+    if new >= frames or plan.problem:
         return None, f"Windows share too few frames at a hop of {hop_samples} samples."
     return plan, ""
 
 
-def edges_of(front: Front, whole: Tensor, noise: Tensor, plan: Plan) -> tuple[int, int] | None:
-    """Return how many of a chunk's first and last frames are not the window's.
+def edges_of(classifier: Any, front: Front, window_samples: int) -> tuple[int, int, int] | None:
+    """Return how many of a stretch's first and last frames hang on its edges, and a window's frames.
+
+    A chunk amid a window of noise must have the window's frames, in double precision, be the
+    sound around it as loud, much louder or much quieter.
 
     Parameters
     ----------
+    classifier : transformers.PreTrainedModel
     front : Front
-        For chunks of ``plan.chunk_samples``.
-    whole : Tensor (frames, ...)
-        The window's, in double precision.
-    noise : Tensor (1, window_samples)
-    plan : Plan
-        Its chunk has half of the window's frames; a chunk amid the window is compared.
+        For windows.
+    window_samples : int
 
     Returns
     -------
     tuple of int or None
-        None: none of its frames is, or one in its middle is not.
+        None: none of the chunk's frames is the window's, or one in its middle is not, or the
+        window is too short to tell.
 
     """
-    begin = (plan.frames - plan.chunk) // 2
-    first = begin * plan.step
-    found = _frames(front, noise[:, first : first + plan.chunk_samples])
-    wanted = whole[begin : begin + plan.chunk]
-    if found.shape != wanted.shape:
+    noise = 0.1 * torch.randn(1, window_samples, generator=torch.Generator().manual_seed(0))
+    frames = len(_frames(front, noise))
+    if frames < FEWEST_FRAMES:
         return None
-    apart = (found - wanted).abs().flatten(1).amax(dim=1) > EQUAL * wanted.abs().max()
-    same = (~apart).nonzero().flatten().tolist()
-    if not same or len(same) != same[-1] - same[0] + 1:
-        return None
-    return same[0], plan.chunk - 1 - same[-1]
+    plan = Plan(frames, -(-frames // 2), front.step, window_samples)
+    begin = (frames - plan.chunk) // 2
+    amid = slice(begin * plan.step, begin * plan.step + plan.chunk_samples)
+    chunk, left, right = chunk_front(classifier, plan.chunk_samples), 0, 0
+    for level in LEVELS:
+        sound = noise.clone()
+        sound[:, amid] *= level
+        found, wanted = _frames(chunk, sound[:, amid]), _frames(front, sound)
+        wanted = wanted[begin : begin + plan.chunk]
+        if found.shape != wanted.shape:
+            return None
+        apart = (found - wanted).abs().flatten(1).amax(dim=1)
+        same = (apart <= EQUAL * wanted.abs().max()).nonzero().flatten().tolist()
+        if not same or len(same) != same[-1] - same[0] + 1:
+            return None
+        left, right = max(left, same[0]), max(right, plan.chunk - 1 - same[-1])
+    return left, right, frames
 
 
 def _frames(front: Front, samples: Tensor) -> Tensor:
     """Return frames (frames, ...) in double precision."""
     with torch.inference_mode():
         made: Tensor = front.double()(samples.double())
-    front.float()
     return made[0].movedim(front.axis - 1, 0)

@@ -23,7 +23,7 @@ def covered(plan: Plan, kept: range) -> list[int]:
     """Return how often each frame of a window is computed, refusing what a chunk cannot know."""
     times = [0] * plan.frames
     for begin, start, stop in plan.chunks(kept):
-        assert begin >= 0 and begin + plan.chunk <= plan.frames, "the chunk lies in the window"
+        assert 0 <= begin <= plan.frames - plan.chunk, "the chunk lies in the window"
         assert begin <= start < stop <= begin + plan.chunk
         for frame in range(start, stop):
             inside = frame - begin
