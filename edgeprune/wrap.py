@@ -133,6 +133,15 @@ def wrap(model: Path, out: Path, settings: Wrap) -> dict[str, Any]:
     return _done(out, answers)
 
 
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read labels, one a line; raises EdgepruneError."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgepruneError(f"The labels {path} cannot be read: {error}.") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
 def golden_inputs(window: int, rate: int, recording: Path | None) -> list[Array]:
     """Return golden inputs: windows of a recording, evenly spread, or tones in noise.
 
