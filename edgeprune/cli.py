@@ -21,6 +21,7 @@ from edgeprune import (
     cli_sensitivity,
 )
 from edgeprune import __version__, cli_bundle, cli_calibration, cli_sensitivity
+from edgeprune import __version__, cli_calibration, cli_keep, cli_sensitivity
 from edgeprune.cli_common import Json
 from edgeprune.cli_common import print_done as _print
 from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
@@ -296,6 +297,7 @@ cli_journal.add_to(app)
 cli_operate.register(app)
 app.command(epilog=cli_bench.EPILOG)(cli_bench.bench)
 cli_bundle.register(app)
+cli_keep.register(app)
 
 
 @app.callback(invoke_without_command=True)

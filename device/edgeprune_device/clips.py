@@ -270,7 +270,7 @@ class Clips:
             self._notices.append(
                 Notice(
                     "clip-missed",
-                    f"The sound of {wanted.label} at sample {wanted.first} was not held any more.",
+                    f"The sound at sample {wanted.first} was not held any more; a clip is missing.",
                 )
             )
 
