@@ -15,13 +15,14 @@ import typer
 from edgeprune import (
     __version__,
     cli_bench,
+    cli_bundle,
     cli_calibration,
     cli_journal,
+    cli_keep,
+    cli_listen,
     cli_operate,
     cli_sensitivity,
 )
-from edgeprune import __version__, cli_bundle, cli_calibration, cli_sensitivity
-from edgeprune import __version__, cli_calibration, cli_keep, cli_sensitivity
 from edgeprune.cli_common import Json
 from edgeprune.cli_common import print_done as _print
 from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
@@ -234,35 +235,7 @@ def verify(
         raise EdgepruneError(done["verdict"], "Allow more with --max-drop.", 1)
 
 
-@app.command(epilog="Example: edgeprune listen runs/birds/bundle --from-wav forest.wav -o journal")
-def listen(
-    bundle: BundleArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Journal folder.")] = Path("journal"),
-    device: Annotated[str, typer.Option(help="Input device, by name or number.")] = "",
-    from_wav: Annotated[Path | None, typer.Option(help="Listen to a file, same path.")] = None,
-    stdin: Annotated[bool, typer.Option(help="Raw 16-bit mono samples on standard input.")] = False,
-    hop: Annotated[
-        float | None, typer.Option(help="Seconds between windows (the bundle's).")
-    ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Of every label (the bundle's).")] = None,
-    threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
-    seconds: Annotated[
-        float | None, typer.Option(help="Stop after so many seconds (never).")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Run BUNDLE on the microphone until interrupted; detections go to a journal folder."""
-    from edgeprune.console import Terminal
-    from edgeprune_device.listen import listen as run
-
-    if from_wav is not None and stdin:
-        raise EdgepruneError("Both --from-wav and --stdin were given.", "Use one of them.")
-    stats = run(
-        bundle, out, source="wav" if from_wav else "stdin" if stdin else "microphone",
-        device=device or None, from_wav=from_wav, hop_seconds=hop,
-        threshold=threshold, threads=threads, seconds=seconds, say=Terminal().say,
-    )  # fmt: skip
-    _print(stats, "", as_json)
+app.command(epilog=cli_listen.EPILOG)(cli_listen.listen)
 
 
 @app.command(epilog="Example: edgeprune devices")

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -246,9 +247,7 @@ def test_a_model_that_takes_twice_the_hop_drops_exactly_what_it_says(
     """Ten minutes of sound; captured = analysed + dropped to the sample, at most 20 s wait."""
     hop = read_bundle(tiny_bundle).hop_samples / RATE
     board = SlowBoard(600, 20, 2 * hop)
-    import edgeprune_device.loop as module
-
-    monkeypatch.setattr(module.time, "monotonic", lambda: board.now)
+    monkeypatch.setattr("edgeprune_device.loop.time", SimpleNamespace(monotonic=lambda: board.now))
     run = Run(
         tiny_bundle, tmp_path / "j", board.items(),
         Settings(load=Load(steps=steps, behind_seconds=5, calm_seconds=60)),

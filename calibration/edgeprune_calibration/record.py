@@ -12,6 +12,7 @@ import csv
 import io
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -24,13 +25,14 @@ import soundfile
 from numpy.typing import NDArray
 
 from edgeprune_device.capture import from_file, from_microphone
-from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.listen import STALL_SECONDS, stopping, watched
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.listen import stopping
 from edgeprune_device.screen import Say, level_db
 from edgeprune_device.settings import Audio
-from edgeprune_device.stream import Block, Item
+from edgeprune_device.stream import Block, Item, Notice
 
 MANIFEST = "manifest.csv"
+STALL_SECONDS = 10.0
 COLUMNS = ("path", "label", "source", "first_second", "utc", "level_db")
 FORMATS = ("flac", "wav")
 PARTIAL = ".partial"
@@ -182,6 +184,21 @@ def _take(
             if writer.number >= plan.clips:
                 return
     done["reason"] = "end of file"
+
+
+def watched(blocks: Iterator[Item], patience_seconds: float) -> Iterator[Block | None]:
+    """Pass blocks on; raise when no sound has come for too long."""
+    last = time.monotonic()
+    for item in blocks:
+        block = None if isinstance(item, Notice) else item
+        if block is not None and len(block.samples):
+            last = time.monotonic()
+        elif time.monotonic() - last > patience_seconds:
+            raise EdgepruneError(
+                f"Nothing has come from the microphone for {patience_seconds:g} s.",
+                "Is it plugged in? edgeprune devices lists the inputs.", FAILED_CHECK,
+            )  # fmt: skip
+        yield block
 
 
 class _Writer:
