@@ -259,7 +259,7 @@ def test_blocks_of_any_size_give_the_same_events_over_gaps_too(
 ) -> None:
     """Ten samples are a window of a second, three are a hop; a window's scores are its sound."""
     generator = np.random.default_rng(seed)
-    sounds = [generator.integers(0, 11, n).astype(np.float32) / 10 for n in stretches]
+    sounds = [(generator.integers(0, 11, n) / 10).astype(np.float32) for n in stretches]
 
     def heard(sizes: list[int] | None) -> list[Detection]:
         windower, decider, found = Windower(10, 3), Decider(made), []
