@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.decide import Decider, Detection, Rule, rule_of
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Decide
+from edgeprune_device.windows import Windower
 
 LABELS = ("background", "robin", "wren")
 Found = tuple[str, float, float, float, float, float]
@@ -247,6 +249,32 @@ def test_the_recorder_reports_what_an_oracle_finds_that_sees_the_whole_stream(
             found += decider.step(start, start + 1, one)
         found += decider.flush()
     assert sorted(dataclasses.astuple(d) for d in found) == oracle(stretches, made, hop)
+
+
+@settings(deadline=None, max_examples=100)
+@given(rules(), st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(0, 2**31),
+       st.lists(st.integers(1, 500), min_size=1, max_size=4))  # fmt: skip
+def test_blocks_of_any_size_give_the_same_events_over_gaps_too(
+    made: Rule, chunks: list[int], seed: int, stretches: list[int]
+) -> None:
+    """Ten samples are a window of a second, three are a hop; a window's scores are its sound."""
+    generator = np.random.default_rng(seed)
+    sounds = [(generator.integers(0, 11, n) / 10).astype(np.float32) for n in stretches]
+
+    def heard(sizes: list[int] | None) -> list[Detection]:
+        windower, decider, found = Windower(10, 3), Decider(made), []
+        for sound in sounds:
+            done, turn = 0, itertools.cycle(sizes or [len(sound)])
+            while done < len(sound):
+                piece = sound[done : done + next(turn)]
+                done += len(piece)
+                for first, window in windower.push(piece):
+                    found += decider.step(first / 10, first / 10 + 1, window[:3])
+            windower.gap(25)
+            found += decider.flush()
+        return found
+
+    assert heard(chunks) == heard(None)
 
 
 @pytest.fixture(scope="module")
