@@ -265,9 +265,10 @@ def test_what_a_crash_left_half_written_is_removed_at_the_start(tmp_path: Path) 
     left = tmp_path / "clips" / "120000_a.flac.part"
     left.parent.mkdir()
     left.write_bytes(b"fLaC")
-    Clips(ClipSettings(), tmp_path, RATE)
+    sound = np.zeros(10, dtype=np.float32)
+    Clips(ClipSettings(), tmp_path, RATE).hear(0, sound)
     assert left.exists(), "clips are off: nothing is touched"
-    Clips(SETTINGS, tmp_path, RATE)
+    Clips(SETTINGS, tmp_path, RATE).hear(0, sound)
     assert not left.exists()
 
 

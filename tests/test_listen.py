@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from edgeprune_device import listen as module
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import listen
+from edgeprune_device.settings import Decide, Settings
 from edgeprune_device.stream import Block
 
 SUNG = {1.0: "low", 3.2: "high", 5.0: "middle"}
@@ -42,7 +43,9 @@ def wav(tmp_path: Path) -> Path:
 
 
 def hear(bundle: Path, out: Path, wav: Path, **options: Any) -> dict[str, Any]:
-    return listen(bundle, out, source="wav", from_wav=wav, say=lambda _: None, **options)
+    part = {key: options.pop(key) for key in ("hop_seconds", "threshold") if key in options}
+    settings = Settings(decide=Decide(**part))
+    return listen(bundle, out, settings, source="wav", from_wav=wav, say=lambda _: None, **options)
 
 
 def detections(journal: Path) -> list[dict[str, Any]]:
@@ -119,73 +122,78 @@ def test_the_sound_that_stood_in_a_window_is_counted_once(
     assert stats["analysed_seconds"] <= stats["captured_seconds"]
 
 
-def test_a_session_without_end_keeps_the_latest_latencies_and_the_worst_of_all(
-    tiny_bundle: Path, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LATENCIES_KEPT", 20)
-    ticks = iter(range(1_000_000))
-    slow = [0.001] * 2 + [7.0] + [0.001] * 1000  # seconds each window takes
-    times = iter(t for i, s in enumerate(slow) for t in (100.0 * i, 100.0 * i + s))
-    clock = SimpleNamespace(perf_counter=lambda: next(times), monotonic=lambda: next(ticks))
-    monkeypatch.setattr(module, "time", clock)
-    stats = hear(tiny_bundle, tmp_path / "j", wav, hop_seconds=0.1)
-    assert stats["latency_ms"] == pytest.approx({"p50": 1.0, "p90": 1.0, "p99": 1.0, "max": 7000.0})
-    mean = (7.0 + 0.001 * (stats["windows"] - 1)) / stats["windows"]
-    assert stats["real_time_factor"] == pytest.approx(mean / 0.1)
-
-
 def test_lost_audio_is_counted_and_the_clock_goes_on(
     tiny_bundle: Path, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = stream()
     blocks = [Block(sound[: 2 * RATE]), None, Block(sound[3 * RATE :], lost_samples=RATE)]
-    monkeypatch.setattr(module, "_blocks", lambda *_: (block for block in blocks))
+    monkeypatch.setattr(module, "open_source", lambda *_, **__: (block for block in blocks))
     stats = hear(tiny_bundle, tmp_path / "j", wav)
     assert stats["lost_seconds"] == pytest.approx(1.0)
     assert stats["captured_seconds"] == pytest.approx(7.0)
+    assert stats["coverage"]["not captured"] == {"lost": RATE}
+    assert sum(sum(x.values()) for x in stats["coverage"].values()) == stats["position_samples"]
     starts = [d["start_seconds"] for d in detections(tmp_path / "j")]
     assert starts == pytest.approx([1.0, 3.2, 5.0], abs=0.35)
 
 
-def test_a_silent_microphone_is_an_error_and_the_journal_says_so(
+def test_a_microphone_that_is_not_there_leaves_no_journal(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STALL_SECONDS", 0.0)
-    for before in ([], [Block(stream()[:RATE])]):
-        blocks = [*before, None, None, None]
-        monkeypatch.setattr(module, "_blocks", lambda *_, b=blocks: (block for block in b))
-        with pytest.raises(EdgepruneError, match="Nothing has come from the microphone") as error:
-            listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
-        assert error.value.status == 1
-        assert (tmp_path / "j").exists() == bool(before)
-    stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
-    assert stats["reason"].startswith("error: Nothing has come")
+    def gone(*_: Any, **__: Any) -> Iterator[Block]:
+        raise EdgepruneError("There is no input.")
+        yield
+
+    monkeypatch.setattr(module, "open_source", gone)
+    with pytest.raises(EdgepruneError, match="There is no input"):
+        listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
+    assert not (tmp_path / "j").exists()
 
 
-def test_an_event_that_is_going_on_when_the_microphone_dies_is_in_the_journal(
+def test_an_event_that_is_going_on_when_the_source_fails_is_in_the_journal(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STALL_SECONDS", 0.0)
-    blocks = [Block(stream()[: round(1.06 * RATE)]), None, None, None]  # the first tone has begun
-    monkeypatch.setattr(module, "_blocks", lambda *_: (block for block in blocks))
-    with pytest.raises(EdgepruneError, match="Nothing has come from the microphone"):
+    def failing(*_: Any, **__: Any) -> Iterator[Block]:
+        yield Block(stream()[: round(1.06 * RATE)])  # the first tone has begun
+        raise EdgepruneError("The card has gone.")
+
+    monkeypatch.setattr(module, "open_source", failing)
+    with pytest.raises(EdgepruneError, match="The card has gone"):
         listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
     assert [d["label"] for d in detections(tmp_path / "j")] == ["low"]
     stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
     assert stats["detections"] == {"low": 1}
+    assert stats["reason"] == "error: The card has gone."
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"hop_seconds": -1.0}, "--hop -1"), ({"hop_seconds": 1e-5}, "--hop 1e-05 is less than"),
-     ({"threshold": 1.5}, "--threshold 1.5"),
-     ({"seconds": -2.0}, "--seconds -2"), ({"threads": 0}, "0 threads")],
+    [({"hop_seconds": 1e-5}, "A hop of 1e-05 s is less than a sample"),
+     ({"seconds": -2.0}, "--seconds -2")],
 )  # fmt: skip
 def test_options_that_make_no_sense_leave_no_journal(
     options: dict[str, Any], sentence: str, tiny_bundle: Path, wav: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgepruneError, match=sentence):
         hear(tiny_bundle, tmp_path / "j", wav, **options)
+    assert not (tmp_path / "j").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [(("--hop", "-1"), "--hop -1 makes no sense"), (("--threshold", "1.5"), "--threshold 1.5"),
+     (("--threads", "0"), "--threads 0")],
+)  # fmt: skip
+def test_options_of_the_command_line_are_refused_by_their_names(
+    options: tuple[str, ...], sentence: str, tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeprune.cli", "listen", str(tiny_bundle), "--from-wav", str(wav),
+         "-o", str(tmp_path / "j"), *options],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"error: {sentence}" in done.stderr
     assert not (tmp_path / "j").exists()
 
 

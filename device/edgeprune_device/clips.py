@@ -97,7 +97,7 @@ class _Waiting:
 
 
 class Clips:
-    """Keeps clips of one session; make it after the journal, which makes the folder.
+    """Keeps clips of one session; the journal makes the folder, before the first sound.
 
     Parameters
     ----------
@@ -150,9 +150,7 @@ class Clips:
         self._tried = -float("inf")
         self._notices: list[Notice] = []
         self._lost_before = 0  # when the disk last took a clip
-        self._disk = Disk(folder) if settings.save else None
-        if settings.save:
-            remove_parts(folder)
+        self._disk: Disk | None = None  # from the first sound on, when the journal has its folder
 
     @property
     def waiting(self) -> int:
@@ -169,6 +167,9 @@ class Clips:
 
         """
         if self.settings.save:
+            if self._disk is None:
+                self._disk = Disk(self.folder)
+                remove_parts(self.folder)
             self._ring.hear(first, samples)
             # Twice what a clip needs, for a loop that does not ask for what is ready.
             self._ring.drop(self._ring.position - len(samples) - 2 * self._held)

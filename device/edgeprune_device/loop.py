@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.alarms import Alarms
+from edgeprune_device.alarms import Alarm, Alarms, Trouble
 from edgeprune_device.clips import Clip, Clips
 from edgeprune_device.decide import Decider, Detection
 from edgeprune_device.gate import Gate
@@ -40,6 +40,10 @@ Model = Callable[[int, Samples], Samples]
 """First sample of a window and the window, to its scores."""
 LOAD = "load"
 NO_ANSWER = "model failed"
+FAILED = Trouble(
+    "scores-failed", "The model failed on a window: nothing is recorded while it does.",
+    "The model answers again (it failed for {amount} windows).", 0, 10,
+)  # fmt: skip
 CLIPS_KEPT = 1000
 TEXTS = "transcripts"  # what detections are counted as where every text is another
 
@@ -104,6 +108,7 @@ class Loop:
         self._written: deque[Clip] = deque(maxlen=CLIPS_KEPT)
         self._hop = parts.windower.hop_samples
         self._texts = parts.decider.rule.activation == "ctc"
+        self._failed = Alarm(FAILED)
         self._judged_to = self._voiced_to = 0  # by windows, by the voice detector
 
     @property
@@ -253,6 +258,9 @@ class Loop:
         finally:
             self.done.busy_since = None
         parts.timed(time.monotonic() - begin)
+        windows = self.done.windows
+        if notice := self._failed.take(scores is None, windows - 1, windows):
+            self.note(notice)
         if scores is not None:
             trouble = parts.guard.check(scores, window)
         if not trouble:

@@ -55,7 +55,8 @@ def make_parts(
     rule = rule_of(read, settings.decide)
     return Parts(
         model=model, forget=forget, windower=Windower(window, hop), decider=Decider(rule),
-        ledger=Ledger(), health=Health(rate), guard=ScoreGuard(rule.activation),
+        ledger=Ledger(), health=Health(rate), 
+        guard=ScoreGuard(rule.activation, read.labels, rule.ignore),
         vad=vad, gate=Gate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
         clips=Clips(settings.clips, out, rate, digest=read.digest),
