@@ -1,4 +1,5 @@
 # make demo: the main job on data and a model it makes itself, offline.   make test: every test but the slow ones.
+# make faults: what a recorder meets in the field, tried, with a table of what was lost.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,7 +7,7 @@ JOBS   ?= $(shell nproc 2>/dev/null || echo 1)
 # One thread each: torch's own would only get in the way of the other tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow faults lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/edgeprune demo -o runs/demo
@@ -16,6 +17,10 @@ test: $(VENV)/.installed
 
 slow: $(VENV)/.installed
 	$(PYTEST) -m slow $(PYTEST_ARGUMENTS)
+
+# The faults a recorder meets in the field, the slow ones too; prints what each tried and lost.
+faults: $(VENV)/.installed
+	$(PYTEST) -m "fault and not hardware and not emulation" --faults-out faults.json $(PYTEST_ARGUMENTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

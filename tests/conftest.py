@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+pytest_plugins = ["faults_table"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RATE = 16000
 FAMILY_NAMES = (

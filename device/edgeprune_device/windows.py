@@ -18,7 +18,8 @@ class Windower:
     window_samples : int
         Length of a window.
     hop_samples : int
-        From the start of a window to the start of the next; may be longer than a window.
+        From the start of a window to the start of the next; may be longer than a window. As an
+        attribute it may be changed; windows go on from the last one.
 
     """
 
@@ -31,6 +32,11 @@ class Windower:
         self._begin = 0  # of the stretch since the last gap
         self._next = 0  # first sample of the next window
         self._heard = 0  # end of the last window
+
+    @property
+    def due(self) -> int:
+        """Samples that are missing until the next window is full, at least 1."""
+        return max(1, self._next + self.window_samples - self.position)
 
     def push(self, block: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Take the next samples; yield (first sample in the stream, window) for each that is full."""
