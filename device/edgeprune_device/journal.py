@@ -1,21 +1,25 @@
 """Where detections go: SQLite in WAL mode and JSON lines, the same rows in both.
 
-A line is written inside its row's transaction. What a power cut leaves apart is put right when the
-journal is opened again: the database is what counts.
+    detections, events, coverage, clips -> store.py -> journal.sqlite, detections.jsonl
+
+A row is acknowledged when it is committed, which ``add`` does at once if it can. A disk that is
+full, read-only or failing, or another program's lock, does not stop a recorder: rows wait in order
+in ``spool.jsonl`` and in memory, and ``tick`` tries again. What dead recorders left there is taken
+in at the next start, once.
 
 A detection's id follows from the bundle, the source, its first sample and its label, so that the
-same file heard twice gives the same rows.
+same file heard twice gives the same rows. The database is what counts; the lines follow it.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -23,23 +27,45 @@ from typing import Any
 
 from edgeprune_device.decide import Detection
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.lines import LINES
+from edgeprune_device.schema import DATABASE
+from edgeprune_device.spool import Entry
+from edgeprune_device.store import Store, text_of
+from edgeprune_device.stream import Notice
 
-DATABASE, LINES, STATS = "journal.sqlite", "detections.jsonl", "stats.json"
-BUSY_MILLISECONDS = 5000
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS sessions (
-    id INTEGER PRIMARY KEY, started_utc TEXT NOT NULL, ended_utc TEXT, bundle TEXT NOT NULL,
-    bundle_digest TEXT NOT NULL, source TEXT NOT NULL, stats TEXT);
-CREATE TABLE IF NOT EXISTS detections (
-    id TEXT PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions(id), utc TEXT,
-    start_seconds REAL NOT NULL, end_seconds REAL NOT NULL, label TEXT NOT NULL,
-    score REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS detections_by_label ON detections (label, utc);
-"""
-KEYS = ("id", "start_seconds", "end_seconds", "label", "score", "utc")
-"""Of a line, and columns of a row."""
+STATS = "stats.json"
 Clock = Callable[[], datetime]
 """Gives the time in UTC."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the clock and the board at the time of a detection."""
+
+    clock: str = "unknown"
+    """``synchronised``, ``unsynchronised`` or ``unknown``."""
+    offset_bound_seconds: float | None = None
+    """How wrong the clock may be at most, where that is known."""
+    throttled: int | None = None
+    """The board's flags (``vcgencmd get_throttled``); None where they cannot be read."""
+    utc: datetime | None = None
+    """When it began; None: the session's start and the stream's time."""
+
+
+UNKNOWN = Facts()
+
+
+@dataclass(frozen=True)
+class Total:
+    """What became of so many samples of an hour, in all; it never falls within a session."""
+
+    hour: str
+    """``2026-05-01T12`` in UTC, or, of a file, the hour of the stream: ``0``, ``1``."""
+    kind: str
+    """``analysed``, ``dropped``, ``invalid`` or ``not captured``."""
+    reason: str
+    """A short name; empty for what was analysed."""
+    samples: int
 
 
 class Journal:
@@ -59,6 +85,12 @@ class Journal:
         The time in UTC.
     source_digest : str
         Of a file's bytes: recorders give different files the same name.
+    spool_rows : int
+        Rows that may wait while nothing can be written.
+    rate : int or None
+        Samples per second of the stream, which turns coverage into time.
+    monotonic : callable
+        Seconds that never go back.
 
     Raises
     ------
@@ -69,68 +101,121 @@ class Journal:
 
     def __init__(
         self, folder: Path, bundle: str, digest: str, source: str, *, live: bool, clock: Clock,
-        source_digest: str = "",
+        source_digest: str = "", spool_rows: int = 10_000, rate: int | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.folder = folder
-        self._clock = clock
-        self._live = live
+        self._clock, self._live = clock, live
         self._started = clock()
+        self._digest = digest
         moment = self._started.isoformat() if live else source_digest
         self._key = f"{digest} {source} {moment}"
-        self._held = ExitStack()
+        self._events = self._session = 0
         try:
             _make_folder(folder)
-            self._database = self._held.enter_context(
-                closing(sqlite3.connect(folder / DATABASE, isolation_level=None))
-            )
-            for setting in ("journal_mode=WAL", "synchronous=FULL",
-                            f"busy_timeout={BUSY_MILLISECONDS}", "foreign_keys=ON"):  # fmt: skip
-                self._database.execute(f"PRAGMA {setting}")
-            self._database.executescript(SCHEMA)
-            # Unbuffered: a line is written, or has failed, when its call returns.
-            self._lines = self._held.enter_context((folder / LINES).open("ab", buffering=0))
-            self._mend()
-            entry = self._database.execute(
-                "INSERT INTO sessions (started_utc, bundle, bundle_digest, source) VALUES (?,?,?,?)",
-                (_text(self._started), bundle, digest, source),
-            )
+            self._store = Store(folder, clock, spool_rows, live=live, event=self._event_entry,
+                                monotonic=monotonic)  # fmt: skip
+            try:
+                self._session = self._store.begin(
+                    started_utc=text_of(self._started), bundle=bundle, bundle_digest=digest,
+                    source=source, rate=rate, live=live,
+                )  # fmt: skip
+                _sync(folder)
+            except BaseException:
+                self._store.release()
+                raise
         except (OSError, sqlite3.Error) as error:
-            self._held.close()
             raise EdgepruneError(
                 f"The journal {folder} cannot be written: {error}.",
                 "Is the disk full, or the folder another user's?",
             ) from error
-        self._session = entry.lastrowid
+        for notice in self._store.found:
+            self.event(notice)
 
-    def add(self, detection: Detection, first_sample: int) -> None:
-        """Write a detection to both; its row is on the disk when this returns.
+    @property
+    def session(self) -> int:
+        """The session's number."""
+        return self._session
 
-        Raises
-        ------
-        EdgepruneError
-            It could not be written.
+    @property
+    def acknowledged(self) -> int:
+        """Rows that were committed since the start."""
+        return self._store.acknowledged
 
+    @property
+    def pending(self) -> int:
+        """Rows that wait to be written."""
+        return self._store.pending
+
+    @property
+    def lost(self) -> int:
+        """Rows that will never be written: more waited than may, or they were not fit to be."""
+        return self._store.lost
+
+    @property
+    def committed_at(self) -> float:
+        """Monotonic seconds of the last successful commit, at first of the start."""
+        return self._store.committed_at
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in a sentence; empty if nothing is."""
+        found = self._store.trouble
+        return found and f"The journal {self.folder} cannot be written {found}."
+
+    def add(
+        self, detection: Detection, first_sample: int, facts: Facts = UNKNOWN,
+        last_sample: int | None = None,
+    ) -> str:  # fmt: skip
+        """Write a detection to both, or let it wait; return its id.
+
+        It is on the disk if nothing is ``pending`` when this returns.
         """
-        name = f"{self._key} {first_sample} {detection.label}"
-        utc = None
-        if self._live:
-            utc = _text(self._started + timedelta(seconds=detection.start_seconds))
-        row = (
-            hashlib.sha256(name.encode()).hexdigest()[:16], round(detection.start_seconds, 4),
-            round(detection.end_seconds, 4), detection.label, round(detection.score, 4), utc,
-        )  # fmt: skip
-        try:
-            with self._transaction():
-                written = self._database.execute(
-                    f"INSERT OR IGNORE INTO detections ({', '.join(KEYS)}, session) "
-                    "VALUES (?,?,?,?,?,?,?)", (*row, self._session),
-                )  # fmt: skip
-                if written.rowcount == 1:  # the same file heard again adds nothing
-                    self._write(_line(row))
-        except (OSError, sqlite3.Error) as error:
-            raise EdgepruneError(
-                f"A detection could not be written to {self.folder}: {error}.", "Is the disk full?"
-            ) from error
+        label = _storable(detection.label)
+        name = _name(f"{self._key} {first_sample} {label}")
+        start = round(float(detection.start_seconds), 4)
+        row = {
+            "id": name, "start_seconds": start,
+            "end_seconds": round(float(detection.end_seconds), 4), "label": label,
+            "score": round(float(detection.score), 4), "first_sample": int(first_sample),
+            "last_sample": last_sample, "bundle_digest": self._digest, "session": self._session,
+            **dict.fromkeys(("utc", "clock", "offset_bound_seconds", "throttled")),
+        }  # fmt: skip
+        if self._live:  # a file gives the same rows on every machine
+            utc = facts.utc or self._started + timedelta(seconds=start)
+            row.update(utc=text_of(utc), clock=facts.clock, throttled=facts.throttled,
+                       offset_bound_seconds=facts.offset_bound_seconds)  # fmt: skip
+        self._store.put(name, "detections", row)
+        return name
+
+    def event(self, notice: Notice, sample: int | None = None) -> None:
+        """Write that something happened, at a sample of the stream."""
+        key, (table, row) = self._event_entry(notice, sample)
+        self._store.put(key, table, row)
+
+    def coverage(self, totals: Iterable[Total]) -> None:
+        """Write what became of each hour's samples; a later total replaces an earlier one."""
+        self._store.put_totals([
+            (f"{self._session} {total.hour} {total.kind} {total.reason}",
+             {"session": self._session, **vars(total)}) for total in totals
+        ])  # fmt: skip
+
+    def clip(
+        self, detection: str, path: str, first_sample: int, samples: int, size: int,
+        locked: bool = False,
+    ) -> None:  # fmt: skip
+        """Write that a detection's sound was kept, at a path within the folder, in bytes."""
+        row = {"path": path, "detection": detection, "session": self._session, "utc": self._utc(),
+               "first_sample": first_sample, "samples": samples, "bytes": size,
+               "locked": int(locked)}  # fmt: skip
+        self._store.put(f"clip {path}", "clips", row)
+
+    def tick(self, now: float) -> None:
+        """Try again what could not be written, or give a sign of life; takes half a second at most.
+
+        ``now`` is in monotonic seconds.
+        """
+        self._store.tick(now)
 
     def close(self, stats: dict[str, Any]) -> None:
         """End the session: its figures go to the database and, whole, to ``stats.json``.
@@ -138,24 +223,29 @@ class Journal:
         Raises
         ------
         EdgepruneError
-            They could not be written.
+            Something could not be written and, of a live recorder, does not wait on the disk.
 
         """
         text = json.dumps(stats, indent=1, ensure_ascii=False)
-        partial = self.folder / (STATS + ".partial")
-        try:
-            self._database.execute(
-                "UPDATE sessions SET ended_utc = ?, stats = ? WHERE id = ?",
-                (_text(self._clock()), text, self._session),
+        row = {"session": self._session, "utc": text_of(self._clock()), "stats": text}
+        self._store.put(f"end {self._session}", "ends", row, exempt=True)
+        safe = self._store.close()
+        missing = self._store.lost + self._store.pending
+        if not safe or (missing and not self._live):
+            raise EdgepruneError(
+                f"{missing} rows could not be written to {self.folder}: {self._store.error}.",
+                "Is the disk full?",
             )
-            self._held.close()
+        try:
+            partial = self.folder / (STATS + ".partial")
             partial.write_text(text + "\n", "utf-8")
             partial.replace(self.folder / STATS)
-        except (OSError, sqlite3.Error) as error:
-            raise EdgepruneError(
-                f"The session's figures could not be written to {self.folder}: {error}.",
-                "Is the disk full?",
-            ) from error
+        except OSError as error:
+            if not self._live:  # a live recorder's are in its session's row, or wait for it
+                raise EdgepruneError(
+                    f"The session's figures could not be written to {self.folder}: {error}.",
+                    "Is the disk full?",
+                ) from error
 
     def __enter__(self) -> Journal:
         """Open for one session."""
@@ -166,42 +256,25 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         """Let go of the files, whatever happened."""
-        self._held.close()
+        self._store.release()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of it or nothing, and no other listener writes to the journal meanwhile."""
-        self._database.execute("BEGIN IMMEDIATE")
-        size = os.fstat(self._lines.fileno()).st_size
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:  # SQLite may have rolled back by itself
-                self._database.execute("ROLLBACK")
-            if os.fstat(self._lines.fileno()).st_size > size:
-                self._lines.truncate(size)
-            raise
+    def _event_entry(self, notice: Notice, sample: int | None = None) -> tuple[str, Entry]:
+        self._events += 1
+        key = _name(f"{self._key} event {self._events} {sample} {notice.kind} {notice.text}")
+        details = json.dumps(dict(notice.details), default=str) if notice.details else None
+        return key, ("events", {
+            "id": key, "session": self._session, "utc": self._utc(), "sample": sample,
+            "kind": notice.kind, "text": _storable(notice.text), "details": details,
+        })  # fmt: skip
 
-    def _mend(self) -> None:
-        """Make the lines what the rows are: a cut may have left a torn line or one too many."""
-        with self._transaction():
-            rows = self._database.execute(
-                f"SELECT {', '.join(KEYS)} FROM detections ORDER BY rowid"
-            )
-            whole = b"".join(map(_line, rows))
-            if (self.folder / LINES).read_bytes() != whole:
-                self._lines.truncate(0)
-                self._write(whole)
-
-    def _write(self, data: bytes) -> None:
-        if self._lines.write(data) != len(data):  # a disk that fills up takes a part, in silence
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def _utc(self) -> str | None:
+        return text_of(self._clock()) if self._live else None
 
 
 def _make_folder(folder: Path) -> None:
     """Make the folder; leave alone one that holds something else."""
-    if folder.exists() and not (folder / DATABASE).is_file():
+    is_journal = any((folder / name).is_file() for name in (DATABASE, LINES, "spool.jsonl"))
+    if folder.exists() and not is_journal:
         if not folder.is_dir():
             raise EdgepruneError(f"{folder} is a file, not a folder for a journal.")
         if any(folder.iterdir()):
@@ -209,13 +282,22 @@ def _make_folder(folder: Path) -> None:
                 f"{folder} is not empty and holds no journal.", "Name another folder with -o."
             )
     folder.mkdir(parents=True, exist_ok=True)
+    _sync(folder.parent)
 
 
-def _line(row: tuple[Any, ...]) -> bytes:
-    """Return a row (its columns as ``KEYS``) as a line; what is not known is left out."""
-    shown = {key: value for key, value in zip(KEYS, row, strict=True) if value is not None}
-    return (json.dumps(shown, ensure_ascii=False) + "\n").encode()
+def _sync(folder: Path) -> None:
+    """Make the names in a folder outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds")
+def _storable(text: str) -> str:
+    """Return a text that UTF-8 can hold: lone surrogates become question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _name(text: str) -> str:
+    return hashlib.sha256(_storable(text).encode()).hexdigest()[:16]
