@@ -140,7 +140,7 @@ class Mqtt:
     host: str = ""
     port: int = 1883
     topic: str = "edgeprune"
-    """Detections go to TOPIC/detections, the heartbeat to TOPIC/status (retained, with a will)."""
+    """Detections go to TOPIC/detections/LABEL, the heartbeat to TOPIC/status (retained, a will)."""
     username: str = ""
     password_env: str = ""
     """Environment variable with the password."""

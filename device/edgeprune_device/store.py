@@ -31,8 +31,8 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds between tries while nothing can be written."""
 ALIVE_SECONDS = 60.0
 """The longest time without a commit: a sign of life is one."""
-CLOSE_SECONDS = {True: 2.0, False: 5.0}
-"""For what waits at the end: live, and of a file."""
+CLOSE_SECONDS = 2.0
+"""For what waits at the end."""
 UNFIT = (sqlite3.IntegrityError, ValueError, OverflowError)
 """A row that no database would take, such as one whose score is not a number."""
 STATEMENTS = {
@@ -171,7 +171,7 @@ class Store:
 
     def close(self) -> bool:
         """Write what waits, for a bounded time, and let go; say whether all is on the disk."""
-        until = self._monotonic() + CLOSE_SECONDS[self._live]
+        until = self._monotonic() + CLOSE_SECONDS
         self._drain()
         while self.pending and self._monotonic() < until:
             time.sleep(0.1 if self._failing_since is not None else 0)
