@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeprune import __version__, cli_calibration, cli_sensitivity
+from edgeprune import __version__, cli_calibration, cli_journal, cli_sensitivity
 from edgeprune.cli_common import Json
 from edgeprune.cli_common import print_done as _print
 from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
@@ -305,6 +305,7 @@ app.command(
     "--false-alarms-per-hour 1 -o runs/birds/calibrated"
 )(cli_calibration.calibrate)
 app.command(epilog=cli_sensitivity.EPILOG)(cli_sensitivity.sensitivity)
+cli_journal.add_to(app)
 
 
 @app.callback(invoke_without_command=True)

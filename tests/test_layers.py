@@ -22,7 +22,7 @@ MAY_IMPORT = {  # of our own
     "edgeprune": set(PACKAGES),
 }
 RECORDER = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "sounddevice", "soundfile",
-            "soxr"}  # fmt: skip
+            "soxr", "paho"}  # fmt: skip
 HEAVY = {"torch", "transformers", "onnx", "scipy", "matplotlib", "pandas", "pydantic", "rich"}
 
 

@@ -129,8 +129,6 @@ class Journal:
                 f"The journal {folder} cannot be written: {error}.",
                 "Is the disk full, or the folder another user's?",
             ) from error
-        for notice in self._store.found:
-            self.event(notice)
 
     @property
     def session(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from edgeprune_device.lines import KEYS
-from edgeprune_device.schema import DATABASE, is_sound, set_aside
+from edgeprune_device.schema import DATABASE, check_index, close_database, is_sound, set_aside
 
 DELIVERIES = "deliveries.sqlite"
 BUSY_MILLISECONDS = 5000
@@ -51,11 +51,13 @@ class Outbox:
 
         Raises
         ------
-        sqlite3.Error
+        OSError, sqlite3.Error
             The journal or the cursors cannot be read now.
 
         """
         self.close()
+        for name in (DATABASE, DELIVERIES):
+            check_index(self._folder / name)
         self._journal = _read_only(self._folder / DATABASE)
         self._cursors = sqlite3.connect(
             self._folder / DELIVERIES, isolation_level=None, check_same_thread=False
@@ -100,21 +102,23 @@ class Outbox:
         self._seq = seq
         if self._cursors is not None:
             try:
+                check_index(self._folder / DELIVERIES)
                 self._cursors.execute(KEEP, (*self._owner, seq, name))
                 self.unkept = ""
-            except sqlite3.Error as error:  # a full disk is no reason to send nothing
+            except (OSError, sqlite3.Error) as error:  # a full disk is no reason to send nothing
                 self.unkept = str(error)
 
     def close(self) -> None:
         """Let go of the files."""
-        for connection in (self._journal, self._cursors):
+        for connection, name in ((self._journal, DATABASE), (self._cursors, DELIVERIES)):
             if connection is not None:
-                connection.close()
+                close_database(connection, self._folder / name)
         self._journal = self._cursors = None
 
     def _read(self, question: str, *values: int) -> list[Any]:
         if self._journal is None:
             raise sqlite3.OperationalError("the journal is not open")
+        check_index(self._folder / DATABASE)
         return self._journal.execute(question, values).fetchall()
 
 

@@ -8,10 +8,16 @@
     clips       sound that was kept
 
 A database that SQLite finds malformed is renamed and stays in the folder; nothing is deleted.
+
+SQLite maps the index of its write-ahead log (``-shm``) into memory. On a disk that has become
+read-only, as a dying card does, a write to that map is no error but the signal SIGBUS, which ends
+the process. So ``check_index`` asks the disk first, before every use of a database.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sqlite3
 from contextlib import closing
 from datetime import datetime
@@ -86,6 +92,31 @@ def open_database(file: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def check_index(file: Path) -> None:
+    """Raise if a database's index cannot be written now; see above.
+
+    Raises
+    ------
+    OSError
+        The disk is read-only or fails.
+
+    """
+    try:
+        os.utime(file.with_name(file.name + "-shm"))
+    except FileNotFoundError:  # nobody has the database open
+        return
+
+
+def close_database(database: sqlite3.Connection, file: Path) -> None:
+    """Close a database; where its index cannot be written, leave that to the process's end."""
+    try:
+        check_index(file)
+    except OSError:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(database))  # closing would write to the index
+    else:
+        database.close()
 
 
 def is_sound(file: Path) -> bool:

@@ -200,7 +200,7 @@ class _Worker:
         """Find the place at once, so that what is committed next is not missed; then go."""
         try:
             self._begin()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self._failed(f"the journal cannot be read: {error}")
         self._thread.start()
 
@@ -239,7 +239,7 @@ class _Worker:
                 idle = self._work()
             except NotSentError as error:
                 self._failed(str(error))
-            except sqlite3.Error as error:
+            except (OSError, sqlite3.Error) as error:
                 self._failed(f"the journal cannot be read: {error}")
             except Exception as error:  # a thread that ends in silence would be worse
                 self._failed(f"{type(error).__name__} in edgeprune")
@@ -338,6 +338,6 @@ class _Worker:
             self._finishing.wait(min(left, LOOK_SECONDS))
             try:
                 self._count()
-            except sqlite3.Error as error:
+            except (OSError, sqlite3.Error) as error:
                 with self._lock:
                     self._account.last_error = f"the journal cannot be read: {error}"

@@ -14,12 +14,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from edgeprune_device.lines import KEYS, Lines, line_of, note_length
 from edgeprune_device.recovery import SOURCE, STAND_IN, mark_unclean, open_sound
+from edgeprune_device.schema import DATABASE, check_index, close_database
 from edgeprune_device.spool import Entry, Spool
 from edgeprune_device.stream import Notice
 
@@ -91,6 +92,7 @@ class Store:
         self, folder: Path, now: Callable[[], datetime], spool_rows: int, *, live: bool,
         event: Callable[[Notice], tuple[str, Entry]], monotonic: Callable[[], float],
     ) -> None:  # fmt: skip
+        self._file = folder / DATABASE
         self._live, self._now, self._event, self._monotonic = live, now, event, monotonic
         self._failing_since: float | None = None
         self._delay = self._retry_at = 0.0
@@ -100,7 +102,7 @@ class Store:
         with ExitStack() as held:
             self._spool = held.enter_context(closing(Spool(folder, spool_rows)))
             self._database, self.found = open_sound(folder, now(), self._spool.busy)
-            held.enter_context(closing(self._database))
+            held.callback(close_database, self._database, self._file)
             self._lines = held.enter_context(closing(Lines(folder)))
             with self._transaction():
                 self._lines.mend(self._database)
@@ -108,21 +110,25 @@ class Store:
             self._held = held.pop_all()
 
     def begin(self, **entry: Any) -> int:
-        """Enter a session; return its number.
+        """Enter a session, with events of what was found; return its number.
 
         Raises
         ------
-        sqlite3.Error
+        OSError, sqlite3.Error
             It cannot be written.
 
         """
         entry = {**entry, "last_alive": text_of(self._now()), "spool": self._spool.name}
-        written = self._database.execute(
-            f"INSERT INTO sessions ({', '.join(entry)}) VALUES ({', '.join('?' * len(entry))})",
-            tuple(entry.values()),
-        )
-        self.session = written.lastrowid or 0
-        self.found += mark_unclean(self._database, self.session, self._spool.busy)
+        with self._transaction():  # what was found is told with the session, or found again
+            written = self._database.execute(
+                f"INSERT INTO sessions ({', '.join(entry)}) VALUES ({', '.join('?' * len(entry))})",
+                tuple(entry.values()),
+            )
+            self.session = written.lastrowid or 0
+            self.found += mark_unclean(self._database, self.session, self._spool.busy)
+            for notice in self.found:
+                _, (table, row) = self._event(notice)
+                self._database.execute(STATEMENTS[table], {**row, "session": self.session})
         self._database.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS[self._live]}")
         return self.session
 
@@ -280,6 +286,7 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of it or nothing, and no other listener writes to the journal meanwhile."""
+        check_index(self._file)
         self._database.execute("BEGIN IMMEDIATE")
         try:
             size = self._lines.size()
@@ -297,4 +304,4 @@ class Store:
 
 def text_of(time: datetime) -> str:
     """Write a time of day as the journal does: UTC, to the millisecond."""
-    return time.isoformat(timespec="milliseconds")
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")
