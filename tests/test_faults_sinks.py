@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from receivers import Listener, Web, free_port, hear, mosquitto, recorder, unique, wait_for
+from test_faults_journal import immutable, tick_until
 
 from edgeprune_device import sink_mqtt
 from edgeprune_device.settings import build_settings
@@ -152,3 +154,30 @@ def test_a_recorder_that_is_killed_while_it_sends_leaves_no_message_out(tmp_path
     sent = unique(web.took)
     assert [name for name in sent if name in set(names)] == names
     assert len(names) > 50
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chattr needs root")
+@pytest.mark.fault("F3")
+def test_a_folder_that_becomes_read_only_stops_no_sink_for_good(tmp_path: Path) -> None:
+    """3 times for a second: every file of the journal becomes immutable while a sink sends.
+
+    Lost: none of 60.
+    """
+    names: list[str] = []
+    with Web(lambda *_: 200) as web, recorder(tmp_path / "j") as book:
+        url = f"http://127.0.0.1:{web.port}/"
+        chosen = build_settings({"webhook": {"url": url}}, "the test")
+        sinks = Sinks(chosen, tmp_path / "j", lambda _: None, delays=QUICK)
+        sinks.start()
+        for _ in range(3):
+            for frozen in (False, True):
+                with immutable(tmp_path / "j") if frozen else nullcontext():
+                    for _ in range(10):
+                        names += hear(book, len(names), 1)
+                        sinks.poke()
+                        time.sleep(0.1)
+            tick_until(book, lambda: not book.pending)
+        sinks.poke()
+        wait_for(lambda: set(web.took) == set(names))
+        sinks.close(1.0)
+    assert unique(web.took) == names
