@@ -396,19 +396,21 @@ def test_what_was_acknowledged_outlives_a_cut_of_the_file_system_under_it(tmp_pa
         pytest.skip("no mkfs.ext4")
     names: list[str] = []
     for _ in range(12):
-        with mounted(tmp_path / "disk", "-o", "loop", str(image)) as disk:
-            with writer(disk / "j") as (child, said):
-                time.sleep(chance.uniform(0.05, 0.4))
-                handle = os.open(disk, os.O_RDONLY)
-                names += acknowledged_by(child, said)  # before the power goes
-                try:
-                    fcntl.ioctl(handle, EXT4_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
-                except OSError as error:
-                    pytest.skip(f"no shutdown of this file system: {error}")
-                finally:
-                    os.close(handle)
-                time.sleep(0.1)
-                assert child.poll() is None  # it goes on without a disk
+        with (
+            mounted(tmp_path / "disk", "-o", "loop", str(image)) as disk,
+            writer(disk / "j") as (child, said),
+        ):
+            time.sleep(chance.uniform(0.05, 0.4))
+            handle = os.open(disk, os.O_RDONLY)
+            names += acknowledged_by(child, said)  # before the power goes
+            try:
+                fcntl.ioctl(handle, EXT4_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+            except OSError as error:
+                pytest.skip(f"no shutdown of this file system: {error}")
+            finally:
+                os.close(handle)
+            time.sleep(0.1)
+            assert child.poll() is None  # it goes on without a disk
     with mounted(tmp_path / "disk", "-o", "loop", str(image)) as disk:
         recorder(disk / "j").close({})
         rows = check(disk / "j", names)

@@ -22,8 +22,7 @@ MAY_IMPORT = {  # of our own
     "edgeprune": set(PACKAGES),
 }
 RECORDER = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "sounddevice", "soundfile",
-            "soxr", "paho", "prometheus_client"}  # fmt: skip
-INSIDE = {"signature.py": {"cryptography"}}
+            "soxr", "paho"}  # fmt: skip
 HEAVY = {"torch", "transformers", "onnx", "scipy", "matplotlib", "pandas", "pydantic", "rich"}
 
 

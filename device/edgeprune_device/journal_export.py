@@ -102,7 +102,10 @@ def reading(journal: Path) -> Iterator[sqlite3.Connection]:
                 raise EdgepruneError(f"{file} was written by a later edgeprune.")
             yield database
     except sqlite3.Error as error:
-        raise EdgepruneError(f"{file} cannot be read: {error}.") from error
+        raise EdgepruneError(
+            f"{file} cannot be read: {error}.",
+            "From a card that is mounted read-only, copy the folder to a disk first.",
+        ) from error
 
 
 def moment(text: str, name: str) -> datetime | None:

@@ -26,9 +26,16 @@ BATCH = 1000
 
 
 def line_of(row: Iterable[Any]) -> bytes:
-    """Return a row (its columns as ``KEYS``) as a line; what is not known is left out."""
+    """Return a row (its columns as ``KEYS``) as a line; what is not known is left out.
+
+    Raises
+    ------
+    ValueError
+        A number that JSON cannot hold.
+
+    """
     shown = {key: value for key, value in zip(KEYS, row, strict=True) if value is not None}
-    return (json.dumps(shown, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(shown, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 class Lines:
@@ -56,7 +63,7 @@ class Lines:
         """
         if self._file.write(data) != len(data):  # a disk that fills up takes a part, in silence
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fdatasync(self._file.fileno())
+        os.fsync(self._file.fileno())
 
     def cut(self, size: int) -> None:
         """Shorten the file to a length in bytes, now or, if that fails, before the next line."""

@@ -81,7 +81,7 @@ def open_database(file: Path) -> sqlite3.Connection:
         A later edgeprune wrote it.
 
     """
-    database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(file, isolation_level=None)
     try:
         for setting in (f"busy_timeout={START_MILLISECONDS}", "journal_mode=WAL",
                         "synchronous=FULL", f"journal_size_limit={LARGEST_WAL_BYTES}"):  # fmt: skip

@@ -15,9 +15,11 @@ import socket
 import threading
 import unicodedata
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from edgeprune_device.credentials import Secret
+from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
 from edgeprune_device.sender import Message, NotSentError, Sender, target_of
 from edgeprune_device.settings import Mqtt
 
@@ -140,7 +142,19 @@ class _Broker:
 
 
 def make_mqtt(settings: Mqtt, password: Secret, folder: str) -> Sender:
-    """Return the sender to a broker; the client's id follows from the host and the folder."""
+    """Return the sender to a broker; the client's id follows from the host and the folder.
+
+    Raises
+    ------
+    EdgepruneError
+        paho-mqtt is not installed.
+
+    """
+    if find_spec("paho") is None:
+        raise EdgepruneError(
+            "An MQTT broker is set and paho-mqtt is not installed.", "pip install paho-mqtt",
+            NOT_INSTALLED,
+        )  # fmt: skip
     identity = f"edgeprune-{target_of(socket.gethostname(), folder, settings.topic)}"
     broker = _Broker(settings, password, identity)
     target = target_of(settings.host, settings.port, settings.topic)

@@ -36,7 +36,7 @@ DELAYS = (1.0, 300.0)
 """First and longest seconds between tries."""
 MOST_REFUSALS = 5
 BATCH = 50
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 300.0
 """Between looks at the journal when nobody pokes."""
 LOOK_SECONDS = 5.0
 """Between counts of what waits while a receiver is away."""
