@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,7 +44,7 @@ class Recorder:
     """What the loop does with clips and retention, on a clock that is set by hand."""
 
     def __init__(self, folder: Path) -> None:
-        self.now = 0.0
+        self.now = self.longest = 0.0
         self.clips = Clips(SAVED, folder, RATE, clock=self.clock, delay_seconds=1.0,
                            reserve_bytes=RESERVE)  # fmt: skip
         self.retention = Retention(
@@ -60,6 +61,7 @@ class Recorder:
 
     def second(self) -> None:
         """Hear a second of noise with an event in it."""
+        began = time.perf_counter()
         first, self.position = self.position, self.position + RATE
         self.clips.hear(first, self.noise.uniform(-1, 1, RATE).astype(np.float32))
         self.events += 1
@@ -72,6 +74,7 @@ class Recorder:
         self.notices += self.retention.step(urgent=self.clips.waiting > 0)
         self.deleted |= set(self.retention.deleted())
         self.now += 1.0
+        self.longest = max(self.longest, time.perf_counter() - began)
 
     def kinds(self) -> list[tuple[str, Any]]:
         return [(notice.kind, notice.details.get("raised", notice.details.get("what")))
@@ -135,6 +138,7 @@ def test_a_disk_that_another_program_fills_loses_clips_by_number_and_is_used_aga
     assert recorder.clips.counts["lost"] == lost
     assert recorder.clips.counts["wanted"] == len(recorder.written) + lost
     assert whole(disk) == {clip.path for clip in recorder.written} - recorder.deleted
+    assert recorder.longest < 2.0, "the loop is never held up"
     tally(1, 0, f"{lost} of 200 clips given up while 100 % full, each counted")
 
 
