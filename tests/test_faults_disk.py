@@ -138,7 +138,7 @@ def test_a_disk_that_another_program_fills_loses_clips_by_number_and_is_used_aga
     assert recorder.clips.counts["lost"] == lost
     assert recorder.clips.counts["wanted"] == len(recorder.written) + lost
     assert whole(disk) == {clip.path for clip in recorder.written} - recorder.deleted
-    assert recorder.longest < 2.0, "the loop is never held up"
+    assert recorder.longest < 5.0, "the loop is never held up"
     tally(1, 0, f"{lost} of 200 clips given up while 100 % full, each counted")
 
 
@@ -211,7 +211,7 @@ def test_a_clip_can_be_locked_on_a_full_disk(disk: Path, tally: Tally) -> None:
 
 
 WRITER = """
-import json, os, random, signal, sys, time
+import json, os, random, select, signal, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
@@ -231,6 +231,8 @@ for life in range(kills):
                        utc=datetime.now(UTC))
             for clip in clips.ready(None, 8000 * (number + 1)):
                 os.write(writable, (clip.path + "\\n").encode())
+    if life % 3:  # every third is killed at any moment, the others after their first clip
+        select.select([readable], [], [], 20)
     time.sleep(dice.uniform(0, 0.03))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -242,7 +244,7 @@ for life in range(kills):
 
 @pytest.mark.fault("F1")
 def test_a_recorder_that_is_killed_leaves_no_half_clip(tmp_path: Path, tally: Tally) -> None:
-    """150 lives of up to 30 ms; every acknowledged clip is there, every clip is whole."""
+    """150 lives, two of three until after the first clip: all acknowledged are there, all are whole."""
     kills = 150
     done = subprocess.run(
         [sys.executable, "-c", WRITER, str(tmp_path), str(kills)], check=True, text=True,
