@@ -111,6 +111,55 @@ def test_the_files_are_the_same_however_the_stream_is_cut(
     assert results[0][0] == ["a", "b", "c", "d", "e"]
 
 
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[dict[int, int], list[tuple[int, int]], list[int]]:
+    """Draw gaps (place to length), events (first, last) and the ends of blocks."""
+    gaps = draw(st.dictionaries(st.integers(1, 5500), st.integers(1, 400), max_size=3))
+    kept: dict[int, int] = {}
+    for place in sorted(gaps):  # none inside another
+        if not kept or place > max(kept) + kept[max(kept)]:
+            kept[place] = gaps[place]
+    events = draw(st.lists(
+        st.tuples(st.integers(0, 5000), st.integers(1, 900)).map(lambda e: (e[0], e[0] + e[1])),
+        min_size=1, max_size=4,
+    ))  # fmt: skip
+    return kept, events, draw(st.lists(st.integers(1, 5999), max_size=12))
+
+
+@tries(max_examples=60, deadline=None)
+@given(scenes())
+def test_every_clip_is_the_part_of_its_stretch_that_was_asked_for(
+    tmp_path_factory: pytest.TempPathFactory,
+    scene: tuple[dict[int, int], list[tuple[int, int]], list[int]],
+) -> None:
+    """The oracle goes through the stream sample by sample."""
+    gaps, events, cuts = scene
+    stream, folder = noise(6000), tmp_path_factory.mktemp("clips")
+    wishes = [(f"e{n}", first, last, min(-(-last // WINDOW) * WINDOW, 6000))
+              for n, (first, last) in enumerate(events)]  # fmt: skip
+    done = {c.id: c for c in feed(Clips(SETTINGS, folder, RATE), stream, cuts, wishes, gaps)}
+    stretch, of_sample = 0, []
+    for sample in range(6000):
+        stretch += sample in gaps
+        lost = any(place <= sample < place + length for place, length in gaps.items())
+        of_sample.append(-1 if lost else stretch)
+    for name, first, last, _ in wishes:
+        inside = [s for s in of_sample[first:last] if s >= 0]
+        if not inside:
+            assert name not in done
+            continue
+        most = max(sorted(set(inside)), key=inside.count)
+        span = [
+            n for n in range(max(0, first - 500), min(6000, last + 250)) if of_sample[n] == most
+        ]
+        clip = done[name]
+        assert (clip.first, clip.samples) == (span[0], len(span))
+        samples, _ = soundfile.read(folder / clip.path, dtype="int16")
+        np.testing.assert_array_equal(samples, to_pcm16(stream[span]))
+        assert (BEGINS in clip.cut) == (span[0] != first - 500)
+        assert (ENDS in clip.cut) == (span[-1] + 1 != last + 250)
+
+
 def test_a_clip_ends_and_begins_at_gaps_and_says_so(tmp_path: Path) -> None:
     stream = noise(6000)
     wishes = [("ends", 1900, 2300, 2400), ("begins", 2900, 3300, 3600), ("whole", 4400, 4800, 5200)]

@@ -46,7 +46,8 @@ def journal(tmp_path: Path) -> Path:
     written = clips.ready(None, 9000)
     assert len(written) == len(HEARD)
     with sqlite3.connect(folder / "journal.sqlite") as database:
-        database.execute("CREATE TABLE IF NOT EXISTS clips (path TEXT PRIMARY KEY, detection TEXT)")
+        database.execute("DROP TABLE IF EXISTS clips")
+        database.execute("CREATE TABLE clips (path TEXT PRIMARY KEY, detection TEXT)")
         database.executemany(
             "INSERT INTO clips (path, detection) VALUES (?, ?)", [(c.path, c.id) for c in written]
         )

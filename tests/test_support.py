@@ -187,6 +187,7 @@ def test_the_dump_is_its_owners_alone(station: Asked, tmp_path: Path) -> None:
         ("Authorization: Bearer abc.def-123456", "Authorization: Bearer (removed)"),
         ('token="a b" and more', "token=(removed) and more"),
         ("Password: x", "Password: (removed)"),
+        ("/home/joe/journal is full", "/home/(removed)/journal is full"),
         ("12 tokens were read", "12 tokens were read"),
     ],
 )

@@ -1,8 +1,8 @@
 """Takes secrets and the place out of what leaves the recorder.
 
 By name: values of keys such as ``password``, ``token`` or ``..._env``; arguments of commands; user,
-path and query of addresses. By value: what those keys held, and what the environment variables and
-files they name hold, wherever it turns up in any text.
+path and query of addresses; the user in a path. By value: what those keys held, and what the
+environment variables and files they name hold, wherever it turns up in any text.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ARGUMENTS = ("run", "command", "argv")
 ADDRESS = re.compile(
     r"\b([a-z][a-z0-9+.-]{1,15}://)([^\s/?#\"'<>]*@)?([^\s/?#\"'<>@]*)([^\s\"'<>]*)", re.I
 )
+HOME = re.compile(r"(/home/|/Users/)[^/\s\"']+")
 BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.I)
 ASSIGNED = re.compile(
     r"((?:passw\w*|token|secret|api_?key)\"?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)", re.I
@@ -92,7 +93,8 @@ def redact(value: Any, secrets: Collection[str] = (), *, with_place: bool = Fals
                 for held in value]  # fmt: skip
     if isinstance(value, str):
         return scrub(value, secrets)
-    return REMOVED if isinstance(value, float) and str(value) in secrets else value
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return REMOVED if number and str(value) in secrets else value
 
 
 def scrub(text: str, secrets: Collection[str]) -> str:
@@ -100,6 +102,7 @@ def scrub(text: str, secrets: Collection[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REMOVED)
     text = ADDRESS.sub(_host_only, text)
+    text = HOME.sub(rf"\1{REMOVED}", text)
     text = BEARER.sub(rf"\1 {REMOVED}", text)
     return ASSIGNED.sub(rf"\1{REMOVED}", text)
 

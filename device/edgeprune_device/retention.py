@@ -8,7 +8,7 @@ owl. `Retention` carries the plan out:
 1. Is it still the same disk? If not, nothing is deleted.
 2. Under a quarter of the ballast free: the ballast goes, so that the database can commit.
 3. Look through the folder, for a fifth of a second a step; nothing is deleted before all was seen.
-4. Delete files, half a second a step. Only files: their rows are marked afterwards, by the loop, so
+4. Delete files, 0.3 s a step. Only files: their rows are marked afterwards, by the loop, so
    that it works where the database cannot write.
 5. Room again: the ballast is made again.
 """
@@ -29,7 +29,8 @@ from edgeprune_device.disk import Ballast, Disk, free_bytes
 from edgeprune_device.settings import Retention as RetentionSettings
 from edgeprune_device.stream import Notice
 
-SCAN_SECONDS, DELETE_SECONDS = 0.2, 0.5  # of one step
+SCAN_SECONDS, DELETE_SECONDS = 0.2, 0.3  # of one step
+LOOKED_SECONDS = 0.05  # a scan that took longer was the step's work
 RESCAN_SECONDS = 600.0
 OLD_PART_SECONDS = 3600.0
 CLOCK_CHECK = 256  # entries between looks at the clock
@@ -109,22 +110,28 @@ class _Index:
     clips: dict[str, ClipFile] = field(default_factory=dict)
     complete: bool = False
     looked_at: float = -float("inf")
+    looks: int = 0
     _walk: Iterator[ClipFile] | None = None
     _found: dict[str, ClipFile] = field(default_factory=dict)
 
-    def look(self, clock: Callable[[], float]) -> None:
-        """Go on for SCAN_SECONDS; what was found counts when all was seen."""
+    def look(self, clock: Callable[[], float]) -> bool:
+        """Go on for SCAN_SECONDS; what was found counts when all was seen.
+
+        Returns whether that was a step's work: it took long, or is not done.
+        """
         began = clock()
         if self._walk is None:
             if self.complete and began - self.looked_at < RESCAN_SECONDS:
-                return
+                return False
             self._walk, self._found = find_clips(self.folder), {}
         for number, clip in enumerate(self._walk, 1):
             self._found[clip.path] = clip
             if number % CLOCK_CHECK == 0 and clock() - began > SCAN_SECONDS:
-                return
+                return True
         self.clips, self._found, self._walk = self._found, {}, None
         self.complete, self.looked_at = True, clock()
+        self.looks += 1
+        return clock() - began > LOOKED_SECONDS
 
     def stale(self) -> None:
         """Look through the folder again at the next step."""
@@ -172,6 +179,7 @@ class Retention:
         self._disk = Disk(folder)
         self._ballast = Ballast(folder, settings.ballast_megabytes)
         self._due = -float("inf")
+        self._planned = 0  # looks through the folder before the last plan
         self._deleted: list[str] = []
         self._states: dict[str, bool] = {}  # of alarms: raised or not
         self._notices: list[Notice] = []
@@ -225,20 +233,19 @@ class Retention:
         return held
 
     def _work(self, trusted: bool) -> None:
-        began = self._clock()
         self._trim_ballast()
         remove_parts(self.folder, self._now() - OLD_PART_SECONDS)
-        self._index.look(self._clock)
-        if not self._index.complete:
-            self._due = -float("inf")
+        if self._index.look(self._clock):
+            self._due = -float("inf")  # a step of its own for the plan
             return
+        fresh, self._planned = self._index.looks > self._planned, self._index.looks
         free = self._free(self.folder)
         if self._needed(free):
             todo = plan(
                 self._index.clips.values(), self._now(), free, self.settings, trusted=trusted
             )
             done = self._carry_out(todo)
-            if done and (self._index.looked_at >= began or not todo.missing_bytes):
+            if done and (fresh or not todo.missing_bytes):
                 self._say_full(todo)
             else:  # go on; before a disk is called full, look for what others wrote or unlocked
                 self._due = -float("inf")
