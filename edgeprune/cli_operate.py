@@ -14,6 +14,7 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 FOLLOW_SECONDS = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
+JOURNAL = Path("/var/lib/edgeprune/journal")
 
 
 def status(
@@ -51,6 +52,43 @@ def status(
         )
 
 
+def service(
+    bundle: Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")],
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with a recorder's settings.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Journal folder.")] = JOURNAL,
+    user: Annotated[
+        str, typer.Option(help="Who it runs as (you); dynamic: a user that systemd makes.")
+    ] = "",
+    install: Annotated[
+        bool, typer.Option("--install", help="Write it to /etc/systemd/system (sudo).")
+    ] = False,
+) -> None:
+    """Print the systemd unit that runs a recorder for months, or install it.
+
+    It is restarted whatever happens, watched by what it has captured, analysed and committed, and
+    shut into a sandbox: it reads its bundle and settings and writes its journal, nothing else.
+    """
+    from edgeprune_device import service as unit
+    from edgeprune_device.bundle import read_bundle
+    from edgeprune_device.settings import Settings, read_settings
+
+    read = read_bundle(bundle)
+    chosen = read_settings(settings) if settings else Settings()
+    hop = chosen.decide.hop_seconds or read.hop_samples / read.sample_rate
+    text = unit.unit(bundle, out, chosen, settings, user=user, hop_seconds=hop)
+    if not install:
+        typer.echo(text, nl=False)
+        return
+    path = unit.install(text)
+    steps = "\n".join(f"  {step}" for step in unit.next_steps(out, user))
+    typer.echo(f"{path} is written. Now:\n{steps}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program's."""
     app.command(epilog="Example: edgeprune status journal --follow")(status)
+    app.command(
+        epilog="Example: edgeprune service bundle --settings recorder.toml > edgeprune.service"
+    )(service)
