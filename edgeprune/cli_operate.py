@@ -86,8 +86,51 @@ def service(
     typer.echo(f"{path} is written. Now:\n{steps}")
 
 
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle that the recorder will run.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with a recorder's settings.")
+    ] = None,
+    journal: Annotated[Path, typer.Option(help="Journal folder, there or to be.")] = Path(
+        "journal"
+    ),
+    device: Annotated[str, typer.Option(help="Input (that of the settings).")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write doctor.json into this folder.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Sound to record; 0: none.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Check a recorder before it is left alone: it records, times the model, and says what is wrong.
+
+    A row for each check: ok, warning, problem or unknown, and what to do. Ends with status 1 if
+    there is a problem.
+    """
+    from edgeprune.console import Terminal
+    from edgeprune_device.doctor import doctor as run
+    from edgeprune_device.doctor import write
+    from edgeprune_device.overrides import changed
+    from edgeprune_device.settings import Settings, read_settings
+
+    chosen = changed(read_settings(settings) if settings else Settings(),
+                     {"audio": {"device": device or None}}, {})  # fmt: skip
+    found = run(bundle, chosen, journal, seconds=seconds, say=Terminal().say)
+    if out is not None:
+        write(found, out)
+    print_done(found, found["text"], as_json)
+    if not found["fine"]:
+        count = found["counts"]["problem"]
+        raise EdgepruneError(
+            f"{count} problem{'s' * (count > 1)} would keep this recorder from its work.",
+            "The rows above say what to do.", FAILED_CHECK,
+        )  # fmt: skip
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program's."""
+    app.command(epilog="Example: edgeprune doctor bundle --settings recorder.toml")(doctor)
     app.command(epilog="Example: edgeprune status journal --follow")(status)
     app.command(
         epilog="Example: edgeprune service bundle --settings recorder.toml > edgeprune.service"
