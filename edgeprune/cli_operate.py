@@ -14,6 +14,7 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 FOLLOW_SECONDS = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
+JOURNAL = Path("/var/lib/edgeprune/journal")
 
 
 def status(
@@ -51,6 +52,86 @@ def status(
         )
 
 
+def service(
+    bundle: Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")],
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with a recorder's settings.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Journal folder.")] = JOURNAL,
+    user: Annotated[
+        str, typer.Option(help="Who it runs as (you); dynamic: a user that systemd makes.")
+    ] = "",
+    install: Annotated[
+        bool, typer.Option("--install", help="Write it to /etc/systemd/system (sudo).")
+    ] = False,
+) -> None:
+    """Print the systemd unit that runs a recorder for months, or install it.
+
+    It is restarted whatever happens, watched by what it has captured, analysed and committed, and
+    shut into a sandbox: it reads its bundle and settings and writes its journal, nothing else.
+    """
+    from edgeprune_device import service as unit
+    from edgeprune_device.bundle import read_bundle
+    from edgeprune_device.settings import Settings, read_settings
+
+    read = read_bundle(bundle)
+    chosen = read_settings(settings) if settings else Settings()
+    hop = chosen.decide.hop_seconds or read.hop_samples / read.sample_rate
+    text = unit.unit(bundle, out, chosen, settings, user=user, hop_seconds=hop)
+    if not install:
+        typer.echo(text, nl=False)
+        return
+    path = unit.install(text)
+    steps = "\n".join(f"  {step}" for step in unit.next_steps(out, user))
+    typer.echo(f"{path} is written. Now:\n{steps}")
+
+
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle that the recorder will run.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with a recorder's settings.")
+    ] = None,
+    journal: Annotated[Path, typer.Option(help="Journal folder, there or to be.")] = Path(
+        "journal"
+    ),
+    device: Annotated[str, typer.Option(help="Input (that of the settings).")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write doctor.json into this folder.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Sound to record; 0: none.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Check a recorder before it is left alone: it records, times the model, and says what is wrong.
+
+    A row for each check: ok, warning, problem or unknown, and what to do. Ends with status 1 if
+    there is a problem.
+    """
+    from edgeprune.console import Terminal
+    from edgeprune_device.doctor import doctor as run
+    from edgeprune_device.doctor import write
+    from edgeprune_device.overrides import changed
+    from edgeprune_device.settings import Settings, read_settings
+
+    chosen = changed(read_settings(settings) if settings else Settings(),
+                     {"audio": {"device": device or None}}, {})  # fmt: skip
+    found = run(bundle, chosen, journal, seconds=seconds, say=Terminal().say)
+    if out is not None:
+        write(found, out)
+    print_done(found, found["text"], as_json)
+    if not found["fine"]:
+        count = found["counts"]["problem"]
+        raise EdgepruneError(
+            f"{count} problem{'s' * (count > 1)} would keep this recorder from its work.",
+            "The rows above say what to do.", FAILED_CHECK,
+        )  # fmt: skip
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program's."""
+    app.command(epilog="Example: edgeprune doctor bundle --settings recorder.toml")(doctor)
     app.command(epilog="Example: edgeprune status journal --follow")(status)
+    app.command(
+        epilog="Example: edgeprune service bundle --settings recorder.toml > edgeprune.service"
+    )(service)

@@ -69,7 +69,7 @@ class Metrics:
         """What is shown; the loop puts a new one here."""
         self._clock = clock
         registry = CollectorRegistry()
-        registry.register(self)  # type: ignore[arg-type]  # it needs no more than collect
+        registry.register(self)  # it needs no more than collect
         try:
             self._server, self._thread = start_http_server(port, LOOPBACK, registry)
         except OSError as error:
