@@ -58,6 +58,7 @@ def mel_bands(count: int, fft: int, rate: int, low: float, high: float) -> Array
         Edges of the lowest and the highest band, in Hz.
 
     """
+
     def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(1127.0 * np.log1p(hertz / 700.0))
 

@@ -117,7 +117,9 @@ def test_damage_to_any_other_zip_is_refused_or_changes_nothing_in_the_bundle(
             assert (read.digest, read.model_bytes) == (bundle.digest, bundle.model_bytes)
             harmless += 1
     assert harmless < tried / 5
-    tally(tried, 0, f"a zip without a seal: {tried - harmless:,} refused, {harmless} the same bundle")
+    tally(
+        tried, 0, f"a zip without a seal: {tried - harmless:,} refused, {harmless} the same bundle"
+    )
 
 
 @pytest.mark.fault("F14")

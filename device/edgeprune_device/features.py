@@ -109,6 +109,10 @@ def arrays_problem(
         return "the window of its front end has another length"
     if bands.ndim != 2 or bands.shape[0] != features.fft // 2 + 1:
         return "the bands of its front end do not fit its transform"
+    if (bands < 0).any() or (
+        features.add == 0 and not (features.floor and bands.any(axis=0).all())
+    ):
+        return "its front end would take the logarithm of nothing"
     width = bands.shape[1]
     if features.cosines:
         cosines = arrays[features.cosines]
