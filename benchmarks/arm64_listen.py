@@ -1,4 +1,4 @@
-"""The bare wheel on a Raspberry Pi's processor: install, check golden outputs, listen; as here?
+"""The bare wheel on a Raspberry Pi's processor: does it hear what is heard here.
 
     python benchmarks/arm64_listen.py BUNDLE=sound.wav ... --cpu a72 -o arm64.json
 

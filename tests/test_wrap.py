@@ -104,13 +104,16 @@ def test_silero_answers_as_silero_does_frame_by_frame(
     assert run(sound[:size])[0] == mine[0]  # nothing of one window is left for the next
 
 
+def mel(hertz: float) -> float:
+    return float(1127 * np.log(1 + hertz / 700))
+
+
 def mfcc(samples: Array) -> Array:
     """MLPerf Tiny's features of a second by other means: torch's STFT, a loop of bands, scipy's DCT."""
     sound = torch.tensor(samples, dtype=torch.float64)
     sound = sound / sound.max()
-    frames = sound.unfold(0, 480, 320) * torch.hann_window(480, dtype=torch.float64)
+    frames: Any = sound.unfold(0, 480, 320) * torch.hann_window(480, dtype=torch.float64)
     magnitudes = torch.fft.rfft(frames, 512).abs().numpy()
-    mel = lambda hertz: 1127 * np.log(1 + hertz / 700)  # noqa: E731
     edges = mel(20) + (mel(4000) - mel(20)) * np.arange(42) / 41
     bands = np.zeros((49, 40))
     for band in range(40):
@@ -295,9 +298,13 @@ def test_a_manifest_that_lies_about_a_foreign_file_is_refused(
         manifest = json.loads(json.dumps(dict(read.manifest)))
         lie(manifest["model"]["adapter"])
         with pytest.raises(EdgepruneError) as error:
-            write_bundle(tmp_path / f"b{number}", manifest, files)
-            open_model(read_bundle(tmp_path / f"b{number}"))
+            written_and_opened(tmp_path / f"b{number}", manifest, files)
         assert error.value.status == 2, number
+
+
+def written_and_opened(path: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> None:
+    write_bundle(path, manifest, files)
+    open_model(read_bundle(path))
 
 
 def test_wrap_bench_and_listen_run_from_the_command_line(models: Shared, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def features_of(entry: Mapping[str, Any]) -> Features:
         wanted = KINDS[known[key]]
         if not isinstance(value, wanted) or (isinstance(value, bool) and known[key] != "bool"):
             raise TypeError(key)
-        if known[key] == "float" and not math.isfinite(value):
+        if known[key] == "float" and not math.isfinite(entry[key]):
             raise ValueError(key)
     made = Features(**entry)
     if not (made.step >= 1 and 2 <= made.fft <= 1 << 20 and made.power in (1, 2)
@@ -140,7 +140,7 @@ def compute(samples: Array, features: Features, arrays: Mapping[str, Array]) -> 
     array (frames, coefficients)
 
     """
-    heard = samples.astype(np.float32)
+    heard: Any = samples.astype(np.float32)
     largest = heard.max()
     if features.peak and largest > 0:
         heard = heard / largest
@@ -152,9 +152,7 @@ def compute(samples: Array, features: Features, arrays: Mapping[str, Array]) -> 
     spectrum = np.abs(np.fft.rfft(frames, features.fft)) ** features.power
     spectrum = np.maximum(features.scale * spectrum, features.floor)
     logs = np.log(spectrum @ arrays[features.bands].astype(np.float64) + features.add)
-    found: NDArray[Any] = np.clip(
-        features.gain * logs + features.offset, features.low, features.high
-    )
+    found: Any = np.clip(features.gain * logs + features.offset, features.low, features.high)
     if features.cosines:
         found = found @ arrays[features.cosines].astype(np.float64)
     return np.asarray(found, dtype=np.float32)

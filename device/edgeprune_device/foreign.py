@@ -51,6 +51,12 @@ def onnx_call(bundle: Bundle, session: Any) -> Call:
     return call
 
 
+def runs_per_window(bundle: Bundle) -> int:
+    """Return how often the file is run for one window: once, or once a frame."""
+    frames = bundle.manifest["model"].get("adapter", {}).get("frames")
+    return bundle.window_samples // int(frames["samples"]) if frames else 1
+
+
 def _fits(shape: list[Any], wanted: tuple[int, ...]) -> bool:
     return len(shape) == len(wanted) and all(
         not isinstance(size, int) or size == want for size, want in zip(shape, wanted, strict=True)
