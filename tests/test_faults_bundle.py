@@ -90,6 +90,10 @@ CONTRADICTIONS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("an adapter from the future", lambda m: m["model"].update(adapter={"teleport": 1})),
     ("a version from the future", lambda m: m.update(schema_version=3)),
     ("a version that is true", lambda m: m.update(schema_version=True)),
+    ("a label that clears the screen",
+     lambda m: labels(m, ["low", "mid", "\x1b[2J"])),
+    ("a label of a megabyte", lambda m: labels(m, ["low", "mid", "x" * 1_000_000])),
+    ("a name of two lines", lambda m: m.update(name="tiny\nerror: all is well")),
     ("another input name", lambda m: m["model"]["input"].update(name="sound")),
 ]  # fmt: skip
 
@@ -98,7 +102,7 @@ CONTRADICTIONS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
 def test_a_bundle_that_contradicts_itself_is_refused_when_it_is_opened(
     folder: Path, tally: Tally
 ) -> None:
-    """28 manifests with a digest that fits and sense that does not, one after another."""
+    """31 manifests with a digest that fits and sense that does not, one after another."""
     before = (folder / "bundle.json").read_bytes()
     for name, change in CONTRADICTIONS:
         edit(folder, change)

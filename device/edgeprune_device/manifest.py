@@ -30,6 +30,7 @@ MOST_BYTES = 2 << 30  # of all files together; a hostile zip may claim anything
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 MOST_FILES = 1000
+LONGEST_LABEL = 300
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MODELS = (("model", "golden"), ("alternative", "alternative_golden"))
 """Entries of a model and of what it answers; the second pair is optional."""
@@ -142,6 +143,8 @@ def _model_problem(
             or not all(isinstance(x, str) and x for x in labels)):  # fmt: skip
         return "its labels are not distinct names"
     texts = manifest["activation"] == "ctc"
+    if not texts and not all(x.isprintable() and len(x) <= LONGEST_LABEL for x in labels):
+        return "a label of it cannot be printed"  # it may say something to a terminal
     shape = list(model["output"]["shape"])
     frames = shape[1:2] if texts and len(shape) == 3 and 0 < int(shape[1]) < 2**31 else []
     if shape != [1, *frames, len(labels)] or len(frames) != texts:
@@ -182,6 +185,9 @@ def _rule_problem(manifest: dict[str, Any]) -> str:
     temperature = float(decision.get("temperature", 1.0))
     if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE or (texts and temperature != 1):
         return f"its temperature {temperature:g} makes no sense"
-    if not str(manifest["name"]) or not isinstance(manifest.get("requirements", {}), dict):
+    name = manifest["name"]
+    if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_LABEL:
+        return "its name cannot be printed"
+    if not name or not isinstance(manifest.get("requirements", {}), dict):
         return "it has no name or its requirements are no table"
     return ""
