@@ -31,6 +31,7 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 MOST_FILES = 1000
 LONGEST_LABEL = 300
+MOST_SMOOTHED = 10_000  # windows, as for settings
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MODELS = (("model", "golden"), ("alternative", "alternative_golden"))
 """Entries of a model and of what it answers; the second pair is optional."""
@@ -151,6 +152,8 @@ def _model_problem(
         return f"it has {len(labels)} labels and scores of shape {shape}"
     if texts and manifest["tokens"] not in KINDS:
         return f"its transcripts are made of {manifest['tokens']!r}"
+    if not all(isinstance(model[side]["name"], str) for side in ("input", "output")):
+        return "its model's input or output has no name"
     one, window = model["input"]["shape"]
     if one != 1 or not 0 < int(window) < 2**31 or model["input"]["dtype"] != "float32":
         return f"its input is {model['input']['dtype']} of shape {model['input']['shape']}"
@@ -179,7 +182,7 @@ def _rule_problem(manifest: dict[str, Any]) -> str:
         0 <= float(t) <= 1 for t in thresholds.values()
     ):
         return "its thresholds do not cover its labels with values from 0 to 1"
-    if (int(decision["smoothing_windows"]) < 1 or not 0 <= float(decision["refractory_seconds"]) < 86_400
+    if (not 1 <= int(decision["smoothing_windows"]) <= MOST_SMOOTHED or not 0 <= float(decision["refractory_seconds"]) < 86_400
             or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
         return "its decision rule makes no sense"
     temperature = float(decision.get("temperature", 1.0))
