@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -13,13 +12,13 @@ import threading
 import tracemalloc
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faults_table import Tally
-from spoiled import entry, no_parser, zip_of
+from spoiled import entry, no_parser, strange_manifests, zip_of
 
 from edgeprune_device import bundle as module
 from edgeprune_device.bundle import read_bundle
@@ -116,48 +115,27 @@ def test_a_bundle_that_contradicts_itself_is_refused_when_it_is_opened(
     tally(len(CONTRADICTIONS), 0, "all refused")
 
 
-STRANGE = (None, [], {}, "x", -1, 0, 1.5, True, "\u0000", [[]], {"x": 1}, 10**400, float("nan"),
-           float("inf"), ...)  # fmt: skip
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the way to every entry of a manifest, however deep."""
-    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    for key in keys:
-        yield (*path, key)
-        yield from places(value[key], (*path, key))
-
-
 @pytest.mark.fault("F15")
 def test_every_entry_of_a_manifest_may_be_anything_and_none_makes_a_traceback(
     folder: Path, tally: Tally
 ) -> None:
     """Each entry in turn is taken out, or is one of 14 strange values; the digest fits. Refused in a
     sentence, or of no account: then what the recorder asks of a bundle has an answer, as before."""
-    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
     tried = refused = 0
-    for *way, last in places(manifest):
-        for strange_value in STRANGE:
-            changed = copy.deepcopy(manifest)
-            held = changed
-            for key in way:
-                held = held[key]
-            if strange_value is ...:
-                del held[last]
-            else:
-                held[last] = strange_value
-            (folder / "bundle.json").write_bytes(sealed(changed))
-            tried += 1
-            try:
-                bundle = read_bundle(folder)
-                check_golden(bundle, open_model(bundle))
-            except EdgepruneError:
-                refused += 1
-                continue
-            assert bundle.hop_samples > 0 < bundle.temperature
-            assert all([bundle.name, bundle.file, bundle.labels, bundle.output_shape])
-            assert bundle.tokens == ""
-            assert Decider(rule_of(bundle, None)).flush() == []
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
+    for changed in strange_manifests(manifest):
+        (folder / "bundle.json").write_bytes(sealed(changed))
+        tried += 1
+        try:
+            bundle = read_bundle(folder)
+            check_golden(bundle, open_model(bundle))
+        except EdgepruneError:
+            refused += 1
+            continue
+        assert bundle.hop_samples > 0 < bundle.temperature
+        assert all([bundle.name, bundle.file, bundle.labels, bundle.output_shape])
+        assert bundle.tokens == ""
+        assert Decider(rule_of(bundle, None)).flush() == []
     assert refused > tried / 2
     tally(tried, 0, f"any entry anything: {refused:,} refused, the others of no account")
 

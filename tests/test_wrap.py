@@ -16,8 +16,10 @@ import soundfile
 import torch
 from ai_edge_litert.interpreter import Interpreter
 from conftest import shared
+from faults_table import Tally
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from spoiled import strange_manifests
 from typer.testing import CliRunner
 
 from edgeprune.cli import app
@@ -27,6 +29,7 @@ from edgeprune_device.bundle import read_bundle, write_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.features import compute, features_of
 from edgeprune_device.listen import listen
+from edgeprune_device.manifest import sealed
 from edgeprune_device.runtime import check_golden, open_model
 from edgeprune_device.sound import read_clip
 
@@ -300,6 +303,29 @@ def test_a_manifest_that_lies_about_a_foreign_file_is_refused(
         with pytest.raises(EdgepruneError) as error:
             written_and_opened(tmp_path / f"b{number}", manifest, files)
         assert error.value.status == 2, number
+
+
+@pytest.mark.fault("F15")
+def test_every_entry_of_an_adapter_may_be_anything_and_none_makes_a_traceback(
+    models: Shared, tmp_path: Path, tally: Tally
+) -> None:
+    """Of a front end and whole numbers (keywords), and of frames, state and constants (silero): each
+    entry in turn is taken out, or is one of 14 strange values; refused, or it answers as it did."""
+    wrap(models("mlperf_tiny/kws_ref_model.tflite"), tmp_path / "a", Wrap(kind="mlperf-keywords"))
+    wrap(models("silero_vad/silero_vad_16k_op15.onnx"), tmp_path / "b", Wrap(kind="silero-vad"))
+    tried = refused = 0
+    for path in (tmp_path / "a", tmp_path / "b"):
+        manifest = json.loads((path / "bundle.json").read_text("utf-8"))
+        for changed in strange_manifests(manifest, ("model", "adapter")):
+            (path / "bundle.json").write_bytes(sealed(changed))
+            tried += 1
+            try:
+                bundle = read_bundle(path)
+                check_golden(bundle, open_model(bundle))
+            except EdgepruneError:
+                refused += 1
+    assert refused > 0.8 * tried
+    tally(tried, 0, f"any entry of an adapter anything: {refused:,} refused, the others as before")
 
 
 def written_and_opened(path: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> None:

@@ -182,7 +182,8 @@ def _rule_problem(manifest: dict[str, Any]) -> str:
         0 <= float(t) <= 1 for t in thresholds.values()
     ):
         return "its thresholds do not cover its labels with values from 0 to 1"
-    if (not 1 <= int(decision["smoothing_windows"]) <= MOST_SMOOTHED or not 0 <= float(decision["refractory_seconds"]) < 86_400
+    if (not 1 <= int(decision["smoothing_windows"]) <= MOST_SMOOTHED
+            or not 0 <= float(decision["refractory_seconds"]) < 86_400
             or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
         return "its decision rule makes no sense"
     temperature = float(decision.get("temperature", 1.0))
