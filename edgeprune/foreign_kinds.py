@@ -58,16 +58,18 @@ def mel_bands(count: int, fft: int, rate: int, low: float, high: float) -> Array
         Edges of the lowest and the highest band, in Hz.
 
     """
+
     def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(1127.0 * np.log1p(hertz / 700.0))
 
     bins = mel(np.linspace(0.0, rate / 2, fft // 2 + 1))[:, None]
-    edges = np.linspace(*mel(np.array([low, high])), count + 2)
+    lowest, highest = (float(mel(np.array(edge))) for edge in (low, high))
+    edges = np.linspace(lowest, highest, count + 2)
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (middle - left), (right - bins) / (right - middle)
     bands = np.maximum(0.0, np.minimum(rising, falling))
     bands[0] = 0.0  # the constant part belongs to no band
-    return bands.astype(np.float32)
+    return np.asarray(bands, dtype=np.float32)
 
 
 def cosines(bands: int, count: int) -> Array:

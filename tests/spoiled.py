@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 import zlib
 from collections import Counter
@@ -104,6 +105,37 @@ def no_parser() -> Iterator[None]:
         patch.setattr(onnxruntime, "InferenceSession", parse)
         patch.setattr(ai_edge_litert.interpreter, "Interpreter", parse)
         yield
+
+
+STRANGE = (None, [], {}, "x", -1, 0, 1.5, True, "\u0000", [[]], {"x": 1}, 10**400, float("nan"),
+           float("inf"), ...)  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to every entry of a manifest, however deep."""
+    keys = (
+        value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    )
+    for key in keys:
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+def strange_manifests(manifest: dict[str, Any], under: tuple[str, ...] = ()) -> Iterator[Any]:
+    """Yield the manifest with one entry (below ``under``) taken out, or of another kind or size."""
+    for *way, last in places(manifest):
+        if tuple(way[: len(under)]) != under:
+            continue
+        for value in STRANGE:
+            changed = copy.deepcopy(manifest)
+            held: Any = changed
+            for key in way:
+                held = held[key]
+            if value is ...:
+                del held[last]
+            else:
+                held[last] = value
+            yield changed
 
 
 def entry(

@@ -175,7 +175,7 @@ def _sound_problem(adapter: Mapping[str, Any], window: int) -> str:
         return "" if taken == window else f"its window is {window} samples; its model takes {taken}"
     samples, context, run_in = (adapter["frames"][key] for key in ("samples", "context", "run_in"))
     count = window // samples if samples > 0 else 0
-    if (not all(isinstance(x, int) for x in (samples, context, run_in))
+    if (not all(type(x) is int for x in (samples, context, run_in))
             or not 0 <= context <= samples or samples + context != taken
             or count * samples != window or not 0 <= run_in < count):  # fmt: skip
         return f"its frames of {samples} + {context} samples do not fit its window or its model"
@@ -184,7 +184,7 @@ def _sound_problem(adapter: Mapping[str, Any], window: int) -> str:
 
 def _is_tensor(tensor: Mapping[str, Any], dtypes: tuple[str, ...]) -> bool:
     shape, dtype = tensor["shape"], tensor["dtype"]
-    sizes = all(isinstance(size, int) and 0 < size < 2**31 for size in shape)
+    sizes = all(type(size) is int and 0 < size < 2**31 for size in shape)  # True is no size
     if not tensor["name"] or not isinstance(tensor["name"], str) or dtype not in dtypes:
         return False
     if not isinstance(shape, list) or not sizes or math.prod(shape) > MOST_NUMBERS:
@@ -192,7 +192,7 @@ def _is_tensor(tensor: Mapping[str, Any], dtypes: tuple[str, ...]) -> bool:
     if dtype == "float32" or "value" in tensor:
         return True
     return bool(math.isfinite(tensor["scale"]) and tensor["scale"] > 0
-                and isinstance(tensor["zero_point"], int))  # fmt: skip
+                and type(tensor["zero_point"]) is int)  # fmt: skip
 
 
 def _frames(samples: Array, frames: Mapping[str, int] | None) -> list[Array]:

@@ -21,6 +21,7 @@ from typing import Protocol
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.zips import MOST_ENTRIES, BadZipError, members_of, unpack
 
+LONGEST = 400  # of what is said of a bundle: a hostile one may have much to say
 MOST_TOTAL_BYTES = 2 << 30  # of a zip, and of all listed files: as much as a model file can have
 PLAIN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not make us wait
 
@@ -76,7 +77,8 @@ def opened(path: Path) -> Iterator[Files]:
 def bad(path: Path, what: str) -> EdgepruneError:
     """Return the error of a bundle that is not what it should be."""
     return EdgepruneError(
-        f"The bundle {path} cannot be trusted: {what}.", "Copy it again from the workstation."
+        f"The bundle {path} cannot be trusted: {what[:LONGEST]}.",
+        "Copy it again from the workstation.",
     )
 
 

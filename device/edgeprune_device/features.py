@@ -78,7 +78,7 @@ def features_of(entry: Mapping[str, Any]) -> Features:
         wanted = KINDS[known[key]]
         if not isinstance(value, wanted) or (isinstance(value, bool) and known[key] != "bool"):
             raise TypeError(key)
-        if known[key] == "float" and not math.isfinite(value):
+        if known[key] == "float" and not math.isfinite(entry[key]):
             raise ValueError(key)
     made = Features(**entry)
     if not (made.step >= 1 and 2 <= made.fft <= 1 << 20 and made.power in (1, 2)
@@ -109,6 +109,10 @@ def arrays_problem(
         return "the window of its front end has another length"
     if bands.ndim != 2 or bands.shape[0] != features.fft // 2 + 1:
         return "the bands of its front end do not fit its transform"
+    if (bands < 0).any() or (
+        features.add == 0 and not (features.floor and bands.any(axis=0).all())
+    ):
+        return "its front end would take the logarithm of nothing"
     width = bands.shape[1]
     if features.cosines:
         cosines = arrays[features.cosines]
@@ -136,7 +140,7 @@ def compute(samples: Array, features: Features, arrays: Mapping[str, Array]) -> 
     array (frames, coefficients)
 
     """
-    heard = samples.astype(np.float32)
+    heard: Any = samples.astype(np.float32)
     largest = heard.max()
     if features.peak and largest > 0:
         heard = heard / largest
@@ -148,9 +152,7 @@ def compute(samples: Array, features: Features, arrays: Mapping[str, Array]) -> 
     spectrum = np.abs(np.fft.rfft(frames, features.fft)) ** features.power
     spectrum = np.maximum(features.scale * spectrum, features.floor)
     logs = np.log(spectrum @ arrays[features.bands].astype(np.float64) + features.add)
-    found: NDArray[Any] = np.clip(
-        features.gain * logs + features.offset, features.low, features.high
-    )
+    found: Any = np.clip(features.gain * logs + features.offset, features.low, features.high)
     if features.cosines:
         found = found @ arrays[features.cosines].astype(np.float64)
     return np.asarray(found, dtype=np.float32)

@@ -46,9 +46,18 @@ def onnx_call(bundle: Bundle, session: Any) -> Call:
         raise _other_tensors(bundle)
 
     def call(feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return dict(zip(targets, session.run(targets, feeds), strict=True))
+        try:
+            return dict(zip(targets, session.run(targets, feeds), strict=True))
+        except Exception as error:  # onnxruntime raises its own types, which share no other base
+            raise _failed(bundle, error) from None
 
     return call
+
+
+def runs_per_window(bundle: Bundle) -> int:
+    """Return how often the file is run for one window: once, or once a frame."""
+    frames = bundle.manifest["model"].get("adapter", {}).get("frames")
+    return bundle.window_samples // int(frames["samples"]) if frames else 1
 
 
 def _fits(shape: list[Any], wanted: tuple[int, ...]) -> bool:
@@ -91,9 +100,12 @@ def litert_call(bundle: Bundle, interpreter: Any) -> Call:
             raise _other_tensors(bundle)
 
     def call(feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        for name, value in feeds.items():
-            interpreter.set_tensor(inputs[name]["index"], value)
-        interpreter.invoke()
+        try:
+            for name, value in feeds.items():
+                interpreter.set_tensor(inputs[name]["index"], value)
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise _failed(bundle, error) from None
         return {name: np.array(interpreter.get_tensor(outputs[name]["index"])) for name in targets}
 
     return call
@@ -102,5 +114,13 @@ def litert_call(bundle: Bundle, interpreter: Any) -> Call:
 def _other_tensors(bundle: Bundle) -> EdgepruneError:
     return EdgepruneError(
         f"The model of bundle {bundle.name} has other inputs or outputs than its adapter says.",
+        "Make the bundle again.",
+    )
+
+
+def _failed(bundle: Bundle, error: Exception) -> EdgepruneError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return EdgepruneError(
+        f"The model of bundle {bundle.name} cannot be run as its adapter says: {reason}",
         "Make the bundle again.",
     )

@@ -31,6 +31,8 @@ MOST_BYTES = 2 << 30  # of all files together; a hostile zip may claim anything
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 MOST_FILES = 1000
+LONGEST_LABEL = 300
+MOST_SMOOTHED = 10_000  # windows, as for settings
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MODELS = (("model", "golden"), ("alternative", "alternative_golden"))
 """Entries of a model and of what it answers; the second pair is optional."""
@@ -143,12 +145,16 @@ def _model_problem(
             or not all(isinstance(x, str) and x for x in labels)):  # fmt: skip
         return "its labels are not distinct names"
     texts = manifest["activation"] == "ctc"
+    if not texts and not all(x.isprintable() and len(x) <= LONGEST_LABEL for x in labels):
+        return "a label of it cannot be printed"  # it may say something to a terminal
     shape = list(model["output"]["shape"])
     frames = shape[1:2] if texts and len(shape) == 3 and 0 < int(shape[1]) < 2**31 else []
     if shape != [1, *frames, len(labels)] or len(frames) != texts:
         return f"it has {len(labels)} labels and scores of shape {shape}"
     if texts and manifest["tokens"] not in KINDS:
         return f"its transcripts are made of {manifest['tokens']!r}"
+    if not all(isinstance(model[side]["name"], str) for side in ("input", "output")):
+        return "its model's input or output has no name"
     one, window = model["input"]["shape"]
     if one != 1 or not 0 < int(window) < 2**31 or model["input"]["dtype"] != "float32":
         return f"its input is {model['input']['dtype']} of shape {model['input']['shape']}"
@@ -177,15 +183,16 @@ def _rule_problem(manifest: dict[str, Any]) -> str:
         0 <= float(t) <= 1 for t in thresholds.values()
     ):
         return "its thresholds do not cover its labels with values from 0 to 1"
-    if (int(decision["smoothing_windows"]) < 1 or not 0 <= float(decision["refractory_seconds"]) < 86_400
+    if (not 1 <= int(decision["smoothing_windows"]) <= MOST_SMOOTHED
+            or not 0 <= float(decision["refractory_seconds"]) < 86_400
             or not all(isinstance(label, str) for label in decision["ignore"])):  # fmt: skip
         return "its decision rule makes no sense"
     temperature = float(decision.get("temperature", 1.0))
     if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE or (texts and temperature != 1):
         return f"its temperature {temperature:g} makes no sense"
-    speech = manifest.get("privacy", {"labels": []})["labels"]  # optional: labels of a voice
-    if not isinstance(speech, list) or not set(speech) <= set(() if texts else labels):
-        return "its privacy entry names labels that it does not have"
-    if not str(manifest["name"]) or not isinstance(manifest.get("requirements", {}), dict):
+    name = manifest["name"]
+    if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_LABEL:
+        return "its name cannot be printed"
+    if not name or not isinstance(manifest.get("requirements", {}), dict):
         return "it has no name or its requirements are no table"
     return ""

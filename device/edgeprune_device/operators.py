@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edgeprune_device.bench_child import HUNG_SECONDS, NOISE_LEVEL, ask_child, variant_of
 from edgeprune_device.bundle import Bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.foreign import runs_per_window
 from edgeprune_device.runtime import onnx_session, session_scorer
 
 WARM_WINDOWS = 3
@@ -30,6 +31,7 @@ WINDOWS = 20
 SLOWEST = 10
 """Nodes that are listed one by one."""
 US_PER_MS = 1000.0
+BRANCHES = ("If", "Loop", "Scan")  # what is inside them is listed for itself
 KERNEL = "_kernel_time"
 """End of the name that ONNX Runtime gives a kernel's event."""
 
@@ -65,7 +67,9 @@ def operators_of(path: Path, entry: Mapping[str, Any], threads: int) -> dict[str
                      ["--file", entry["file"]])  # fmt: skip
 
 
-def summary_of(events: Sequence[Mapping[str, Any]], warm: int = WARM_WINDOWS) -> dict[str, Any]:
+def summary_of(
+    events: Sequence[Mapping[str, Any]], warm: int = WARM_WINDOWS, runs: int = 1
+) -> dict[str, Any]:
     """Sum up ONNX Runtime's profile, as in ``operators_of``.
 
     A node's time is the median over windows of what its kernel took in one.
@@ -77,16 +81,23 @@ def summary_of(events: Sequence[Mapping[str, Any]], warm: int = WARM_WINDOWS) ->
         ``model_run``.
     warm : int
         Windows at the beginning that do not count.
+    runs : int
+        Runs of the file in a window.
 
     """
+    done = 0
     windows: list[dict[tuple[str, str], float]] = [{}]
     for event in events:
         name = str(event["name"])
         if event["cat"] == "Node" and name.endswith(KERNEL):
+            if event["args"]["op_name"] in BRANCHES:
+                continue
             node = (name.removesuffix(KERNEL), str(event["args"]["op_name"]))
             windows[-1][node] = windows[-1].get(node, 0.0) + event["dur"] / US_PER_MS
         elif name == "model_run":
-            windows.append({})
+            done += 1
+            if done % runs == 0:
+                windows.append({})
     counted = windows[warm:-1]
     nodes = {node for window in counted for node in window}
     times = {node: float(np.median([w.get(node, 0.0) for w in counted])) for node in nodes}
@@ -137,11 +148,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--file", required=True)
     given = parser.parse_args(arguments)
     try:
-        events = profile(variant_of(given.path, given.digest, given.file), given.threads)
+        bundle = variant_of(given.path, given.digest, given.file)
+        events = profile(bundle, given.threads)
     except EdgepruneError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED_CHECK
-    sys.stdout.write(json.dumps(summary_of(events)) + "\n")
+    sys.stdout.write(json.dumps(summary_of(events, runs=runs_per_window(bundle))) + "\n")
     return 0
 
 

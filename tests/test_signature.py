@@ -1,0 +1,206 @@
+"""Signatures: who made a bundle, and what happens where nobody says."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_public_key,
+)
+from typer.testing import CliRunner
+
+from edgeprune.cli import app
+from edgeprune_device.bundle import read_bundle
+from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
+from edgeprune_device.seal import pack_bundle, sign_bundle
+from edgeprune_device.settings import Security
+from edgeprune_device.signature import make_keys, read_private, read_public
+
+
+@pytest.fixture
+def folder(tiny_bundle: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path, str]:
+    return make_keys(tmp_path / "keys")
+
+
+def trusted(*public: Path, require: bool = True) -> Security:
+    return Security(require, tuple(str(path) for path in public))
+
+
+def test_a_signed_bundle_is_read_by_whom_trusts_its_maker(
+    folder: Path, tmp_path: Path, keys: tuple[Path, Path, str]
+) -> None:
+    private, public, identity = keys
+    before = read_bundle(folder)
+    assert sign_bundle(folder, private) == identity
+    for bundle in (folder, tmp_path / "b.zip"):
+        if bundle.suffix:
+            pack_bundle(folder, bundle)
+        read = read_bundle(bundle, trusted(public))
+        assert (read.digest, read.signed_by) == (before.digest, identity)
+        assert read_bundle(bundle).signed_by == ""  # nobody asked
+
+
+def test_a_zip_is_signed_in_place_and_stays_one_sealed_zip(
+    folder: Path, tmp_path: Path, keys: tuple[Path, Path, str]
+) -> None:
+    private, public, identity = keys
+    pack_bundle(folder, tmp_path / "b.zip")
+    sign_bundle(tmp_path / "b.zip", private)
+    assert read_bundle(tmp_path / "b.zip", trusted(public)).signed_by == identity
+    assert b"edgeprune sha256 " in (tmp_path / "b.zip").read_bytes()[-81:]
+    assert sorted(p.name for p in tmp_path.glob("b.zip*")) == ["b.zip"]
+
+
+def test_the_signature_is_ed25519_over_a_sentence_and_the_manifest(
+    folder: Path, keys: tuple[Path, Path, str]
+) -> None:
+    """Checked without our code: the library's key, the bytes as the docstring says."""
+    private, public, identity = keys
+    sign_bundle(folder, private)
+    word, version, key, signed = (folder / "bundle.json.sig").read_text("ascii").split()
+    assert (word, version, key) == ("edgeprune-ed25519", "1", identity)
+    loaded = load_pem_public_key(public.read_bytes())
+    assert isinstance(loaded, ed25519.Ed25519PublicKey)
+    message = b"edgeprune bundle manifest, signature version 1\x00"
+    loaded.verify(base64.b64decode(signed), message + (folder / "bundle.json").read_bytes())
+
+
+def test_what_is_not_signed_by_a_trusted_key_is_refused(
+    folder: Path, tmp_path: Path, keys: tuple[Path, Path, str]
+) -> None:
+    private, public, _ = keys
+    _, other, _ = make_keys(tmp_path / "other")
+    with pytest.raises(EdgepruneError, match="is not signed"):
+        read_bundle(folder, trusted(public))
+    assert read_bundle(folder, trusted(public, require=False)).signed_by == ""
+    with pytest.raises(EdgepruneError, match="no key is trusted"):
+        read_bundle(folder, trusted())
+    sign_bundle(folder, private)
+    for require in (True, False):
+        with pytest.raises(EdgepruneError, match="no trusted key"):
+            read_bundle(folder, trusted(other, require=require))
+    assert read_bundle(folder, trusted(other, public)).signed_by
+
+
+def test_a_signature_of_another_bundle_or_another_purpose_is_false(
+    folder: Path, tmp_path: Path, keys: tuple[Path, Path, str]
+) -> None:
+    private, public, identity = keys
+    sign_bundle(folder, private)
+    good = (folder / "bundle.json.sig").read_bytes()
+    raw = (folder / "bundle.json").read_bytes()
+    bare = base64.b64encode(read_private(private).sign(raw)).decode()  # without our sentence
+    false = f"edgeprune-ed25519 1 {identity} {bare}\n".encode()
+    for signature, words in (
+        (false, "is false"), (b"", "no signature of edgeprune"), (good + b"\n", "no signature"),
+        (good.replace(b" 1 ", b" 2 "), "no signature"), (good * 2, "no signature"),
+        (bytes(10_000), "no signature"),
+    ):  # fmt: skip
+        (folder / "bundle.json.sig").write_bytes(signature)
+        with pytest.raises(EdgepruneError, match=words):
+            read_bundle(folder, trusted(public))
+    (folder / "bundle.json.sig").write_bytes(good)
+    manifest = json.loads(raw)
+    manifest["name"] = "another"
+    (folder / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(EdgepruneError, match="is false"):  # said before it is parsed
+        read_bundle(folder, trusted(public, require=False))
+
+
+def test_keys_are_private_and_never_replaced(keys: tuple[Path, Path, str], tmp_path: Path) -> None:
+    private, public, _ = keys
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    before = (private.read_bytes(), public.read_bytes())
+    with pytest.raises(EdgepruneError, match=r"edgeprune\.key exists"):
+        make_keys(tmp_path / "keys")
+    private.unlink()
+    with pytest.raises(EdgepruneError, match=r"edgeprune\.pub exists"):
+        make_keys(tmp_path / "keys")
+    private.symlink_to(tmp_path / "nowhere")
+    public.unlink()
+    with pytest.raises(EdgepruneError, match=r"edgeprune\.key exists"):
+        make_keys(tmp_path / "keys")
+    assert before[0] != before[1]
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_is_no_such_key_is_named(tmp_path: Path, keys: tuple[Path, Path, str]) -> None:
+    private, public, _ = keys
+    other = rsa.generate_private_key(65537, 2048)
+    (tmp_path / "rsa").write_bytes(
+        other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    (tmp_path / "rsa.pub").write_bytes(
+        other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    (tmp_path / "locked").write_bytes(
+        ed25519.Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        )
+    )
+    (tmp_path / "text").write_text("hello", "utf-8")
+    for name in ("rsa", "locked", "text", public):
+        with pytest.raises(EdgepruneError, match="holds no private Ed25519 key"):
+            read_private(tmp_path / name)
+    for name in ("rsa.pub", "text", private):
+        with pytest.raises(EdgepruneError, match="holds no public Ed25519 key"):
+            read_public(tmp_path / name)
+    with pytest.raises(EdgepruneError, match="cannot be read"):
+        read_public(tmp_path / "nothing")
+
+
+def test_without_cryptography_signatures_are_refused_and_the_rest_works(
+    folder: Path, keys: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public, _ = keys
+    sign_bundle(folder, private)
+    for name in [m for m in sys.modules if m.startswith("cryptography")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    assert read_bundle(folder).name
+    with pytest.raises(EdgepruneError, match="cryptography, which is not installed") as error:
+        read_bundle(folder, trusted(public))
+    assert error.value.status == NOT_INSTALLED
+    assert error.value.hint == "pip install 'edgeprune[sign]'"
+
+
+def test_a_bundle_that_is_not_whole_is_not_signed(
+    folder: Path, keys: tuple[Path, Path, str]
+) -> None:
+    (folder / "model.onnx").write_bytes(b"evil")
+    with pytest.raises(EdgepruneError, match="SHA-256 differs"):
+        sign_bundle(folder, keys[0])
+    assert not (folder / "bundle.json.sig").exists()
+
+
+def test_the_commands_make_keys_sign_and_pack(folder: Path, tmp_path: Path) -> None:
+    def done(*arguments: str) -> dict[str, object]:
+        result = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        read: dict[str, object] = json.loads(result.stdout)
+        return read
+
+    made = done("keys", "-o", str(tmp_path / "k"))
+    signed = done("sign", str(folder), "--key", str(made["private"]))
+    packed = done("pack", str(folder), "-o", str(tmp_path / "b.zip"))
+    read = read_bundle(tmp_path / "b.zip", trusted(Path(str(made["public"]))))
+    assert read.signed_by == made["identity"] == signed["identity"]
+    assert read.digest == packed["digest"]
