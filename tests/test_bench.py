@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from edgeprune_device import bench as bench_module
 from edgeprune_device import (
     bench_child,
+    bench_page,
     bench_picture,
     bench_report,
     bench_run,
     bench_statistics,
     bench_tables,
+    bench_text,
     machine,
 )
 from edgeprune_device.bench import bench
@@ -231,7 +233,7 @@ def test_axis_has_ticks_within_it(low: float, high: float) -> None:
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1234"), (9.996, "10.0"), (0.012345, "0.0123"),
                                              (99.96, "100"), (0.0, "0")])  # fmt: skip
 def test_numbers_are_written_with_three_digits_and_no_exponent(value: float, text: str) -> None:
-    assert bench_tables.number(value) == text
+    assert bench_text.number(value) == text
 
 
 # The child
@@ -423,7 +425,7 @@ def test_names_are_escaped_on_the_page_and_in_the_table(
     ran: Ran,
 ) -> None:
     result = ran[0] | {"variants": [ran[0]["variants"][0] | {"name": "<b>a|b</b>"}]}
-    assert "<b>" not in bench_report.html_text(result)
+    assert "<b>" not in bench_page.html_text(result)
     assert "| <b>a\\|b</b> |" in bench_report.markdown_text(result)
 
 
