@@ -284,7 +284,27 @@ def test_half_precision_is_refused(tmp_path: Path) -> None:
 def test_halves_of_another_model_are_found_out(tmp_path: Path) -> None:
     scorer, _, hop = scorer_of(model_of("wav2vec2", tmp_path), WINDOW, 1000)
     _, run, _ = scorer_of(model_of("hubert", tmp_path), WINDOW, 1000)
-    assert "off the model's" in compare(scorer, run, stream(), hop)[1]
+    assert "off the model's, and 0.0001 is allowed." in compare(scorer, run, stream(), hop)[1]
+
+
+def test_where_products_round_the_halves_answer_to_the_last_bit_or_are_refused(
+    tmp_path: Path,
+) -> None:
+    windows = recordings_of()
+    for family, refused in (("wav2vec2", False), ("audio-spectrogram-transformer", True)):
+        model = model_of(family, tmp_path)
+        scopes, method = scopes_of(family_of(model.config.model_type)), method_of("onnx", "dynamic")
+        data = method(to_onnx(model, WINDOW, 18), scopes, windows.samples)
+        manifest = describe(
+            "x", model, windows, quantization="dynamic", opset=18, licence="", hop_seconds=0.0
+        )
+        given = {"own_hop": True, "calibrate": "mse", "run": onnx_runner(data)}
+        if refused:
+            with pytest.raises(EdgepruneError, match="where products round what they read"):
+                add_halves(manifest, data, model, windows, windows.samples, "on", **given)
+        else:
+            made, _ = add_halves(manifest, data, model, windows, windows.samples, "on", **given)
+            assert made["model"]["incremental"]["measured"]["difference"] == 0
 
 
 def recordings_of() -> Windows:
@@ -317,6 +337,15 @@ def test_a_bundle_carries_its_halves_or_the_reason_against_them(tmp_path: Path) 
             assert bundle.hop_samples == 2000
             assert open_incremental(bundle) is None
             assert ("'off'" if asked == "off" else "repeats") in why_not(bundle)
+
+
+def test_a_recipe_asks_for_halves_of_an_onnx_file_only() -> None:
+    asked = {"quantize": {"incremental": "on"}}
+    with pytest.raises(EdgepruneError, match=r"export\.formats names no onnx"):
+        build_settings(asked, {"export": {"formats": ("tflite",)}})
+    build_settings(asked, {"export": {"formats": ("tflite", "onnx")}})
+    with pytest.raises(EdgepruneError, match="Known: auto, on, off|is not known"):
+        build_settings({"quantize": {"incremental": "yes"}})
 
 
 def test_where_it_was_asked_for_and_cannot_be_a_sentence_says_why(tmp_path: Path) -> None:
