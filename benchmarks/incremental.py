@@ -181,20 +181,20 @@ def timed(run: Any, scorer: Any, stream: NDArray[np.float32], hop: int, count: i
     for number in range(count + 3):
         window = stream[number * hop : number * hop + RATE]
         found, whole = time_of(lambda w: run(w[None])[0], window)
-        pair = [whole]
+        pair = {"whole": whole}
         if scorer is not None:
             own, halves = time_of(lambda w, n=number: scorer(n * hop, w), window)
             differences.append(float(np.abs(own - found).max()))
             first_window = first_window or halves[0]
-            pair.append(halves)
+            pair["halves"] = halves
         if number >= 3:  # warm by then, and with a window before it
-            for place, times in zip(taken, pair, strict=False):
-                taken[place].append(times)
+            for place, spent in pair.items():
+                taken[place].append(spent)
     row: Row = {}
     for place, times in taken.items():
         if times:
-            wall, cpu = np.median(times, axis=0)
-            row |= {f"{place}_ms": float(wall), f"{place}_cpu_ms": float(cpu)}
+            wall_ms, cpu_ms = np.median(times, axis=0)
+            row |= {f"{place}_ms": float(wall_ms), f"{place}_cpu_ms": float(cpu_ms)}
     if scorer is not None:
         row |= {"difference": max(differences), "first_window_ms": first_window,
                 "computed_share": scorer.computed / (scorer.computed + scorer.kept)}  # fmt: skip

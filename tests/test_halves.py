@@ -29,6 +29,7 @@ from edgeprune.recipes import build_settings
 from edgeprune.scopes import scopes_of
 from edgeprune.seam import Seam, seam_of
 from edgeprune.settings import FrontEnd
+from edgeprune.shaping import shape
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.incremental import open_incremental, why_not
@@ -198,7 +199,6 @@ def test_a_front_end_that_looks_at_one_far_sample_is_refused(
 ) -> None:
     """The loudest sample of a window moves every frame by a millionth: that is found."""
     model = model_of("wav2vec2", tmp_path)
-    original = fronts.shape
 
     class Loudest(nn.Module):
         def __init__(self, part: nn.Module) -> None:
@@ -209,7 +209,7 @@ def test_a_front_end_that_looks_at_one_far_sample_is_refused(
             return self.part(samples * (1 + 1e-6 * samples.abs().amax()))
 
     def shaped(*given: Any) -> Any:
-        made = original(*given)
+        made = shape(*given)
         made.base_model.feature_extractor.first = Loudest(made.base_model.feature_extractor.first)
         return made
 
@@ -231,7 +231,6 @@ def test_a_hop_is_a_number_of_frames_or_rounded_down_to_one(tmp_path: Path) -> N
 
 def test_every_family_has_one_seam_and_its_graph_computes_what_it_did(family_folder: Path) -> None:
     from edgeprune.export_onnx import Scorer, traced
-    from edgeprune.shaping import shape
 
     window = RATE
     model = models.load_classifier(str(family_folder), window_samples=window)
@@ -344,7 +343,7 @@ def test_a_recipe_asks_for_halves_of_an_onnx_file_only() -> None:
     with pytest.raises(EdgepruneError, match=r"export\.formats names no onnx"):
         build_settings(asked, {"export": {"formats": ("tflite",)}})
     build_settings(asked, {"export": {"formats": ("tflite", "onnx")}})
-    with pytest.raises(EdgepruneError, match="Known: auto, on, off|is not known"):
+    with pytest.raises(EdgepruneError, match="is not known"):
         build_settings({"quantize": {"incremental": "yes"}})
 
 
