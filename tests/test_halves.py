@@ -13,7 +13,7 @@ from conftest import FAMILY_NAMES, RATE, TONES, enliven, make_model, tiny_config
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeprune import fronts, models
+from edgeprune import fronts, incremental, models
 from edgeprune.audio import Windows
 from edgeprune.bundles import describe, golden_inputs, write
 from edgeprune.console import Silent
@@ -345,6 +345,28 @@ def test_a_recipe_asks_for_halves_of_an_onnx_file_only() -> None:
     build_settings(asked, {"export": {"formats": ("tflite", "onnx")}})
     with pytest.raises(EdgepruneError, match="is not known"):
         build_settings({"quantize": {"incremental": "yes"}})
+
+
+def test_halves_that_save_less_than_a_fifth_are_left_out_and_the_hop_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows, model = recordings_of(), model_of("wav2vec2", tmp_path)
+    data = to_onnx(model, WINDOW, 18)
+    manifest = describe(
+        "tones", model, windows, quantization="none", opset=18, licence="test", hop_seconds=0.0
+    )
+    for own, asked, kept in ((81.0, "auto", False), (79.0, "auto", True), (150.0, "on", True)):
+        facts = {"difference": 0.0, "milliseconds": own, "whole": 100.0}
+        monkeypatch.setattr(incremental, "compare", lambda *_, facts=facts: (facts, ""))
+        made, files = add_halves(
+            manifest, data, model, windows, windows.samples, asked, own_hop=True,
+            calibrate="mse", run=onnx_runner(data),
+        )  # fmt: skip
+        assert bool(files) == kept
+        assert made["audio"]["hop_seconds"] == (0.12 if kept else 0.125)
+        said = made["model"].get("not_incremental", "")
+        assert said == ("" if kept else "It saves too little: 81 ms a window, and the whole model "
+                        "takes 100 ms.")  # fmt: skip
 
 
 def test_where_it_was_asked_for_and_cannot_be_a_sentence_says_why(tmp_path: Path) -> None:

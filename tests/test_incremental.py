@@ -220,7 +220,12 @@ def test_at_the_bundles_hop_only_the_new_frames_and_the_edges_are_computed(bundl
     scorer, edge = open_halves(bundle), EDGES[bundle.name]
     calls: list[int] = []
     front = scorer.front
-    scorer.front = lambda samples: (calls.append(len(samples)), front(samples))[1]
+
+    def counted(samples: Samples) -> Samples:
+        calls.append(len(samples))
+        return front(samples)
+
+    scorer.front = counted
     for number in range(21):
         if number == 1:
             calls.clear()
