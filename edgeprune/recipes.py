@@ -192,6 +192,12 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             "export.together asks for two formats in one bundle, and export.formats names one.",
             "Use --format onnx,tflite.",
         )
+    if settings.quantize.incremental == "on" and "onnx" not in settings.export.formats:
+        raise EdgepruneError(
+            "quantize.incremental = 'on' asks for an ONNX file in two halves, and export.formats "
+            "names no onnx.",
+            "Use --format onnx, or set it to 'auto' or 'off'.",
+        )
     if not settings.bench.threads:
         raise EdgepruneError("bench.threads = () names no thread count.")
     if settings.clips.fractions[0] <= 0:

@@ -77,3 +77,25 @@ def test_the_program_ends_in_its_table(
     assert list(rows) == ["teacher", "mimic 1"]
     assert rows["mimic 1"]["macs"][0] < rows["teacher"]["macs"]
     assert "| mimic 1 |" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_overlapping_windows_cost_is_measured_at_every_hop(
+    kwt_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    spec = importlib.util.spec_from_file_location("overlaps", PROGRAM.with_name("incremental.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    given = ["--shared", str(kwt_folder.parents[1]), "--results", str(tmp_path), "--windows", "4"]
+    monkeypatch.setattr(sys, "argv", ["incremental.py", *given, "--only", "KWT-1"])
+    module.main()
+    (found,) = tmp_path.glob("incremental-*.json")
+    rows = json.loads(found.read_text("utf-8"))["rows"]
+    assert [row["windows_a_hop"] for row in rows] == [1, 2, 4, 8, 16] * 2
+    cut = [row for row in rows if "difference" in row]
+    assert len(cut) == 8
+    assert all(row["difference"] <= 1e-4 for row in cut)
+    assert "| KWT-1 | none | 1/16 (0.06 s) |" in capfd.readouterr().out

@@ -13,7 +13,7 @@ from conftest import FAMILY_NAMES, RATE, TONES, enliven, make_model, tiny_config
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeprune import fronts, models
+from edgeprune import fronts, incremental, models
 from edgeprune.audio import Windows
 from edgeprune.bundles import describe, golden_inputs, write
 from edgeprune.console import Silent
@@ -29,6 +29,7 @@ from edgeprune.recipes import build_settings
 from edgeprune.scopes import scopes_of
 from edgeprune.seam import Seam, seam_of
 from edgeprune.settings import FrontEnd
+from edgeprune.shaping import shape
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.incremental import open_incremental, why_not
@@ -198,7 +199,6 @@ def test_a_front_end_that_looks_at_one_far_sample_is_refused(
 ) -> None:
     """The loudest sample of a window moves every frame by a millionth: that is found."""
     model = model_of("wav2vec2", tmp_path)
-    original = fronts.shape
 
     class Loudest(nn.Module):
         def __init__(self, part: nn.Module) -> None:
@@ -209,7 +209,7 @@ def test_a_front_end_that_looks_at_one_far_sample_is_refused(
             return self.part(samples * (1 + 1e-6 * samples.abs().amax()))
 
     def shaped(*given: Any) -> Any:
-        made = original(*given)
+        made = shape(*given)
         made.base_model.feature_extractor.first = Loudest(made.base_model.feature_extractor.first)
         return made
 
@@ -231,7 +231,6 @@ def test_a_hop_is_a_number_of_frames_or_rounded_down_to_one(tmp_path: Path) -> N
 
 def test_every_family_has_one_seam_and_its_graph_computes_what_it_did(family_folder: Path) -> None:
     from edgeprune.export_onnx import Scorer, traced
-    from edgeprune.shaping import shape
 
     window = RATE
     model = models.load_classifier(str(family_folder), window_samples=window)
@@ -284,7 +283,27 @@ def test_half_precision_is_refused(tmp_path: Path) -> None:
 def test_halves_of_another_model_are_found_out(tmp_path: Path) -> None:
     scorer, _, hop = scorer_of(model_of("wav2vec2", tmp_path), WINDOW, 1000)
     _, run, _ = scorer_of(model_of("hubert", tmp_path), WINDOW, 1000)
-    assert "off the model's" in compare(scorer, run, stream(), hop)[1]
+    assert "off the model's, and 0.0001 is allowed." in compare(scorer, run, stream(), hop)[1]
+
+
+def test_where_products_round_the_halves_answer_to_the_last_bit_or_are_refused(
+    tmp_path: Path,
+) -> None:
+    windows = recordings_of()
+    for family, refused in (("wav2vec2", False), ("audio-spectrogram-transformer", True)):
+        model = model_of(family, tmp_path)
+        scopes, method = scopes_of(family_of(model.config.model_type)), method_of("onnx", "dynamic")
+        data = method(to_onnx(model, WINDOW, 18), scopes, windows.samples)
+        manifest = describe(
+            "x", model, windows, quantization="dynamic", opset=18, licence="", hop_seconds=0.0
+        )
+        given = {"own_hop": True, "calibrate": "mse", "run": onnx_runner(data)}
+        if refused:
+            with pytest.raises(EdgepruneError, match="where products round what they read"):
+                add_halves(manifest, data, model, windows, windows.samples, "on", **given)
+        else:
+            made, _ = add_halves(manifest, data, model, windows, windows.samples, "on", **given)
+            assert made["model"]["incremental"]["measured"]["difference"] == 0
 
 
 def recordings_of() -> Windows:
@@ -317,6 +336,37 @@ def test_a_bundle_carries_its_halves_or_the_reason_against_them(tmp_path: Path) 
             assert bundle.hop_samples == 2000
             assert open_incremental(bundle) is None
             assert ("'off'" if asked == "off" else "repeats") in why_not(bundle)
+
+
+def test_a_recipe_asks_for_halves_of_an_onnx_file_only() -> None:
+    asked = {"quantize": {"incremental": "on"}}
+    with pytest.raises(EdgepruneError, match=r"export\.formats names no onnx"):
+        build_settings(asked, {"export": {"formats": ("tflite",)}})
+    build_settings(asked, {"export": {"formats": ("tflite", "onnx")}})
+    with pytest.raises(EdgepruneError, match="is not known"):
+        build_settings({"quantize": {"incremental": "yes"}})
+
+
+def test_halves_that_save_less_than_a_fifth_are_left_out_and_the_hop_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows, model = recordings_of(), model_of("wav2vec2", tmp_path)
+    data = to_onnx(model, WINDOW, 18)
+    manifest = describe(
+        "tones", model, windows, quantization="none", opset=18, licence="test", hop_seconds=0.0
+    )
+    for own, asked, kept in ((81.0, "auto", False), (79.0, "auto", True), (150.0, "on", True)):
+        facts = {"difference": 0.0, "milliseconds": own, "whole": 100.0}
+        monkeypatch.setattr(incremental, "compare", lambda *_, facts=facts: (facts, ""))
+        made, files = add_halves(
+            manifest, data, model, windows, windows.samples, asked, own_hop=True,
+            calibrate="mse", run=onnx_runner(data),
+        )  # fmt: skip
+        assert bool(files) == kept
+        assert made["audio"]["hop_seconds"] == (0.12 if kept else 0.125)
+        said = made["model"].get("not_incremental", "")
+        assert said == ("" if kept else "It saves too little: 81 ms a window, and the whole model "
+                        "takes 100 ms.")  # fmt: skip
 
 
 def test_where_it_was_asked_for_and_cannot_be_a_sentence_says_why(tmp_path: Path) -> None:

@@ -220,7 +220,12 @@ def test_at_the_bundles_hop_only_the_new_frames_and_the_edges_are_computed(bundl
     scorer, edge = open_halves(bundle), EDGES[bundle.name]
     calls: list[int] = []
     front = scorer.front
-    scorer.front = lambda samples: (calls.append(len(samples)), front(samples))[1]
+
+    def counted(samples: Samples) -> Samples:
+        calls.append(len(samples))
+        return front(samples)
+
+    scorer.front = counted
     for number in range(21):
         if number == 1:
             calls.clear()
@@ -231,11 +236,13 @@ def test_at_the_bundles_hop_only_the_new_frames_and_the_edges_are_computed(bundl
     assert scorer.kept == 20 * (scorer.plan.frames - 2 * edge - HOP // STEP)
 
 
-def test_without_the_comparison_of_samples_the_answers_would_be_wrong(bundle: Bundle) -> None:
+def test_without_the_comparison_of_samples_the_answers_would_be_wrong(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tests above can fail: frames kept by position alone give other scores."""
     scorer = open_halves(bundle)
     scorer(0, SOUND[:WINDOW])
-    scorer._shift = lambda first, window: 3  # type: ignore[method-assign]
+    monkeypatch.setattr(scorer, "_shift", lambda first, window: 3)
     other = SOUND[1000 : 1000 + WINDOW]
     assert np.abs(scorer(HOP, other) - oracle(other, PAD[bundle.name])).max() > 0.01
 
