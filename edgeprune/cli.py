@@ -279,11 +279,10 @@ def listen(
 @app.command(epilog="Example: edgeprune devices")
 def devices(as_json: Json = False) -> None:
     """List the inputs that listen can record from."""
-    from edgeprune_device.microphone import list_devices
+    from edgeprune_device.devices import list_devices, table
 
     found = list_devices()
-    lines = [f"{d['index']:>3}  {d['name']}  ({d['channels']} ch, {d['rate']:g} Hz)" for d in found]
-    _print({"devices": found}, "\n".join(lines) or "No input was found.", as_json)
+    _print({"devices": [one.as_dict() for one in found]}, table(found), as_json)
 
 
 @app.command(epilog="Example: edgeprune demo -o runs/demo")

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from edgeprune_calibration import record as module
 from edgeprune_calibration.manifest import read_data
 from edgeprune_calibration.record import Clipper, Plan, read_rows, record
-from edgeprune_device.capture import Block
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.stream import Block
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -149,13 +149,13 @@ def test_another_folder_is_left_alone_and_a_missing_clip_named(tmp_path: Path) -
 
 SLOW = """
 import sys, time
-from edgeprune_device import capture
+from edgeprune_device.stream import Block
 from edgeprune_calibration import record
 import numpy as np
 def slow(device, rate):
     while True:
         time.sleep(0.02)
-        yield capture.Block(np.full(1600, 0.1, np.float32))
+        yield Block(np.full(1600, 0.1, np.float32))
 record.from_microphone = slow
 sys.argv = ["edgeprune", "calibration", "record", "-o", sys.argv[1], "--seconds", "0.2",
             "--clips", "100000", "--json"]

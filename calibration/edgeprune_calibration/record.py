@@ -23,10 +23,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from edgeprune_device.capture import Block, from_file, from_microphone
+from edgeprune_device.capture import from_file, from_microphone
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import STALL_SECONDS, stopping, watched
 from edgeprune_device.screen import Say, level_db
+from edgeprune_device.settings import Audio
+from edgeprune_device.stream import Block, Item
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "source", "first_second", "utc", "level_db")
@@ -99,7 +101,7 @@ class Clipper:
 
 def record(
     out: Path, plan: Plan, *, device: str | None = None, from_wav: Path | None = None, say: Say,
-    blocks: Iterator[Block | None] | None = None, now: Now = lambda: datetime.now(UTC),
+    blocks: Iterator[Item] | None = None, now: Now = lambda: datetime.now(UTC),
 ) -> dict[str, Any]:  # fmt: skip
     """Record until there are enough clips, the source ends, or Ctrl-C.
 
@@ -114,7 +116,7 @@ def record(
         Take them from a file, the same way; what was taken from it before is passed over.
     say : callable
         Gets a line for every clip.
-    blocks : iterator of Block or None
+    blocks : iterator
         In place of the microphone.
     now : callable
         The time in UTC.
@@ -144,7 +146,8 @@ def record(
     earlier = [float(r["first_second"]) for r in rows if from_wav and r["source"] == source]
     first = round(max(earlier) * plan.rate) + period if earlier else 0
     if blocks is None:
-        blocks = from_file(from_wav, plan.rate) if from_wav else from_microphone(device, plan.rate)
+        blocks = (from_file(from_wav, plan.rate) if from_wav
+                  else from_microphone(Audio(device=device or ""), plan.rate))  # fmt: skip
     clipper, writer = Clipper(length, period, first), _Writer(out, plan, source, len(rows))
     patience = math.inf if from_wav else STALL_SECONDS
     with ExitStack() as stack:

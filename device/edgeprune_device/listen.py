@@ -22,14 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.bundle import Bundle, read_bundle
-from edgeprune_device.capture import Block, from_file, from_microphone, from_stdin
+from edgeprune_device.capture import from_file, from_microphone, from_stdin
 from edgeprune_device.decide import Decider, Detection, rule_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.journal import Journal
 from edgeprune_device.pick import STORE, pick
 from edgeprune_device.runtime import Scorer
 from edgeprune_device.screen import Counts, Say, Screen, clock, level_db
+from edgeprune_device.settings import Audio
 from edgeprune_device.sound import file_digest
+from edgeprune_device.stream import Block, Item, Notice
 from edgeprune_device.windows import Windower
 
 STALL_SECONDS = 10.0
@@ -233,7 +235,7 @@ def stopping() -> Iterator[threading.Event]:
 
 def _blocks(source: Source, device: str | None, from_wav: Path | None, rate: int) -> Any:
     if source == "microphone":
-        return from_microphone(device, rate)
+        return from_microphone(Audio(device=device or ""), rate)
     if source == "stdin":
         return from_stdin(rate)
     if from_wav is None or not from_wav.is_file():
@@ -241,11 +243,12 @@ def _blocks(source: Source, device: str | None, from_wav: Path | None, rate: int
     return from_file(from_wav, rate)
 
 
-def watched(blocks: Iterator[Block | None], patience_seconds: float) -> Iterator[Block | None]:
-    """Pass blocks on; raise when none has come for too long."""
+def watched(blocks: Iterator[Item], patience_seconds: float) -> Iterator[Block | None]:
+    """Pass blocks on; raise when no sound has come for too long."""
     last = time.monotonic()
-    for block in blocks:
-        if block is not None:
+    for item in blocks:
+        block = None if isinstance(item, Notice) else item
+        if block is not None and len(block.samples):
             last = time.monotonic()
         elif time.monotonic() - last > patience_seconds:
             raise EdgepruneError(
