@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RATE
 
+RATE = 16000
 PULSE = ("pulseaudio", "paplay", "parec", "pactl")
 START_SECONDS = 10
 

@@ -2,13 +2,14 @@
 
 A callback's lag is its time less the time that its frames take at the nominal rate. It jitters
 upwards only, as a callback may be late but never early; so the least lag of a window of time moves
-with the device's clock, slowly, and jumps up where frames were lost. A jump of over 0.1 s from one
-30 s window to the next is a loss of so much; what is slower is drift.
+with the device's clock, slowly, and jumps up where frames were lost. A jump of over 0.1 s from the
+two 30 s windows before is a loss of so much; what is slower is drift.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 
 WINDOW_SECONDS = 30.0
 JUMP_SECONDS = 0.1
@@ -30,7 +31,8 @@ class Lag:
         self.counted = 0.0
         """Seconds counted as lost so far."""
         self._window_ends = -math.inf
-        self._least = self._before = self._first = math.inf
+        self._least = self._first = math.inf
+        self._before: deque[float] = deque(maxlen=2)  # the least lags of the windows before
         self._began = self._now = 0.0
 
     def hear(self, total: int, seconds: float) -> float:
@@ -53,12 +55,14 @@ class Lag:
         if self._window_ends == -math.inf:
             self._began, self._window_ends = seconds, seconds + self.window_seconds
         elif seconds >= self._window_ends:
-            if self._before == math.inf:
+            if not self._before:
                 self._first = self._least
-            elif self._least - self._before > JUMP_SECONDS:
-                lost = self._least - self._before
+            elif self._least - min(self._before) > JUMP_SECONDS:
+                lost = self._least - min(self._before)
                 self.counted += lost
-            self._before, self._least = self._least, math.inf
+                self._before.clear()
+            self._before.append(self._least)
+            self._least = math.inf
             self._window_ends = seconds + self.window_seconds
         self._least = min(self._least, seconds - total / self.rate)
         return lost
@@ -66,14 +70,14 @@ class Lag:
     @property
     def seconds(self) -> float:
         """The lag that holds now: when the run's frame 0 was captured, losses and drift included."""
-        return min(self._before, self._least)
+        return min([self._least, *list(self._before)[-1:]])
 
     @property
     def drift_seconds(self) -> float:
         """How far the device's clock has fallen behind, losses aside; negative where it is ahead."""
         if self._first == math.inf:
             return 0.0
-        return self._before - self._first - self.counted
+        return self._before[-1] - self._first - self.counted
 
     @property
     def drift_ppm(self) -> float | None:

@@ -206,6 +206,7 @@ class Microphone(Iterator[Item]):
             return trouble, 0.0
         if not session.open:
             yield from self._begin(session, child.told)
+        session.complete()
         while session.waiting:
             yield from session.items()
         yield from session.finish()

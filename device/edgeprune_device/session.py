@@ -81,6 +81,10 @@ class Session:
                 samples = np.clip(samples * self._gain, -1, 1)
             yield from self._block(self._resampler.push(samples))
 
+    def complete(self) -> None:
+        """Take what the writer, which has ended, has written and not told."""
+        self._total = max(self._total, self.reader.written)
+
     def finish(self) -> Iterator[Block]:
         """Yield what the resampler holds back."""
         yield from self._block(self._resampler.flush())

@@ -1,0 +1,294 @@
+"""The capture process and its parent, with a sound library that counts: every frame has its place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import numpy as np
+import pytest
+from fake_sound_fixture import Fake, Heard
+from fakes.sounddevice import counted
+
+from edgeprune_device import live
+from edgeprune_device.capture import from_microphone
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.lag import Lag
+from edgeprune_device.settings import Audio
+
+RATE = 48000
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Afterwards: no process, no open file, nothing in shared memory."""
+    files, shm = len(os.listdir("/proc/self/fd")), set(os.listdir("/dev/shm"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) == files
+    assert not {name for name in os.listdir("/dev/shm") if "edgeprune" in name} - shm
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def assert_counted(heard: Heard, channel: int = 1) -> None:
+    """Every sample heard stands at the frame that it was captured as."""
+    line = np.rint(heard.line * 32768)
+    there = np.flatnonzero(~np.isnan(line))
+    np.testing.assert_array_equal(line[there], counted(there) + channel - 1)
+
+
+@pytest.mark.parametrize("kind", ["int16", "float32"])
+def test_what_the_device_gives_is_what_is_heard_to_the_sample(fake_sound: Fake, kind: str) -> None:
+    fake_sound(formats=[kind], pace=4)
+    with closing(from_microphone(Audio(channel=2), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > 5 * RATE)
+        assert not heard.losses
+        assert_counted(heard, channel=2)
+        assert (microphone.device, microphone.rate) == ("counter", RATE)
+
+
+def test_all_channels_are_averaged_and_the_gain_is_applied(fake_sound: Fake) -> None:
+    fake_sound(pace=4)
+    with closing(from_microphone(Audio(gain_db=-6), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > RATE)
+    wanted = (counted(np.arange(heard.captured)) + 0.5) / 32768 * 10 ** (-6 / 20)
+    np.testing.assert_allclose(heard.line, wanted, atol=1e-7)
+
+
+def test_a_gain_that_is_too_high_clips_and_does_not_overflow(fake_sound: Fake) -> None:
+    fake_sound(pace=4)
+    with closing(from_microphone(Audio(channel=1, gain_db=20), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > RATE)
+    assert heard.line.max() == 1.0
+
+
+def test_what_a_slow_reader_misses_is_counted_to_the_frame(fake_sound: Fake) -> None:
+    fake_sound(pace=10)
+    with closing(from_microphone(Audio(channel=1, buffer_seconds=2.0), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > RATE)
+        for _ in range(3):
+            time.sleep(0.5)  # five seconds of sound
+            heard.until(heard.more(3 * RATE))
+        assert {reason for _, _, reason in heard.losses} == {"backlog"}
+        assert heard.lost > 3 * 2 * RATE
+        assert_counted(heard)
+        assert max(block.backlog_seconds for block in heard.blocks) > 0.5
+        assert microphone.backlog_seconds <= 2.0
+
+
+def test_a_reader_that_sleeps_longer_than_the_pipe_remembers_still_counts_exactly(
+    fake_sound: Fake,
+) -> None:
+    fake_sound(pace=1000, stop=RATE * 320)  # 3,200 records; a pipe holds 2,048
+    with closing(from_microphone(Audio(channel=1, buffer_seconds=2.0), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: microphone.child is not None)
+        time.sleep(3)
+        heard.until(heard.noted("microphone-lost"))
+        captured, lost = heard.captured, heard.lost
+    assert_counted(heard)
+    assert captured == 2 * RATE
+    assert captured + lost == RATE * 320
+
+
+def test_at_another_rate_the_losses_are_in_the_models_samples(fake_sound: Fake) -> None:
+    fake_sound(pace=10)
+    with closing(from_microphone(Audio(channel=1, buffer_seconds=2.0), 16000)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > 16000)
+        time.sleep(0.5)
+        heard.until(heard.more(32000))
+    line = heard.line * 32768
+    there = np.flatnonzero(~np.isnan(line))
+    frames = counted(3 * there)
+    smooth = (frames > 3000) & (frames < 27000)  # away from where the count begins anew
+    edges = np.flatnonzero(np.diff(there) > 1)
+    for edge in edges:
+        smooth[max(0, edge - 200) : edge + 200] = False  # the filter begins anew
+    smooth[:200] = smooth[-200:] = False
+    assert len(edges) >= 1
+    assert smooth.sum() > 20000
+    np.testing.assert_allclose(line[there][smooth], frames[smooth], atol=2)
+
+
+def test_an_overflow_is_a_gap_of_one_sample_where_it_was(fake_sound: Fake) -> None:
+    fake_sound(pace=4, overflow=[7, 23])
+    with closing(from_microphone(Audio(channel=1), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > 5 * RATE)
+    assert heard.losses == [(7 * 4800, 1, "overflow"), (23 * 4800 + 1, 1, "overflow")]
+
+
+@pytest.mark.fault("F4")
+def test_a_loss_that_no_flag_tells_is_found_by_the_clock(
+    fake_sound: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hole of 0.5 s without a flag; what is lost: the hole, counted to 50 ms."""
+    monkeypatch.setattr("edgeprune_device.session.Lag", lambda rate: Lag(rate, 1.0))
+    fake_sound(hole=[25, RATE // 2])
+    with closing(from_microphone(Audio(channel=1), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: bool(h.losses))
+        assert [reason for _, _, reason in heard.losses] == ["driver"]
+        assert heard.lost / RATE == pytest.approx(0.5, abs=0.05)
+        heard.until(heard.more(2 * RATE))
+        assert len(heard.losses) == 1
+        assert abs(microphone.drift_samples) < 0.05 * RATE
+
+
+@pytest.mark.fault("F8")
+@pytest.mark.parametrize("taken", [[44100], [48000], [32000, 16000]])
+def test_a_rate_that_is_refused_is_replaced_by_the_devices_own_or_another(
+    fake_sound: Fake, taken: list[int]
+) -> None:
+    """Once for each of three devices that answer -9997 to 22,050 Hz; nothing is lost."""
+    fake_sound(devices=[["counter", 1, 44100]], rates=taken, pace=4)
+    with closing(from_microphone(Audio(), 22050)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > 22050)
+        assert microphone.rate == taken[0]
+        assert not heard.losses
+
+
+@pytest.mark.fault("F8")
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_device_that_takes_no_rate_at_all_is_one_sentence(fake_sound: Fake, wait: bool) -> None:
+    """Once with and once without waiting; nothing is captured, and it is said at once."""
+    fake_sound(rates=[], devices=[["counter", 1, 44100]])
+    with (
+        closing(from_microphone(Audio(), 22050, wait=wait)) as microphone,
+        pytest.raises(EdgepruneError, match="takes none of the rates 22050, 44100, 48000, 32000"),
+    ):
+        Heard(microphone).until(lambda h: False)
+
+
+@pytest.mark.parametrize(
+    ("audio", "sentence"),
+    [(Audio(device="gramophone"), "There is no input 'gramophone'"),
+     (Audio(channel=3), "has 2 channel"), (Audio(device="count"), "2 inputs fit input 'count'")],
+)  # fmt: skip
+def test_what_can_not_be_opened_at_the_start_is_one_sentence(
+    fake_sound: Fake, audio: Audio, sentence: str
+) -> None:
+    fake_sound(devices=[["counter", 2, 48000], ["county", 2, 48000]])
+    with (
+        closing(from_microphone(audio, RATE)) as microphone,
+        pytest.raises(EdgepruneError, match=sentence) as error,
+    ):
+        Heard(microphone).until(lambda h: False)
+    assert error.value.status == 2
+
+
+def test_a_busy_device_is_an_error_at_the_start_and_waited_for_by_a_service(
+    fake_sound: Fake,
+) -> None:
+    fake_sound(open=["Device unavailable", -9985])
+    with (
+        closing(from_microphone(Audio(), RATE)) as microphone,
+        pytest.raises(EdgepruneError, match="cannot be opened: .*Device unavailable"),
+    ):
+        Heard(microphone).until(lambda h: False)
+    with closing(from_microphone(Audio(), RATE, wait=True)) as microphone:
+        began = time.monotonic()
+        heard = Heard(microphone).until(lambda h: bool(h.notices))
+        assert heard.kinds == ["microphone-absent"]
+        fake_sound(channels=1)
+        heard.until(lambda h: h.captured > RATE)
+        assert heard.kinds == ["microphone-absent", "microphone-back"]
+        assert heard.position / RATE == pytest.approx(time.monotonic() - began, abs=0.5)
+        assert {reason for _, _, reason in heard.losses} == {"absent"}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_capture_process_that_dies_or_freezes_is_replaced_and_the_gap_measured(
+    fake_sound: Fake, how: signal.Signals
+) -> None:
+    fake_sound()
+    with closing(from_microphone(Audio(channel=1, stall_seconds=1.0), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > RATE)
+        first = microphone.child
+        assert first is not None
+        os.kill(first, how)
+        began = time.monotonic()
+        heard.until(lambda h: bool(h.notices))
+        found = time.monotonic() - began
+        heard.until(heard.noted("microphone-back"))
+        heard.until(heard.more(RATE))
+        assert heard.kinds[0] == ("microphone-lost" if how == signal.SIGKILL else
+                                  "microphone-stalled")  # fmt: skip
+        assert found < (0.5 if how == signal.SIGKILL else 3.0)
+        assert heard.slowest < 1.0
+        assert microphone.child != first
+        assert microphone.reconnects == 1
+        seconds = heard.notices[-1][1].details["seconds"]
+        assert heard.lost / RATE == pytest.approx(seconds, abs=1e-3)
+        last = heard.blocks[-1]
+        assert last.heard_at == pytest.approx(time.monotonic(), abs=0.4)
+
+
+def test_the_default_that_was_lost_is_not_replaced_by_the_next_default(fake_sound: Fake) -> None:
+    fake_sound()
+    with closing(from_microphone(Audio(stall_seconds=1.0), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured > RATE)
+        fake_sound(devices=[["webcam", 1, 48000]])
+        os.kill(microphone.child or 0, signal.SIGKILL)
+        heard.until(heard.noted("microphone-absent"))
+        assert "There is no input 'counter'" in heard.notices[-1][1].text
+        fake_sound(devices=[["webcam", 1, 48000], ["counter", 2, 48000]])
+        heard.until(heard.noted("microphone-back"))
+        assert microphone.device == "counter"
+
+
+def test_the_waits_between_tries_grow_and_an_outage_is_told_each_second(
+    fake_sound: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LONGEST_WAIT_SECONDS", 2.0)
+    fake_sound(stop=RATE // 2)
+    with closing(from_microphone(Audio(channel=1), RATE)) as microphone:
+        heard = Heard(microphone).until(lambda h: h.captured == RATE // 2)
+        fake_sound(devices=[])
+        heard.until(lambda h: len(h.losses) >= 3)
+    assert [reason for _, _, reason in heard.losses] == ["microphone lost"] * 3
+    assert all(RATE <= lost < 2 * RATE for _, lost, _ in heard.losses)
+
+
+TALKATIVE = """
+import os, sys, time
+from edgeprune_device import microphone
+def capture(options):
+    sys.stderr.write("ALSA lib pcm.c:8545:(snd_pcm_recover) overrun occurred\\n" * 10000)
+    sys.exit("the card has gone")
+microphone.capture = capture
+microphone.main()
+"""
+
+
+def test_a_capture_process_that_complains_without_end_is_still_understood(
+    fake_sound: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_sound()
+    popen = live.Child.__init__.__globals__["Popen"]
+    monkeypatch.setattr(
+        "edgeprune_device.child.Popen",
+        lambda command, **options: popen([sys.executable, "-c", TALKATIVE, *command[3:]], **options),
+    )
+    with (
+        closing(from_microphone(Audio(), RATE)) as microphone,
+        pytest.raises(EdgepruneError, match=r"ended by itself \(the card has gone\)"),
+    ):
+        Heard(microphone).until(lambda h: False)
+
+
+def test_closing_is_quick_even_if_the_capture_process_is_frozen(fake_sound: Fake) -> None:
+    fake_sound()
+    microphone = from_microphone(Audio(), RATE)
+    heard = Heard(microphone).until(lambda h: h.captured > 0)
+    number = microphone.child
+    assert number is not None
+    os.kill(number, signal.SIGSTOP)
+    begin = time.monotonic()
+    microphone.close()
+    microphone.close()
+    assert time.monotonic() - begin < 0.5
+    assert not os.path.exists(f"/proc/{number}")
+    with pytest.raises(StopIteration):
+        next(microphone)
