@@ -93,6 +93,17 @@ class Pulse:
         """Let it go on."""
         self._processes[0].send_signal(signal.SIGCONT)
 
+    def unload(self) -> None:
+        """Take the sink and its source away; the server goes on."""
+        self.control("unload-module", "module-remap-source")
+        self.control("unload-module", "module-null-sink")
+
+    def load(self) -> None:
+        """Give them back."""
+        self.control("load-module", "module-null-sink", "sink_name=vmic", f"rate={RATE}",
+                     "channels=1", "format=s16le")  # fmt: skip
+        self.control("load-module", "module-remap-source", "source_name=mic", "master=vmic.monitor")
+
     def control(self, *arguments: str) -> str:
         """Run pactl and return what it prints."""
         return subprocess.run(["pactl", *arguments], env=self.environment, check=True,

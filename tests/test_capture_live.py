@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -184,7 +185,7 @@ def test_a_busy_device_is_an_error_at_the_start_and_waited_for_by_a_service(
     fake_sound(open=["Device unavailable", -9985])
     with (
         closing(from_microphone(Audio(), RATE)) as microphone,
-        pytest.raises(EdgepruneError, match="cannot be opened: .*Device unavailable"),
+        pytest.raises(EdgepruneError, match=r"cannot be opened: .*Device unavailable"),
     ):
         Heard(microphone).until(lambda h: False)
     with closing(from_microphone(Audio(), RATE, wait=True)) as microphone:
@@ -266,10 +267,12 @@ def test_a_capture_process_that_complains_without_end_is_still_understood(
     fake_sound: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_sound()
-    popen = live.Child.__init__.__globals__["Popen"]
+    popen = subprocess.Popen
     monkeypatch.setattr(
         "edgeprune_device.child.Popen",
-        lambda command, **options: popen([sys.executable, "-c", TALKATIVE, *command[3:]], **options),
+        lambda command, **options: popen(
+            [sys.executable, "-c", TALKATIVE, *command[3:]], **options
+        ),
     )
     with (
         closing(from_microphone(Audio(), RATE)) as microphone,
@@ -281,7 +284,7 @@ def test_a_capture_process_that_complains_without_end_is_still_understood(
 def test_closing_is_quick_even_if_the_capture_process_is_frozen(fake_sound: Fake) -> None:
     fake_sound()
     microphone = from_microphone(Audio(), RATE)
-    heard = Heard(microphone).until(lambda h: h.captured > 0)
+    Heard(microphone).until(lambda h: h.captured > 0)
     number = microphone.child
     assert number is not None
     os.kill(number, signal.SIGSTOP)

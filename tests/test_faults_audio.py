@@ -28,7 +28,7 @@ from edgeprune_device.live import Microphone
 from edgeprune_device.settings import Audio
 
 TRIES = pytest.mark.parametrize("tries", [1, pytest.param(5, marks=pytest.mark.slow)])
-STALL = 1.5
+STALL = 1.0
 PIECE = 2000  # samples of noise that tell a place
 
 
@@ -44,11 +44,11 @@ def microphone(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Microp
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.float32]]:
-    """Five minutes of noise, as a file and as samples."""
+    """A minute of noise, as a file and as samples."""
     path = tmp_path_factory.mktemp("noise") / "noise.wav"
-    samples = np.random.default_rng(0).integers(-8000, 8000, 300 * RATE).astype(np.int16)
+    samples = np.random.default_rng(0).integers(-8000, 8000, 60 * RATE).astype(np.int16)
     soundfile.write(path, samples, RATE, subtype="PCM_16")
-    return path, samples.astype(np.float32) / 32768
+    return path, samples.astype(np.float32) / np.float32(32768)
 
 
 def place(line: NDArray[np.float32], at: int, noise: NDArray[np.float32]) -> int:
@@ -76,27 +76,27 @@ def kept_up(heard: Heard, began: float, tolerance: float = 0.3) -> None:
 @pytest.mark.fault("F4")
 @TRIES
 def test_a_source_that_vanishes_is_noticed_counted_and_heard_again(
-    pulse: Pulse, microphone: Microphone, noise: tuple[Path, NDArray[np.float32]], tries: int
+    pulse: Pulse, microphone: Microphone, tries: int
 ) -> None:
-    """Once (five times): the source is unloaded for a second; lost: that, to 50 ms."""
-    player = pulse.play(noise[0])
+    """Once (five times): the sink and its source are unloaded, and loaded again; lost: that time.
+
+    Both, as PulseAudio moves a stream to another source if there is one, and tells nobody.
+    """
     heard = Heard(microphone).until(lambda h: h.captured > RATE)
     began = time.monotonic() - heard.position / RATE
     for number in range(1, tries + 1):
-        before, gone = heard.position, time.monotonic()
-        pulse.control("unload-module", "module-remap-source")
+        gone, lost = time.monotonic(), heard.lost
+        pulse.unload()
         heard.until(heard.noted("microphone-lost", number))
         assert time.monotonic() - gone < 1.0
-        before = heard.position
-        pulse.control("load-module", "module-remap-source", "source_name=mic", "master=vmic.monitor")
+        pulse.load()
         heard.until(heard.noted("microphone-back", number))
+        back = time.monotonic()
         heard.until(heard.more(RATE))
-        assert abs(error_of_gaps(heard, noise[1], before)) < 0.05
-        assert {reason for _, _, reason in heard.losses} == {"microphone lost"}
+        assert (heard.lost - lost) / RATE == pytest.approx(back - gone, abs=1.0)
         kept_up(heard, began)
-    player.kill()
-    player.wait()
     assert heard.kinds == ["microphone-lost", "microphone-back"] * tries
+    assert {reason for _, _, reason in heard.losses} == {"microphone lost"}
     assert microphone.reconnects == tries
     assert heard.slowest < 1.0
 

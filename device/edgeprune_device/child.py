@@ -66,6 +66,8 @@ class Child:
         self._audio, self._rest = audio, b""
         self._ring = nameless_file()
         self._pipe, records = os.pipe()
+        self._poll = select.poll()
+        self._poll.register(self._pipe, select.POLLIN)
         command = [sys.executable, "-m", "edgeprune_device.microphone", "--device", wanted,
                    "--rate", str(rate), "--channel", str(audio.channel),
                    "--buffer-seconds", str(audio.buffer_seconds), "--ring", str(self._ring),
@@ -105,7 +107,7 @@ class Child:
         if self.ended:
             return []
         data, patience = [], seconds
-        while select.select([self._pipe], [], [], patience)[0]:
+        while self._poll.poll(1000 * patience):
             patience = 0.0
             part = os.read(self._pipe, PIPE_BYTES)
             data.append(part)

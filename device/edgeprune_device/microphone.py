@@ -237,7 +237,8 @@ def main() -> None:
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--buffer-seconds", type=float, required=True)
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to handle, and this ends with it
+        signal.signal(number, signal.SIG_IGN)
     _end_with_parent(options.parent)
     try:
         capture(options)
