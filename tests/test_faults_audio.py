@@ -23,6 +23,7 @@ from fake_sound_fixture import Heard
 from numpy.typing import NDArray
 from pulse_fixture import RATE, Pulse
 
+from edgeprune_device import live
 from edgeprune_device.capture import from_microphone
 from edgeprune_device.live import Microphone
 from edgeprune_device.settings import Audio
@@ -37,6 +38,7 @@ def microphone(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Microp
     """Listen to the virtual microphone; afterwards no capture process is left."""
     for name, value in pulse.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(live, "HEALTHY_SECONDS", 0.5)  # the first wait each time, and not the next
     with closing(from_microphone(Audio(stall_seconds=STALL), RATE)) as source:
         yield source
     assert not pulse.capture_processes()
@@ -229,6 +231,7 @@ def test_of_two_microphones_in_another_order_the_named_one_is_heard(
 
 PARENT = """
 import sys
+from edgeprune_device import live
 from edgeprune_device.capture import from_microphone
 from edgeprune_device.settings import Audio
 for item in (source := from_microphone(Audio(), 16000)):

@@ -79,9 +79,7 @@ class Microphone(Iterator[Item]):
         self._child: Child | None = None
         self._session: Session | None = None
         self._drift_seconds = 0.0  # of the sessions before
-        self._since: float | None = (
-            None  # monotonic time up to which all is told; None: no sound yet
-        )
+        self._since: float | None = None  # time up to which all is told; None: no sound yet
         self._told = 0  # samples of this outage that were yielded as lost
         self._early = 0  # samples that were yielded as lost and then came
         self._reason, self._noted = REASONS[LOST], set[str]()
@@ -92,7 +90,7 @@ class Microphone(Iterator[Item]):
         return self
 
     def __next__(self) -> Item:
-        """Return what is there, after a fifth of a second at most."""
+        """Return what is there, after a fifth of a second; replacing a process takes longer."""
         return next(self._items)
 
     @property
