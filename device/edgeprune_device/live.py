@@ -101,8 +101,10 @@ class Microphone(Iterator[Item]):
     @property
     def drift_samples(self) -> int:
         """How many samples the devices' clocks have fallen behind the monotonic one."""
-        now = self._session.lag.drift_seconds if self._session else 0.0
-        return round((self._drift_seconds + now) * self.sample_rate) - self._early
+        seconds, session = self._drift_seconds, self._session
+        if session is not None:
+            seconds += session.lag.drift_seconds - session.early_seconds
+        return round(seconds * self.sample_rate) - self._early
 
     @property
     def drift_ppm(self) -> float | None:
@@ -247,4 +249,5 @@ class Microphone(Iterator[Item]):
         if session is not None and session.open:
             self._since = session.lag.seconds + session.reader.position / session.rate
             self._drift_seconds += session.lag.drift_seconds
+            self._early += round(session.early_seconds * self.sample_rate)
             self._told, self._noted = 0, set()
