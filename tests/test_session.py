@@ -102,9 +102,8 @@ def test_a_loss_that_was_none_is_made_up_for_by_the_next() -> None:
         list(device.read())
         if number == 2900:
             assert device.session.early_seconds == pytest.approx(0.4, abs=1e-3)
-    losses = [(block.reason, block.lost_samples / RATE) for block in device.blocks
-              if block.lost_samples]  # fmt: skip
-    assert losses == [("driver", pytest.approx(0.4, abs=1e-3)),
-                      ("driver", pytest.approx(0.6, abs=1e-3))]  # fmt: skip
+    losses = [block for block in device.blocks if block.lost_samples]
+    assert [block.reason for block in losses] == ["driver", "driver"]
+    assert [block.lost_samples / RATE for block in losses] == pytest.approx([0.4, 0.6], abs=1e-3)
     assert device.session.early_seconds == 0
     assert position(device.blocks) / RATE == pytest.approx(device.clock - START, abs=1e-3)
