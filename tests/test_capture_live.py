@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from fake_sound_fixture import Fake, Heard
 from fakes.sounddevice import counted
+from faults_table import Tally
 
 from edgeprune_device import live
 from edgeprune_device.capture import from_microphone
@@ -123,7 +124,7 @@ def test_an_overflow_is_a_gap_of_one_sample_where_it_was(fake_sound: Fake) -> No
 
 @pytest.mark.fault("F4")
 def test_a_loss_that_no_flag_tells_is_found_by_the_clock(
-    fake_sound: Fake, monkeypatch: pytest.MonkeyPatch
+    fake_sound: Fake, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     """One hole of 0.5 s without a flag; what is lost: the hole, counted to 50 ms."""
     monkeypatch.setattr("edgeprune_device.session.Lag", lambda rate: Lag(rate, 1.0))
@@ -135,12 +136,13 @@ def test_a_loss_that_no_flag_tells_is_found_by_the_clock(
         heard.until(heard.more(2 * RATE))
         assert len(heard.losses) == 1
         assert abs(microphone.drift_samples) < 0.05 * RATE
+    tally(1, 0, "frames lost without a flag: found by the clock")
 
 
 @pytest.mark.fault("F8")
 @pytest.mark.parametrize("taken", [[44100], [48000], [32000, 16000]])
 def test_a_rate_that_is_refused_is_replaced_by_the_devices_own_or_another(
-    fake_sound: Fake, taken: list[int]
+    fake_sound: Fake, taken: list[int], tally: Tally
 ) -> None:
     """Once for each of three devices that answer -9997 to 22,050 Hz; nothing is lost."""
     fake_sound(devices=[["counter", 1, 44100]], rates=taken, pace=4)
@@ -148,11 +150,14 @@ def test_a_rate_that_is_refused_is_replaced_by_the_devices_own_or_another(
         heard = Heard(microphone).until(lambda h: h.captured > 22050)
         assert microphone.rate == taken[0]
         assert not heard.losses
+    tally(1, 0)
 
 
 @pytest.mark.fault("F8")
 @pytest.mark.parametrize("wait", [False, True])
-def test_a_device_that_takes_no_rate_at_all_is_one_sentence(fake_sound: Fake, wait: bool) -> None:
+def test_a_device_that_takes_no_rate_at_all_is_one_sentence(
+    fake_sound: Fake, wait: bool, tally: Tally
+) -> None:
     """Once with and once without waiting; nothing is captured, and it is said at once."""
     fake_sound(rates=[], devices=[["counter", 1, 44100]])
     with (
@@ -160,6 +165,7 @@ def test_a_device_that_takes_no_rate_at_all_is_one_sentence(fake_sound: Fake, wa
         pytest.raises(EdgepruneError, match="takes none of the rates 22050, 44100, 48000, 32000"),
     ):
         Heard(microphone).until(lambda h: False)
+    tally(1, 0)
 
 
 @pytest.mark.parametrize(

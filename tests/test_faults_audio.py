@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 import soundfile
 from fake_sound_fixture import Heard
+from faults_table import Tally
 from numpy.typing import NDArray
 from pulse_fixture import RATE, Pulse
 
+from edgeprune_device import live
 from edgeprune_device.capture import from_microphone
 from edgeprune_device.live import Microphone
 from edgeprune_device.settings import Audio
@@ -37,6 +39,7 @@ def microphone(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Microp
     """Listen to the virtual microphone; afterwards no capture process is left."""
     for name, value in pulse.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(live, "HEALTHY_SECONDS", 0.5)  # the first wait each time, and not the next
     with closing(from_microphone(Audio(stall_seconds=STALL), RATE)) as source:
         yield source
     assert not pulse.capture_processes()
@@ -76,19 +79,19 @@ def kept_up(heard: Heard, began: float, tolerance: float = 0.3) -> None:
 @pytest.mark.fault("F4")
 @TRIES
 def test_a_source_that_vanishes_is_noticed_counted_and_heard_again(
-    pulse: Pulse, microphone: Microphone, tries: int
+    pulse: Pulse, microphone: Microphone, tries: int, tally: Tally
 ) -> None:
     """Once (five times): the sink and its source are unloaded, and loaded again; lost: that time.
 
     Both, as PulseAudio moves a stream to another source if there is one, and tells nobody.
     """
     heard = Heard(microphone).until(lambda h: h.captured > RATE)
-    began = time.monotonic() - heard.position / RATE
+    began, noticed = time.monotonic() - heard.position / RATE, []
     for number in range(1, tries + 1):
         gone, lost = time.monotonic(), heard.lost
         pulse.unload()
         heard.until(heard.noted("microphone-lost", number))
-        assert time.monotonic() - gone < 1.0
+        noticed.append(time.monotonic() - gone)
         pulse.load()
         heard.until(heard.noted("microphone-back", number))
         back = time.monotonic()
@@ -98,22 +101,24 @@ def test_a_source_that_vanishes_is_noticed_counted_and_heard_again(
     assert heard.kinds == ["microphone-lost", "microphone-back"] * tries
     assert {reason for _, _, reason in heard.losses} == {"microphone lost"}
     assert microphone.reconnects == tries
+    assert max(noticed) < 1.0
     assert heard.slowest < 1.0
+    tally(tries, 0, f"source unloaded: noticed after {max(noticed):.2f} s, reconnected")
 
 
 @pytest.mark.fault("F5")
 @TRIES
 def test_a_sound_server_that_is_killed_and_started_again_is_heard_again(
-    pulse: Pulse, microphone: Microphone, tries: int
+    pulse: Pulse, microphone: Microphone, tries: int, tally: Tally
 ) -> None:
-    """Once (five times): SIGKILL to the server, a new one after a second; lost: that time."""
+    """Once (five times): SIGKILL to the server, and a new one; lost: that time."""
     heard = Heard(microphone).until(lambda h: h.captured > RATE)
-    began = time.monotonic() - heard.position / RATE
+    began, noticed = time.monotonic() - heard.position / RATE, []
     for number in range(1, tries + 1):
         gone, lost = time.monotonic(), heard.lost
         pulse.stop()
         heard.until(heard.noted("microphone-lost", number))
-        assert time.monotonic() - gone < 1.0
+        noticed.append(time.monotonic() - gone)
         pulse.start()
         heard.until(heard.noted("microphone-back", number))
         back = time.monotonic()
@@ -121,23 +126,26 @@ def test_a_sound_server_that_is_killed_and_started_again_is_heard_again(
         assert (heard.lost - lost) / RATE == pytest.approx(back - gone, abs=1.0)
         kept_up(heard, began)
     assert heard.kinds == ["microphone-lost", "microphone-back"] * tries
+    assert max(noticed) < 1.0
     assert heard.slowest < 1.0
+    tally(tries, 0, f"noticed after {max(noticed):.2f} s, reconnected")
 
 
 @pytest.mark.fault("F6")
 @TRIES
 def test_a_sound_server_that_freezes_costs_a_capture_process_and_never_the_parent(
-    pulse: Pulse, microphone: Microphone, tries: int
+    pulse: Pulse, microphone: Microphone, tries: int, tally: Tally
 ) -> None:
-    """Once (five times): SIGSTOP to the server; found within the stall time and two seconds."""
+    """Once (five times): SIGSTOP to the server; replaced within the stall time and two seconds."""
     heard = Heard(microphone).until(lambda h: h.captured > RATE)
-    began = time.monotonic() - heard.position / RATE
+    began, replaced = time.monotonic() - heard.position / RATE, []
     for number in range(1, tries + 1):
         first, frozen = microphone.child, time.monotonic()
         pulse.freeze()
         heard.until(heard.noted("microphone-stalled", number))
-        heard.until(lambda h, first=first: microphone.child not in (None, first))  # type: ignore[misc]
-        assert time.monotonic() - frozen < STALL + 2
+        while microphone.child in (None, first):
+            heard.take(next(microphone))
+        replaced.append(time.monotonic() - frozen)
         assert not Path(f"/proc/{first}").exists()
         pulse.thaw()
         heard.until(heard.noted("microphone-back", number))
@@ -145,7 +153,12 @@ def test_a_sound_server_that_freezes_costs_a_capture_process_and_never_the_paren
         kept_up(heard, began)
     assert heard.kinds == ["microphone-stalled", "microphone-back"] * tries
     assert {reason for _, _, reason in heard.losses} == {"stalled"}
+    assert max(replaced) < STALL + 2
     assert heard.slowest < 1.0
+    note = (
+        f"capture replaced after {max(replaced):.2f} s (stall_seconds {STALL:g}), the loop never "
+    )
+    tally(tries, 0, f"{note}waited over {heard.slowest:.2f} s")
 
 
 @pytest.mark.fault("F6")
@@ -153,10 +166,10 @@ def test_a_sound_server_that_freezes_costs_a_capture_process_and_never_the_paren
 @TRIES
 def test_a_capture_process_that_is_killed_or_frozen_is_replaced(
     pulse: Pulse, microphone: Microphone, noise: tuple[Path, NDArray[np.float32]],
-    how: signal.Signals, tries: int,
+    how: signal.Signals, tries: int, tally: Tally,
 ) -> None:  # fmt: skip
     """Once (five times) each: a signal to the capture process; lost: until the next, to 50 ms."""
-    player = pulse.play(noise[0])
+    player, wrong = pulse.play(noise[0]), []
     heard = Heard(microphone).until(lambda h: h.captured > RATE)
     for number in range(1, tries + 1):
         before, at = heard.position, time.monotonic()
@@ -166,16 +179,19 @@ def test_a_capture_process_that_is_killed_or_frozen_is_replaced(
         assert time.monotonic() - at < (0.5 if how == signal.SIGKILL else STALL + 2)
         heard.until(heard.noted("microphone-back", number))
         heard.until(heard.more(RATE))
-        assert abs(error_of_gaps(heard, noise[1], before)) < 0.05
+        wrong.append(abs(error_of_gaps(heard, noise[1], before)))
     player.kill()
     player.wait()
+    assert max(wrong) < 0.05
     assert heard.slowest < 1.0
+    tally(tries, 0, f"{how.name} to the capture process: replaced, the gap known to "
+                    f"{1000 * max(wrong):.1f} ms")  # fmt: skip
 
 
 @pytest.mark.fault("F7")
 @TRIES
 def test_a_microphone_that_is_absent_at_the_start_is_waited_for(
-    pulse: Pulse, monkeypatch: pytest.MonkeyPatch, tries: int
+    pulse: Pulse, monkeypatch: pytest.MonkeyPatch, tries: int, tally: Tally
 ) -> None:
     """Once (five times): the input is listed two seconds after the start; lost: until then."""
     for name, value in pulse.environment.items():
@@ -192,12 +208,13 @@ def test_a_microphone_that_is_absent_at_the_start_is_waited_for(
             assert source.device == "forest"
             assert heard.kinds == ["microphone-absent", "microphone-back"]
             kept_up(heard, began)
+    tally(tries, 0, "absent at the start: waited for, and the wait counted")
 
 
 @pytest.mark.fault("F7")
 @TRIES
 def test_of_two_microphones_in_another_order_the_named_one_is_heard(
-    pulse: Pulse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tries: int
+    pulse: Pulse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tries: int, tally: Tally
 ) -> None:
     """Once (five times) in each order: two sources of one tone each; never the other one's tone."""
     for name, value in pulse.environment.items():
@@ -225,10 +242,12 @@ def test_of_two_microphones_in_another_order_the_named_one_is_heard(
         for player in players:
             player.kill()
             player.wait()
+    tally(2 * tries, 0, "two inputs in either order: always the named one")
 
 
 PARENT = """
 import sys
+from edgeprune_device import live
 from edgeprune_device.capture import from_microphone
 from edgeprune_device.settings import Audio
 for item in (source := from_microphone(Audio(), 16000)):

@@ -64,6 +64,18 @@ def test_each_of_several_losses_is_counted_and_drift_stays_apart() -> None:
     assert lag.seconds == pytest.approx(1000 + 2.7 + 0.1, abs=0.05)
 
 
+def test_what_was_late_for_a_whole_window_and_not_lost_is_taken_back() -> None:
+    lag, found, total = Lag(RATE), list[float](), 0
+    for number in range(3000):
+        total += BLOCK
+        late = 0.4 if 1000 < number < 1700 else 0.0  # 70 s without one punctual callback
+        found.append(lag.hear(total, 1000 + 0.1 * number + late))
+    first, second = (seconds for seconds in found if seconds)
+    assert [first, second] == pytest.approx([0.4, -0.4])
+    assert lag.counted == pytest.approx(0)
+    assert lag.drift_seconds == pytest.approx(0, abs=1e-6)
+
+
 def test_in_the_first_minutes_drift_is_not_told_in_ppm() -> None:
     lag, _ = run(100)
     assert lag.drift_ppm is None

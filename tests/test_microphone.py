@@ -19,6 +19,7 @@ import soundfile
 from conftest import RATE, TONES, tone
 from fake_sound_fixture import Heard
 from fakes.sounddevice import PortAudioError
+from faults_table import Tally
 from pulse_fixture import Pulse
 
 from edgeprune_device import capture
@@ -52,7 +53,9 @@ def opened(sound: Sound, rate: int = RATE, device: Device = CARD) -> tuple[Any, 
 
 
 @pytest.mark.fault("F8")
-def test_the_models_rate_is_asked_for_first_then_the_devices_own_then_the_usual() -> None:
+def test_the_models_rate_is_asked_for_first_then_the_devices_own_then_the_usual(
+    tally: Tally,
+) -> None:
     """Six rates, all refused but one each time; nothing is recorded at a rate nobody asked for."""
     rates = possible_rates(22050, 96000.0)
     assert rates == [22050, 96000, 48000, 44100, 32000, 16000]
@@ -63,21 +66,28 @@ def test_the_models_rate_is_asked_for_first_then_the_devices_own_then_the_usual(
         assert (rate, kind, stream["samplerate"]) == (taken, "int16", taken)
         assert stream["blocksize"] == round(taken / 10)
         assert [rate for rate, _ in sound.asked] == rates[: position + 1]
+    tally(len(rates), 0, "-9997: the device's own rate or the next that it takes, resampled")
 
 
 @pytest.mark.fault("F8")
-def test_a_device_without_16_bits_is_opened_in_float32_at_the_same_rate() -> None:
+def test_a_device_without_16_bits_is_opened_in_float32_at_the_same_rate(
+    tally: Tally,
+) -> None:
     """One device; nothing is lost by it."""
     assert opened(Sound({(RATE, "int16"): -9994}))[1:] == (RATE, "float32")
+    tally(1, 0)
 
 
 @pytest.mark.fault("F8")
-def test_a_device_that_takes_nothing_is_one_sentence_with_what_was_tried() -> None:
+def test_a_device_that_takes_nothing_is_one_sentence_with_what_was_tried(
+    tally: Tally,
+) -> None:
     """One device."""
     refused = {(rate, kind): -9997 for rate in (16000, 44100, 48000, 32000)
                for kind in ("int16", "float32")}  # fmt: skip
     with pytest.raises(EdgepruneError, match="none of the rates 16000, 44100, 48000, 32000 Hz"):
         opened(Sound(refused))
+    tally(1, 0, "no rate at all: one sentence")
 
 
 def test_a_busy_device_is_not_asked_again_in_other_ways() -> None:

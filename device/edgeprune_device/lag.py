@@ -3,7 +3,8 @@
 A callback's lag is its time less the time that its frames take at the nominal rate. It jitters
 upwards only, as a callback may be late but never early; so the least lag of a window of time moves
 with the device's clock, slowly, and jumps up where frames were lost. A jump of over 0.1 s from the
-two 30 s windows before is a loss of so much; what is slower is drift.
+two 30 s windows before is a loss of so much; what is slower is drift. Where every callback of a
+window was late, and nothing was lost, the lag falls back later, and so much is taken back.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Lag:
         Returns
         -------
         float
-            Seconds found lost with this callback; mostly 0.
+            Seconds found lost with this callback; mostly 0. Under 0: so much that was counted as
+            lost was not.
 
         """
         lost, self._now = 0.0, seconds
@@ -59,6 +61,9 @@ class Lag:
                 self._first = self._least
             elif self._least - min(self._before) > JUMP_SECONDS:
                 lost = self._least - min(self._before)
+            elif self.counted and max(self._before) - self._least > JUMP_SECONDS:
+                lost = -min(self.counted, max(self._before) - self._least)
+            if lost:
                 self.counted += lost
                 self._before.clear()
             self._before.append(self._least)

@@ -79,9 +79,7 @@ class Microphone(Iterator[Item]):
         self._child: Child | None = None
         self._session: Session | None = None
         self._drift_seconds = 0.0  # of the sessions before
-        self._since: float | None = (
-            None  # monotonic time up to which all is told; None: no sound yet
-        )
+        self._since: float | None = None  # time up to which all is told; None: no sound yet
         self._told = 0  # samples of this outage that were yielded as lost
         self._early = 0  # samples that were yielded as lost and then came
         self._reason, self._noted = REASONS[LOST], set[str]()
@@ -92,7 +90,7 @@ class Microphone(Iterator[Item]):
         return self
 
     def __next__(self) -> Item:
-        """Return what is there, after a fifth of a second at most."""
+        """Return what is there, after a fifth of a second; replacing a process takes longer."""
         return next(self._items)
 
     @property
@@ -103,8 +101,10 @@ class Microphone(Iterator[Item]):
     @property
     def drift_samples(self) -> int:
         """How many samples the devices' clocks have fallen behind the monotonic one."""
-        now = self._session.lag.drift_seconds if self._session else 0.0
-        return round((self._drift_seconds + now) * self.sample_rate) - self._early
+        seconds, session = self._drift_seconds, self._session
+        if session is not None:
+            seconds += session.lag.drift_seconds - session.early_seconds
+        return round(seconds * self.sample_rate) - self._early
 
     @property
     def drift_ppm(self) -> float | None:
@@ -249,4 +249,5 @@ class Microphone(Iterator[Item]):
         if session is not None and session.open:
             self._since = session.lag.seconds + session.reader.position / session.rate
             self._drift_seconds += session.lag.drift_seconds
+            self._early += round(session.early_seconds * self.sample_rate)
             self._told, self._noted = 0, set()

@@ -40,7 +40,7 @@ class Session:
         self._resampler = Resampler(rate, sample_rate)
         self._total = self._overflows = 0
         self._places: deque[int] = deque()  # frames before which something was lost
-        self._unheard = 0  # frames that the clock says were lost
+        self._unheard = 0  # frames that the clock says were lost; under 0: too many were counted
 
     @property
     def waiting(self) -> bool:
@@ -51,6 +51,11 @@ class Session:
     def backlog_seconds(self) -> float:
         """Sound that waits."""
         return (self._total - self.reader.position) / self.rate
+
+    @property
+    def early_seconds(self) -> float:
+        """Sound that was counted as lost and came after all; it is made up for by the next loss."""
+        return max(0, -self._unheard) / self.rate
 
     def hear(self, records: Iterable[Record]) -> None:
         """Take the callbacks' records."""
@@ -67,7 +72,7 @@ class Session:
         if self._places and self._places[0] <= position:
             self._places.popleft()
             yield from self._gap(1, "overflow", position)
-        if self._unheard:
+        if self._unheard > 0:
             frames, self._unheard = self._unheard, 0
             yield from self._gap(frames, "driver", position)
         limit = min(self._total, self._places[0]) if self._places else self._total
