@@ -12,7 +12,17 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeprune import __version__, cli_calibration, cli_journal, cli_sensitivity
+from edgeprune import (
+    __version__,
+    cli_bench,
+    cli_bundle,
+    cli_calibration,
+    cli_journal,
+    cli_keep,
+    cli_listen,
+    cli_operate,
+    cli_sensitivity,
+)
 from edgeprune.cli_common import Json
 from edgeprune.cli_common import print_done as _print
 from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
@@ -257,6 +267,10 @@ app.command(
 )(cli_calibration.calibrate)
 app.command(epilog=cli_sensitivity.EPILOG)(cli_sensitivity.sensitivity)
 cli_journal.add_to(app)
+cli_operate.register(app)
+app.command(epilog=cli_bench.EPILOG)(cli_bench.bench)
+cli_bundle.register(app)
+cli_keep.register(app)
 
 
 @app.callback(invoke_without_command=True)

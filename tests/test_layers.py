@@ -22,7 +22,8 @@ MAY_IMPORT = {  # of our own
     "edgeprune": set(PACKAGES),
 }
 RECORDER = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "sounddevice", "soundfile",
-            "soxr", "paho"}  # fmt: skip
+            "soxr", "paho", "prometheus_client"}  # fmt: skip
+INSIDE = {"signature.py": {"cryptography"}}
 HEAVY = {"torch", "transformers", "onnx", "scipy", "matplotlib", "pandas", "pydantic", "rich"}
 
 

@@ -21,6 +21,7 @@ from edgeprune_device import listen as module
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import listen
+from edgeprune_device.settings import Decide, Settings
 from edgeprune_device.stream import Block
 
 SUNG = {1.0: "low", 3.2: "high", 5.0: "middle"}

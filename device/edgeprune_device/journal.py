@@ -208,6 +208,11 @@ class Journal:
                "locked": int(locked)}  # fmt: skip
         self._store.put(f"clip {path}", "clips", row)
 
+    def forget_clip(self, path: str) -> None:
+        """Write that a clip's file was deleted."""
+        row = {"path": path, "session": self._session}
+        self._store.put(f"forgotten {path}", "forgotten", row)
+
     def tick(self, now: float) -> None:
         """Try again what could not be written, or give a sign of life; takes half a second at most.
 

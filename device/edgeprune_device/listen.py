@@ -21,23 +21,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeprune_device.bundle import Bundle, read_bundle
-from edgeprune_device.capture import from_file, from_microphone, from_stdin
-from edgeprune_device.decide import Decider, Detection, rule_of
+from edgeprune_device.account import Account, Identity
+from edgeprune_device.clockstate import WallClock, clock_state
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.hang import watch_for_hang
 from edgeprune_device.installed import Installed
 from edgeprune_device.journal import Journal
-from edgeprune_device.pick import STORE, pick
-from edgeprune_device.runtime import Scorer
-from edgeprune_device.screen import Counts, Say, Screen, clock, level_db
-from edgeprune_device.settings import Audio
+from edgeprune_device.latency import Latencies
+from edgeprune_device.loop import Loop
+from edgeprune_device.parts import make_parts
+from edgeprune_device.pick import STORE, Picked
+from edgeprune_device.plan import Plan, open_bundle
+from edgeprune_device.retention import Retention
+from edgeprune_device.screen import Say, Screen
+from edgeprune_device.settings import Settings
 from edgeprune_device.sound import file_digest
-from edgeprune_device.stream import Block, Item, Notice
-from edgeprune_device.windows import Windower
+from edgeprune_device.source import SourceKind, open_source
+from edgeprune_device.stream import Item
+from edgeprune_device.times import StreamTime
+from edgeprune_device.upkeep import Upkeep
 
 INTERRUPTED, OVER, SWAPPED = "interrupted", "time is up", "bundle swapped"
 
@@ -186,31 +188,6 @@ def stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _blocks(source: Source, device: str | None, from_wav: Path | None, rate: int) -> Any:
-    if source == "microphone":
-        return from_microphone(Audio(device=device or ""), rate)
-    if source == "stdin":
-        return from_stdin(rate)
-    if from_wav is None or not from_wav.is_file():
-        raise EdgepruneError(f"There is no sound file {from_wav}.")
-    return from_file(from_wav, rate)
-
-
-def watched(blocks: Iterator[Item], patience_seconds: float) -> Iterator[Block | None]:
-    """Pass blocks on; raise when no sound has come for too long."""
-    last = time.monotonic()
-    for item in blocks:
-        block = None if isinstance(item, Notice) else item
-        if block is not None and len(block.samples):
-            last = time.monotonic()
-        elif time.monotonic() - last > patience_seconds:
-            raise EdgepruneError(
-                f"Nothing has come from the microphone for {patience_seconds:g} s.",
-                "Is it plugged in? edgeprune devices lists the inputs.", FAILED_CHECK,
-            )  # fmt: skip
-        yield block
 
 
 def _now() -> datetime:

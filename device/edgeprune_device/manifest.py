@@ -190,6 +190,9 @@ def _rule_problem(manifest: dict[str, Any]) -> str:
     temperature = float(decision.get("temperature", 1.0))
     if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE or (texts and temperature != 1):
         return f"its temperature {temperature:g} makes no sense"
+    speech = manifest.get("privacy", {"labels": []})["labels"]  # optional: labels of a voice
+    if not isinstance(speech, list) or not set(speech) <= set(() if texts else labels):
+        return "its privacy entry names labels that it does not have"
     name = manifest["name"]
     if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_LABEL:
         return "its name cannot be printed"

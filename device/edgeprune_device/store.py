@@ -46,6 +46,7 @@ STATEMENTS = {
     "clips": "INSERT INTO clips (path, detection, session, utc, first_sample, samples, bytes, "
     "locked) VALUES (:path, :detection, :session, :utc, :first_sample, :samples, :bytes, :locked) "
     "ON CONFLICT DO NOTHING",
+    "forgotten": "DELETE FROM clips WHERE path = :path",
     "ends": "UPDATE sessions SET ended_utc = :utc, stats = :stats, clean = 1 WHERE id = :session",
 }
 
