@@ -285,3 +285,16 @@ def test_before_a_gap_a_rest_of_a_second_is_judged_if_it_is_long_enough() -> Non
     assert health.hear(RATE, clipped(0.3)) == []
     assert [(f.first, f.last) for f in health.flush()] == [(RATE, RATE + round(0.3 * RATE))]
     assert faults_of(noise(1), NOTHING) == frozenset()
+
+
+def test_a_short_window_within_a_dead_second_is_not_observed() -> None:
+    """Windows of a tenth of a second end before their second does: it goes on as the last one did."""
+    rate, hop = 1000, 100
+    health, heard = Health(rate), []
+    sound = np.concatenate([np.zeros(12 * rate), np.random.default_rng(0).normal(0, 0.1, rate)])
+    for first in range(0, len(sound), hop):
+        health.hear(first, sound[first : first + hop].astype(np.float32))
+        heard.append(health.invalid(first, first + hop))
+    assert not any(heard[:49]), "five seconds may pass"
+    assert all(reason == "digital silence" for reason in heard[50:120])
+    assert not any(heard[120:]), "sound that comes back counts at once"

@@ -56,16 +56,16 @@ class Check:
 
 
 CHECKS = {
-    "not-finite": Check("not finite", True, 0, 10, "samples that are no numbers, or far too large"),
+    "not-finite": Check("not finite", True, 0, 10, "samples that are no numbers, or far too large."),
     "silent": Check("digital silence", True, 5, 10, "nothing but zeros: is it muted or dead?"),
     "stuck": Check("stuck", True, 5, 10, "one and the same value: is it dead?"),
-    "repeated": Check("repeated", True, 5, 10, "one block over and over: its driver hangs"),
+    "repeated": Check("repeated", True, 5, 10, "one block over and over: its driver hangs."),
     "dc": Check("offset", True, 5, 10, "an offset and nothing else: is it dead?"),
-    "clipped": Check("clipped", True, 0, 10, "mostly clipped samples: lower the gain"),
-    "clipping": Check("clipping", False, 3, 60, "clipped samples: lower the gain"),
-    "offset": Check("offset", False, 10, 60, "an offset of 2 % of full scale or more"),
-    "low": Check("low", False, 600, 60, "less than -90 dB of full scale: raise the gain"),
-    "narrow": Check("narrow", False, 60, 60, "nothing above a sharp edge in its lower half band"),
+    "clipped": Check("clipped", True, 0, 10, "mostly clipped samples: lower the gain."),
+    "clipping": Check("clipping", False, 3, 60, "clipped samples: lower the gain."),
+    "offset": Check("offset", False, 10, 60, "an offset of 2 % of full scale or more."),
+    "low": Check("low", False, 600, 60, "less than -90 dB of full scale: raise the gain."),
+    "narrow": Check("narrow", False, 60, 60, "nothing above a sharp edge in its lower half band."),
     "hum": Check("hum", False, 60, 60, "hardly anything but mains hum: is its capsule dead?"),
 }
 SECOND = tuple(kind for kind in CHECKS if kind not in ("not-finite", "narrow", "hum"))
@@ -163,7 +163,15 @@ class Health:
         for known, flag in self._flags:
             if known <= last and flag.first < last and first < flag.last:
                 return flag.reason
-        return ""
+        return self._going_on() if last == self.position else ""
+
+    def _going_on(self) -> str:
+        """Return the fault of the last second that the one at hand has, too, as far as it came."""
+        counting = [kind for kind in SECOND if CHECKS[kind].hard and self._alarms[kind].counts]
+        if not counting or not self._held or self.position == self._start:
+            return ""
+        faults = faults_of(np.concatenate(self._held), self._before)
+        return next((CHECKS[kind].reason for kind in counting if kind in faults), "")
 
     def notices(self) -> list[Notice]:
         """Return the alarms raised and cleared since the last call."""
