@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pulse_fixture import virtual_microphone
+from pulse_fixture import Pulse
 
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.machine import machine_facts
@@ -77,16 +78,18 @@ def command(options: argparse.Namespace, *more: str) -> list[str]:
 
 def live(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Listen to a virtual microphone for so many minutes."""
-    rate = read_bundle(options.bundle).sample_rate
+    shutil.rmtree(options.out / "pulse", ignore_errors=True)
+    pulse, over = Pulse(options.out / "pulse"), threading.Event()
     with ExitStack() as stack:
-        environment = stack.enter_context(virtual_microphone(options.out / "pulse", rate))
-        process = subprocess.Popen(command(options), env=environment, stdout=subprocess.DEVNULL)
-        over = threading.Event()
+        pulse.start()
+        stack.callback(pulse.stop)
+        process = subprocess.Popen(
+            command(options), env=pulse.environment, stdout=subprocess.DEVNULL
+        )
 
         def play() -> None:
             while not over.is_set():
-                subprocess.run(["paplay", "-d", "vmic", str(options.sound.resolve())],
-                               env=environment, check=False)  # fmt: skip
+                pulse.play(options.sound.resolve()).wait()
 
         threading.Thread(target=play, daemon=True).start()
         seen = watch(process, 60 * options.minutes)
