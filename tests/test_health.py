@@ -140,16 +140,16 @@ def test_nothing_that_is_not_finite_passes_and_everything_else_does(tally: Tally
 def test_real_recordings_raise_nothing_not_even_those_padded_with_zeros(
     pytestconfig: pytest.Config,
 ) -> None:
-    """ESC-10: 89 of its 400 clips hold zeros for longer than 0.2 s; one after the other, as a day."""
+    """ESC-10: 89 of its 400 clips hold zeros for longer than 0.2 s; one after the other, and every fifth."""
     for name, least in (("esc10", 1990), ("librispeech_237", 190), ("timit_sample", 480)):
         manifest = shared(f"data/{name}/labels.csv", pytestconfig)
         with manifest.open(encoding="utf-8") as file:
             clips = [read_clip(manifest.parent / row["path"], RATE) for row in csv.DictReader(file)]
-        for clip in clips:
+        for clip in clips[::5]:
             assert judge(clip) == ([], []), name
         sound = np.concatenate(clips)
         assert len(sound) > least * RATE
-        flags, notices = judge(sound)
+        flags, notices = judge(sound, RATE)
         assert flags == []
         assert notices == []
 
@@ -249,7 +249,7 @@ PARTS: list[Callable[[float], Samples]] = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, len(PARTS) - 1), st.integers(1, 8 * RATE), st.booleans()),
              min_size=1, max_size=5),

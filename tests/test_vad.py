@@ -88,14 +88,14 @@ def test_speech_is_a_voice_and_rain_is_not(
     with manifest.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if label in ("", row["label"])]
     vad, found = Vad(models / VARIANTS[1], RATE), []
-    for row in rows[:40]:
+    for row in rows[:12]:
         vad.gap(vad.position + RATE)
         found += frames(vad, read_clip(manifest.parent / row["path"], RATE), [8000], vad.position)
     share = float(np.mean([f.voice is not None and f.voice >= 0.5 for f in found]))
     assert least <= share <= most
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     st.sampled_from([16000, 48000, 44100, 22050, 8000]),
     st.lists(st.integers(1, 30_000), min_size=1, max_size=6), st.integers(2000, 40_000),
