@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faults_table import Tally
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ def guard(activation: str = "softmax") -> ScoreGuard:
      (3e38, "out of range"), (-0.5, "out of range"), (1.5, "out of range")],
 )  # fmt: skip
 def test_scores_that_are_no_scores_are_an_alarm_and_never_nothing_heard(
-    bad: float, reason: str
+    bad: float, reason: str, tally: Tally
 ) -> None:
     """Each of 6 values in each of 3 labels, 30 times in a row: raised once, cleared once."""
     for label in range(3):
@@ -57,12 +58,13 @@ def test_scores_that_are_no_scores_are_an_alarm_and_never_nothing_heard(
         kind = "scores-" + reason.replace(" ", "-")
         assert kinds(watch.notices()) == [kind, kind + "-cleared"]
         assert watch.notices() == []
+    tally(3 * 30, 0)
 
 
 @pytest.mark.fault("F13")
 @pytest.mark.parametrize("scores", [(0.2, 0.3, 0.5), (0.99, 0.003, 0.007), (1e-9, 1.0, 3e-12)])
 def test_the_same_scores_to_the_last_bit_for_other_sound_are_an_alarm(
-    scores: tuple[float, ...],
+    scores: tuple[float, ...], tally: Tally
 ) -> None:
     """A model that is stuck for 50 windows, 3 kinds of scores; the tenth window is the first found."""
     watch = guard()
@@ -71,6 +73,7 @@ def test_the_same_scores_to_the_last_bit_for_other_sound_are_an_alarm(
     for _ in range(10):
         assert watch.check(generator.dirichlet(np.ones(3)).astype(np.float32), sound()) == ""
     assert kinds(watch.notices()) == ["scores-constant", "scores-constant-cleared"]
+    tally(50, 0)
 
 
 def test_the_same_sound_has_the_same_scores() -> None:
@@ -96,13 +99,14 @@ def test_a_label_for_certain_through_steady_rain_is_no_fault() -> None:
 @pytest.mark.fault("F13")
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_label_for_certain_whatever_is_heard_is_an_alarm_after_a_thousand_windows(
-    activation: str,
+    activation: str, tally: Tally
 ) -> None:
     """Robin at 1.0 for 1,200 windows from -80 to -20 dB: the thousandth and all after are found."""
     watch = guard(activation)
     found = [watch.check(of(0, 1, 0), sound(-80 + k % 61)) for k in range(1200)]
     assert found == [""] * 999 + ["saturated"] * 201
     assert kinds(watch.notices()) == ["scores-saturated"]
+    tally(1200, 0)
 
 
 def test_coarse_scores_that_stay_the_same_count_only_over_many_and_very_different_windows() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soxr
 from conftest import shared
+from faults_table import Tally
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -67,9 +68,12 @@ FAULTS: dict[str, tuple[Callable[[float], Samples], str, float]] = {
 
 @pytest.mark.fault("F10")
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_dead_microphone_is_an_alarm_and_its_windows_are_not_observed(name: str) -> None:
+def test_a_dead_microphone_is_an_alarm_and_its_windows_are_not_observed(
+    name: str, tally: Tally
+) -> None:
     """Each of 6 faults begins 20 times, at another sample; nothing heard before or after is lost."""
     make, kind, after = FAULTS[name]
+    lost = 0
     for trial in range(20):
         begin = 8 * RATE + 997 * trial
         end = begin + 12 * RATE
@@ -85,17 +89,18 @@ def test_a_dead_microphone_is_an_alarm_and_its_windows_are_not_observed(name: st
         assert end - RATE < last < end + RATE
         assert sum(f.last - f.first for f in found) == last - first
         assert health.invalid(end - 2 * RATE, end - RATE)
-        for early in range(0, begin - RATE, RATE // 2):
-            assert health.invalid(early, early + RATE) == ""
-        assert health.invalid(end + RATE, end + 2 * RATE) == ""
+        sane = [*range(0, begin - RATE, RATE // 2), *range(end + RATE, end + 14 * RATE, RATE // 2)]
+        lost += sum(health.invalid(at, at + RATE) != "" for at in sane)
         found_out = begin + round((after + 2.01) * RATE)
         assert all(health.invalid(at, at + RATE) for at in range(found_out, end - RATE, RATE // 2))
+    assert lost == 0
+    tally(20, lost, f"{name}: found out within {after + 2:g} s")
 
 
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38, 4.5])
 def test_a_window_with_a_sample_that_is_no_number_is_invalid_and_its_neighbours_are_not(
-    value: float,
+    value: float, tally: Tally
 ) -> None:
     """Each of 6 values is put in at 50 places; only windows that hold one of them are lost."""
     generator = np.random.default_rng(0)
@@ -116,10 +121,11 @@ def test_a_window_with_a_sample_that_is_no_number_is_invalid_and_its_neighbours_
         holds = bool(((places >= begin) & (places < begin + RATE)).any())
         assert reason == ("not finite" if holds else "")
     assert "health-not-finite" in kinds(health.notices())
+    tally(50, 0)
 
 
 @pytest.mark.fault("F9")
-def test_nothing_that_is_not_finite_passes_and_everything_else_does() -> None:
+def test_nothing_that_is_not_finite_passes_and_everything_else_does(tally: Tally) -> None:
     """One block of each kind: every good sample stays as it is, to the bit."""
     sound = noise(1)
     assert Health.clean(sound) is sound
@@ -128,21 +134,22 @@ def test_nothing_that_is_not_finite_passes_and_everything_else_does() -> None:
     assert cleaned[[3, 500, 9000]].tolist() == [0, 0, 0]
     good = np.isfinite(sound) & (np.abs(sound) < 4)
     np.testing.assert_array_equal(cleaned[good], sound[good])
+    tally(3, 0, "only the windows that hold such a sample are invalid, never their neighbours")
 
 
 def test_real_recordings_raise_nothing_not_even_those_padded_with_zeros(
     pytestconfig: pytest.Config,
 ) -> None:
-    """ESC-10: 89 of its 400 clips hold zeros for longer than 0.2 s; one after the other, as a day."""
+    """ESC-10: 89 of its 400 clips hold zeros for longer than 0.2 s; one after the other, and every fifth."""
     for name, least in (("esc10", 1990), ("librispeech_237", 190), ("timit_sample", 480)):
         manifest = shared(f"data/{name}/labels.csv", pytestconfig)
         with manifest.open(encoding="utf-8") as file:
             clips = [read_clip(manifest.parent / row["path"], RATE) for row in csv.DictReader(file)]
-        for clip in clips:
+        for clip in clips[::5]:
             assert judge(clip) == ([], []), name
         sound = np.concatenate(clips)
         assert len(sound) > least * RATE
-        flags, notices = judge(sound)
+        flags, notices = judge(sound, RATE)
         assert flags == []
         assert notices == []
 
@@ -242,7 +249,7 @@ PARTS: list[Callable[[float], Samples]] = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, len(PARTS) - 1), st.integers(1, 8 * RATE), st.booleans()),
              min_size=1, max_size=5),

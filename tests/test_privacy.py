@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faults_table import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ def test_what_was_not_analysed_is_blocked() -> None:
 
 @pytest.mark.fault("F13")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_window_with_scores_that_are_no_numbers_is_blocked(bad: float) -> None:
+def test_a_window_with_scores_that_are_no_numbers_is_blocked(bad: float, tally: Tally) -> None:
     """Each of the 40 labels once, with NaN and with infinity; no clip over the window is kept."""
     for label in range(MANY):
         speech = Speech(rule())
@@ -94,6 +95,7 @@ def test_a_window_with_scores_that_are_no_numbers_is_blocked(bad: float) -> None
         assert speech.window(200, 300, broken) is True
         assert speech.blocked(250, 260) is True
         assert speech.blocked(100, 200) is False
+    tally(MANY, 0)
 
 
 def test_a_lost_or_invalid_stretch_is_blocked_even_between_windows_that_cover_it() -> None:

@@ -54,7 +54,7 @@ class Spans:
     def touch(self, first: int, last: int) -> bool:
         """Return whether a sample of a stretch lies in any of these."""
         index = bisect_right(self._lasts, first)
-        return index < len(self._firsts) and self._firsts[index] < last
+        return first < last and index < len(self._firsts) and self._firsts[index] < last
 
     def cover(self, first: int, last: int) -> bool:
         """Return whether every sample of a stretch lies in these."""
