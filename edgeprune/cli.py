@@ -249,7 +249,7 @@ def bench(
 def listen(
     bundle: BundleArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Journal folder.")] = Path("journal"),
-    device: Annotated[str, typer.Option(help="Input device, by name or number.")] = "",
+    device: Annotated[str, typer.Option(help="Input, as edgeprune devices names it.")] = "",
     from_wav: Annotated[Path | None, typer.Option(help="Listen to a file, same path.")] = None,
     stdin: Annotated[bool, typer.Option(help="Raw 16-bit mono samples on standard input.")] = False,
     hop: Annotated[
