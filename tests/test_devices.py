@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fake_sound_fixture import Fake
+from pulse_fixture import Pulse
 
-from edgeprune_device.devices import Device, NoInput, choose_device, identified, table
+from edgeprune_device.devices import (
+    Device,
+    NoInput,
+    choose_device,
+    identified,
+    list_aside,
+    table,
+)
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -151,3 +160,37 @@ def test_the_table_shows_identities_first_and_json_has_every_field(tmp_path: Pat
     told = json.loads(json.dumps(found[0].as_dict()))
     assert told["usb_path"] == "1-1.2"
     assert told["identities"][-1] == found[0].name
+
+
+def test_the_inputs_are_found_by_another_process(fake_sound: Fake) -> None:
+    fake_sound(devices=[["oak", 2, 48000], ["speaker", 0, 48000], ["pine", 1, 44100]])
+    found = list_aside()
+    assert [(d.index, d.identity, d.channels, d.rate, d.host_api) for d in found] == [
+        (0, "oak", 2, 48000.0, "Fake"), (2, "pine", 1, 44100.0, "Fake")]  # fmt: skip
+
+
+def test_a_sound_server_that_hangs_is_a_sentence_and_not_a_wait(
+    pulse: Pulse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in pulse.environment.items():
+        monkeypatch.setenv(name, value)
+    assert "default" in [device.name for device in list_aside()]
+    pulse.freeze()
+    with pytest.raises(EdgepruneError, match="has not answered for 3 s") as error:
+        list_aside(3)
+    assert error.value.status == 1
+
+
+def test_a_sound_library_that_is_missing_or_broken_is_a_sentence(
+    fake_sound: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_sound()
+    for text, sentence, status in (
+        ("raise OSError('PortAudio library not found')", "PortAudio is missing", 3),
+        ("import os; os.abort()", r"cannot be listed \(status -6\)", 1),
+    ):
+        (tmp_path / "sounddevice.py").write_text(text + "\n")
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+        with pytest.raises(EdgepruneError, match=sentence) as error:
+            list_aside()
+        assert error.value.status == status

@@ -44,9 +44,9 @@ def test_a_loss_that_no_flag_tells_is_found_within_two_windows_and_measured(
 
 @pytest.mark.parametrize("ppm", [-500, -50, 0, 50, 500])
 def test_drift_is_not_loss_and_is_told(ppm: float) -> None:
-    lag, found = run(1800, ppm=ppm, late=0.01)
+    lag, found = run(4000, ppm=ppm, late=0.01)
     assert not found
-    assert lag.drift_seconds == pytest.approx(1800 * ppm * 1e-6, abs=0.04)
+    assert lag.drift_seconds == pytest.approx(4000 * ppm * 1e-6, abs=0.04)
     assert lag.drift_ppm == pytest.approx(ppm, abs=20)
 
 
@@ -76,6 +76,6 @@ def test_what_was_late_for_a_whole_window_and_not_lost_is_taken_back() -> None:
     assert lag.drift_seconds == pytest.approx(0, abs=1e-6)
 
 
-def test_in_the_first_minutes_drift_is_not_told_in_ppm() -> None:
-    lag, _ = run(100)
+def test_in_the_first_hour_drift_is_not_told_in_ppm() -> None:
+    lag, _ = run(3500)
     assert lag.drift_ppm is None

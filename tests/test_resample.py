@@ -70,6 +70,22 @@ def test_over_any_gaps_every_frame_has_its_samples_and_no_piece_hears_another(
         assert abs(position - Fraction(frames * rates[1], rates[0])) <= 1
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_a_frame_that_is_no_sound_spoils_its_neighbourhood_and_not_the_stream(bad: float) -> None:
+    sound = noise(3 * 48000)
+    broken = sound.copy()
+    broken[48000] = bad
+    heard, wanted = (
+        np.concatenate([resampler.push(part) for part in np.split(samples, 30)])
+        for resampler, samples in (
+            (Resampler(48000, 16000), broken),
+            (Resampler(48000, 16000), sound),
+        )
+    )
+    away = np.abs(np.arange(len(wanted)) / 16000 - 1) > 0.05
+    np.testing.assert_allclose(heard[away], wanted[away], atol=1e-5)
+
+
 def test_a_gap_is_one_sample_at_least_and_none_is_counted_twice() -> None:
     resampler = Resampler(48000, 16000)
     assert [resampler.gap(1) for _ in range(3)] == [1, 1, 1]

@@ -14,14 +14,17 @@ and ``/sys``, PortAudio knows none of them.
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
+from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 
 CARD = re.compile(r"\(hw:(\d+),(\d+)\)")
 ROOT = Path("/")
@@ -95,6 +98,36 @@ def list_devices(root: Path = ROOT) -> list[Device]:
         if told["max_input_channels"] > 0
     ]  # fmt: skip
     return identified(found, root)
+
+
+def list_aside(seconds: float = 20.0) -> list[Device]:
+    """Return the inputs, found by a process that is killed where a sound server hangs.
+
+    Raises
+    ------
+    EdgepruneError
+        PortAudio is not installed (status 3), or does not answer (status 1).
+
+    """
+    command = [sys.executable, "-m", "edgeprune_device.devices"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=seconds, check=False)  # fmt: skip
+        told = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        raise EdgepruneError(
+            f"The sound library has not answered for {seconds:g} s.",
+            "A sound server or a device hangs: start it again.", FAILED_CHECK,
+        ) from None  # fmt: skip
+    except (IndexError, ValueError):
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise EdgepruneError(
+            f"The inputs cannot be listed ({last[0] if last else f'status {done.returncode}'}).",
+            "Is PortAudio damaged? sudo apt install --reinstall libportaudio2", FAILED_CHECK,
+        ) from None  # fmt: skip
+    if "error" in told:
+        raise EdgepruneError(told["error"], told["hint"], told["status"])
+    return [Device(**one) for one in told["devices"]]
 
 
 def identified(found: Iterable[Device], root: Path = ROOT) -> list[Device]:
@@ -210,9 +243,22 @@ def _card_facts(name: str, root: Path) -> dict[str, Any]:
     return facts
 
 
+def main() -> None:
+    """Write the inputs, or why there are none, to standard output as one line of JSON."""
+    try:
+        told: dict[str, Any] = {"devices": [asdict(device) for device in list_devices()]}
+    except EdgepruneError as error:
+        told = {"error": str(error), "hint": error.hint, "status": error.status}
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
 def _line(path: Path) -> str:
     """Return a small file's text without spaces at its ends; empty if it cannot be read."""
     try:
         return path.read_text("utf-8", errors="replace").strip()
     except OSError:
         return ""
+
+
+if __name__ == "__main__":
+    main()

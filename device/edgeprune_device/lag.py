@@ -14,7 +14,7 @@ from collections import deque
 
 WINDOW_SECONDS = 30.0
 JUMP_SECONDS = 0.1
-LEAST_SECONDS = 300.0  # before a drift in ppm is worth telling
+LEAST_SECONDS = 3600.0  # before a drift in ppm is worth telling: a server's delay wanders by 70 ms
 
 
 class Lag:
@@ -86,6 +86,6 @@ class Lag:
 
     @property
     def drift_ppm(self) -> float | None:
-        """The same per million; None in the first minutes, when it cannot be told from jitter."""
+        """The same per million; None in the first hour, when it cannot be told from jitter."""
         passed = self._now - self._began
         return 1e6 * self.drift_seconds / passed if passed >= LEAST_SECONDS else None

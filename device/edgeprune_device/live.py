@@ -108,7 +108,7 @@ class Microphone(Iterator[Item]):
 
     @property
     def drift_ppm(self) -> float | None:
-        """The same for the device in use, per million; None in the first minutes."""
+        """The same for the device in use, per million; None in its first hour."""
         return self._session.lag.drift_ppm if self._session else None
 
     def close(self) -> None:

@@ -83,7 +83,8 @@ class Session:
             yield from self._gap(lost, "backlog", position + lost)
         if len(samples):
             if self._gain != 1:
-                samples = np.clip(samples * self._gain, -1, 1)
+                with np.errstate(over="ignore", invalid="ignore"):  # the health check's to find
+                    samples = np.clip(samples * self._gain, -1, 1)
             yield from self._block(self._resampler.push(samples))
 
     def complete(self) -> None:
