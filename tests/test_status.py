@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults_table import Tally
 from typer.testing import CliRunner
 
 from edgeprune.cli import app
@@ -222,7 +223,9 @@ def test_the_command_ends_with_1_where_the_recorder_is_not_well(tmp_path: Path) 
 
 
 @pytest.mark.fault("F1")
-def test_a_reader_never_sees_half_a_status_however_its_writer_dies(tmp_path: Path) -> None:
+def test_a_reader_never_sees_half_a_status_however_its_writer_dies(
+    tmp_path: Path, tally: Tally
+) -> None:
     """Twenty SIGKILLs while it is written as fast as possible: each time it can be read whole."""
     code = (
         "import sys; from pathlib import Path\n"
@@ -241,3 +244,4 @@ def test_a_reader_never_sees_half_a_status_however_its_writer_dies(tmp_path: Pat
             time.sleep(0.005 * attempt)
             process.kill()
         assert read_status(tmp_path)["state"] == LISTENING
+    tally(20, 0, "status.json whole each time")
