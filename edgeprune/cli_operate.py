@@ -123,7 +123,7 @@ def doctor(
     if not found["fine"]:
         count = found["counts"]["problem"]
         raise EdgepruneError(
-            f"{count} problem{'s' * (count > 1)} would keep this recorder from its work.",
+            f"{count} problem{'s were' if count > 1 else ' was'} found.",
             "The rows above say what to do.", FAILED_CHECK,
         )  # fmt: skip
 

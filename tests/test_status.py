@@ -71,6 +71,11 @@ def test_it_is_written_whole_and_read_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [STATUS]
 
 
+def test_a_heartbeat_is_small() -> None:
+    assert "samples_ms" in RUNNING.as_dict()["latency"]
+    assert len(json.dumps(RUNNING.as_dict(samples=False))) < 2000
+
+
 def test_in_a_service_it_lies_in_memory_and_the_journal_leads_there(tmp_path: Path) -> None:
     journal, run = tmp_path / "journal", tmp_path / "run"
     journal.mkdir()
