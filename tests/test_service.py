@@ -185,6 +185,16 @@ def test_of_a_home_only_what_is_needed_is_there_and_only_the_journal_can_be_writ
     assert values(made(journal=Path("/data/j")), "ReadWritePaths") == ["/data/j"]
 
 
+def test_of_a_store_the_bundles_to_come_can_be_read_too(tmp_path: Path) -> None:
+    """The store is under /root or /home only where the tests run there: the paths are asked."""
+    (tmp_path / "birds-1").mkdir()
+    (tmp_path / "current").symlink_to("birds-1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgeprune_device.service.HOMES", (str(tmp_path),))
+        binds = values(made(bundle=tmp_path / "current"), "BindReadOnlyPaths")
+    assert str(tmp_path) in binds
+
+
 def test_a_user_that_systemd_makes_needs_a_journal_that_systemd_makes() -> None:
     assert values(made(user=DYNAMIC), "DynamicUser") == ["yes"]
     with pytest.raises(EdgepruneError, match="cannot write the journal /data/j"):

@@ -129,7 +129,7 @@ class Upkeep:
         self.loop.journal.coverage(self.account.coverage())
         status = self._status()
         self._status_file.write(status)
-        self._sinks.heartbeat(status.as_dict())
+        self._sinks.heartbeat(status.as_dict(samples=False))
 
     def end(self) -> None:
         """Tell systemd that the end has begun, and commit the coverage once more."""
