@@ -72,10 +72,11 @@ def service(
     """
     from edgeprune_device import service as unit
     from edgeprune_device.bundle import read_bundle
+    from edgeprune_device.installed import resolve
     from edgeprune_device.settings import Settings, read_settings
 
-    read = read_bundle(bundle)
     chosen = read_settings(settings) if settings else Settings()
+    read = read_bundle(resolve(bundle), chosen.security)
     hop = chosen.decide.hop_seconds or read.hop_samples / read.sample_rate
     text = unit.unit(bundle, out, chosen, settings, user=user, hop_seconds=hop)
     if not install:
@@ -123,7 +124,7 @@ def doctor(
     if not found["fine"]:
         count = found["counts"]["problem"]
         raise EdgepruneError(
-            f"{count} problem{'s' * (count > 1)} would keep this recorder from its work.",
+            f"{count} problem{'s were' if count > 1 else ' was'} found.",
             "The rows above say what to do.", FAILED_CHECK,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from faults_table import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +60,7 @@ def test_this_kernel_answers_as_adjtimex_or_timedatectl_says() -> None:
 
 @pytest.mark.fault("F17")
 @pytest.mark.parametrize("jump", [3600, -3600, 86_400, -86_400, 1.5, -1.5])
-def test_a_jump_is_noticed_once_and_order_and_durations_stay(jump: float) -> None:
+def test_a_jump_is_noticed_once_and_order_and_durations_stay(jump: float, tally: Tally) -> None:
     """Six jumps, of an hour, a day and 1.5 s, both ways: one notice each, nothing else changes.
 
     Detections are a second apart in stream time, heard 0.2 s before they are told, with a jump in
@@ -80,10 +81,11 @@ def test_a_jump_is_noticed_once_and_order_and_durations_stay(jump: float) -> Non
     assert told[-1][1] == NOW + timedelta(seconds=60 + jump - 0.2)
     # A span that was heard across the jump is as long as it was: both ends by one difference.
     assert clock.utc_of(135.0) - clock.utc_of(125.0) == timedelta(seconds=10)
+    tally(1, 0, "one notice for each jump")
 
 
 @pytest.mark.fault("F17")
-def test_a_board_that_starts_in_1970_is_set_right_and_says_so_from_then_on() -> None:
+def test_a_board_that_starts_in_1970_is_set_right_and_says_so_from_then_on(tally: Tally) -> None:
     """One start in 1970, synchronised after a minute: before it False, after it True."""
     start = datetime(1970, 1, 1, tzinfo=UTC)
     clock = WallClock(start, 5.0, BAD)
@@ -95,16 +97,18 @@ def test_a_board_that_starts_in_1970_is_set_right_and_says_so_from_then_on() -> 
     assert [notice.kind for notice in notices] == ["clock-jumped", "clock-synchronised"]
     assert clock.state == GOOD
     assert clock.utc_of(heard) == NOW - timedelta(seconds=6)  # what was heard before it, too
+    tally(1, 0)
 
 
 @pytest.mark.fault("F17")
-def test_a_clock_that_is_slewed_is_followed_without_a_notice() -> None:
+def test_a_clock_that_is_slewed_is_followed_without_a_notice(tally: Tally) -> None:
     """An hour at 500 us/s, the most adjtimex slews: followed to 0.1 ms, no notice."""
     clock = WallClock(NOW, 0.0, GOOD)
     for second in range(1, 3601):
         assert clock.observe(NOW + timedelta(seconds=second * 1.0005), float(second), GOOD) == []
     apart = clock.utc_of(3600.0) - (NOW + timedelta(seconds=3600 * 1.0005))
     assert abs(apart.total_seconds()) < 1e-4
+    tally(1, 0)
 
 
 def test_losing_the_time_source_is_noticed_and_so_is_not_knowing() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults_table import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,7 +112,7 @@ def test_what_makes_no_sense_is_named(environ: dict[str, str], said: str) -> Non
 @pytest.mark.fault("F21")
 @pytest.mark.parametrize("halted", [0, 1, 2], ids=["captured", "analysed", "committed"])
 def test_the_beats_end_when_one_of_the_three_stages_halts(
-    manager: tuple[Manager, str], halted: int
+    manager: tuple[Manager, str], halted: int, tally: Tally
 ) -> None:
     """Three halts, through two kinds of socket: no beat after any; nothing is lost."""
     heard, place = manager
@@ -125,26 +126,29 @@ def test_the_beats_end_when_one_of_the_three_stages_halts(
         beats += heard.heard()
     assert beats == ["WATCHDOG=1"] * 51
     assert pulse.last_beat == 50.5
+    tally(1, 0, "no beat after a stage halts")
 
 
 @pytest.mark.fault("F21")
-def test_before_the_first_window_and_commit_there_is_no_beat() -> None:
+def test_before_the_first_window_and_commit_there_is_no_beat(tally: Tally) -> None:
     """One start: the beats begin with the first commit and not before."""
     pulse = Pulse(30)
     assert not pulse.alive(1, None, None, None)
     assert not pulse.alive(2, 1.5, None, None)
     assert not pulse.alive(3, 2.5, 2.5, None)
     assert pulse.alive(4, 3.5, 3.5, 3.9)
+    tally(1, 0)
 
 
 @pytest.mark.fault("F21")
-def test_a_pause_of_the_schedule_counts_as_going_on_and_its_end_does_not() -> None:
+def test_a_pause_of_the_schedule_counts_as_going_on_and_its_end_does_not(tally: Tally) -> None:
     """One night: beats go on in it; a microphone that is dead after it gets none."""
     pulse = Pulse(30)
     assert pulse.alive(1, 1, 1, 1)
     assert pulse.alive(3600, 1, 1, 1, paused=True)
     assert not pulse.alive(3601, 1, 1, 3601)
     assert pulse.alive(3602, 3602, 3602, 3602)
+    tally(1, 0)
 
 
 def test_nobody_asks_so_there_is_no_beat() -> None:

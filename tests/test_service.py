@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults_table import Tally
 from typer.testing import CliRunner
 
 from edgeprune.cli import app
@@ -137,7 +138,7 @@ def test_it_is_watched_restarted_and_ended_in_time() -> None:
 
 
 @pytest.mark.fault("F21")
-def test_the_watchdogs_time_follows_from_heartbeat_longest_window_and_hop() -> None:
+def test_the_watchdogs_time_follows_from_heartbeat_longest_window_and_hop(tally: Tally) -> None:
     """Four settings: what a healthy recorder may take fits in, so nothing is restarted in vain."""
 
     def seconds(table: dict[str, Any], hop: float = 0.0) -> int:
@@ -147,6 +148,7 @@ def test_the_watchdogs_time_follows_from_heartbeat_longest_window_and_hop() -> N
     assert seconds({"heartbeat_seconds": 600}) == 1800
     assert seconds({"hang_seconds": 600}) == 660
     assert seconds({}, hop=120.0) == 360
+    tally(4, 0)
 
 
 def test_secrets_are_handed_over_by_systemd_and_never_stand_in_the_unit() -> None:
@@ -181,6 +183,16 @@ def test_of_a_home_only_what_is_needed_is_there_and_only_the_journal_can_be_writ
     }  # fmt: skip
     assert values(text, "BindPaths") == ["/home/pi/journal"]
     assert values(made(journal=Path("/data/j")), "ReadWritePaths") == ["/data/j"]
+
+
+def test_of_a_store_the_bundles_to_come_can_be_read_too(tmp_path: Path) -> None:
+    """The store is under /root or /home only where the tests run there: the paths are asked."""
+    (tmp_path / "birds-1").mkdir()
+    (tmp_path / "current").symlink_to("birds-1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgeprune_device.service.HOMES", (str(tmp_path),))
+        binds = values(made(bundle=tmp_path / "current"), "BindReadOnlyPaths")
+    assert str(tmp_path) in binds
 
 
 def test_a_user_that_systemd_makes_needs_a_journal_that_systemd_makes() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults_table import Tally
 from typer.testing import CliRunner
 
 from edgeprune.cli import app
@@ -68,6 +69,11 @@ def test_it_is_written_whole_and_read_back(tmp_path: Path) -> None:
     assert set(found["latency"]) >= {"n", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms",
                                      "max_ms", "real_time_factor", "samples_ms"}  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == [STATUS]
+
+
+def test_a_heartbeat_is_small() -> None:
+    assert "samples_ms" in RUNNING.as_dict()["latency"]
+    assert len(json.dumps(RUNNING.as_dict(samples=False))) < 2000
 
 
 def test_in_a_service_it_lies_in_memory_and_the_journal_leads_there(tmp_path: Path) -> None:
@@ -222,7 +228,9 @@ def test_the_command_ends_with_1_where_the_recorder_is_not_well(tmp_path: Path) 
 
 
 @pytest.mark.fault("F1")
-def test_a_reader_never_sees_half_a_status_however_its_writer_dies(tmp_path: Path) -> None:
+def test_a_reader_never_sees_half_a_status_however_its_writer_dies(
+    tmp_path: Path, tally: Tally
+) -> None:
     """Twenty SIGKILLs while it is written as fast as possible: each time it can be read whole."""
     code = (
         "import sys; from pathlib import Path\n"
@@ -241,3 +249,4 @@ def test_a_reader_never_sees_half_a_status_however_its_writer_dies(tmp_path: Pat
             time.sleep(0.005 * attempt)
             process.kill()
         assert read_status(tmp_path)["state"] == LISTENING
+    tally(20, 0, "status.json whole each time")

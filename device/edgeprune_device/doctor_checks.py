@@ -106,7 +106,7 @@ def rate(facts: Facts) -> Row:
     if heard.clock_ratio is None:
         return Row(UNKNOWN, f"{heard.seconds:.1f} s of sound are too few to compare it with "
                    "the clock.", "Record for longer: --seconds 10.")  # fmt: skip
-    off = heard.clock_ratio - 1
+    off = round(heard.clock_ratio - 1, 3) + 0.0  # no -0.0
     values = {"ratio": heard.clock_ratio}
     text = f"By the clock the samples come at {100 * off:+.1f} % of {heard.rate} Hz"
     if abs(off) > RATE_OFF + JITTER_SECONDS / max(1.0, heard.seconds - 1):

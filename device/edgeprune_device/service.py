@@ -208,7 +208,8 @@ def _read(python: Path, bundle: Path, settings: Settings, settings_file: Path | 
     files = [settings.gate.vad_model, *settings.security.trusted_keys,
              settings.mqtt.password_file, settings.webhook.token_file]  # fmt: skip
     imported = [Path(place) for place in sys.path if os.path.isabs(place) and os.path.isdir(place)]
-    given = [bundle, *([settings_file] if settings_file else []),
+    held = bundle.parent if bundle.is_symlink() else bundle  # a store: what is next lies beside it
+    given = [held, *([settings_file] if settings_file else []),
              *(Path(file) for file in files if os.path.isabs(file))]  # fmt: skip
     places = [Path(os.path.abspath(python)).parents[1], real, *imported, *given]
     found: list[Path] = []

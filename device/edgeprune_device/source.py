@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeprune_device.capture import from_file, from_microphone, from_stdin
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.schedule import Schedule
+from edgeprune_device.schedule import Schedule, local_zone
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Block, Item, Notice
 
@@ -59,7 +59,7 @@ def open_source(
 
     if not settings.schedule.listen and not settings.schedule.quiet:
         return microphone()
-    return scheduled(microphone, Schedule(settings.schedule), rate)
+    return scheduled(microphone, Schedule(settings.schedule, local_zone()), rate)
 
 
 def scheduled(

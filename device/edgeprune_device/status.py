@@ -83,10 +83,16 @@ class Status:
     next_change: str = ""
     """When the schedule changes next."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON; buckets stay out, as they are for Prometheus alone."""
+    def as_dict(self, samples: bool = True) -> dict[str, Any]:
+        """Return it for JSON; buckets stay out, as they are for Prometheus alone.
+
+        Without ``samples`` the single latencies stay out, too: a heartbeat over a thin line needs
+        none of them.
+        """
         shown = asdict(self)
         del shown["latency_buckets"], shown["latency_sum_seconds"]
+        if not samples:
+            shown["latency"].pop("samples_ms", None)
         return {"schema": SCHEMA, **shown}
 
 

@@ -69,7 +69,8 @@ def _since(status: Mapping[str, Any], verdict: Verdict) -> str:
     age = (
         "of an earlier boot" if verdict.age_seconds is None else f"{verdict.age_seconds:.0f} s ago"
     )
-    return f"{status['started_utc']}, written {age}, {status['reconnects']} reconnections"
+    times = status["reconnects"]
+    return f"{status['started_utc']}, written {age}, {times} reconnection{'s' * (times != 1)}"
 
 
 def _detections(status: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from edgeprune_device.notify import Notifier, Pulse
 from edgeprune_device.pick import Picked
 from edgeprune_device.plan import Plan, open_bundle
 from edgeprune_device.retention import Retention
+from edgeprune_device.schedule import Schedule, local_zone
 from edgeprune_device.sinks import Sinks
 from edgeprune_device.source import PAUSED
 from edgeprune_device.status import STOPPED, Status, StatusFile
@@ -101,6 +102,7 @@ class Upkeep:
             self._metrics = Metrics(settings.operate.metrics_port)
             self._held.callback(self._metrics.close)
         self._status_file = StatusFile(plan.out)
+        self._schedule = Schedule(settings.schedule, local_zone())
 
     def __enter__(self) -> Upkeep:
         """Return itself."""
@@ -129,7 +131,7 @@ class Upkeep:
         self.loop.journal.coverage(self.account.coverage())
         status = self._status()
         self._status_file.write(status)
-        self._sinks.heartbeat(status.as_dict())
+        self._sinks.heartbeat(status.as_dict(samples=False))
 
     def end(self) -> None:
         """Tell systemd that the end has begun, and commit the coverage once more."""
@@ -138,7 +140,11 @@ class Upkeep:
         self._status_file.write(replace(self._status(), state=STOPPED, text=self.loop.done.reason))
 
     def _status(self) -> Status:
-        return replace(self.account.status(), sinks=self._sinks.status())
+        change = self._schedule.next_change(datetime.now(UTC))
+        return replace(
+            self.account.status(), sinks=self._sinks.status(),
+            next_change=change.isoformat(timespec="minutes") if change else "",
+        )  # fmt: skip
 
     def _feed(self, now: float) -> None:
         """Tell systemd what is true: that it is ready, alive, or still waiting for sound."""
