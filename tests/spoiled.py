@@ -107,7 +107,7 @@ def no_parser() -> Iterator[None]:
         yield
 
 
-STRANGE = (None, [], {}, "x", -1, 0, 1.5, True, "\u0000", [[]], {"x": 1}, 10**400, float("nan"),
+STRANGE: tuple[Any, ...] = (None, [], {}, "x", -1, 0, 1.5, True, "\u0000", [[]], {"x": 1}, 10**400, float("nan"),
            float("inf"), ...)  # fmt: skip
 
 
