@@ -40,6 +40,7 @@ def wrap(
     logits: Annotated[bool, typer.Option("--logits", help="Its scores are logits.")] = False,
     threshold: Annotated[float, typer.Option(help="Of every label.")] = 0.5,
     ignore: Annotated[list[str] | None, typer.Option(help="Label not to report. Repeat.")] = None,
+    speech: Annotated[list[str] | None, typer.Option(help="Label of a voice. Repeat.")] = None,
     name: Annotated[str, typer.Option(help="Of the bundle (the file's).")] = "",
     licence: Annotated[str, typer.Option(help="Of the model.")] = "",
     golden: Annotated[
@@ -60,7 +61,8 @@ def wrap(
     done = run(model, out, Wrap(
         kind=kind, labels=read_labels(labels) if labels else (), sample_rate=rate,
         window_seconds=window, hop_seconds=hop, activation=activation, logits=logits,
-        threshold=threshold, ignore=tuple(ignore or ()), name=name, licence=licence, golden=golden,
+        threshold=threshold, ignore=tuple(ignore or ()), speech=tuple(speech or ()),
+        name=name, licence=licence, golden=golden,
     ))  # fmt: skip
     print_done(done, done["text"], as_json)
 

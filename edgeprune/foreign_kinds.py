@@ -34,6 +34,8 @@ class Kind:
     ignore: tuple[str, ...] = ()
     """Labels that are nothing to report."""
     activation: str = ""
+    speech: tuple[str, ...] = ()
+    """Labels of a voice, for the recorder's privacy rule."""
     sound: str = ""
     """Name of the input that takes the sound; empty: the only one."""
     scores: str = ""
@@ -106,7 +108,7 @@ KINDS: dict[str, Kind] = {
                 BANDS: mel_bands(40, 1024, 16000, 0.0, 8000.0)},
     ),
     "silero-vad": Kind(  # 32 ms at a time, with 4 ms of the 32 before; half of a window is run-in
-        16000, 64 * 512, 32 * 512, ("voice",), (), "sigmoid", "input", "output",
+        16000, 64 * 512, 32 * 512, ("voice",), (), "sigmoid", ("voice",), "input", "output",
         extras={
             "frames": {"samples": 512, "context": 64, "run_in": 32},
             "state": [{"input": "state", "output": "stateN", "shape": [2, 1, 128]}],

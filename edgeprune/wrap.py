@@ -60,6 +60,8 @@ class Wrap:
     """Of every label."""
     ignore: tuple[str, ...] = ()
     """Labels that are nothing to report."""
+    speech: tuple[str, ...] = ()
+    """Labels of a voice: sound in which they are heard is private."""
     name: str = ""
     """Of the bundle; empty: the file's."""
     licence: str = ""
@@ -242,8 +244,9 @@ def _manifest(
     whole = {tensor.dtype for tensor in tensors} != {"float32"}
     hop = settings.hop_seconds or (kind.hop_samples or window / 2) / rate
     ignore = [*(settings.ignore or kind.ignore)]
-    if unknown := sorted(set(ignore) - set(labels)):
-        raise EdgepruneError(f"{unknown[0]!r} is to be ignored and is no label of the model.")
+    speech = [*(settings.speech or kind.speech)]
+    if unknown := sorted({*ignore, *speech} - set(labels)):
+        raise EdgepruneError(f"{unknown[0]!r} is no label of the model.")
     return {
         "name": settings.name or model.stem, "edgeprune_version": __version__,
         "runtime": {"name": runtime, "version": version},
@@ -259,6 +262,7 @@ def _manifest(
         "labels": list(labels), "activation": "",
         "decision": {"thresholds": dict.fromkeys(labels, settings.threshold),
                      "smoothing_windows": 1, "refractory_seconds": 1.0, "ignore": ignore},
+        **({"privacy": {"labels": speech}} if speech else {}),
         "requirements": {"runtime": f"{runtime}>={version}"},
         "provenance": {"wrapped": model.name}, "licence": settings.licence,
     }  # fmt: skip

@@ -51,12 +51,13 @@ def heard(bundle: Path, wav: Path, out: Path) -> list[dict[str, Any]]:
 def test_yamnet_says_speech_of_its_own_speech(models: Shared, tmp_path: Path) -> None:
     path, wav = (models(f"yamnet/{name}") for name in
                  ("yamnet_audio_classifier_with_metadata.tflite", "speech.wav"))  # fmt: skip
-    done = wrap(path, tmp_path / "yamnet", Wrap(golden=wav))
+    done = wrap(path, tmp_path / "yamnet", Wrap(golden=wav, speech=("Speech", "Conversation")))
     assert (done["labels"], done["activation"]) == (521, "sigmoid")
     assert done["golden"] == ["Speech"] * 3
     names = (path.parent / "yamnet_521_labels.txt").read_text("utf-8").splitlines()
     bundle = read_bundle(tmp_path / "yamnet")
     assert list(bundle.labels) == names  # from the file's own metadata
+    assert bundle.manifest["privacy"] == {"labels": ["Speech", "Conversation"]}
     detections = heard(tmp_path / "yamnet", wav, tmp_path / "journal")
     assert {d["label"] for d in detections} == {"Speech"}
     interpreter: Any = Interpreter(str(path))
@@ -224,6 +225,7 @@ def test_logits_of_a_foreign_transformer_become_probabilities(
         ("kwt1_speech_commands/labels.txt", {}, "is no .onnx or .tflite"),
         ("silero_vad/silero_vad.onnx", {"labels": ("voice",)}, "has the inputs input, state, sr"),
         ("yamnet/yamnet_audio_classifier_with_metadata.tflite", {"ignore": ("owl",)}, "no label"),
+        ("yamnet/yamnet_audio_classifier_with_metadata.tflite", {"speech": ("owl",)}, "no label"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_wrapped_is_said_in_a_sentence(
