@@ -1,24 +1,12 @@
-"""One variant, one round: a process that loads a bundle, times single windows, and says so in JSON.
+"""Measuring one variant in a process of its own: the pipe to it, and what both ends share.
 
-Both ends of the pipe are here. `run_child` starts ``python -m edgeprune_device.bench_child`` and
-reads its last line; `main` is what runs in there:
-
-1. import the runtime, and read the process's memory: what Python and the runtime cost alone;
-2. read the bundle and open the model (`load_ms`), run one cold window (`first_ms`);
-3. check the golden outputs, so that nothing is timed that computes something else;
-4. warm up until the latencies settle;
-5. time single windows of fresh noise, back to back, until the time is up;
-6. read the peak memory.
-
-A process of its own for each measurement, because a peak of memory never goes down again and
-because an allocator that another model has warmed is not the one the recorder starts with.
+`run_child` starts ``python -m edgeprune_device.bench_round`` and reads its last line; that module
+says what happens in there. Here too are the loops that time windows, and how a process reads its
+own memory.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib
 import json
 import os
 import resource
@@ -27,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +24,7 @@ from numpy.typing import NDArray
 
 from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.runtime import LITERT_MODULES, check_golden, open_model
 
-RUNTIME_MODULES = {"onnx": ("onnxruntime",), "tflite": tuple(name for name, _ in LITERT_MODULES)}
 FEWEST_WINDOWS = 20
 MOST_WINDOWS = 20_000  # a model that takes microseconds is known well enough by then
 CAP_SECONDS = 60.0  # a slow board stops here, even before FEWEST_WINDOWS
@@ -64,11 +50,21 @@ class Round:
     peak_rss_bytes: int  # of the whole process
     before_rss_bytes: int | None  # after the imports, before the bundle; None without /proc
     golden_difference: float  # largest, to the stored outputs
+    golden_agreement: float | None = None  # share of golden inputs with the same surest label
+    phases_ms: dict[str, list[float]] = field(default_factory=dict)  # see BENCH.md
+    memory_bytes: dict[str, int | None] = field(default_factory=dict)
+    paced_ms: dict[str, list[float]] | None = None
+    paced_idle: float | None = None  # share of all cores' time, meanwhile
+    sustained: dict[str, Any] | None = None
+    warm_windows: int | None = None
+    sound: dict[str, Any] | None = None  # kind, name, seconds
+    timed_at: float | None = None  # monotonic seconds at which `latencies_ms` begin
 
 
 def run_child(
-    path: Path, model_format: str, digest: str, threads: int, seconds: float, file: str = ""
-) -> Round:
+    path: Path, model_format: str, digest: str, threads: int, seconds: float, file: str = "",
+    more: Sequence[str] = (),
+) -> Round:  # fmt: skip
     """Measure one variant for one round in a process of its own.
 
     Parameters
@@ -83,6 +79,8 @@ def run_child(
         Time to measure, warm-up aside.
     file : str
         The model's file, of a bundle that holds two; empty: its first.
+    more : sequence of str
+        Further options of the child: what it hears, and what else it times.
 
     Raises
     ------
@@ -90,9 +88,10 @@ def run_child(
         If the child fails, with the last line it wrote, or does not end.
 
     """
-    options = ["--format", model_format, "--file", file, "--seconds", repr(float(seconds))]
+    options = ["--format", model_format, "--file", file, "--seconds", repr(float(seconds)), *more,
+               "--started-ns", str(time.monotonic_ns())]  # fmt: skip
     told = ask_child(
-        "edgeprune_device.bench_child", path, digest, threads, seconds + HUNG_SECONDS, options
+        "edgeprune_device.bench_round", path, digest, threads, seconds + HUNG_SECONDS, options
     )
     return Round(latencies_ms=np.array(told.pop("latencies_ns"), np.float64) / NS_PER_MS, **told)
 
@@ -214,27 +213,6 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure what the arguments say and write one line of JSON; return the exit status."""
-    parser = argparse.ArgumentParser(prog="edgeprune_device.bench_child")
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--format", required=True)
-    parser.add_argument("--digest", required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--file", default="")
-    given = parser.parse_args(arguments)
-    try:
-        told = _measure(
-            given.path, given.format, given.digest, given.threads, given.seconds, given.file
-        )
-    except EdgepruneError as error:
-        sys.stderr.write(f"{error}\n")
-        return FAILED_CHECK
-    sys.stdout.write(json.dumps(told) + "\n")
-    return 0
-
-
 def variant_of(path: Path, digest: str, file: str) -> Bundle:
     """Read a bundle and return the variant whose model file it is; empty: the first.
 
@@ -251,42 +229,11 @@ def variant_of(path: Path, digest: str, file: str) -> Bundle:
     return found[0]
 
 
-def _measure(
-    path: Path, model_format: str, digest: str, threads: int, seconds: float, file: str
-) -> dict[str, float | int | list[int] | None]:
-    for module in RUNTIME_MODULES[model_format]:
-        with contextlib.suppress(ImportError):  # open_model says what is missing
-            importlib.import_module(module)
-            break
-    before = status_bytes("VmRSS")
-    start = time.perf_counter_ns()
-    bundle = variant_of(path, digest, file)
-    run = open_model(bundle, threads=threads)
-    loaded = time.perf_counter_ns()
-    rng = np.random.default_rng(0)
-
-    def noise() -> Samples:
-        drawn = rng.standard_normal(bundle.window_samples, dtype=np.float32)
-        drawn *= np.float32(NOISE_LEVEL)
-        return drawn
-
-    window = noise()
-    cold = time.perf_counter_ns()
-    run(window)
-    first = time.perf_counter_ns() - cold
-    difference = check_golden(bundle, run)
-    warm_up(run, noise, seconds / 2)
-    taken, cpu_ms = time_windows(run, noise, seconds)
-    return {
-        "latencies_ns": taken,
-        "cpu_ms_per_window": cpu_ms,
-        "load_ms": (loaded - start) / NS_PER_MS,
-        "first_ms": first / NS_PER_MS,
-        "peak_rss_bytes": peak_bytes(),
-        "before_rss_bytes": before,
-        "golden_difference": float(difference),
-    }
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def pss_bytes(rollup: Path = Path("/proc/self/smaps_rollup")) -> int | None:
+    """Read this process's memory with shared pages divided among their users; None if not told."""
+    try:
+        lines = rollup.read_text("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("Pss:")]
+    return int(found[0][1]) * BYTES_PER_KIB if found else None

@@ -38,7 +38,8 @@ def binomial_cdf(n: int, share: float) -> NDArray[np.float64]:
     k = np.arange(n)
     steps = np.log((n - k) / (k + 1)) + math.log(share / (1 - share))
     logs = n * math.log1p(-share) + np.concatenate([[0.0], np.cumsum(steps)])
-    return np.minimum(np.cumsum(np.exp(logs)), 1.0)
+    whole: NDArray[np.float64] = np.minimum(np.cumsum(np.exp(logs)), 1.0)
+    return whole
 
 
 def discarded(n: int, percentile: float, confidence: float = CONFIDENCE) -> int:

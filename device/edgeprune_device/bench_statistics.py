@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.bench_child import Round
+from edgeprune_device.bench_numbers import describe, needed
+from edgeprune_device.bench_verdict import unsteady
 
-KEPT_SAMPLES = 2000
-SPREAD_LIMIT = 0.10  # of the median, between the rounds' medians
-WINDOWS_FOR_P99 = 100
+KEPT_SAMPLES = 20_000
+SLICES = 40
+"""Points of a round's curve."""
 ORDER_SEED = 20
 BYTES_PER_MB = 1_000_000
 MS_PER_SECOND = 1000
@@ -167,22 +169,70 @@ def round_orders(variants: int, rounds: int) -> list[list[int]]:
     return [[int(place) for place in rng.permutation(variants)] for _ in range(rounds)]
 
 
+def phases_of(measured: Sequence[Round]) -> dict[str, Any]:
+    """Describe every phase over all rounds (``bench_numbers.describe``), in ms.
+
+    Phases of a start (``python`` to ``first_detection``) happen once in a round, so they have as
+    many samples as there are rounds.
+    """
+    names = list(dict.fromkeys(name for one in measured for name in one.phases_ms))
+    found = {
+        name: describe(np.array([ms for one in measured for ms in one.phases_ms.get(name, [])]))
+        for name in names
+    }
+    found["features"] = {"n": 0, "missing": "the front end is a part of the model's file"}
+    found["inference"] = describe(np.concatenate([one.latencies_ms for one in measured]))
+    return found
+
+
+def memory_of(measured: Sequence[Round]) -> dict[str, Any]:
+    """Return memory in MB (1e6 bytes), the highest of the rounds; None where it is not told."""
+    rows: dict[str, list[int | None]] = {
+        "baseline": [one.before_rss_bytes for one in measured],
+        "peak": [one.peak_rss_bytes for one in measured],
+    }
+    for key in ("after_load", "after_windows", "pss", "swap"):
+        rows[key] = [one.memory_bytes.get(key) for one in measured]
+    found: dict[str, Any] = {}
+    for key, values in rows.items():
+        told = [value for value in values if value is not None]
+        found[f"{key}_mb"] = max(told) / BYTES_PER_MB if told else None
+    found["missing"] = {
+        key: "there is no /proc/self/status or smaps_rollup"
+        for key, value in found.items()
+        if value is None
+    }
+    return found
+
+
+def timeline_of(measured: Sequence[Round], began: float) -> list[list[float]]:
+    """Return when which latencies were measured: [seconds since the start, median, largest] in ms.
+
+    Each round is cut into at most ``SLICES`` pieces of as many windows each.
+    """
+    points = []
+    for one in measured:
+        if one.timed_at is None or not len(one.latencies_ms):
+            continue
+        ends = one.timed_at - began + np.cumsum(one.latencies_ms) / MS_PER_SECOND
+        pieces = np.array_split(np.arange(len(ends)), min(SLICES, len(ends)))
+        points += [
+            [round(float(ends[piece[-1]]), 2), round(float(np.median(one.latencies_ms[piece])), 6),
+             round(float(one.latencies_ms[piece].max()), 6)]
+            for piece in pieces
+        ]  # fmt: skip
+    return points
+
+
 def sample_notes(entries: Sequence[dict[str, Any]]) -> list[str]:
     """Say which variants' timings are less than they seem: unsteady, or few; a sentence each."""
     notes = []
     for entry in entries:
-        medians = entry["round_medians_ms"]
         name = f"{entry['name']} at {thread_text(entry['threads'])}"
-        spread = (max(medians) - min(medians)) / float(np.median(medians))
-        if spread > SPREAD_LIMIT:
+        notes += [f"{name}: {reason}." for reason in unsteady(entry)]
+        if entry["n"] < needed(0.99):
             notes.append(
-                f"{name}: the rounds' medians lie {spread:.0%} "
-                "apart, so the machine was not steady."
-            )
-        if entry["n"] < WINDOWS_FOR_P99:
-            notes.append(
-                f"{name}: {entry['n']} windows are too few for a "
-                "p99; it is close to the slowest of them."
+                f"{name}: {entry['n']} windows are too few for a p99, which needs {needed(0.99)}."
             )
     return notes
 

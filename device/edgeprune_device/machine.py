@@ -1,8 +1,9 @@
 """What a measurement was made on: board, processor, memory, runtimes; and the state it was in.
 
-`machine_facts` does not change while a benchmark runs, `machine_state` does and is read before and
-after. A fact that a system does not tell is None: never an error, never a made-up 0. All files are
-read under `root`, so that a board can be described by a folder in a test.
+`machine_facts` does not change while a benchmark runs, `machine_state` does and is read before,
+meanwhile and after. A fact that a system does not tell is None, with the reason under `missing`:
+never an error, never a made-up 0. All files are read under `root`, so that a board can be described
+by a folder in a test.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import platform
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,23 @@ THROTTLE_BITS = {
 SINCE_BOOT = 16
 LOAD_LIMIT = 0.5  # per core, before the start
 KIB_PER_MB = 1_000_000 / 1024
+NO_CPUFREQ = "there is no cpufreq in /sys/devices/system/cpu"
+REASONS = {
+    "model": "neither /proc/device-tree/model nor /proc/cpuinfo names one",
+    "soc": "there is no /proc/device-tree/compatible: not a board with a device tree",
+    "memory_mb": "there is no MemTotal in /proc/meminfo",
+    "instructions": "/proc/cpuinfo lists no flags or features",
+    "governors": NO_CPUFREQ,
+    "libc": "Python does not know its C library here",
+    "load_average": "there is no /proc/loadavg",
+    "temperature_c": "there is no zone in /sys/class/thermal",
+    "throttled": "there is no Raspberry Pi firmware that reports get_throttled",
+    "frequency_mhz": "neither cpufreq nor /proc/cpuinfo gives one",
+    "swap_used_mb": "there is no SwapTotal in /proc/meminfo",
+    "swap_in_pages": "there is no pswpin in /proc/vmstat",
+    "swap_out_pages": "there is no pswpout in /proc/vmstat",
+}
+"""Why a fact is not known."""
 
 
 def usable_cores() -> int:
@@ -50,46 +69,89 @@ def machine_facts(root: Path = ROOT) -> dict[str, Any]:
     -------
     dict
         `model`, `architecture`, `cores` (that this process may use), `cores_of_machine`,
-        `memory_mb` (1e6 bytes), `os`, `kernel`, `python`, `runtimes` (name to version),
-        `instructions` (flags that matter), `governors` (each once) and `frequency_mhz` (lowest and
-        highest that may be set).
+        `soc` (of a device tree), `memory_mb` (1e6 bytes), `os`, `kernel`, `libc`, `python`,
+        `runtimes` (name to version), `instructions` (flags that matter), `governors` (each once),
+        `frequency_mhz` (lowest and highest that may be set), `nice` and `affinity` (cores) of this
+        process, `timer` (name and `resolution_ns`), and `missing`: why what is None is not known.
 
     """
     processor = _text(root / "proc/cpuinfo") or ""
-    policies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
-    return {
+    policies = _policies(root)
+    return with_reasons({
         "model": _model(root, processor),
+        "soc": _soc(root),
         "architecture": platform.machine() or None,
         "cores": usable_cores(),
         "cores_of_machine": os.cpu_count() or 1,
         "memory_mb": _memory_mb(_text(root / "proc/meminfo") or ""),
         "os": _system(_text(root / "etc/os-release") or ""),
         "kernel": platform.release() or None,
+        "libc": " ".join(platform.libc_ver()).strip() or None,
         "python": platform.python_version(),
         "runtimes": {name: _version(name) for name in RUNTIMES},
         "instructions": _instructions(processor),
         "governors": _each_once([_text(place / "scaling_governor") for place in policies]),
         "frequency_mhz": _frequencies(policies),
-    }
+        "nice": os.nice(0),
+        "affinity": _affinity(),
+        "timer": _timer(),
+    })  # fmt: skip
 
 
-def machine_state(root: Path = ROOT) -> dict[str, Any]:
+def machine_state(root: Path = ROOT, firmware: bool = True) -> dict[str, Any]:
     """Describe the moment.
+
+    Parameters
+    ----------
+    root : Path
+    firmware : bool
+        Also ask ``vcgencmd``, a process of its own, where no file has the firmware's flags.
 
     Returns
     -------
     dict
-        `load_average` (1 minute, of the whole machine), `temperature_c` (of the warmest zone) and
-        `throttled` (the Raspberry Pi's flags as a number).
+        `load_average` (1 minute, of the whole machine), `temperature_c` (of the warmest zone),
+        `frequency_mhz` (of the fastest core, now), `throttled` (the Raspberry Pi's flags as a
+        number), `swap_used_mb` (1e6 bytes), `swap_in_pages` and `swap_out_pages` (since boot), and
+        `missing`: why what is None is not known.
 
     """
+    memory, counters = _text(root / "proc/meminfo") or "", _text(root / "proc/vmstat") or ""
     zones = [_number(zone / "temp") for zone in (root / "sys/class/thermal").glob("thermal_zone*")]
     degrees = [millidegrees / 1000 for millidegrees in zones if millidegrees is not None]
-    return {
+    return with_reasons({
         "load_average": _load(root),
         "temperature_c": max(degrees, default=None),
-        "throttled": _throttled(root),
+        "frequency_mhz": _frequency_now(root),
+        "throttled": _throttled(root, firmware),
+        "swap_used_mb": _swap_mb(memory),
+        "swap_in_pages": _counter("pswpin", counters),
+        "swap_out_pages": _counter("pswpout", counters),
+    })  # fmt: skip
+
+
+def with_reasons(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts with `missing`, the reason for each that is None."""
+    missing = {
+        key: REASONS[key] for key, value in found.items() if value is None and key in REASONS
     }
+    return {**found, "missing": missing}
+
+
+def cpu_times(root: Path = ROOT) -> tuple[int, int] | None:
+    """Return the ticks that all cores were idle, and all their ticks; None where not told."""
+    line = (_text(root / "proc/stat") or "").partition("\n")[0].split()
+    if len(line) < 6 or line[0] != "cpu":
+        return None
+    ticks = [int(word) for word in line[1:9]]  # guest time is in user time already
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def idle_share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    """Return the share of all cores' time between two ``cpu_times`` in which nothing ran."""
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    return (after[0] - before[0]) / (after[1] - before[1])
 
 
 def throttle_reasons(flags: int) -> list[str]:
@@ -129,6 +191,47 @@ def _model(root: Path, processor: str) -> str | None:
     return board or (names[0].strip() if names else platform.processor() or None)
 
 
+def _soc(root: Path) -> str | None:
+    """Return the most general name of the device tree, such as ``brcm,bcm2711``."""
+    names = [
+        name for name in (_text(root / "proc/device-tree/compatible") or "").split("\0") if name
+    ]
+    return names[-1] if names else None
+
+
+def _affinity() -> list[int] | None:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def _timer() -> dict[str, Any]:
+    clock = time.get_clock_info("perf_counter")
+    return {"name": clock.implementation, "resolution_ns": clock.resolution * 1e9}
+
+
+def _policies(root: Path) -> list[Path]:
+    return sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+
+
+def _frequency_now(root: Path) -> float | None:
+    found = [khz for place in _policies(root) if (khz := _number(place / "scaling_cur_freq"))]
+    if found:
+        return max(found) / 1000
+    told = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _text(root / "proc/cpuinfo") or "", re.MULTILINE)
+    return max(float(mhz) for mhz in told) if told else None
+
+
+def _swap_mb(meminfo: str) -> float | None:
+    found = dict(re.findall(r"^(SwapTotal|SwapFree):\s+(\d+) kB", meminfo, re.MULTILINE))
+    if len(found) < 2:
+        return None
+    return round((int(found["SwapTotal"]) - int(found["SwapFree"])) / KIB_PER_MB, 1)
+
+
+def _counter(name: str, vmstat: str) -> int | None:
+    found = re.search(rf"^{name} (\d+)$", vmstat, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def _system(release: str) -> str | None:
     pretty = re.search(r'^PRETTY_NAME="?([^"\n]+)', release, re.MULTILINE)
     return pretty[1] if pretty else platform.system() or None
@@ -159,10 +262,10 @@ def _load(root: Path) -> float | None:
         return None
 
 
-def _throttled(root: Path) -> int | None:
+def _throttled(root: Path, firmware: bool) -> int | None:
     """Read the flags from the firmware's file, or else from vcgencmd."""
     text = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
-    if text is None and root == ROOT and (tool := shutil.which("vcgencmd")):
+    if text is None and firmware and root == ROOT and (tool := shutil.which("vcgencmd")):
         try:
             done = subprocess.run(
                 [tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False
