@@ -1,4 +1,4 @@
-"""Measure bundles side by side on this machine: latency, real-time factor, memory and size.
+"""Measure bundles side by side on this machine: the latency report.
 
 Every variant (a bundle at a thread count) runs in a child process of its own, in rounds:
 
@@ -6,42 +6,49 @@ Every variant (a bundle at a thread count) runs in a child process of its own, i
     round 2   teacher-2  student-1  student-2  teacher-1     ... the order is shuffled in each
 
 so that a board that warms up or is disturbed slows all variants alike, and so that the rounds'
-medians show whether it was. Both ends of the pipe to a child are in ``bench_child``, the arithmetic
-on what comes back in ``bench_statistics``, the files that come out in ``bench_report``.
+medians show whether it was. A sustained run, if asked for, follows for each variant.
+
+    bench_check    what is asked for, and whether it can be done
+    bench_run      the children, in their order
+    bench_sound    what is heard                         bench_watch     the board meanwhile
+    bench_child    the pipe to a child                   bench_numbers   samples to percentiles
+    bench_round    what runs in it                       bench_statistics  rounds to a variant's row
+    bench_phases   the way to the disk, paced, sustained bench_verdict   rows to verdicts
+    bench_compare  an earlier result beside it           bench_report    the files that come out
+
+Every field of the result is described in BENCH.md. Ctrl-C writes nothing at all.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
-import os
-import time
-from collections import Counter
+import subprocess
+import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgeprune_device.bench_child import Round, run_child
+from edgeprune_device.bench_check import ROUNDS, Extras, check, described, names_of, nearest
+from edgeprune_device.bench_child import CAP_SECONDS, FEWEST_WINDOWS, MOST_WINDOWS
+from edgeprune_device.bench_compare import compare
+from edgeprune_device.bench_earlier import read_earlier
 from edgeprune_device.bench_report import write_reports
-from edgeprune_device.bench_statistics import (
-    round_orders,
-    sample_notes,
-    speedup,
-    summarize,
-    thread_text,
-)
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.machine import machine_facts, machine_state, state_notes, usable_cores
+from edgeprune_device.bench_run import Run
+from edgeprune_device.bench_statistics import sample_notes, thread_text
+from edgeprune_device.bench_verdict import disturbed, unsteady
+from edgeprune_device.bench_watch import Watch
+from edgeprune_device.machine import machine_facts, machine_state, state_notes
 from edgeprune_device.operators import operators_of
-from edgeprune_device.runtime import runtime_name
 
-SCHEMA = 1
-ROUNDS = 5
-FEWEST_ROUNDS, MOST_ROUNDS = 3, 7  # 7: the bootstrap counts 1716 distinct resamples; 8: 6435
+SCHEMA = 2
+EXECUTION = {
+    "onnx": "CPUExecutionProvider, all graph optimisations, intra-op threads as given, 1 inter-op, "
+            "no spinning",
+    "tflite": "LiteRT's default delegate (XNNPACK), threads as given",
+}  # fmt: skip
+"""How ``runtime.open_model`` opens a file."""
 
 
 def bench(
@@ -53,6 +60,7 @@ def bench(
     names: Sequence[str] | None = None,
     rounds: int = ROUNDS,
     profile: bool = False,
+    extras: Extras | None = None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure bundles at thread counts, and write bench.json, .csv, .md and .html.
@@ -75,14 +83,15 @@ def bench(
         Rounds, 3 to 7.
     profile : bool
         Also measure, apart from the latencies, which operators take the time (``operators``).
+    extras : Extras, optional
+        What is heard, paced and sustained parts, and what the result is compared with.
     say : callable
         Takes one line of progress.
 
     Returns
     -------
     dict
-        What bench.json holds: machine, notes, and one entry of `variants` for each bundle and
-        thread count (see `bench_statistics`).
+        What bench.json holds (BENCH.md).
 
     Raises
     ------
@@ -90,139 +99,95 @@ def bench(
         On bad input (status 2), and if a child fails (status 1).
 
     """
-    threads = _check(bundles, out, threads, seconds, rounds)
+    extras = extras or Extras()
+    threads = check(bundles, out, threads, seconds, rounds, extras)
+    earlier = [read_earlier(path) for path in extras.earlier]
     # Only the descriptions stay: a small board has no room for every model in this process.
-    described, paths = [], []
+    files, paths = [], []
     for path in bundles:
-        own = _describe(path)
-        described += own
+        own = described(path)
+        files += own
         paths += [path] * len(own)
-    for entry, name in zip(described, _names(described, paths, names), strict=True):
+    for entry, name in zip(files, names_of(files, paths, names), strict=True):
         entry["name"] = name
-    variants = [(index, count) for count in threads for index in range(len(described))]
-
     machine, before = machine_facts(), machine_state()
-    measured: dict[tuple[int, int], list[Round]] = {variant: [] for variant in variants}
-    start, done, total = time.monotonic(), 0, rounds * len(variants)
-    for number, order in enumerate(round_orders(len(variants), rounds), start=1):
-        for index, count in (variants[place] for place in order):
-            entry = described[index]
-            result = run_child(
-                paths[index], entry["format"], entry["digest"], count, seconds, entry["file"]
-            )
-            measured[index, count].append(result)
-            done += 1
-            left = (time.monotonic() - start) / done * (total - done)
-            say(
-                f"round {number} of {rounds}, {entry['name']}, {thread_text(count)}: "
-                f"median {np.median(result.latencies_ms):.3g} ms, about {left:.0f} s left"
-            )
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    with tempfile.TemporaryDirectory(dir=nearest(out), prefix=".edgeprune-bench-") as folder:
+        run = Run(files, paths, threads, seconds, extras, Path(folder), say)
+        with Watch() as watch:
+            run.rounds(rounds)
+            run.sustained()
+            environment = watch.summary()
     after = machine_state()
-
-    entries = []
-    for index, count in variants:
-        entry, own_rounds = described[index], measured[index, count]
-        entries.append({
-            **entry,
-            "threads": count,
-            "baseline": described[0]["name"],
-            **summarize(own_rounds, entry["hop_seconds"], entry["window_seconds"]),
-            **speedup(measured[0, count], own_rounds),
-        })  # fmt: skip
-        if profile:
-            entries[-1]["operators"] = operators_of(paths[index], entry, count)
-    bench_result = {
-        "schema": SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "edgeprune_version": _own_version(),
-        "machine": {**machine, "before": before, "after": after},
-        "seconds": seconds,
-        "rounds": rounds,
-        "notes": [*state_notes(machine, before, after), *sample_notes(entries)],
+    entries = [run.entry(variant, watch.began) for variant in run.variants]
+    if profile:
+        for (index, count), entry in zip(run.variants, entries, strict=True):
+            entry["operators"] = operators_of(paths[index], files[index], count)
+    result: dict[str, Any] = {
+        "schema": SCHEMA, "kind": "edgeprune-bench", "run_id": uuid.uuid4().hex, "created": created,
+        "command": extras.command or None, "edgeprune_version": _own_version(), "git": _git(),
+        "machine": {**machine, "note": extras.note or None, "before": before, "after": after},
+        "environment": environment,
+        "config": _config(threads, files, extras),
+        "seconds": seconds, "rounds": rounds,
+        "verdict": _verdict(entries, environment),
+        "notes": [*state_notes(machine, before, after),
+                  *(f"Meanwhile {reason}." for reason in disturbed(environment)),
+                  *sample_notes(entries)],
         "variants": entries,
-    }
-    write_reports(bench_result, out)
-    return bench_result
+    }  # fmt: skip
+    result["comparisons"] = [compare(result, one) for one in earlier]
+    write_reports(result, out)
+    return result
 
 
-def _check(
-    bundles: Sequence[Path],
-    out: Path,
-    threads: Sequence[int],
-    seconds: float,
-    rounds: int,
-) -> list[int]:
-    """Refuse bad input before anything is measured; return the thread counts, each once."""
-    if not bundles:
-        raise EdgepruneError("No bundle was given.", "Example: edgeprune bench runs/birds/bundle")
-    cores = usable_cores()
-    if not threads:
-        raise EdgepruneError("No thread count was given.", "Example: --threads 1,2")
-    for count in threads:
-        if count < 1:
-            raise EdgepruneError(f"{count} threads cannot be measured.", "Example: --threads 1,2")
-        if count > cores:
-            raise EdgepruneError(
-                f"{thread_text(count)} were asked for, and this process may use {cores} of the cores.",
-                f"Example: --threads {cores}",
-            )
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise EdgepruneError(f"{seconds:g} seconds cannot be measured.", "Example: --seconds 5")
-    if not FEWEST_ROUNDS <= rounds <= MOST_ROUNDS:
-        raise EdgepruneError(f"{rounds} rounds were asked for; {FEWEST_ROUNDS} to {MOST_ROUNDS}.")
-    there = next(place for place in (out, *out.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise EdgepruneError(f"{there} is a file, not a folder.", "Give a folder with --out.")
-    if not os.access(there, os.W_OK):
-        raise EdgepruneError(f"Nothing can be written in {there}.", "Give a folder with --out.")
-    return list(dict.fromkeys(threads))
+def _config(
+    threads: Sequence[int], files: Sequence[dict[str, Any]], extras: Extras
+) -> dict[str, Any]:
+    formats = sorted({entry["format"] for entry in files})
+    return {
+        "threads": list(threads),
+        "arrival": ["back-to-back", *(["paced"] if extras.paced else [])],
+        "sustained_minutes": extras.sustained_minutes,
+        "sustained_arrival": "paced" if extras.paced else "back-to-back",
+        "execution": {name: EXECUTION[name] for name in formats},
+        "warm_up": "until the median of three windows lies within 5 % of the three before, at most "
+                   "half of a round's seconds",
+        "fewest_windows": FEWEST_WINDOWS, "most_windows": MOST_WINDOWS, "cap_seconds": CAP_SECONDS,
+        "wav": None if extras.wav is None else str(extras.wav),
+        "watts": None if extras.watts is None else list(extras.watts),
+    }  # fmt: skip
 
 
-def _names(
-    described: Sequence[dict[str, Any]], paths: Sequence[Path], names: Sequence[str] | None
-) -> list[str]:
-    """Give each model file a name that no other has."""
-    if names is not None:
-        if len(names) != len(described) or len(set(names)) != len(names):
-            raise EdgepruneError(f"{len(described)} model files need as many different names.")
-        return list(names)
-    bundles = dict.fromkeys(
-        (str(path), entry["name"]) for path, entry in zip(paths, described, strict=True)
-    )
-    own = [name for _, name in bundles]
-    shown = []
-    for entry, path in zip(described, paths, strict=True):
-        name = entry["name"] if own.count(entry["name"]) == 1 else str(path)
-        shown.append(f"{name}, {entry['file']}" if entry["one_of_two"] else name)
-    name, times = Counter(shown).most_common(1)[0]
-    if times > 1:
-        raise EdgepruneError(f"{name} was given more than once.", "Give every bundle once.")
-    return shown
+def _verdict(entries: Sequence[dict[str, Any]], environment: dict[str, Any]) -> dict[str, Any]:
+    """Say whether the run was steady, and give each variant its own verdict."""
+    common = disturbed(environment)
+    reasons = list(common)
+    for entry in entries:
+        own = unsteady(entry)
+        entry["verdict"] = {
+            "stable": not own and not common, "reasons": [*own, *common],
+            "real_time": entry["real_time"]["keeps_up"], "because": entry["real_time"]["because"],
+        }  # fmt: skip
+        shown = f"{entry['name']} at {thread_text(entry['threads'])}"
+        reasons += [f"{shown}: {reason}" for reason in own]
+    return {"stable": not reasons, "reasons": reasons}
 
 
-def _describe(path: Path) -> list[dict[str, Any]]:
-    """Read a bundle and keep what the result says about it, for each model file."""
-    bundle = read_bundle(path)
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files)
-    return [
-        {
-            "name": variant.name,
-            "digest": variant.digest,
-            "file": variant.file,
-            "one_of_two": bundle.alternative is not None,
-            "format": variant.format,
-            "runtime": runtime_name(variant.format),
-            "quantization": variant.manifest["model"].get("quantization"),
-            "parameters": variant.manifest["model"].get("parameters"),
-            "layers": variant.manifest["model"].get("layers"),
-            "model_bytes": len(variant.model_bytes),
-            "bundle_bytes": size,
-            "hop_seconds": variant.hop_samples / variant.sample_rate,
-            "window_seconds": variant.window_samples / variant.sample_rate,
-        }
-        for variant in bundle.variants
-    ]
+def _git() -> str | None:
+    """Return the commit of a checkout that runs here, with ``+`` where files differ; else None."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / ".git").exists():
+        return None
+    try:
+        told = [
+            subprocess.run(["git", "-C", str(home), *words], capture_output=True, text=True,
+                           timeout=10, check=True).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        ]  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told[0] + ("+" if told[1] else "")
 
 
 def _own_version() -> str | None:

@@ -56,6 +56,7 @@ class Round:
     paced_ms: dict[str, list[float]] | None = None
     paced_idle: float | None = None  # share of all cores' time, meanwhile
     sustained: dict[str, Any] | None = None
+    sustained_at: float | None = None  # monotonic seconds at which that began
     warm_windows: int | None = None
     sound: dict[str, Any] | None = None  # kind, name, seconds
     timed_at: float | None = None  # monotonic seconds at which `latencies_ms` begin

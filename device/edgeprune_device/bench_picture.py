@@ -1,7 +1,7 @@
-"""The picture of a benchmark: every variant's latencies on one logarithmic axis, as inline SVG.
+"""The pictures of a benchmark: every variant's latencies on one logarithmic axis, as inline SVG.
 
-A strip for each variant, in the colours that the page's style sheet names (``--ink``, ``--soft``,
-``--line``, ``--fill``), so that it follows the page into the dark.
+A strip for each variant, and all as cumulative curves, in the colours that the page's style sheet names (``--ink``, ``--soft``,
+``--line``, ``--fill``, ``--c0`` to ``--c5``), so that it follows the page into the dark.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from typing import Any
 import numpy as np
 
 LEFT, WIDTH, ROW, AXIS, BINS = 210, 720, 46, 34, 90  # px, px, px, px, bars of a strip
+POINTS, COLOURS, ACROSS, LINE = (
+    200,
+    6,
+    3,
+    20,
+)  # of a curve, in the style sheet, in a line of names, px
 
 
 def picture(result: Mapping[str, Any]) -> str:
@@ -55,6 +61,53 @@ def picture(result: Mapping[str, Any]) -> str:
             for turn, median in enumerate(one["round_medians_ms"])
         ]
     return "\n".join([*parts, "</svg>"])
+
+
+def curves(result: Mapping[str, Any]) -> str:
+    """Draw every variant's share of windows done within a latency, on the picture's axis, as SVG."""
+    variants, (low, high) = result["variants"], axis_ends(result)
+    top, tall = 12, 180
+    below = top + tall
+
+    def place(value: float) -> float:
+        return LEFT + WIDTH * float(np.log(value / low) / np.log(high / low))
+
+    height = below + AXIS + LINE * -(-len(variants) // ACROSS)
+    parts = [f'<svg viewBox="0 0 {LEFT + WIDTH + 30} {height}" role="img" '
+             f'width="{LEFT + WIDTH + 30}" aria-label="Cumulative distributions of latency">']  # fmt: skip
+    for share in (0.0, 0.5, 0.9, 0.99, 1.0):
+        y = below - tall * share
+        parts.append(f'<path d="M{LEFT} {y:.1f}h{WIDTH}" stroke="var(--line)"/>')
+        if share != 0.99:  # it would stand on 100 %
+            parts.append(f'<text class="soft" x="{LEFT - 12}" y="{y + 4:.1f}" '
+                         f'text-anchor="end">{share:.0%}</text>')  # fmt: skip
+    for tick in ticks(low, high):
+        parts.append(f'<text class="soft" x="{place(tick):.1f}" y="{below + 18}" '
+                     f'text-anchor="middle">{tick:g}</text>')  # fmt: skip
+    for row, one in enumerate(variants):
+        share = np.linspace(0, 1, POINTS)
+        values = np.clip(np.quantile(one["samples_ms"], share), low, high)
+        line = " ".join(
+            f"{place(value):.1f},{below - tall * part:.1f}"
+            for value, part in zip(values, share, strict=True)
+        )
+        colour = f"var(--c{row % COLOURS})"
+        dash = "" if row < COLOURS else ' stroke-dasharray="5 3"'
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" '
+                     f'stroke-width="1.6"{dash}/>')  # fmt: skip
+    return "\n".join([*parts, legend(variants, below + AXIS + 4), "</svg>"])
+
+
+def legend(variants: Any, top: float) -> str:
+    """Draw the names of the variants with their colours, three in a line."""
+    parts = []
+    for row, one in enumerate(variants):
+        x, y = LEFT + WIDTH // ACROSS * (row % ACROSS), top + LINE * (row // ACROSS)
+        name = html.escape(f"{one['name'][-24:]}, {one['threads']} thr.")
+        dash = "" if row < COLOURS else ' stroke-dasharray="5 3"'
+        parts.append(f'<path d="M{x} {y:.1f}h20" stroke="var(--c{row % COLOURS})" '
+                     f'stroke-width="3"{dash}/><text x="{x + 26}" y="{y + 4:.1f}">{name}</text>')  # fmt: skip
+    return "\n".join(parts)
 
 
 def axis_ends(result: Mapping[str, Any]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edgeprune_device.bench_child import Round
 from edgeprune_device.bench_numbers import describe, needed
-from edgeprune_device.bench_verdict import unsteady
+from edgeprune_device.bench_verdict import drift_of, unsteady
 
 KEPT_SAMPLES = 20_000
 SLICES = 40
@@ -224,16 +224,26 @@ def timeline_of(measured: Sequence[Round], began: float) -> list[list[float]]:
     return points
 
 
+def sustained_of(measured: Round | None, began: float) -> dict[str, Any] | None:
+    """Return a sustained run as the result has it: its curve on the run's clock, and its drift."""
+    if measured is None or measured.sustained is None:
+        return None
+    run = measured.sustained
+    start = (measured.sustained_at or began) - began
+    slices = [{**one, "at_seconds": round(start + one["at_seconds"], 2)} for one in run["slices"]]
+    return {"n": run["n"], "seconds": run["seconds"], "slices": slices, **drift_of(run)}
+
+
 def sample_notes(entries: Sequence[dict[str, Any]]) -> list[str]:
     """Say which variants' timings are less than they seem: unsteady, or few; a sentence each."""
-    notes = []
+    notes, few = [], []
     for entry in entries:
         name = f"{entry['name']} at {thread_text(entry['threads'])}"
         notes += [f"{name}: {reason}." for reason in unsteady(entry)]
         if entry["n"] < needed(0.99):
-            notes.append(
-                f"{name}: {entry['n']} windows are too few for a p99, which needs {needed(0.99)}."
-            )
+            few.append(f"{name} ({entry['n']})")
+    if few:
+        notes.append(f"A p99 needs {needed(0.99)} windows; too few had: {', '.join(few)}.")
     return notes
 
 

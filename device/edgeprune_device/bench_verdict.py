@@ -73,8 +73,18 @@ def real_time(
     }  # fmt: skip
 
 
-def pace_of(parts: Sequence[Mapping[str, Sequence[float]]], hop_seconds: float) -> dict[str, Any]:
+def pace_of(
+    parts: Sequence[Mapping[str, Sequence[float]]], hop_seconds: float,
+    idle_shares: Sequence[float | None],
+) -> dict[str, Any]:  # fmt: skip
     """Sum up paced parts (``bench_phases.paced``), one for each round.
+
+    Parameters
+    ----------
+    parts : sequence of mapping
+    hop_seconds : float
+    idle_shares : sequence of float or None
+        Share of all cores' time that nothing ran in, of each part.
 
     Returns
     -------
@@ -84,13 +94,15 @@ def pace_of(parts: Sequence[Mapping[str, Sequence[float]]], hop_seconds: float) 
         they were due, when the next one is, and ``longest_streak`` of them;
         ``wake_ms``: ``describe`` of how late a window was begun; ``jitter_ms`` (standard deviation
         of the time between two beginnings), ``jitter_share`` (largest deviation from a hop, as a
-        share of it) and ``duty_cycle`` (share of the time that was worked).
+        share of it), ``duty_cycle`` (share of the time that was worked) and ``machine_idle`` (share
+        of all cores' time in which nothing ran at all; None where /proc/stat does not tell).
 
     """
     hop = hop_seconds * MS_PER_SECOND
     latencies: list[float] = []
     wakes: list[float] = []
     periods: list[float] = []
+    idle = [share for share in idle_shares if share is not None]
     misses, longest = 0, 0
     busy, whole = 0.0, 0.0
     for part in parts:
@@ -114,6 +126,7 @@ def pace_of(parts: Sequence[Mapping[str, Sequence[float]]], hop_seconds: float) 
         "jitter_ms": float(np.std(periods)) if periods else None,
         "jitter_share": max(abs(one - hop) for one in periods) / hop if periods else None,
         "duty_cycle": busy / whole,
+        "machine_idle": float(np.mean(idle)) if idle else None,
     }  # fmt: skip
 
 
