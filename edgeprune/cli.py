@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeprune import __version__, cli_calibration, cli_sensitivity
+from edgeprune import __version__, cli_bench, cli_calibration, cli_sensitivity
 from edgeprune.cli_common import Json
 from edgeprune.cli_common import print_done as _print
 from edgeprune_device.errors import BAD_INPUT, NOT_INSTALLED, EdgepruneError
@@ -225,26 +225,6 @@ def verify(
         raise EdgepruneError(done["verdict"], "Allow more with --max-drop.", 1)
 
 
-@app.command(epilog="Example: edgeprune bench runs/birds/bundle -o bench")
-def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="Bundles, measured side by side.")],
-    out: Out = Path("bench"),
-    threads: Annotated[str, typer.Option(help="Thread counts to measure.")] = "1,2",
-    seconds: Annotated[float, typer.Option(help="Time for each file, thread count, round.")] = 5.0,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Also show which operators take the time (ONNX).")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Measure latency, real-time factor, memory and size of bundles on this machine."""
-    from edgeprune.console import Terminal
-    from edgeprune_device.bench import bench as run
-
-    done = run(bundles, out, threads=_numbers(threads), seconds=seconds, profile=profile,
-               say=Terminal().say)  # fmt: skip
-    _print(done, (out / "bench.md").read_text("utf-8"), as_json)
-
-
 @app.command(epilog="Example: edgeprune listen runs/birds/bundle --from-wav forest.wav -o journal")
 def listen(
     bundle: BundleArgument,
@@ -305,6 +285,7 @@ app.command(
     "--false-alarms-per-hour 1 -o runs/birds/calibrated"
 )(cli_calibration.calibrate)
 app.command(epilog=cli_sensitivity.EPILOG)(cli_sensitivity.sensitivity)
+app.command(epilog=cli_bench.EPILOG)(cli_bench.bench)
 
 
 @app.callback(invoke_without_command=True)

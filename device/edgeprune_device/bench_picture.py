@@ -1,7 +1,8 @@
 """The pictures of a benchmark: every variant's latencies on one logarithmic axis, as inline SVG.
 
-A strip for each variant, and all as cumulative curves, in the colours that the page's style sheet names (``--ink``, ``--soft``,
-``--line``, ``--fill``, ``--c0`` to ``--c5``), so that it follows the page into the dark.
+A strip for each variant, and all as cumulative curves, in the colours that the page's style sheet
+names (``--ink``, ``--soft``, ``--line``, ``--fill``, ``--c0`` to ``--c5``), so that they follow the
+page into the dark.
 """
 
 from __future__ import annotations
@@ -85,11 +86,11 @@ def curves(result: Mapping[str, Any]) -> str:
         parts.append(f'<text class="soft" x="{place(tick):.1f}" y="{below + 18}" '
                      f'text-anchor="middle">{tick:g}</text>')  # fmt: skip
     for row, one in enumerate(variants):
-        share = np.linspace(0, 1, POINTS)
-        values = np.clip(np.quantile(one["samples_ms"], share), low, high)
+        shares = np.linspace(0, 1, POINTS)
+        values = np.clip(np.quantile(one["samples_ms"], shares), low, high).tolist()
         line = " ".join(
             f"{place(value):.1f},{below - tall * part:.1f}"
-            for value, part in zip(values, share, strict=True)
+            for value, part in zip(values, shares.tolist(), strict=True)
         )
         colour = f"var(--c{row % COLOURS})"
         dash = "" if row < COLOURS else ' stroke-dasharray="5 3"'

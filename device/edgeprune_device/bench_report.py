@@ -107,6 +107,40 @@ def markdown_table(headings: Sequence[str], words: int, rows: Sequence[Sequence[
     return "\n".join(f"| {' | '.join(row)} |" for row in [list(headings), bars, *escaped])
 
 
+def terminal_text(result: Mapping[str, Any]) -> str:
+    """Give the tables in columns, for a terminal."""
+    parts = [f"On {machine_line(result)}.", aligned(HEADINGS, WORDS, table_rows(result)),
+             method_line(result), "\n".join(f"- {note}" for note in result["notes"])]  # fmt: skip
+    for section in sections(result):
+        rows = aligned(section.headings, section.words, section.rows) if section.rows else ""
+        parts.append("\n".join(filter(None, (section.title, rows, section.text))))
+    for text, cells in operator_parts(result):
+        parts.append("\n".join(filter(None, (aligned(OPERATOR_HEADINGS, 1, cells), text))))
+    return "\n\n".join(filter(None, parts))
+
+
+def aligned(headings: Sequence[str], words: int, rows: Sequence[Sequence[str]]) -> str:
+    """Give a table in columns, the first ``words`` to the left and the rest to the right.
+
+    >>> print(aligned(("", "ms"), 1, [["birds", "12.3"]]))
+             ms
+    birds  12.3
+    """
+    whole = [list(headings), *rows]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    return (
+        "\n".join(
+            "  ".join(
+                cell.ljust(width) if place < words else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in whole
+        )
+        if rows
+        else ""
+    )
+
+
 def markdown_text(result: Mapping[str, Any]) -> str:
     """Give the tables, the machine and the notes, ready for a README."""
     version = result["edgeprune_version"] or "(from source)"

@@ -115,6 +115,7 @@ class _Child:
         }  # fmt: skip
         hop = bundle.hop_samples / bundle.sample_rate
         if given.sustained:
+            told["sustained_at"] = time.monotonic()
             told["sustained"] = sustained(run, windows, given.seconds, hop if given.paced else None)
             taken, cpu_ms = list[int](), 0.0
         else:

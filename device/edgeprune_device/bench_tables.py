@@ -338,7 +338,10 @@ def _environment(result: Mapping[str, Any]) -> Section:
     swap, other = found["swap"], found["top_process"]
     rows.append(["swapped meanwhile", missing.get("swap", "") if swap is None
                  else f"{swap['in']} pages in, {swap['out']} out", "", "", ""])  # fmt: skip
-    rows.append(["busiest other process", missing.get("top_process", "") if other is None
+    cores = found["others_cores"]
+    rows.append(["others", missing.get("others_cores", "") if cores is None
+                 else f"kept {cores:.2f} cores busy", "", "", ""])  # fmt: skip
+    rows.append(["busiest of them", missing.get("top_process", "") if other is None
                  else f"{other['name']}, {other['share_of_core']:.1%} of a core", "", "", ""])  # fmt: skip
     text = f"Read once a second for {found['seconds']:g} s."
     return Section("The machine meanwhile", text, ("", "", "before", "highest", "after"), 2, rows)

@@ -20,6 +20,7 @@ BESIDE = (
     ("temperature_c", "temperature, °C"), ("frequency_mhz", "frequency, MHz"),
     ("load_average", "load average"),
 )  # fmt: skip
+ALWAYS = "temperature_c"
 Points = Sequence[tuple[float, float]]
 
 
@@ -30,22 +31,20 @@ def timeline(result: Mapping[str, Any]) -> str:
     if not values:
         return ""
     series = result["environment"]["series"]
-    end = max([at for line in lines for at, *_ in line] + [point["at_seconds"] for point in series])
+    times = [at for line in lines for at, *_ in line]
+    begin, end = max(0.0, min(times) - 1), max(times)
     low, high = 0.9 * min(values), 1.1 * float(np.percentile(values, 99.5))
-    key, title = next(
-        (pair for pair in BESIDE if any(point[pair[0]] is not None for point in series)), ("", "")
-    )
-    beside = [(p["at_seconds"], p[key]) for p in series if key and p[key] is not None]
+    title, beside = _beside([one for one in series if begin <= one["at_seconds"] <= end + 1])
     below = TOP + TALL
     bottom = below + (LOW + 24 if beside else 0)
     names = LINE * -(-len(lines) // 3)
 
     def x_of(at: float) -> float:
-        return LEFT + WIDTH * at / end
+        return LEFT + WIDTH * min(1.0, (at - begin) / (end - begin))
 
     def y_of(value: float) -> float:
-        share = np.log(min(max(value, low), high) / low) / np.log(high / low)
-        return below - TALL * float(share)
+        share = float(np.log(min(max(value, low), high) / low) / np.log(high / low))
+        return below - TALL * share
 
     parts = [f'<svg viewBox="0 0 {LEFT + WIDTH + 30} {bottom + AXIS + names}" role="img" '
              f'width="{LEFT + WIDTH + 30}" aria-label="Latency over time">']  # fmt: skip
@@ -63,8 +62,17 @@ def timeline(result: Mapping[str, Any]) -> str:
         ]  # fmt: skip
     if beside:
         parts.append(_lower(beside, title, below + 24, x_of))
-    parts += _seconds(end, bottom, x_of)
+    parts += _seconds(begin, end, bottom, x_of)
     return "\n".join([*parts, legend(result["variants"], bottom + AXIS), "</svg>"])
+
+
+def _beside(series: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[float, float]]]:
+    """Return what is drawn under the latencies: the first of `BESIDE` that is known and changes."""
+    for key, title in BESIDE:
+        told = [(one["at_seconds"], one[key]) for one in series if one[key] is not None]
+        if (told and key == ALWAYS) or len({value for _, value in told}) > 1:
+            return title, told
+    return "", []
 
 
 def points_of(variant: Mapping[str, Any]) -> list[tuple[float, float, float]]:
@@ -105,12 +113,12 @@ def _lower(beside: Points, title: str, top: float, x_of: Any) -> str:
             f'style="fill:var(--warm)">{title}</text>')  # fmt: skip
 
 
-def _seconds(end: float, bottom: float, x_of: Any) -> list[str]:
+def _seconds(begin: float, end: float, bottom: float, x_of: Any) -> list[str]:
     """Draw the axis of time, in seconds or minutes."""
     unit, name = (60.0, "min") if end > 300 else (1.0, "s")
     steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1440]
-    step = next((one for one in steps if end / unit / one <= 10), steps[-1])
-    marks = np.arange(0, end / unit + 1e-9, step)
+    step = next((one for one in steps if (end - begin) / unit / one <= 10), steps[-1])
+    marks = np.arange(np.ceil(begin / unit / step), np.floor(end / unit / step) + 1) * step
     return [
         f'<path d="M{x_of(mark * unit):.1f} {bottom}v5" stroke="var(--soft)"/><text class="soft" '
         f'x="{x_of(mark * unit):.1f}" y="{bottom + 20}" text-anchor="middle">{mark:g} {name}</text>'

@@ -22,7 +22,7 @@ DRIFT_LIMIT = 0.05
 JITTER_LIMIT = 0.02
 """Of the hop; MLPerf Tiny's runner warns over 2 %."""
 OTHERS_LIMIT = 0.25
-"""Of a core, for another process."""
+"""Cores that other processes may keep busy."""
 SECONDS_PER_HOUR = 3600
 
 Samples = NDArray[np.float64]
@@ -208,7 +208,8 @@ def disturbed(environment: Mapping[str, Any]) -> list[str]:
     swap = environment["swap"]
     if swap and (swap["in"] or swap["out"]):
         reasons.append(f"{swap['in']} pages were swapped in and {swap['out']} out")
-    other = environment["top_process"]
-    if other and other["share_of_core"] > OTHERS_LIMIT:
-        reasons.append(f"{other['name']} used {other['share_of_core']:.0%} of a core")
+    cores, other = environment["others_cores"], environment["top_process"]
+    if cores is not None and cores > OTHERS_LIMIT:
+        most = f", {other['name']} ahead of all" if other else ""
+        reasons.append(f"other processes kept {cores:.2f} cores busy{most}")
     return reasons

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeprune_device.machine import ROOT, machine_state
+from edgeprune_device.machine import ROOT, cpu_times, machine_state
 
 EVERY_SECONDS = 1.0
 FIRMWARE_EVERY = 10
@@ -48,7 +48,7 @@ class Watch:
         self.began = time.monotonic()
         self._root, self._every, self._state = root, every_seconds, state
         self.points: list[dict[str, Any]] = []
-        self._processes = processes(root)
+        self._processes, self._cpu, self._own = processes(root), cpu_times(root), _own_seconds()
         self.before = self._read(True)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._go, name="bench-watch", daemon=True)
@@ -71,7 +71,8 @@ class Watch:
         after = self._read(True)
         seconds = time.monotonic() - self.began
         other = top_process(self._processes, processes(self._root), seconds, os.getpid())
-        return environment_of(self.points, self.before, after, other, seconds)
+        others = others_cores(self._cpu, cpu_times(self._root), _own_seconds() - self._own, seconds)
+        return environment_of(self.points, self.before, after, (other, others), seconds)
 
     def _go(self) -> None:
         turn = 0
@@ -88,9 +89,18 @@ class Watch:
 
 def environment_of(
     points: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after: Mapping[str, Any],
-    other: dict[str, Any] | None, seconds: float,
+    others: tuple[dict[str, Any] | None, float | None], seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Sum up the points.
+
+    Parameters
+    ----------
+    points : sequence of mapping
+    before, after : mapping
+        ``machine_state``.
+    others : tuple
+        Of ``top_process`` and ``others_cores``.
+    seconds : float
 
     Returns
     -------
@@ -98,8 +108,8 @@ def environment_of(
         ``seconds``; ``temperature_c`` and ``frequency_mhz`` (``before``, ``lowest``, ``highest``,
         ``after``), ``throttled`` (``before``, ``during``, ``after``: flags as numbers), ``swap``
         (pages ``in`` and ``out`` meanwhile), ``load_average`` (as the first two), ``top_process``
-        (``name``, ``share_of_core``), ``series`` (the points), and ``missing``, a reason for
-        whatever is None.
+        (``name``, ``share_of_core``), ``others_cores`` (cores that all others kept busy together),
+        ``series`` (the points), and ``missing``, a reason for whatever is None.
 
     """
     found: dict[str, Any] = {"seconds": round(seconds, 1)}
@@ -118,7 +128,8 @@ def environment_of(
     }
     told = all(None not in pair for pair in pages.values())
     found["swap"] = {way: last - first for way, (first, last) in pages.items()} if told else None
-    found["top_process"] = other
+    other, cores = others
+    found["top_process"], found["others_cores"] = other, cores
     missing = dict(before["missing"])
     if found["swap"] is None:
         missing["swap"] = before["missing"].get("swap_in_pages", "")
@@ -126,8 +137,36 @@ def environment_of(
         missing["top_process"] = (
             f"no other process used {BUSY_SHARE:.0%} of a core, or /proc hides them"
         )
+    if cores is None:
+        missing["others_cores"] = "there is no cpu line in /proc/stat"
     step = -(-len(points) // MOST_POINTS)
     return {**found, "series": [dict(point) for point in points[::step]], "missing": missing}
+
+
+def others_cores(
+    before: tuple[int, int] | None, after: tuple[int, int] | None, own_seconds: float,
+    seconds: float,
+) -> float | None:  # fmt: skip
+    """Return how many cores all others kept busy: processes long and short, and a hypervisor.
+
+    Parameters
+    ----------
+    before, after : tuple or None
+        ``machine.cpu_times``.
+    own_seconds : float
+        Processor time of this process and its children meanwhile.
+    seconds : float
+
+    """
+    if before is None or after is None or seconds <= 0:
+        return None
+    busy = ((after[1] - before[1]) - (after[0] - before[0])) / TICKS
+    return max(0.0, round((busy - own_seconds) / seconds, 3))
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def processes(root: Path = ROOT) -> dict[int, tuple[str, int, int]]:
