@@ -21,7 +21,15 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from edgeprune_device import bench as bench_module
-from edgeprune_device import bench_child, bench_picture, bench_report, bench_statistics, machine
+from edgeprune_device import (
+    bench_child,
+    bench_picture,
+    bench_report,
+    bench_run,
+    bench_statistics,
+    bench_tables,
+    machine,
+)
 from edgeprune_device.bench import bench
 from edgeprune_device.bench_child import Round
 from edgeprune_device.bundle import golden_files, read_bundle, write_bundle
@@ -205,12 +213,12 @@ def test_every_variant_is_measured_once_in_a_round_and_the_order_changes() -> No
 
 
 def test_unsteady_and_few_windows_are_noted_and_steady_ones_are_not() -> None:
-    entry = {"name": "bats", "threads": 1, "n": 500, "round_medians_ms": [10.0, 10.4, 10.9]}
+    entry = {"name": "bats", "threads": 1, "n": 662, "round_medians_ms": [10.0, 10.4, 10.9]}
     assert bench_statistics.sample_notes([entry]) == []
     unsteady = entry | {"round_medians_ms": [10.0, 10.4, 11.9], "n": 60}
     drift, few = bench_statistics.sample_notes([unsteady])
     assert "bats at 1 thread: the rounds' medians lie 18% apart" in drift
-    assert "60 windows are too few for a p99" in few
+    assert few == "A p99 needs 662 windows; too few had: bats at 1 thread (60)."
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.013, 0.017), (0.9, 1400.0), (41.0, 44.0), (1.0, 9.0)])
@@ -223,7 +231,7 @@ def test_axis_has_ticks_within_it(low: float, high: float) -> None:
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1234"), (9.996, "10.0"), (0.012345, "0.0123"),
                                              (99.96, "100"), (0.0, "0")])  # fmt: skip
 def test_numbers_are_written_with_three_digits_and_no_exponent(value: float, text: str) -> None:
-    assert bench_report.number(value) == text
+    assert bench_tables.number(value) == text
 
 
 # The child
@@ -309,8 +317,11 @@ def test_last_words_say_how_a_child_ended(code: int, stderr: str, words: str) ->
 def test_facts_of_a_board_are_read_from_its_files(tmp_path: Path) -> None:
     for name, text in {
         "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+        "proc/device-tree/compatible": "raspberrypi,4-model-b\0brcm,bcm2711\0",
         "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\n",
-        "proc/meminfo": "MemTotal:        3884360 kB\n",
+        "proc/meminfo": "MemTotal:        3884360 kB\nSwapTotal: 102396 kB\nSwapFree: 100000 kB\n",
+        "proc/vmstat": "pgpgin 1\npswpin 12\npswpout 345\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1500000\n",
         "proc/loadavg": "2.52 0.58 0.59 1/971 26213\n",
         "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n',
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
@@ -326,8 +337,12 @@ def test_facts_of_a_board_are_read_from_its_files(tmp_path: Path) -> None:
     assert facts["memory_mb"] == pytest.approx(3884360 * 1024 / 1e6, abs=0.05)
     assert facts["os"] == "Debian GNU/Linux 12 (bookworm)"
     assert (facts["governors"], facts["frequency_mhz"]) == (["ondemand"], [600, 1800])
+    assert facts["soc"] == "brcm,bcm2711"
     assert facts["instructions"] == ["asimd"]
-    assert state == {"load_average": 2.52, "temperature_c": 48.686, "throttled": 0x50005}
+    assert state == {
+        "load_average": 2.52, "temperature_c": 48.686, "throttled": 0x50005, "frequency_mhz": 1500,
+        "swap_used_mb": 2.5, "swap_in_pages": 12, "swap_out_pages": 345, "missing": {},
+    }  # fmt: skip
     notes = machine.state_notes(facts | {"cores_of_machine": 4}, state, state)
     assert notes == [
         "The load average was 2.52 on 4 cores before the start.",
@@ -339,9 +354,13 @@ def test_facts_of_a_board_are_read_from_its_files(tmp_path: Path) -> None:
 
 def test_facts_that_are_not_told_are_none_and_raise_no_note(tmp_path: Path) -> None:
     facts, state = machine.machine_facts(tmp_path), machine.machine_state(tmp_path)
-    for key in ("memory_mb", "governors", "frequency_mhz", "instructions"):
+    for key in ("soc", "memory_mb", "governors", "frequency_mhz", "instructions"):
         assert facts[key] is None
-    assert state == {"load_average": None, "temperature_c": None, "throttled": None}
+        assert facts["missing"][key]
+    reasons = state.pop("missing")
+    assert set(state) == set(reasons)
+    assert set(state.values()) == {None}  # and no made-up 0
+    assert all(reasons.values())
     assert machine.state_notes(facts, state, state) == []
 
 
@@ -386,13 +405,18 @@ def test_files_are_written_whole_and_say_the_same(
     for line, one in zip(lines, result["variants"], strict=True):
         assert float(line["p50_ms"]) == one["p50_ms"]
         assert float(line["speedup_interval_high"]) == one["speedup_interval"][1]
-    table = [x for x in (out / "bench.md").read_text("utf-8").splitlines() if x.startswith("|")]
-    assert {row.count("|") for row in table} == {len(bench_report.HEADINGS) + 1}
+    whole = (out / "bench.md").read_text("utf-8").partition("\n\n")[0]
+    table = whole.splitlines()
+    assert {row.count("|") for row in table} == {len(bench_tables.HEADINGS) + 1}
     assert [row.split("|")[1].strip() for row in table[2:]] == ["large", "small"]
     page = (out / "bench.html").read_text("utf-8")
     assert not re.search(r"<script|<link|src=|https?://", page)
-    drawn = ET.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
-    assert len(drawn.findall("circle")) == 2 * 3
+    strips, curves, over_time = [
+        ET.fromstring(one) for one in re.findall(r"<svg.*?</svg>", page, re.S)
+    ]
+    assert len(strips.findall("circle")) == 2 * 3
+    assert len(curves.findall("polyline")) == 2
+    assert len(over_time.findall("polyline")) >= 2
 
 
 def test_names_are_escaped_on_the_page_and_in_the_table(
@@ -439,7 +463,7 @@ def test_bad_input_is_refused_before_anything_is_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bench_module, "run_child", no_child)
+    monkeypatch.setattr(bench_run, "run_child", no_child)
     given: dict[str, Any] = {"bundles": two_bundles, "out": tmp_path / "out", "threads": (1,)}
     given |= change
     with pytest.raises(EdgepruneError, match=message) as caught:
@@ -463,7 +487,7 @@ def test_the_same_bundle_twice_is_refused_and_namesakes_are_told_apart_by_path(
 ) -> None:
     with pytest.raises(EdgepruneError, match="given more than once"):
         bench([two_bundles[0]] * 2, tmp_path / "out", threads=(1,), say=silent)
-    monkeypatch.setattr(bench_module, "run_child", lambda *_: a_round(np.full(40, 2.0)))
+    monkeypatch.setattr(bench_run, "run_child", lambda *_: a_round(np.full(40, 2.0)))
     namesake = make_bundle(tmp_path / "namesake", "large", 3)
     result = bench([two_bundles[0], namesake], tmp_path / "out", threads=(1,), say=silent)
     shown = [one["name"] for one in result["variants"]]
@@ -491,7 +515,7 @@ def test_interrupted_run_leaves_no_file_and_an_earlier_one_as_it_was(
             raise KeyboardInterrupt
         return a_round(np.full(40, 2.0))
 
-    monkeypatch.setattr(bench_module, "run_child", interrupted)
+    monkeypatch.setattr(bench_run, "run_child", interrupted)
     with pytest.raises(KeyboardInterrupt):
         bench(two_bundles, tmp_path, threads=(1,), say=silent)
     assert [path.name for path in tmp_path.iterdir()] == ["bench.md"]
