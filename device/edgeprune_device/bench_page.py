@@ -31,7 +31,7 @@ STYLE = """
   --fill: #58b4d4; --paper: #14191c; --warm: #f08b62; --c0: #58b4d4; --c1: #bd94d8; --c2: #86c476;
     --c3: #e0b04a; --c4: #e788ae; --c5: #a3b2bd; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap;
@@ -43,6 +43,12 @@ th { white-space: normal; vertical-align: bottom; }
 svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif;
   fill: var(--ink); } svg .soft { fill: var(--soft); }
 """
+
+
+OVER_TIME = (
+    '<p class="soft">Lines: medians of short pieces; dots: the slowest window of each. Below: the '
+    "temperature, where the board tells it, or else the frequency or the load.</p>"
+)
 
 
 def html_text(result: Mapping[str, Any]) -> str:
@@ -75,7 +81,7 @@ from top to bottom. The axis is logarithmic and ends at the highest p99; {beyond
 windows took longer.</p>
 {curves(result)}
 <p class="soft">The same as shares of the windows that were done within a latency.</p>
-{f"<h2>Latency over time, ms</h2>{drawn}" if drawn else ""}
+{f"<h2>Latency over time</h2>{drawn}{OVER_TIME}" if drawn else ""}
 {tables}
 {f"<h2>Operators</h2>{operators}" if operators else ""}
 </body></html>

@@ -57,8 +57,8 @@ def timeline(result: Mapping[str, Any]) -> str:
         for piece in _unbroken([(at, median) for at, median, _ in line]):
             parts.append(_line([(x_of(at), y_of(value)) for at, value in piece], colour))
         parts += [
-            f'<circle cx="{x_of(at):.1f}" cy="{y_of(slowest):.1f}" r="1.2" fill="{colour}" '
-            f'fill-opacity=".5"/>' for at, _, slowest in line
+            f'<circle cx="{x_of(at):.1f}" cy="{y_of(slowest):.1f}" r="1.8" fill="{colour}" '
+            f'fill-opacity=".8"/>' for at, _, slowest in line
         ]  # fmt: skip
     if beside:
         parts.append(_lower(beside, title, below + 24, x_of))
