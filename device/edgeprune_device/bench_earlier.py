@@ -46,7 +46,7 @@ def read_earlier(path: Path) -> dict[str, Any]:
             found = {"live": False, "variants": held["variants"]}
         elif statistics := _statistics(held):
             found = {"live": True, "variants": [_live_row(held, statistics)]}
-        if found and all(_is_row(row) for row in found["variants"]):
+        if found.get("variants") and all(_is_row(row) for row in found["variants"]):
             keys = ("machine", "edgeprune_version", "environment", "config")
             return {**found, "source": str(path), **{key: held.get(key) for key in keys}}
     raise EdgepruneError(
