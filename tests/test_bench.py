@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edgeprune_device import bench as bench_module
 from edgeprune_device import (
     bench_child,
+    bench_page,
     bench_picture,
     bench_report,
     bench_run,
@@ -423,7 +424,7 @@ def test_names_are_escaped_on_the_page_and_in_the_table(
     ran: Ran,
 ) -> None:
     result = ran[0] | {"variants": [ran[0]["variants"][0] | {"name": "<b>a|b</b>"}]}
-    assert "<b>" not in bench_report.html_text(result)
+    assert "<b>" not in bench_page.html_text(result)
     assert "| <b>a\\|b</b> |" in bench_report.markdown_text(result)
 
 

@@ -49,6 +49,11 @@ EXECUTION = {
     "tflite": "LiteRT's default delegate (XNNPACK), threads as given",
 }  # fmt: skip
 """How ``runtime.open_model`` opens a file."""
+MISSING = {
+    "git": "edgeprune runs from an installation, not from a checkout, or git is not there",
+    "edgeprune_version": "edgeprune runs from a checkout that is not installed",
+}
+"""Why, where it is None."""
 
 
 def bench(
@@ -136,6 +141,7 @@ def bench(
                   *sample_notes(entries)],
         "variants": entries,
     }  # fmt: skip
+    result["missing"] = {key: why for key, why in MISSING.items() if result[key] is None}
     result["comparisons"] = [compare(result, one) for one in earlier]
     write_reports(result, out)
     return result

@@ -122,7 +122,8 @@ def describe(samples: Samples) -> dict[str, Any]:
     median = float(np.median(samples))
     said: dict[str, Any] = {
         "n": n, "min": float(samples.min()), "mean": float(samples.mean()),
-        "std": float(samples.std(ddof=1)) if n > 1 else None, "median": median,
+        "std": float(samples.std(ddof=1)) if n > 1 else None,
+        **({} if n > 1 else {"std_missing": _few(samples, 2)}), "median": median,
         "mad": float(np.median(np.abs(samples - median))), "max": float(samples.max()),
     }  # fmt: skip
     for name, percentile in PERCENTILES.items():

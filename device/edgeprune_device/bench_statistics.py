@@ -173,13 +173,13 @@ def phases_of(measured: Sequence[Round]) -> dict[str, Any]:
     """Describe every phase over all rounds (``bench_numbers.describe``), in ms.
 
     Phases of a start (``python`` to ``first_detection``) happen once in a round, so they have as
-    many samples as there are rounds.
+    many samples as there are rounds. The samples of `inference` are the variant's ``samples_ms``.
     """
     names = list(dict.fromkeys(name for one in measured for name in one.phases_ms))
-    found = {
-        name: describe(np.array([ms for one in measured for ms in one.phases_ms.get(name, [])]))
-        for name in names
-    }
+    found: dict[str, Any] = {}
+    for name in names:
+        samples = np.array([ms for one in measured for ms in one.phases_ms.get(name, [])])
+        found[name] = {**describe(samples), "samples_ms": thin(samples, KEPT_SAMPLES)}
     found["features"] = {"n": 0, "missing": "the front end is a part of the model's file"}
     found["inference"] = describe(np.concatenate([one.latencies_ms for one in measured]))
     return found
@@ -197,6 +197,8 @@ def memory_of(measured: Sequence[Round]) -> dict[str, Any]:
     for key, values in rows.items():
         told = [value for value in values if value is not None]
         found[f"{key}_mb"] = max(told) / BYTES_PER_MB if told else None
+    model = model_rss_mb(measured)
+    found["model_mb"] = model
     found["missing"] = {
         key: "there is no /proc/self/status or smaps_rollup"
         for key, value in found.items()

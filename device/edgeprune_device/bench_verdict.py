@@ -89,9 +89,9 @@ def pace_of(
     Returns
     -------
     dict
-        ``n``; ``latency_ms``: ``describe`` of what passed from a window's last sample to its
-        detection on the disk, waiting included; ``misses``: windows that were not done a hop after
-        they were due, when the next one is, and ``longest_streak`` of them;
+        ``n``; ``samples_ms`` and ``latency_ms`` (``describe``): what passed from a window's last
+        sample to its detection on the disk, waiting included; ``misses``: windows that were not
+        done a hop after they were due, when the next one is, and ``longest_streak`` of them;
         ``wake_ms``: ``describe`` of how late a window was begun; ``jitter_ms`` (standard deviation
         of the time between two beginnings), ``jitter_share`` (largest deviation from a hop, as a
         share of it), ``duty_cycle`` (share of the time that was worked) and ``machine_idle`` (share
@@ -121,12 +121,17 @@ def pace_of(
         busy += float((done - begun).sum())
         whole += max(float(done[-1]), float(due[-1]) + hop) - float(due[0])
     return {
-        "n": len(latencies), "latency_ms": describe(np.array(latencies)), "misses": misses,
+        "n": len(latencies), "misses": misses, "samples_ms": [round(float(ms), 6) for ms in latencies],
+        "latency_ms": describe(np.array(latencies)),
         "longest_streak": longest, "wake_ms": describe(np.array(wakes)),
         "jitter_ms": float(np.std(periods)) if periods else None,
         "jitter_share": max(abs(one - hop) for one in periods) / hop if periods else None,
         "duty_cycle": busy / whole,
         "machine_idle": float(np.mean(idle)) if idle else None,
+        "missing": {
+            **({} if periods else dict.fromkeys(("jitter_ms", "jitter_share"), "no two windows")),
+            **({} if idle else {"machine_idle": "there is no cpu line in /proc/stat"}),
+        },
     }  # fmt: skip
 
 
@@ -154,7 +159,14 @@ def drift_of(run: Mapping[str, Any]) -> dict[str, Any]:
     drift = "steady"
     if sure and abs(ratio - 1) > DRIFT_LIMIT:
         drift = "slower" if ratio > 1 else "faster"
-    return {"first_ms": begin, "last_ms": end, "ratio": ratio, "interval": held, "drift": drift}
+    return {
+        "first_ms": begin,
+        "last_ms": end,
+        "ratio": ratio,
+        "interval": held,
+        "drift": drift,
+        **({} if held else {"interval_missing": "the windows are too few"}),
+    }
 
 
 def energy_of(
