@@ -29,6 +29,7 @@ from edgeprune_device import (
     bench_run,
     bench_statistics,
     bench_tables,
+    bench_text,
     machine,
 )
 from edgeprune_device.bench import bench
@@ -232,7 +233,7 @@ def test_axis_has_ticks_within_it(low: float, high: float) -> None:
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1234"), (9.996, "10.0"), (0.012345, "0.0123"),
                                              (99.96, "100"), (0.0, "0")])  # fmt: skip
 def test_numbers_are_written_with_three_digits_and_no_exponent(value: float, text: str) -> None:
-    assert bench_tables.number(value) == text
+    assert bench_text.number(value) == text
 
 
 # The child

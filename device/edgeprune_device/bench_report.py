@@ -19,12 +19,11 @@ from edgeprune_device.bench_tables import (
     HEADINGS,
     OPERATOR_HEADINGS,
     WORDS,
-    machine_line,
-    method_line,
     operator_parts,
     sections,
     table_rows,
 )
+from edgeprune_device.bench_text import machine_line, method_line
 from edgeprune_device.errors import EdgepruneError
 
 NOT_IN_CSV = ("samples_ms", "timeline", "slices", "operators", "missing")

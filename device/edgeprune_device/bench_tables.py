@@ -1,18 +1,18 @@
 """The tables of a benchmark, as cells of text: what the Markdown, the page and the terminal show.
 
-A `Section` is a title, a sentence and a table; both outputs walk through the same ones.
+A `Section` is a title, a sentence and a table; all outputs walk through the same ones. Those that
+are not latencies are made by ``bench_surroundings``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from edgeprune_device.bench_numbers import needed
 from edgeprune_device.bench_statistics import thread_text
-from edgeprune_device.machine import throttle_reasons
+from edgeprune_device.bench_surroundings import comparison, energy, environment, memory
+from edgeprune_device.bench_text import Section, median, number, percentile, shown_name
 
 MB = 1_000_000
 TYPES_SHOWN = 10
@@ -26,25 +26,13 @@ STARTING = ("python", "import", "verify", "load", "first", "cold_start", "first_
 ON_THE_WAY = ("window", "inference", "decide", "write", "end_to_end")
 
 
-@dataclass(frozen=True)
-class Section:
-    """One table with its title and a sentence on how it is to be read."""
-
-    title: str
-    text: str
-    headings: Sequence[str] = ()
-    words: int = 1
-    """Columns of text, to the left; the rest are numbers, to the right."""
-    rows: Sequence[Sequence[str]] = ()
-
-
 def sections(result: Mapping[str, Any]) -> list[Section]:
     """Return all tables but the first, in the order a reader wants them."""
     made = [
         _verdict(result), _distribution(result), _starting(result), _way(result), _paced(result),
-        _sustained(result), _memory(result), _environment(result), _energy(result),
+        _sustained(result), memory(result), environment(result), energy(result),
     ]  # fmt: skip
-    made += [_comparison(one) for one in result.get("comparisons", ())]
+    made += [comparison(one) for one in result.get("comparisons", ())]
     return [section for section in made if section is not None]
 
 
@@ -73,57 +61,6 @@ def table_rows(result: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def number(value: float) -> str:
-    """Write a positive number with three digits that count, without an exponent.
-
-    >>> number(1234.5), number(12.345), number(0.0123456)
-    ('1234', '12.3', '0.0123')
-    """
-    if value <= 0:
-        return f"{value:g}"
-    digits = max(0, 2 - math.floor(math.log10(float(f"{value:.3g}"))))  # 9.996 becomes 10.0
-    return f"{value:.{digits}f}"
-
-
-def machine_line(result: Mapping[str, Any]) -> str:
-    """Say in one line what the machine is; facts that are not known are left out."""
-    machine, used = result["machine"], sorted({one["runtime"] for one in result["variants"]})
-    before, after = machine["before"], machine["after"]
-    warm = [state["temperature_c"] for state in (before, after)]
-    parts = [
-        machine["model"],
-        machine["architecture"],
-        f"{machine['cores']} cores",
-        machine["memory_mb"] and f"{machine['memory_mb'] / 1000:.1f} GB",
-        machine["os"],
-        machine["kernel"] and f"kernel {machine['kernel']}",
-        f"Python {machine['python']}",
-        *used,
-        machine["governors"] and f"governor {', '.join(machine['governors'])}",
-        None if None in warm else f"{warm[0]:.0f} °C before, {warm[1]:.0f} °C after",
-    ]
-    return ", ".join(str(part) for part in parts if part)
-
-
-def method_line(result: Mapping[str, Any]) -> str:
-    """Say in a few sentences what the numbers of the table are."""
-    first = result["variants"][0]
-    sounds = [one["sound"] for one in result["variants"] if one["sound"]]
-    heard = (
-        ", ".join(dict.fromkeys(f"{one['kind']}: {one['name']}" for one in sounds)) or "not told"
-    )
-    return (
-        f"Single windows of sound ({heard}), back to back, {result['rounds']} rounds of "
-        f"{result['seconds']:g} s for each row in shuffled order, each in a process of its own. "
-        f"Real-time factor: median latency / duration of a hop; under 1 keeps up. "
-        f"In brackets: lowest to highest of the rounds' medians "
-        f"({first['p50_interval_coverage']:.1%} interval); for the speed-up over "
-        f"{first['baseline']} at the same threads, 95 % bootstrap interval over paired rounds. "
-        f"MB are 1e6 bytes; peak: memory of the whole process; model's share: "
-        "over what Python and the runtime hold before the bundle is read."
-    )
-
-
 def operator_parts(result: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
     """Give a sentence and the table under `OPERATOR_HEADINGS` for each variant that was profiled.
 
@@ -148,11 +85,6 @@ def operator_parts(result: Mapping[str, Any]) -> list[tuple[str, list[list[str]]
         cells = [[name, n, number(row["ms"]), f"{row['share']:.1%}"] for name, n, row in shown]
         parts.append((text, cells))
     return parts
-
-
-def shown_name(one: Mapping[str, Any]) -> str:
-    """Write a variant's name and threads."""
-    return f"{one['name']}, {thread_text(one['threads'])}"
 
 
 def _verdict(result: Mapping[str, Any]) -> Section:
@@ -186,9 +118,9 @@ def _distribution(result: Mapping[str, Any]) -> Section:
         rows.append([
             shown_name(one), str(found["n"]), number(found["min"]), number(found["mean"]),
             "" if std is None else number(std), number(found["median"]), number(found["mad"]),
-            *(_percentile(found[name]) for name in ("p90", "p95", "p99", "p99_9")),
+            *(percentile(found[name]) for name in ("p90", "p95", "p99", "p99_9")),
             number(found["max"]),
-            *(_percentile(found["early_stopping"][name]) for name in ("p90", "p99")),
+            *(percentile(found["early_stopping"][name]) for name in ("p90", "p99")),
         ])  # fmt: skip
     needs = ", ".join(
         f"{name.replace('_', '.')} {rows_['needs']}" for name, rows_ in _needs(result)
@@ -213,7 +145,7 @@ def _starting(result: Mapping[str, Any]) -> Section | None:
     if any("cold_start" not in one["phases"] for one in result["variants"]):
         return None
     rows = [
-        [shown_name(one), *(_median(one["phases"].get(name)) for name in STARTING)]
+        [shown_name(one), *(median(one["phases"].get(name)) for name in STARTING)]
         for one in result["variants"]
     ]
     text = (
@@ -235,8 +167,8 @@ def _way(result: Mapping[str, Any]) -> Section | None:
         phases = one["phases"]
         whole = phases["end_to_end"]
         rows.append([
-            shown_name(one), *(_median(phases[name]) for name in ON_THE_WAY),
-            _percentile(whole["p90"]), number(whole["max"]), str(whole["n"]),
+            shown_name(one), *(median(phases[name]) for name in ON_THE_WAY),
+            percentile(whole["p90"]), number(whole["max"]), str(whole["n"]),
         ])  # fmt: skip
     text = (
         "Medians, ms: the window cut, the model, the decision, the detection written (SQLite, synced, "
@@ -256,7 +188,7 @@ def _paced(result: Mapping[str, Any]) -> Section | None:
         found = pace["latency_ms"]
         rows.append([
             shown_name(one), f"{one['hop_seconds']:g}", str(pace["n"]), number(found["median"]),
-            _percentile(found["p90"]), number(found["max"]), str(pace["misses"]),
+            percentile(found["p90"]), number(found["max"]), str(pace["misses"]),
             str(pace["longest_streak"]),
             "" if pace["jitter_ms"] is None else number(pace["jitter_ms"]),
             "" if pace["jitter_share"] is None else f"{pace['jitter_share']:.2%}",
@@ -297,107 +229,3 @@ def _sustained(result: Mapping[str, Any]) -> Section | None:
     text = f"Windows {arrival} for minutes; medians of the first and of the last minute, ms."
     return Section("Sustained", text, ("", "drift", "n", "minutes", "first", "last", "last / first"),
                    2, rows)  # fmt: skip
-
-
-def _memory(result: Mapping[str, Any]) -> Section:
-    keys = ("baseline", "after_load", "after_windows", "pss", "peak", "swap")
-    rows = [
-        [shown_name(one), *("" if one["memory"][f"{key}_mb"] is None
-                            else f"{one['memory'][f'{key}_mb']:.1f}" for key in keys)]
-        for one in result["variants"]
-    ]  # fmt: skip
-    text = (
-        "MB (1e6 bytes) of the whole process. Baseline: Python and the runtime, before the bundle is "
-        "read. PSS divides shared pages among their users."
-    )
-    return Section("Memory", text, (
-        "", "baseline", "model loaded", "after the windows", "PSS", "peak", "swapped",
-    ), 1, rows)  # fmt: skip
-
-
-def _environment(result: Mapping[str, Any]) -> Section:
-    found = result["environment"]
-    missing = found["missing"]
-    rows = []
-    for key, title, unit in (("temperature_c", "temperature", " °C"),
-                             ("frequency_mhz", "frequency", " MHz"),
-                             ("load_average", "load average", "")):  # fmt: skip
-        one = found[key]
-        if one is None:
-            rows.append([title, missing.get(key, ""), "", "", ""])
-        else:
-            rows.append(
-                [title, "", *(f"{one[when]:g}{unit}" for when in ("before", "highest", "after"))]
-            )
-    flags = found["throttled"]
-    if flags is None:
-        rows.append(["throttling", missing.get("throttled", ""), "", "", ""])
-    else:
-        cells = [_flags(flags[when]) for when in ("before", "during", "after")]
-        rows.append(["throttling", "", *cells])
-    swap, other = found["swap"], found["top_process"]
-    rows.append(["swapped meanwhile", missing.get("swap", "") if swap is None
-                 else f"{swap['in']} pages in, {swap['out']} out", "", "", ""])  # fmt: skip
-    cores = found["others_cores"]
-    rows.append(["others", missing.get("others_cores", "") if cores is None
-                 else f"kept {cores:.2f} cores busy", "", "", ""])  # fmt: skip
-    rows.append(["busiest of them", missing.get("top_process", "") if other is None
-                 else f"{other['name']}, {other['share_of_core']:.1%} of a core", "", "", ""])  # fmt: skip
-    text = f"Read once a second for {found['seconds']:g} s."
-    return Section("The machine meanwhile", text, ("", "", "before", "highest", "after"), 2, rows)
-
-
-def _energy(result: Mapping[str, Any]) -> Section | None:
-    rows = [
-        [shown_name(one), number(one["energy"]["joules_per_inference"]),
-         f"{one['energy']['joules_per_audio_hour']:.0f}"]
-        for one in result["variants"] if "missing" not in one["energy"]
-    ]  # fmt: skip
-    if not rows:
-        return None
-    watts = result["variants"][0]["energy"]
-    text = (f"From {watts['idle_watts']:g} W idle and {watts['busy_watts']:g} W busy, given by hand; "
-            "an hour of audio includes what idling takes.")  # fmt: skip
-    return Section("Energy", text, ("", "J a window, over idle", "J an hour of audio"), 1, rows)
-
-
-def _comparison(compared: Mapping[str, Any]) -> Section:
-    rows, differs = [], dict[str, None]()
-    for row in compared["rows"]:
-        name = shown_name(row)
-        differs |= dict.fromkeys(row["differs"])
-        if row["not_comparable"]:
-            rows.append(
-                [name, f"not comparable: {'; '.join(row['not_comparable'])}", "", "", "", ""]
-            )
-            continue
-        for key in ("p50", "p99"):
-            found = row[key]
-            if "missing" in found:
-                rows.append([name, f"{key}: {found['missing']}", "", "", "", ""])
-                continue
-            held = found["interval"]
-            rows.append([
-                name, key, number(found["before_ms"]), number(found["now_ms"]),
-                f"{100 * (found['ratio'] - 1):+.1f} %",
-                "" if held is None else f"{100 * (held[0] - 1):+.1f} to {100 * (held[1] - 1):+.1f} %",
-            ])  # fmt: skip
-    text = "Latency in ms, then and now; the interval is that of the change."
-    if differs:
-        text += f" What else differs: {'; '.join(differs)}."
-    return Section(f"Beside {compared['source']}", text,
-                   ("", "", "then", "now", "change", "interval"), 2, rows)  # fmt: skip
-
-
-def _median(found: Mapping[str, Any] | None) -> str:
-    return number(found["median"]) if found and found["n"] else ""
-
-
-def _percentile(found: Mapping[str, Any]) -> str:
-    return "too few" if found["ms"] is None else number(found["ms"])
-
-
-def _flags(flags: int | None) -> str:
-    if flags is None:
-        return ""
-    return ", ".join(throttle_reasons(flags)) or "none"

@@ -1,0 +1,109 @@
+"""The tables of a benchmark that are not latencies: memory, the machine, energy, an earlier result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeprune_device.bench_text import Section, number, shown_name
+from edgeprune_device.machine import throttle_reasons
+
+
+def memory(result: Mapping[str, Any]) -> Section:
+    """Give the table of memory."""
+    keys = ("baseline", "after_load", "after_windows", "pss", "peak", "swap")
+    rows = [
+        [shown_name(one), *("" if one["memory"][f"{key}_mb"] is None
+                            else f"{one['memory'][f'{key}_mb']:.1f}" for key in keys)]
+        for one in result["variants"]
+    ]  # fmt: skip
+    text = (
+        "MB (1e6 bytes) of the whole process. Baseline: Python and the runtime, before the bundle is "
+        "read. PSS divides shared pages among their users."
+    )
+    return Section("Memory", text, (
+        "", "baseline", "model loaded", "after the windows", "PSS", "peak", "swapped",
+    ), 1, rows)  # fmt: skip
+
+
+def environment(result: Mapping[str, Any]) -> Section:
+    """Give the table of what the machine did meanwhile."""
+    found = result["environment"]
+    missing = found["missing"]
+    rows = []
+    for key, title, unit in (("temperature_c", "temperature", " °C"),
+                             ("frequency_mhz", "frequency", " MHz"),
+                             ("load_average", "load average", "")):  # fmt: skip
+        one = found[key]
+        if one is None:
+            rows.append([title, missing.get(key, ""), "", "", ""])
+        else:
+            rows.append(
+                [title, "", *(f"{one[when]:g}{unit}" for when in ("before", "highest", "after"))]
+            )
+    flags = found["throttled"]
+    if flags is None:
+        rows.append(["throttling", missing.get("throttled", ""), "", "", ""])
+    else:
+        cells = [_flags(flags[when]) for when in ("before", "during", "after")]
+        rows.append(["throttling", "", *cells])
+    swap, other = found["swap"], found["top_process"]
+    rows.append(["swapped meanwhile", missing.get("swap", "") if swap is None
+                 else f"{swap['in']} pages in, {swap['out']} out", "", "", ""])  # fmt: skip
+    cores = found["others_cores"]
+    rows.append(["others", missing.get("others_cores", "") if cores is None
+                 else f"kept {cores:.2f} cores busy", "", "", ""])  # fmt: skip
+    rows.append(["busiest of them", missing.get("top_process", "") if other is None
+                 else f"{other['name']}, {other['share_of_core']:.1%} of a core", "", "", ""])  # fmt: skip
+    text = f"Read once a second for {found['seconds']:g} s."
+    return Section("The machine meanwhile", text, ("", "", "before", "highest", "after"), 2, rows)
+
+
+def energy(result: Mapping[str, Any]) -> Section | None:
+    """Give the table of energy; None where no meter was read."""
+    rows = [
+        [shown_name(one), number(one["energy"]["joules_per_inference"]),
+         f"{one['energy']['joules_per_audio_hour']:.0f}"]
+        for one in result["variants"] if "missing" not in one["energy"]
+    ]  # fmt: skip
+    if not rows:
+        return None
+    watts = result["variants"][0]["energy"]
+    text = (f"From {watts['idle_watts']:g} W idle and {watts['busy_watts']:g} W busy, given by hand; "
+            "an hour of audio includes what idling takes.")  # fmt: skip
+    return Section("Energy", text, ("", "J a window, over idle", "J an hour of audio"), 1, rows)
+
+
+def comparison(compared: Mapping[str, Any]) -> Section:
+    """Give the table of an earlier result beside this one."""
+    rows, differs = [], dict[str, None]()
+    for row in compared["rows"]:
+        name = shown_name(row)
+        differs |= dict.fromkeys(row["differs"])
+        if row["not_comparable"]:
+            rows.append(
+                [name, f"not comparable: {'; '.join(row['not_comparable'])}", "", "", "", ""]
+            )
+            continue
+        for key in ("p50", "p99"):
+            found = row[key]
+            if "missing" in found:
+                rows.append([name, f"{key}: {found['missing']}", "", "", "", ""])
+                continue
+            held = found["interval"]
+            rows.append([
+                name, key, number(found["before_ms"]), number(found["now_ms"]),
+                f"{100 * (found['ratio'] - 1):+.1f} %",
+                "" if held is None else f"{100 * (held[0] - 1):+.1f} to {100 * (held[1] - 1):+.1f} %",
+            ])  # fmt: skip
+    text = "Latency in ms, then and now; the interval is that of the change."
+    if differs:
+        text += f" What else differs: {'; '.join(differs)}."
+    return Section(f"Beside {compared['source']}", text,
+                   ("", "", "then", "now", "change", "interval"), 2, rows)  # fmt: skip
+
+
+def _flags(flags: int | None) -> str:
+    if flags is None:
+        return ""
+    return ", ".join(throttle_reasons(flags)) or "none"
