@@ -163,7 +163,7 @@ def test_a_child_tells_every_phase_from_its_start_to_the_disk(
     phases = {name: ms[0] for name, ms in one.phases_ms.items()}
     assert set(phases) == {
         "python", "import", "verify", "load", "first", "cold_start", "journal", "first_detection",
-        "window", "decide", "write", "end_to_end",
+        "window", "inference_on_way", "decide", "write", "end_to_end",
     }  # fmt: skip
     together = sum(phases[name] for name in ("python", "import", "verify", "load", "first"))
     assert together <= phases["cold_start"] < phases["first_detection"]

@@ -107,14 +107,7 @@ def bench(
     extras = extras or Extras()
     threads = check(bundles, out, threads, seconds, rounds, extras)
     earlier = [read_earlier(path) for path in extras.earlier]
-    # Only the descriptions stay: a small board has no room for every model in this process.
-    files, paths = [], []
-    for path in bundles:
-        own = described(path)
-        files += own
-        paths += [path] * len(own)
-    for entry, name in zip(files, names_of(files, paths, names), strict=True):
-        entry["name"] = name
+    files, paths = _described(bundles, names)
     machine, before = machine_facts(), machine_state()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(dir=nearest(out), prefix=".edgeprune-bench-") as folder:
@@ -123,7 +116,7 @@ def bench(
             run.rounds(rounds)
             run.sustained()
             environment = watch.summary()
-    after = machine_state()
+    machine |= {"note": extras.note or None, "before": before, "after": machine_state()}
     entries = [run.entry(variant, watch.began) for variant in run.variants]
     if profile:
         for (index, count), entry in zip(run.variants, entries, strict=True):
@@ -131,20 +124,39 @@ def bench(
     result: dict[str, Any] = {
         "schema": SCHEMA, "kind": "edgeprune-bench", "run_id": uuid.uuid4().hex, "created": created,
         "command": extras.command or None, "edgeprune_version": _own_version(), "git": _git(),
-        "machine": {**machine, "note": extras.note or None, "before": before, "after": after},
-        "environment": environment,
-        "config": _config(threads, files, extras),
-        "seconds": seconds, "rounds": rounds,
-        "verdict": _verdict(entries, environment),
-        "notes": [*state_notes(machine, before, after),
-                  *(f"Meanwhile {reason}." for reason in disturbed(environment)),
-                  *sample_notes(entries)],
-        "variants": entries,
+        "machine": machine, "environment": environment, "config": _config(threads, files, extras),
+        "seconds": seconds, "rounds": rounds, "verdict": _verdict(entries, environment),
+        "notes": _notes(machine, environment, entries), "variants": entries,
     }  # fmt: skip
     result["missing"] = {key: why for key, why in MISSING.items() if result[key] is None}
     result["comparisons"] = [compare(result, one) for one in earlier]
     write_reports(result, out)
     return result
+
+
+def _described(
+    bundles: Sequence[Path], names: Sequence[str] | None
+) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Describe every model file, and say in which bundle each is.
+
+    Only the descriptions stay: a small board has no room for every model in this process.
+    """
+    files, paths = [], []
+    for path in bundles:
+        own = described(path)
+        files += own
+        paths += [path] * len(own)
+    for entry, name in zip(files, names_of(files, paths, names), strict=True):
+        entry["name"] = name
+    return files, paths
+
+
+def _notes(
+    machine: dict[str, Any], environment: dict[str, Any], entries: Sequence[dict[str, Any]]
+) -> list[str]:
+    meanwhile = [f"Meanwhile {reason}." for reason in disturbed(environment)]
+    state = state_notes(machine, machine["before"], machine["after"])
+    return [*state, *meanwhile, *sample_notes(entries)]
 
 
 def _config(

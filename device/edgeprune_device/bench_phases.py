@@ -102,8 +102,9 @@ def way_to_the_disk(
     end = time.perf_counter() + SHARE_OF_TIME * seconds
     while len(parts) < FEWEST_STEPS or (time.perf_counter() < end and len(parts) < MOST_STEPS):
         parts.append(recorder.step(next(blocks)))
-    names = ("window", "decide", "write", "end_to_end")
-    return {name: [getattr(one, name) / 1e6 for one in parts] for name in names}
+    names = {"window": "window", "inference": "inference_on_way", "decide": "decide",
+             "write": "write", "end_to_end": "end_to_end"}  # fmt: skip
+    return {name: [getattr(one, part) / 1e6 for one in parts] for part, name in names.items()}
 
 
 def paced(

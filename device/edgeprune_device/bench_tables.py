@@ -23,7 +23,7 @@ HEADINGS = (
     "real-time factor", "speed-up", "peak MB", "model's share MB",
 )  # fmt: skip
 STARTING = ("python", "import", "verify", "load", "first", "cold_start", "first_detection")
-ON_THE_WAY = ("window", "inference", "decide", "write", "end_to_end")
+ON_THE_WAY = ("window", "inference_on_way", "decide", "write", "end_to_end")
 
 
 def sections(result: Mapping[str, Any]) -> list[Section]:
