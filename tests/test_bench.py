@@ -407,6 +407,8 @@ def test_files_are_written_whole_and_say_the_same(
     for line, one in zip(lines, result["variants"], strict=True):
         assert float(line["p50_ms"]) == one["p50_ms"]
         assert float(line["speedup_interval_high"]) == one["speedup_interval"][1]
+        assert float(line["phases.inference.p90"]) == one["phases"]["inference"]["p90"]["ms"]
+        assert line["phases.load.p99"] == ""  # three rounds: absent, not 0
     whole = (out / "bench.md").read_text("utf-8").partition("\n\n")[0]
     table = whole.splitlines()
     assert {row.count("|") for row in table} == {len(bench_tables.HEADINGS) + 1}

@@ -156,6 +156,29 @@ def test_live_statistics_of_a_listener_are_compared_wherever_they_stand(tmp_path
     assert "live windows come a hop apart" in found["differs"][0]
 
 
+def test_the_status_of_a_recorder_says_what_may_explain_its_latencies(tmp_path: Path) -> None:
+    live = row(2.0)
+    held = {
+        "schema": 1, "state": "listening", "bundle": "birds", "digest": "a" * 64, "load": "skip",
+        "machine": {"temperature_c": 81.5, "throttled": 4, "load_average": 3.1,
+                    "frequency_mhz": None},
+        "latency": {key: live[key] for key in ("n", "p50_ms", "p99_ms", "samples_ms")},
+    }  # fmt: skip
+    [found] = compare(result(row()), earlier(held, tmp_path))["rows"]
+    assert found["not_comparable"] == []
+    assert found["differs"][-1] == (
+        "the recorder's board said: temperature 81.5 °C; load 3.1; throttled now; "
+        "load shedding: skip"
+    )
+
+
+def test_a_gate_that_fails_on_an_unstable_run_says_so(tmp_path: Path) -> None:
+    shaky = result(row(1.5), verdict={"stable": False, "reasons": ["a fan stood still"]})
+    with pytest.raises(EdgepruneError) as caught:
+        check_gate(compare(shaky, earlier(result(row()), tmp_path)), 5)
+    assert "A run was unstable" in caught.value.hint
+
+
 @pytest.mark.parametrize("held", [
     "nonsense", [], {}, {"variants": []}, {"variants": [{"name": "x"}]}, {"variants": ["x"]},
     {"variants": [{"name": "x", "n": 1, "p50_ms": 0, "p99_ms": 1, "samples_ms": [1]}]},

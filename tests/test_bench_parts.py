@@ -105,6 +105,18 @@ def test_every_window_leaves_a_row_on_the_disk(tiny_bundle: Path, tmp_path: Path
         assert one.end_to_end == one.window + one.inference + one.decide + one.write
 
 
+def test_a_detection_that_the_disk_does_not_take_is_no_measurement(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = read_bundle(tiny_bundle)
+    recorder = Recorder(bundle, open_model(bundle), tmp_path)
+    monkeypatch.setattr(type(recorder._journal), "pending", 1, raising=False)
+    blocks = loop_of(bundle, None).blocks(bundle.window_samples, bundle.hop_samples)
+    with pytest.raises(EdgepruneError, match="could not be written"):
+        recorder.step(next(blocks))
+    recorder.close()
+
+
 class FakeTime:
     """A clock in ns that a sleep and a step move."""
 

@@ -68,17 +68,6 @@ def test_a_profile_names_the_kernels_that_ran_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_of_a_window_are_summed_and_what_holds_others_is_not_counted_twice() -> None:
-    def kernel(name: str, kind: str, us: int) -> dict[str, Any]:
-        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": us, "args": {"op_name": kind}}
-
-    run = {"cat": "Session", "name": "model_run", "dur": 1}
-    frame = [kernel("inner", "Conv", 1000), kernel("branch", "If", 1100), run]
-    found = summary_of(frame * 6, warm=1, runs=2)
-    assert (found["windows"], found["ms"]) == (2, 2.0)
-    assert [row["type"] for row in found["types"]] == ["Conv"]
-
-
 def test_bench_shows_the_operators_of_onnx_and_says_why_tflite_has_none(
     formats: Path,  # noqa: F811
     tmp_path: Path,

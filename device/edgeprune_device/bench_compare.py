@@ -27,6 +27,8 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 SAME_MACHINE = ("model", "architecture", "cores", "memory_mb")
 EXPLAINS = ("os", "kernel", "python", "governors", "nice", "affinity")
+ALLOW = "Allow more with --fail-over."
+UNSTABLE = "A run was unstable: measure again while nothing else runs."
 WARMER = 5.0
 """Degrees that are worth a sentence."""
 LIVE = ("live windows come a hop apart, so processor and caches have gone to sleep in between, and "
@@ -63,7 +65,7 @@ def compare(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, 
         if None not in heard and heard[0] != heard[1]:
             differs.append(f"sound: {heard[0]} then, {heard[1]} now")
         if earlier["live"]:
-            differs.append(LIVE)
+            differs += [LIVE, *earlier["state"]]
         row |= {"not_comparable": reasons, "differs": differs}
         if not reasons:
             row |= {"p50": _median_ratio(old, one), "p99": _p99_ratio(old, one)}
@@ -99,7 +101,7 @@ def check_gate(compared: Mapping[str, Any], percent: float) -> None:
                     f"{compared['source']}: {key} {found['now_ms']:.3g} ms against "
                     f"{found['before_ms']:.3g} ms, {100 * (low - 1):+.1f} to "
                     f"{100 * (high - 1):+.1f} %; --fail-over allows {percent:g} %.",
-                    "Allow more with --fail-over.",
+                    UNSTABLE if any("unstable" in text for text in row["differs"]) else ALLOW,
                     FAILED_CHECK,
                 )
 
@@ -203,6 +205,9 @@ def _machine_differences(
     flags = [(side.get("throttled") or {}).get("during") for side in (before, after)]
     if flags[0] != flags[1] and None not in flags:
         explains.append(f"throttling while measured: {flags[0]:#x} then, {flags[1]:#x} now")
+    for when, side in (("then", earlier), ("now", result)):
+        if (side.get("verdict") or {}).get("stable") is False:
+            explains.append(f"the run was unstable {when}")
     return [f"another machine ({text})" for text in forbids], explains
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.machine import throttle_reasons
 
 STATISTICS = ("n", "p50_ms", "p99_ms", "samples_ms")
 """What makes an object of a live file one of statistics."""
@@ -45,9 +46,9 @@ def read_earlier(path: Path) -> dict[str, Any]:
         if isinstance(held.get("variants"), list):
             found = {"live": False, "variants": held["variants"]}
         elif statistics := _statistics(held):
-            found = {"live": True, "variants": [_live_row(held, statistics)]}
+            found = {"live": True, "variants": [_live_row(held, statistics)], "state": _state(held)}
         if found.get("variants") and all(_is_row(row) for row in found["variants"]):
-            keys = ("machine", "edgeprune_version", "environment", "config")
+            keys = ("machine", "edgeprune_version", "environment", "verdict")
             return {**found, "source": str(path), **{key: held.get(key) for key in keys}}
     raise EdgepruneError(
         f"{path} holds no benchmark and no live statistics.",
@@ -74,6 +75,22 @@ def _live_row(held: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[st
     return {"threads": held.get("threads"), "runtime": held.get("runtime"),
             "hop_seconds": held.get("hop_seconds"), "name": own.get("name"),
             "digest": own.get("digest"), **statistics}  # fmt: skip
+
+
+def _state(held: Mapping[str, Any]) -> list[str]:
+    """Return what a recorder says of its board and its load, as far as it may explain a latency."""
+    machine = held.get("machine")
+    machine = machine if isinstance(machine, dict) else {}
+    said = []
+    for key, unit in (("temperature_c", " °C"), ("frequency_mhz", " MHz"), ("load_average", "")):
+        if isinstance(machine.get(key), int | float):
+            said.append(f"{key.partition('_')[0]} {machine[key]:g}{unit}")
+    flags = machine.get("throttled")
+    if isinstance(flags, int) and flags:
+        said.append(", ".join(throttle_reasons(flags)))
+    if held.get("load") not in (None, "", "normal"):
+        said.append(f"load shedding: {held['load']}")
+    return [f"the recorder's board said: {'; '.join(said)}"] if said else []
 
 
 def _is_row(row: Any) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from edgeprune_device.bundle import Bundle
 from edgeprune_device.decide import Decider, Detection, rule_of
+from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal import Journal
 from edgeprune_device.runtime import Scorer
 from edgeprune_device.windows import Windower
@@ -67,8 +69,10 @@ class Recorder:
         self._rate, self._run = bundle.sample_rate, run
         self._windower = Windower(bundle.window_samples, bundle.hop_samples)
         self._decider = Decider(rule_of(bundle))
-        self._journal = Journal(
-            folder / "journal", bundle.name, bundle.digest, "bench", live=True, clock=_now
+        self._held = ExitStack()
+        self._folder = folder / "journal"
+        self._journal = self._held.enter_context(
+            Journal(self._folder, bundle.name, bundle.digest, "bench", live=True, clock=_now)
         )
 
     def step(self, block: Samples) -> Parts:
@@ -85,13 +89,16 @@ class Recorder:
         label, score = self._decider.top
         for detection in found or [Detection(label or NOTHING, score, start, end)]:
             self._journal.add(detection, first)
+        if getattr(self._journal, "pending", 0):  # one that outlives a full disk holds rows back
+            raise EdgepruneError(f"A detection could not be written to {self._folder}.",
+                                 "Is the disk full?")  # fmt: skip
         written = time.perf_counter_ns()
         return Parts(cut - begun, scored - cut, decided - scored, written - decided)
 
     def close(self) -> None:
         """End the journal's session."""
         self._journal.close({})
-        self._journal.__exit__(None, None, None)
+        self._held.close()
 
 
 def way_to_the_disk(

@@ -27,7 +27,7 @@ from edgeprune_device.bench_text import machine_line, method_line
 from edgeprune_device.errors import EdgepruneError
 
 NOT_IN_CSV = ("samples_ms", "timeline", "slices", "operators", "missing")
-NUMBERS = re.compile(r"\[\s+((?:-?[\d.eE+-]+,?\s+)+)\]")
+NUMBERS = re.compile(r"\[\s+((?:[\d.eE+-]+,?\s+)+)\]")
 """A list of numbers, one a line, as json.dumps indents it."""
 
 
@@ -70,7 +70,8 @@ def json_text(result: Mapping[str, Any]) -> str:
 def csv_text(result: Mapping[str, Any]) -> str:
     """Give one line for each variant: every single value, nested names joined by dots.
 
-    Intervals take two columns, ``_low`` and ``_high``; samples and curves are left to the JSON.
+    Intervals take two columns, ``_low`` and ``_high``; samples, curves and the percentiles' own
+    intervals are left to the JSON.
     """
     about = {
         "run_id": result["run_id"], "created": result["created"],
@@ -90,10 +91,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in values.items():
         if key in NOT_IN_CSV:
             continue
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "needs" in value:  # a percentile: the figure alone
+            cells.append((prefix + key, value["ms"]))
+        elif isinstance(value, dict):
             cells += _flat(value, f"{prefix}{key}.")
-        elif "interval" in key and isinstance(value, list):
-            cells += [(f"{prefix}{key}_low", value[0]), (f"{prefix}{key}_high", value[1])]
+        elif key.endswith(("interval", "interval_ms")):
+            low, high = value or (None, None)
+            cells += [(f"{prefix}{key}_low", low), (f"{prefix}{key}_high", high)]
         elif not isinstance(value, list):
             cells.append((prefix + key, value))
     return cells
