@@ -135,7 +135,7 @@ def test_every_entry_of_a_manifest_may_be_anything_and_none_makes_a_traceback(
         assert bundle.hop_samples > 0 < bundle.temperature
         assert all([bundle.name, bundle.file, bundle.labels, bundle.output_shape])
         assert bundle.tokens == ""
-        assert Decider(rule_of(bundle, None)).flush() == []
+        assert Decider(rule_of(bundle)).flush() == []
     assert refused > tried / 2
     tally(tried, 0, f"any entry anything: {refused:,} refused, the others of no account")
 

@@ -38,7 +38,8 @@ from edgeprune_device.windows import Windower
 Samples = NDArray[np.float32]
 Model = Callable[[int, Samples], Samples]
 """First sample of a window and the window, to its scores."""
-LOAD = "load"
+LOAD, GATE = "load", "gate: "
+"""Why windows are dropped."""
 NO_ANSWER = "model failed"
 FAILED = Trouble(
     "scores-failed", "The model failed on a window: nothing is recorded while it does.",
@@ -229,7 +230,9 @@ class Loop:
             parts.ledger.rejected(first, last, kind, reason)
             if kind == INVALID or not parts.speech.rule.vad:
                 parts.speech.unknown(first, last)
-            self._report(parts.decider.flush())
+            quiet = reason.startswith(GATE)  # ends an event, and is no gap
+            decider = parts.decider
+            self._report(decider.quiet(first / self.rate) if quiet else decider.flush())
             parts.forget()
         else:
             parts.ledger.analysed(first, last)
@@ -249,7 +252,7 @@ class Loop:
         if parts.shedder.skip:
             return DROPPED, LOAD, None
         if not parts.gate.open(first, last):
-            return DROPPED, f"gate: {parts.gate.settings.kind}", None
+            return DROPPED, f"{GATE}{parts.gate.settings.kind}", None
         begin = self.done.busy_since = time.monotonic()
         try:
             scores = parts.model(first, window)
