@@ -33,7 +33,7 @@ def hear(book: Journal, first: int, number: int, label: str = "robin") -> list[s
     return [book.add(Detection(label, 0.9, i, i + 1.0), i) for i in range(first, first + number)]
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(done: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not done():
