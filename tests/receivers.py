@@ -33,7 +33,7 @@ def hear(book: Journal, first: int, number: int, label: str = "robin") -> list[s
     return [book.add(Detection(label, 0.9, i, i + 1.0), i) for i in range(first, first + number)]
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(done: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not done():
@@ -164,14 +164,12 @@ def reachable(port: int) -> bool:
 class Listener:
     """A subscriber with a session that outlives the broker's absence; keeps what came, in order."""
 
-    def __init__(self, port: int, topic: str, **account: str) -> None:
+    def __init__(self, port: int, topic: str, name: str = "listener") -> None:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
 
         self.came: list[tuple[str, Any, bool]] = []
-        self.client = Client(CallbackAPIVersion.VERSION2, "listener", clean_session=False)
-        if account:
-            self.client.username_pw_set(account["username"], account["password"])
+        self.client = Client(CallbackAPIVersion.VERSION2, name, clean_session=False)
         self.client.reconnect_delay_set(1, 1)
         subscribed = threading.Event()
         self.client.on_connect = lambda client, *_: client.subscribe(topic, 1)

@@ -23,6 +23,7 @@ from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal import Facts, Journal, Total
 from edgeprune_device.journal_coverage import coverage
 from edgeprune_device.journal_export import Wanted, export, safe_cell
+from edgeprune_device.ledger import Ledger, by_hour
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RATE = 16000
@@ -192,6 +193,30 @@ def test_every_hour_adds_up_and_off_is_not_the_same_as_quiet(tmp_path: Path) -> 
         counted = sum(sum(kind.values()) for kind in row["kinds"].values())
         assert counted + row["not_running"] - row["over"] == pytest.approx(row["seconds"], abs=1e-5)
     assert "microphone lost 100.0" in done["text"]
+
+
+def test_the_ledgers_spans_add_up_to_the_journals_hours(tmp_path: Path) -> None:
+    start = NOON + timedelta(minutes=59)
+    ledger = Ledger()
+    book, now = journal(tmp_path / "j", start)
+    with book:
+        for minute in range(3):
+            for second in range(60):
+                first = (60 * minute + second) * RATE
+                if minute == 1:
+                    ledger.rejected(first, first + RATE, "invalid", "silent")
+                else:
+                    ledger.analysed(first, first + RATE)
+            ledger.end((minute + 1) * 60 * RATE)
+            book.covered(by_hour(ledger.drain(),
+                                 lambda sample: start + timedelta(seconds=sample / RATE), RATE))  # fmt: skip
+        now[0] = start + timedelta(minutes=3)
+        book.close({})
+    done = coverage(tmp_path / "j")
+    assert [row["hour"] for row in done["hours"]] == ["2026-05-01T12", "2026-05-01T13"]
+    assert done["hours"][1]["kinds"]["analysed"] == {"": 60}
+    assert done["hours"][1]["kinds"]["invalid"] == {"silent": 60}
+    assert done["total"]["not_running"] == done["total"]["over"] == 0
 
 
 def test_an_hour_that_was_counted_twice_says_so(tmp_path: Path) -> None:

@@ -381,7 +381,7 @@ def test_a_recorder_that_dies_is_offline_for_everyone_who_asks(tmp_path: Path) -
             wait_for(lambda: any(body.get("n") == 1 for _, body, _ in listener.came), 30)
             child.kill()
         wait_for(lambda: listener.came[-1][1] == {"state": "offline"})
-        late = Listener(port, "edgeprune/#")  # takes over the name of the first
+        late = Listener(port, "edgeprune/#", "late")
         wait_for(lambda: late.came == [("edgeprune/status", {"state": "offline"}, True)])
         late.close()
         listener.close()

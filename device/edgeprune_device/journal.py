@@ -18,6 +18,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -60,7 +61,7 @@ class Total:
     """What became of so many samples of an hour, in all; it never falls within a session."""
 
     hour: str
-    """``2026-05-01T12`` in UTC, or, of a file, the hour of the stream: ``0``, ``1``."""
+    """``2026-05-01T12+00:00`` (``ledger.by_hour``), or, of a file, any name of an hour of it."""
     kind: str
     """``analysed``, ``dropped``, ``invalid`` or ``not captured``."""
     reason: str
@@ -111,6 +112,7 @@ class Journal:
         moment = self._started.isoformat() if live else source_digest
         self._key = f"{digest} {source} {moment}"
         self._events = self._session = 0
+        self._totals: Counter[tuple[str, str, str]] = Counter()
         try:
             _make_folder(folder)
             self._store = Store(folder, clock, spool_rows, live=live, event=self._event_entry,
@@ -197,6 +199,14 @@ class Journal:
             (f"{self._session} {total.hour} {total.kind} {total.reason}",
              {"session": self._session, **vars(total)}) for total in totals
         ])  # fmt: skip
+
+    def covered(self, pieces: Iterable[tuple[str, str, str, int]]) -> None:
+        """Add to the totals what ``ledger.by_hour`` yields: hour, kind, reason and samples."""
+        changed = {}
+        for hour, kind, reason, samples in pieces:
+            self._totals[hour, kind, reason] += samples
+            changed[hour, kind, reason] = self._totals[hour, kind, reason]
+        self.coverage(Total(*key, samples) for key, samples in changed.items())
 
     def clip(
         self, detection: str, path: str, first_sample: int, samples: int, size: int,

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from edgeprune_device.journal_export import reading
+from edgeprune_device.journal_export import moment, reading
 from edgeprune_device.schema import VERSION
 
 KINDS = ("analysed", "dropped", "invalid", "not captured")
@@ -95,7 +95,8 @@ def _live_hours(database: sqlite3.Connection) -> list[Hour]:
         hours[name] = Hour(name, max(0.0, length))
         at += HOUR
     for row in _parts(database, live=1):
-        hour = hours.setdefault(row["hour"], Hour(row["hour"], 0.0))
+        name = f"{moment(row['hour'], 'hour'):%Y-%m-%dT%H}"
+        hour = hours.setdefault(name, Hour(name, 0.0))
         hour.parts[row["kind"], row["reason"]] += row["samples"] / row["rate"]
     return [hours[name] for name in sorted(hours)]
 
