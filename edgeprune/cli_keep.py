@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from edgeprune.cli_common import Json, print_done
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 JournalArgument = Annotated[Path, typer.Argument(help="Journal folder.")]
+SettingsOption = Annotated[
+    Path | None, typer.Option(help="TOML file with a recorder's settings: the keys it trusts.")
+]
 StoreArgument = Annotated[Path, typer.Argument(help="Folder of installed bundles.")]
 
 
@@ -100,12 +104,13 @@ def support(
 def install(
     bundle: Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")],
     store: StoreArgument,
+    settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:
     """Check BUNDLE here and make it the current one of STORE; the one before is kept."""
     from edgeprune_device.installed import install as run
 
-    done = run(bundle, store)
+    done = run(bundle, store, read=_reader(settings))
     said = "is current" if done.changed else "was current already"
     text = f"{done.name} {said} (golden outputs within {done.golden_difference:.2g})."
     if done.previous:
@@ -113,13 +118,24 @@ def install(
     print_done(vars(done), text, as_json)
 
 
-def rollback(store: StoreArgument, as_json: Json = False) -> None:
+def rollback(
+    store: StoreArgument, settings: SettingsOption = None, as_json: Json = False
+) -> None:
     """Go back to the bundle that was current in STORE before."""
     from edgeprune_device.installed import rollback as run
 
-    done = run(store)
+    done = run(store, read=_reader(settings))
     text = f"{done.name} is current again. The one before: {done.previous}."
     print_done(vars(done), text, as_json)
+
+
+def _reader(settings: Path | None) -> Any:
+    """Return what reads a bundle, with the keys that a recorder's settings trust."""
+    from edgeprune_device.bundle import read_bundle
+    from edgeprune_device.settings import Settings, read_settings
+
+    security = (read_settings(settings) if settings else Settings()).security
+    return partial(read_bundle, security=security)
 
 
 def printable(text: str) -> str:

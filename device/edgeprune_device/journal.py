@@ -218,6 +218,10 @@ class Journal:
                "locked": int(locked)}  # fmt: skip
         self._store.put(f"clip {path}", "clips", row)
 
+    def clip_paths(self) -> list[str] | None:
+        """Return the paths of the clips that have a row; None while that cannot be read."""
+        return self._store.clip_paths()
+
     def forget_clip(self, path: str) -> None:
         """Write that a clip's file was deleted."""
         row = {"path": path, "session": self._session}

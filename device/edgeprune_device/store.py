@@ -147,6 +147,13 @@ class Store:
         lost = f"; {self.lost} are lost" if self.lost else ""
         return f"({self.error}): {self.pending} rows wait {where}{lost}"
 
+    def clip_paths(self) -> list[str] | None:
+        """Return the paths of all clips' rows; None while the database cannot be read."""
+        try:
+            return [row[0] for row in self._database.execute("SELECT path FROM clips")]
+        except sqlite3.Error:
+            return None
+
     def put_totals(self, totals: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Write rows of ``coverage`` together; one that waits under the same key is replaced."""
         for key, row in totals:

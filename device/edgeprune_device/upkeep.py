@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from edgeprune_device.account import Account
+from edgeprune_device.clip_files import CLIPS
 from edgeprune_device.clockstate import clock_state
 from edgeprune_device.disk import free_bytes
 from edgeprune_device.errors import EdgepruneError
@@ -26,6 +27,7 @@ from edgeprune_device.loop import Loop
 from edgeprune_device.machine import machine_state
 from edgeprune_device.metrics import Metrics
 from edgeprune_device.notify import Notifier, Pulse
+from edgeprune_device.orphans import unrecorded, vanished
 from edgeprune_device.pick import Picked
 from edgeprune_device.plan import Plan, open_bundle
 from edgeprune_device.retention import Retention
@@ -102,6 +104,7 @@ class Upkeep:
             self._metrics = Metrics(settings.operate.metrics_port)
             self._held.callback(self._metrics.close)
         self._status_file = StatusFile(plan.out)
+        self._mend_clips()
         self._schedule = Schedule(settings.schedule, local_zone())
 
     def __enter__(self) -> Upkeep:
@@ -192,6 +195,21 @@ class Upkeep:
         self._note(self.retention.step(urgent=urgent, trusted=trusted))
         for path in self.retention.deleted():
             self.loop.journal.forget_clip(path)
+
+    def _mend_clips(self) -> None:
+        """Give clips that a crash left without a row their rows; forget rows without a clip."""
+        journal, folder = self.loop.journal, self.plan.out
+        paths = journal.clip_paths()
+        if paths is None or not (folder / CLIPS).is_dir():
+            return
+        found, gone = unrecorded(folder, paths), vanished(folder, paths)
+        for clip in found:
+            journal.clip(clip.id, clip.path, clip.first, clip.samples, clip.bytes)
+        for path in gone:
+            journal.forget_clip(path)
+        if found or gone:
+            text = f"{len(found)} clips had no row and have one now; {len(gone)} rows had no clip."
+            self._note([Notice("clips-mended", text, {"found": len(found), "gone": len(gone)})])
 
     def _note(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
