@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-pytest_plugins = ("faults_table", "pulse_fixture", "fake_sound_fixture")
+pytest_plugins = ("faults_table", "pulse_fixture", "fake_sound_fixture", "listener_fixture")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RATE = 16000
 FAMILY_NAMES = (

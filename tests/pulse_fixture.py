@@ -39,6 +39,7 @@ class Pulse:
             "PYTHONPATH": os.pathsep.join(part for part in sys.path if part),
         }  # fmt: skip
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._players: list[subprocess.Popen[bytes]] = []
         self.inputs(default="mic")
 
     def inputs(self, **sources: str) -> None:
@@ -80,10 +81,10 @@ class Pulse:
 
     def stop(self) -> None:
         """Kill the server, if it is there, and what hangs on it."""
-        for process in reversed(self._processes):
+        for process in (*self._players, *reversed(self._processes)):
             process.kill()
             process.wait()
-        self._processes = []
+        self._processes, self._players = [], []
 
     def freeze(self) -> None:
         """Stop the server without a word to its clients."""
@@ -111,8 +112,10 @@ class Pulse:
 
     def play(self, path: Path, sink: str = "vmic") -> subprocess.Popen[bytes]:
         """Begin to play a file into a sink."""
-        return subprocess.Popen(["paplay", "-d", sink, str(path)], env=self.environment,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        player = subprocess.Popen(["paplay", "-d", sink, str(path)], env=self.environment,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        self._players.append(player)
+        return player
 
     def capture_processes(self) -> list[int]:
         """Return the capture processes that listen to this server."""

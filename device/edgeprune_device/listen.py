@@ -31,6 +31,7 @@ from edgeprune_device.latency import Latencies
 from edgeprune_device.loop import Loop
 from edgeprune_device.parts import make_parts
 from edgeprune_device.pick import STORE, Picked
+from edgeprune_device.live import Microphone
 from edgeprune_device.plan import Plan, open_bundle
 from edgeprune_device.retention import Retention
 from edgeprune_device.screen import Say, Screen
@@ -121,7 +122,7 @@ def _session(
         ))  # fmt: skip
         picked.remember(plan.out / STORE)
         wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
-        loop = Loop(parts, journal, StreamTime(rate, began, wall))
+        loop = Loop(parts, journal, StreamTime(rate, began, wall), stopped.is_set)
         account = Account(loop, latencies, Identity(
             read.name, read.digest, plan.name, str(plan.out), began, plan.live,
             parts.windower.hop_samples / rate, read.window_samples / rate,
@@ -139,6 +140,8 @@ def _session(
             loop.done.reason = f"error: {error}"
             raise
         finally:
+            if isinstance(source, Microphone):
+                loop.take(source.rest())
             loop.end()
             journal.coverage(account.coverage())
             if upkeep is not None:

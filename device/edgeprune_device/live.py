@@ -111,6 +111,14 @@ class Microphone(Iterator[Item]):
         """The same for the device in use, per million; None in its first hour."""
         return self._session.lag.drift_ppm if self._session else None
 
+    def rest(self) -> Block | None:
+        """Return what the outage that goes on has cost since it was last told, for the end."""
+        heard = self._session is not None and self._session.open
+        if self._since is None or heard:
+            return None
+        due = math.floor((self._clock() - self._since) * self.sample_rate)
+        return self._lost(due) if due > self._told else None
+
     def close(self) -> None:
         """End the capture process at once; nothing is left of it."""
         if self._child is not None:

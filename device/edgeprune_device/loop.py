@@ -40,6 +40,8 @@ Model = Callable[[int, Samples], Samples]
 """First sample of a window and the window, to its scores."""
 LOAD, GATE = "load", "gate: "
 """Why windows are dropped."""
+STOPPED = "stopped"
+"""Why what came in last was not looked at: the end does not wait for a slow model."""
 NO_ANSWER = "model failed"
 FAILED = Trouble(
     "scores-failed", "The model failed on a window: nothing is recorded while it does.",
@@ -100,9 +102,23 @@ class Progress:
 
 
 class Loop:
-    """Carries a stream through the parts."""
+    """Carries a stream through the parts.
 
-    def __init__(self, parts: Parts, journal: Journal, times: StreamTime) -> None:
+    Parameters
+    ----------
+    parts : Parts
+    journal : Journal
+    times : StreamTime
+    stopped : callable
+        Whether somebody wants it to end: no window is scored any more, all are accounted for.
+
+    """
+
+    def __init__(
+        self, parts: Parts, journal: Journal, times: StreamTime,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        self._stopped = stopped
         self.parts, self.journal, self.times, self.rate = parts, journal, times, times.rate
         self.done = Progress()
         self.alarms = Alarms()
@@ -249,6 +265,8 @@ class Loop:
         parts = self.parts
         if bad := parts.health.invalid(first, last):
             return INVALID, bad, None
+        if self._stopped():
+            return DROPPED, STOPPED, None
         if parts.shedder.skip:
             return DROPPED, LOAD, None
         if not parts.gate.open(first, last):
