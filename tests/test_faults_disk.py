@@ -19,12 +19,15 @@ import soundfile
 from faults_table import Tally
 from full_disk import KINDS, fill, free, small_disk
 
+from edgeprune_device import listen as listen_module
 from edgeprune_device.clip_files import find_clips, read_tags, set_lock, write_clip
 from edgeprune_device.clips import Clip, Clips
+from edgeprune_device.listen import listen
 from edgeprune_device.retention import Retention
 from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.settings import Retention as RetentionSettings
-from edgeprune_device.stream import Notice
+from edgeprune_device.settings import Settings
+from edgeprune_device.stream import Block, Notice
 
 RATE = 16_000
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -260,3 +263,39 @@ def test_a_recorder_that_is_killed_leaves_no_half_clip(tmp_path: Path, tally: Ta
     Clips(SAVED, tmp_path, RATE)
     assert not list(tmp_path.rglob("*.part"))
     tally(kills, 0, f"{len(found):,} clips, all whole")
+
+
+@pytest.mark.fault("F2")
+def test_a_recorder_that_starts_on_a_full_disk_makes_room_and_listens(
+    disk: Path, tiny_bundle: Path, tally: Tally
+) -> None:
+    """Its own clips fill the disk to the last block, once on each kind; then it is started."""
+    journal = disk / "journal"
+    settings = Settings(
+        clips=ClipSettings(save=True),
+        retention=RetentionSettings(free_megabytes=1, ballast_megabytes=0.5),
+    )
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)
+
+    def source(*_: Any, **__: Any) -> Iterator[Block]:
+        yield Block(noise)
+
+    def hear() -> dict[str, Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(listen_module, "open_source", source)
+            return listen(tiny_bundle, journal, settings, source="stdin", say=lambda _: None)
+
+    hear()
+    place = journal / "clips" / "2026-01-01" / "owl"
+    place.mkdir(parents=True)
+    for index in range(400):
+        try:
+            (place / f"{index:06d}_{index:016x}.flac").write_bytes(b"fLaC" * 25_000)
+        except OSError:
+            break
+    fill(disk)
+    assert free(disk) == 0
+    before = len(list(place.iterdir()))
+    assert hear()["reason"] == "end of file"
+    assert 0 < len(list(place.iterdir())) < before
+    tally(1, 0, "a start on a full disk makes room first")

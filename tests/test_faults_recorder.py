@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack

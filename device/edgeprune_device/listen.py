@@ -28,12 +28,12 @@ from edgeprune_device.hang import watch_for_hang
 from edgeprune_device.installed import Installed
 from edgeprune_device.journal import Journal
 from edgeprune_device.latency import Latencies
+from edgeprune_device.live import Microphone
 from edgeprune_device.loop import Loop
 from edgeprune_device.parts import make_parts
 from edgeprune_device.pick import STORE, Picked
-from edgeprune_device.live import Microphone
 from edgeprune_device.plan import Plan, open_bundle
-from edgeprune_device.retention import Retention
+from edgeprune_device.retention import Retention, make_room
 from edgeprune_device.screen import Say, Screen
 from edgeprune_device.settings import Settings
 from edgeprune_device.sound import file_digest
@@ -115,6 +115,8 @@ def _session(
         # Nothing is written before there is sound, or news of it: a source that cannot be heard
         # leaves no journal.
         first = next((item for item in items if item is not None or stopped.is_set()), None)
+        if plan.live:
+            make_room(settings.retention, plan.out)
         journal = stack.enter_context(Journal(
             plan.out, read.name, read.digest, plan.name, live=plan.live, clock=_now,
             source_digest=file_digest(plan.from_wav) if plan.from_wav else "",

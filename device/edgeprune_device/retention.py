@@ -23,7 +23,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgeprune_device.clip_files import LOCK, ClipFile, delete_clip, find_clips, remove_parts
+from edgeprune_device.clip_files import (
+    CLIPS,
+    LOCK,
+    ClipFile,
+    delete_clip,
+    find_clips,
+    remove_parts,
+)
 from edgeprune_device.clips import Clip
 from edgeprune_device.disk import Ballast, Disk, free_bytes
 from edgeprune_device.settings import Retention as RetentionSettings
@@ -38,6 +45,7 @@ EARLIEST = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 """A clock that shows less was not set: what it says of an age is not believed."""
 SECONDS_PER_DAY, BYTES_PER_MEGABYTE = 86_400, 1_000_000
 PAGE_BYTES = 4096
+ROOM_BYTES, ROOM_SECONDS = 2_000_000, 10.0  # for a journal to be opened, and the time to make it
 
 
 @dataclass(frozen=True)
@@ -316,3 +324,18 @@ class Retention:
         if raised != self._states.get(kind, False):
             self._states[kind] = raised
             self._notices.append(Notice(kind, begins if raised else ends, {"raised": raised}))
+
+
+def make_room(settings: RetentionSettings, folder: Path) -> None:
+    """Delete what may be deleted before a journal is opened on a disk that is full.
+
+    A recorder that starts there, as after a restart, would not start at all: SQLite cannot even
+    delete. Nothing is done where there is room, or no journal yet.
+    """
+    wanted = min(ROOM_BYTES, settings.free_megabytes * BYTES_PER_MEGABYTE or ROOM_BYTES)
+    if not (folder / CLIPS).is_dir() or free_bytes(folder) >= wanted:
+        return
+    keeper, until = Retention(settings, folder), time.monotonic() + ROOM_SECONDS
+    while free_bytes(folder) < wanted and time.monotonic() < until:
+        if any(notice.kind == "disk-full" for notice in keeper.step(urgent=True)):
+            return  # nothing is left that may go
