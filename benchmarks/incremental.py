@@ -5,7 +5,8 @@
 Each model's file is run whole and in its two halves, in turn, over the same recordings, at hops of
 a window, a half, a quarter, an eighth and a sixteenth of it (rounded down to whole frames): wall and
 processor time of a window, one thread, medians; and the largest difference of a score between the
-two over all windows. Models that cannot be cut stand with the sentence that says why. The shapes
+two over all windows (``compress`` delivers int8 halves only where it is 0). On a busy machine look at
+processor time. Models that cannot be cut stand with the sentence that says why. The shapes
 are real (wav2vec2-base, Whisper-tiny) with random weights; KWT-1 and the Arabic words are trained.
 """
 

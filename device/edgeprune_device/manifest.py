@@ -124,8 +124,8 @@ def _files_problem(
     if not all(golden for _, golden in held):
         return "it has no golden outputs to check this machine by"
     models = [name for model, _ in held for name in (model["file"], *files_of(model))]
-    if len(set(models)) < len(models):
-        return f"two of its models are one file, {models[0]}"
+    if twice := [name for name in models if models.count(name) > 1]:
+        return f"its two models are one file, {twice[0]}"
     used = models + [g[k] for _, golden in held for g in golden for k in ("input", "output")]
     used += [name for model, _ in held for name in adapter_files(model)]
     if missing := [name for name in used if name not in files]:
