@@ -125,6 +125,8 @@ def _session(
         picked.remember(plan.out / STORE)
         wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
         loop = Loop(parts, journal, StreamTime(rate, began, wall), stopped.is_set)
+        for notice in parts.news:
+            loop.note(notice)
         account = Account(loop, latencies, Identity(
             read.name, read.digest, plan.name, str(plan.out), began, plan.live,
             parts.windower.hop_samples / rate, read.window_samples / rate,

@@ -69,6 +69,8 @@ class Parts:
     screen: Screen
     timed: Callable[[float], None]
     """Gets the seconds that the model took for a window."""
+    news: tuple[Notice, ...] = ()
+    """What happened while they were made."""
     forget: Callable[[], None] = lambda: None
     """Tells the model that the next window does not follow the last."""
 

@@ -21,6 +21,7 @@ from edgeprune_device.rules import rule_of
 from edgeprune_device.screen import Screen
 from edgeprune_device.settings import Settings
 from edgeprune_device.shed import Shedder
+from edgeprune_device.stream import Notice
 from edgeprune_device.vad import open_vad
 from edgeprune_device.windows import Windower
 
@@ -50,7 +51,7 @@ def make_parts(
     """
     read = picked.bundle
     rate, window, hop = read.sample_rate, read.window_samples, hop_of(read, settings)
-    model, forget = _model(picked, settings.operate.threads, hop)
+    model, forget, news = _model(picked, settings.operate.threads, hop)
     vad = open_vad(settings, rate)
     rule = rule_of(read, settings.decide)
     return Parts(
@@ -60,7 +61,7 @@ def make_parts(
         vad=vad, gate=Gate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
         clips=Clips(settings.clips, out, rate, digest=read.digest),
-        shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed,
+        shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, news=news,
     )  # fmt: skip
 
 
@@ -84,12 +85,20 @@ def hop_of(bundle: Bundle, settings: Settings) -> int:
     return hop
 
 
-def _model(picked: Picked, threads: int, hop: int) -> tuple[Model, Callable[[], None]]:
-    """Return what scores a window by its place, and what tells it that the stream broke off.
+def _model(
+    picked: Picked, threads: int, hop: int
+) -> tuple[Model, Callable[[], None], tuple[Notice, ...]]:
+    """Return what scores a window by its place, what tells it that the stream broke off, and news.
 
     Where the bundle can, a window's frames that an earlier one had are not computed again.
     """
-    kept = open_incremental(picked.bundle, threads, hop)
-    if kept is not None:
-        return kept, kept.gap
-    return lambda _first, window: picked.run(window), lambda: None
+    news: tuple[Notice, ...] = ()
+    try:
+        if (kept := open_incremental(picked.bundle, threads, hop)) is not None:
+            return kept, kept.gap, news
+    except (
+        EdgepruneError
+    ) as error:  # the whole model is right here: its golden outputs were checked
+        text = f"Frames are not kept from window to window: {error}"
+        news = (Notice("incremental-refused", text),)
+    return lambda _first, window: picked.run(window), lambda: None, news
