@@ -45,6 +45,11 @@ class Recorder:
         self.verdicts: list[tuple[int, str]] = []
 
     def take(self, samples: NDArray[np.float32]) -> None:
+        while len(samples):  # cut where a window ends, as the loop does
+            piece, samples = np.split(samples, [self.windower.due])
+            self.hear(piece)
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
         first = self.windower.position
         self.health.hear(first, samples)
         samples = Health.clean(samples)

@@ -153,7 +153,8 @@ class Health:
         """Return why a window was not observed; empty if nothing is known against it.
 
         What is found out after the window's end does not count, so that the answer is the same
-        for any chunks: a microphone that dies is found out some seconds later.
+        for any chunks: a microphone that dies is found out some seconds later. Ask when exactly
+        as much was heard as the window holds: a second that is not over counts as far as it came.
         """
         for begin, end in reversed(self._cells):
             if end <= first:

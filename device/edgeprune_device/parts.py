@@ -56,7 +56,7 @@ def make_parts(
     rule = rule_of(read, settings.decide)
     return Parts(
         model=model, forget=forget, windower=Windower(window, hop), decider=Decider(rule),
-        ledger=Ledger(), health=Health(rate), 
+        ledger=Ledger(), health=Health(rate),
         guard=ScoreGuard(rule.activation, read.labels, rule.ignore),
         vad=vad, gate=Gate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
