@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ QUICK = "[audio]\nstall_seconds = 1.0\n"
 
 def play(pulse: Pulse, song_file: Path, listener: Listener) -> tuple[float, float]:
     """Play the song; return when it began and at which stream time its first tone is heard."""
+    listener.until(lambda: listener.count("sessions"))  # sound has come
     before = listener.count()
     began = time.monotonic()
     pulse.play(song_file)
@@ -124,7 +125,8 @@ def test_an_outage_of_the_microphone_is_in_the_journal_as_long_as_it_was(
     error = told - passed
     assert abs(error) < 0.5
     assert lost == pytest.approx(back - gone, abs=1.0)
-    assert listener.events() == [f"microphone-{kind}", "microphone-back"]
+    told_of = listener.events("microphone-")
+    assert (told_of[0], told_of[-1]) == (f"microphone-{kind}", "microphone-back")
     tally(1, 0, f"listen: {lost:.1f} s lost and told, {1000 * error:+.0f} ms off")
 
 
@@ -151,7 +153,8 @@ def test_a_microphone_that_is_absent_at_the_start_is_waited_for(
     start = time.monotonic() - (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()
     error = first - 0.45 - (began - start)
     assert abs(error) < 0.6
-    assert listener.events() == ["microphone-absent", "microphone-back"]
+    told_of = listener.events("microphone-")
+    assert (told_of[0], told_of[-1]) == ("microphone-absent", "microphone-back")
     tally(1, 0, f"absent for {lost:.1f} s, which is told to {1000 * error:+.0f} ms")
 
 
@@ -300,7 +303,6 @@ def test_a_pause_closes_the_microphone_and_is_counted(
     error = (after[1] - before[1]) - (after[0] - before[0])
     print(f"noticed after {noticed:.2f} s, paused {lost:.2f} s, off by {error:.3f} s", listener.said)
     assert lost > 2
-    assert abs(error) < 0.5
+    assert abs(error) < 0.25
 
 
-_ = (datetime, timedelta)
