@@ -117,8 +117,10 @@ class Listener:
         wanted = self.count() + detections
         return lambda: self.count() >= wanted
 
-    def events(self) -> list[str]:
-        return [row[0] for row in self.rows("SELECT kind FROM events ORDER BY seq")]
+    def events(self, beginning: str = "") -> list[str]:
+        """Return the kinds of its events, in order."""
+        rows = self.rows("SELECT kind FROM events ORDER BY seq")
+        return [kind for kind, in rows if kind.startswith(beginning)]
 
     def noted(self, kind: str, times: int = 1) -> Callable[[], bool]:
         return lambda: self.events().count(kind) >= times

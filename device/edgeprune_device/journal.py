@@ -92,6 +92,8 @@ class Journal:
         Samples per second of the stream, which turns coverage into time.
     monotonic : callable
         Seconds that never go back.
+    started : datetime or None
+        When the session began, where that was before the journal could be opened; None: now.
 
     Raises
     ------
@@ -103,11 +105,11 @@ class Journal:
     def __init__(
         self, folder: Path, bundle: str, digest: str, source: str, *, live: bool, clock: Clock,
         source_digest: str = "", spool_rows: int = 10_000, rate: int | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = time.monotonic, started: datetime | None = None,
     ) -> None:  # fmt: skip
         self.folder = folder
         self._clock, self._live = clock, live
-        self._started = clock()
+        self._started = started or clock()
         self._digest = digest
         moment = self._started.isoformat() if live else source_digest
         self._key = f"{digest} {source} {moment}"

@@ -85,9 +85,15 @@ def listen(
     plan = Plan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
     installed = Installed(bundle)
     picked: Picked | None = open_bundle(plan, installed.folder)
-    with stopping() as stopped:
+    rate = 0
+    with stopping() as stopped, ExitStack() as opened:
         while picked is not None:
-            stats, picked = _session(plan, picked, installed, stopped)
+            if rate != picked.bundle.sample_rate:  # else nothing of the sound is lost at a swap
+                opened.close()
+                rate = picked.bundle.sample_rate
+                items = open_source(plan.source, plan.settings, from_wav, rate, wait=wait)
+                opened.enter_context(closing(items))
+            stats, picked = _session(plan, picked, installed, stopped, items)
     if stats["bad_scores"]:
         raise EdgepruneError(
             f"The model gave no usable scores for {stats['bad_scores']} of {stats['windows']} "
@@ -99,7 +105,7 @@ def listen(
 
 
 def _session(
-    plan: Plan, picked: Picked, installed: Installed, stopped: threading.Event
+    plan: Plan, picked: Picked, installed: Installed, stopped: threading.Event, source: Any
 ) -> tuple[dict[str, Any], Picked | None]:
     """Listen with one bundle; return its figures, and the next session's bundle if there is one."""
     read, began, settings = picked.bundle, _now(), plan.settings
@@ -110,17 +116,15 @@ def _session(
         timed=lambda seconds: latencies.add(1000 * seconds),
     )  # fmt: skip
     with ExitStack() as stack:
-        source = open_source(plan.source, settings, plan.from_wav, rate, wait=plan.wait)
-        items = stack.enter_context(closing(source))
         # Nothing is written before there is sound, or news of it: a source that cannot be heard
         # leaves no journal.
-        first = next((item for item in items if item is not None or stopped.is_set()), None)
+        first = next((item for item in source if item is not None or stopped.is_set()), None)
         if plan.live:
             make_room(settings.retention, plan.out)
         journal = stack.enter_context(Journal(
             plan.out, read.name, read.digest, plan.name, live=plan.live, clock=_now,
             source_digest=file_digest(plan.from_wav) if plan.from_wav else "",
-            spool_rows=settings.operate.spool_rows, rate=rate,
+            spool_rows=settings.operate.spool_rows, rate=rate, started=began,
         ))  # fmt: skip
         picked.remember(plan.out / STORE)
         wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
@@ -139,7 +143,7 @@ def _session(
             stack.callback(watch_for_hang(lambda: loop.done.busy_since,
                                           settings.operate.hang_seconds))  # fmt: skip
         try:
-            _go(loop, chain([first], items), account, upkeep, stopped, plan.seconds)
+            _go(loop, chain([first], source), account, upkeep, stopped, plan.seconds)
         except EdgepruneError as error:
             loop.done.reason = f"error: {error}"
             raise

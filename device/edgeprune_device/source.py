@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,8 +55,10 @@ def open_source(
             raise EdgepruneError(f"There is no sound file {from_wav}.")
         return from_file(from_wav, rate)
 
+    waits = chain([wait], repeat(True))  # one that was there and is not after a pause comes back
+
     def microphone() -> Any:
-        return from_microphone(settings.audio, rate, wait=wait)
+        return from_microphone(settings.audio, rate, wait=next(waits))
 
     if not settings.schedule.listen and not settings.schedule.quiet:
         return microphone()
@@ -69,7 +72,8 @@ def scheduled(
 ) -> Iterator[Item]:  # fmt: skip
     """Yield a microphone's items in its hours; between them, what was not captured.
 
-    The microphone is let go of in a pause, so that nobody is heard and nothing draws power.
+    The microphone is let go of in a pause, so that nobody is heard and nothing draws power. The
+    time that it takes to close and to open belongs to the pause.
 
     Parameters
     ----------
@@ -82,11 +86,18 @@ def scheduled(
         Local time, seconds that only grow, and a way to wait.
 
     """
+    told: float | None = None  # moment up to which all is told; None: nothing yet
     while True:
         if schedule.listening(now()):
             with closing(microphone()) as items:
-                looked = monotonic()
+                looked, opening = monotonic(), True
                 for item in items:
+                    if isinstance(item, Block) and item.heard_at is not None:
+                        length = item.lost_samples + len(item.samples)
+                        begin = item.heard_at - length / rate
+                        if opening and told is not None and begin > told:
+                            yield _gap(begin, round((begin - told) * rate))
+                        opening, told = False, item.heard_at
                     yield item
                     if monotonic() - looked >= LOOK_SECONDS:
                         looked = monotonic()
@@ -97,24 +108,28 @@ def scheduled(
         until = schedule.next_change(now())
         when = f" until {until:%Y-%m-%d %H:%M}" if until else ""
         yield Notice("paused", f"The schedule pauses listening{when}.")
-        yield from _pause(schedule, rate, now, monotonic, sleep)
+        told = yield from _pause(schedule, rate, told, now, monotonic, sleep)
         yield Notice("resumed", "The schedule goes on with listening.")
 
 
 def _pause(
-    schedule: Schedule, rate: int, now: Callable[[], datetime], monotonic: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> Iterator[Item]:  # fmt: skip
-    """Yield a gap every second until the schedule listens again; all of them make up the pause."""
-    begin, told = monotonic(), 0
+    schedule: Schedule, rate: int, begin: float | None, now: Callable[[], datetime],
+    monotonic: Callable[[], float], sleep: Callable[[float], None],
+) -> Generator[Item, None, float]:  # fmt: skip
+    """Yield a gap every second until the schedule listens again; return up to when all is told."""
+    begin, told = monotonic() if begin is None else begin, 0
     while True:
         listening = schedule.listening(now())
         passed = round((monotonic() - begin) * rate)
         if listening or passed - told >= LOOK_SECONDS * rate:
-            yield Block(np.empty(0, np.float32), passed - told, PAUSED, heard_at=monotonic())
+            yield _gap(begin + passed / rate, passed - told)
             told = passed
         else:
             yield None
         if listening:
-            return
+            return begin + told / rate
         sleep(NAP_SECONDS)
+
+
+def _gap(heard_at: float, lost: int) -> Block:
+    return Block(np.empty(0, np.float32), lost, PAUSED, heard_at)

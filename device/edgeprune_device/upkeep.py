@@ -178,7 +178,10 @@ class Upkeep:
         self._note(self._sinks.notices())
         if place := self.installed.changed():
             try:
-                self.following = open_bundle(self.plan, place)
+                self.following = following = open_bundle(self.plan, place)
+                new = following.bundle
+                self._note([Notice("bundle-swapped", f"The bundle {new.name} takes over.",
+                                   {"path": str(place), "digest": new.digest})])  # fmt: skip
             except EdgepruneError as error:
                 self._note([Notice("bundle-refused", f"The new bundle is not taken: {error}",
                                    {"path": str(place), "hint": error.hint})])  # fmt: skip
