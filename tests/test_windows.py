@@ -68,3 +68,15 @@ def test_no_window_spans_a_gap_and_the_sample_clock_goes_on() -> None:
 
 def test_an_empty_stream_has_no_window() -> None:
     assert cut([0, 0], 10, 5) == []
+
+
+def test_a_hop_that_was_long_and_is_short_again_leaves_the_last_window_whole() -> None:
+    windower = Windower(10, 2)
+    windower.hop_samples = 10
+    sound = np.arange(40, dtype=np.float32)
+    assert [first for first, _ in windower.push(sound[:20])] == [0, 10]
+    windower.hop_samples = 2
+    assert not list(windower.push(sound[20:24]))
+    ((first, window),) = windower.flush()
+    assert first == 14
+    assert window.tolist() == sound[14:24].tolist()

@@ -50,9 +50,8 @@ class Windower:
             self._heard = first + self.window_samples
             self._next += self.hop_samples
             yield first, window
-        # The last window may end where the stream ends, so one hop more is held than the next needs.
-        keep = min(len(self._held), self.position - max(self._begin, self._next - self.hop_samples))
-        self._held = self._held[len(self._held) - keep :]
+        # No more: the next window has begun within it, and the last may end where the stream ends.
+        self._held = self._held[-self.window_samples :]
 
     def gap(self, lost_samples: int) -> None:
         """Skip samples that were lost: the half-filled window is dropped with them."""
