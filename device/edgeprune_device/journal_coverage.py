@@ -5,7 +5,9 @@
 Samples are counted by the recorder; a recorder that was off counts none, so "not running" is what
 an hour lacks between the first session's start and the last sign of life. Where the clock was set,
 or two recorders shared a journal, an hour may hold more than it lasts: that is shown as it is, as
-"over", and nothing is hidden in another column. Files are counted by the hour of their stream.
+"over", and nothing is hidden in another column. A board that starts in 1970 has no time of day
+until its clock is set: what it heard before is shown, and the years between are not counted. Files
+are counted by the hour of their stream.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from edgeprune_device.clockstate import EARLIEST
 from edgeprune_device.journal_export import moment, reading
 from edgeprune_device.schema import VERSION
 
@@ -87,6 +90,9 @@ def _live_hours(database: sqlite3.Connection) -> list[Hour]:
     if first is None:
         return []
     start, end = (datetime.fromisoformat(text).astimezone(UTC) for text in (first, last))
+    set_late = start < EARLIEST <= end
+    if set_late:
+        start = _clock_set(database, end)
     hours: dict[str, Hour] = {}
     at = start.replace(minute=0, second=0, microsecond=0)
     while at < end or not hours:
@@ -97,8 +103,20 @@ def _live_hours(database: sqlite3.Connection) -> list[Hour]:
     for row in _parts(database, live=1):
         name = f"{moment(row['hour'], 'hour'):%Y-%m-%dT%H}"
         hour = hours.setdefault(name, Hour(name, 0.0))
-        hour.parts[row["kind"], row["reason"]] += row["samples"] / row["rate"]
+        seconds = row["samples"] / row["rate"]
+        hour.parts[row["kind"], row["reason"]] += seconds
+        if set_late and name < f"{EARLIEST:%Y}":
+            hour.length += seconds
     return [hours[name] for name in sorted(hours)]
+
+
+def _clock_set(database: sqlite3.Connection, end: datetime) -> datetime:
+    """Return the first moment that a clock which had been set has told."""
+    found = database.execute(
+        "SELECT min(utc) FROM (SELECT started_utc AS utc FROM sessions WHERE live = 1 "
+        "UNION ALL SELECT utc FROM events) WHERE utc >= ?", (EARLIEST.isoformat(),),
+    ).fetchone()[0]  # fmt: skip
+    return datetime.fromisoformat(found).astimezone(UTC) if found else end
 
 
 def _file_hours(database: sqlite3.Connection) -> list[Hour]:

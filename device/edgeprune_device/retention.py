@@ -305,11 +305,12 @@ class Retention:
         missing = todo.missing_bytes if todo else 0
         wanted = self.settings.free_megabytes
         kept = len(self._index.clips)
+        why = f"the {kept} clips left are locked or the newest of their label"
         self._alarm(
             "disk-full", missing > 0,
             f"{missing / BYTES_PER_MEGABYTE:.1f} of the {wanted:g} MB that are to be free are "
-            f"missing, and nothing more may be deleted: the {kept} clips left are locked or the "
-            "newest of their label.",
+            f"missing, and {'nothing more may' if kept else 'there is no clip that could'} be "
+            f"deleted{f': {why}' if kept else ''}.",
             f"{wanted:g} MB are free again.",
         )  # fmt: skip
 

@@ -1,24 +1,25 @@
-"""``edgeprune`` with three screws that a test turns while it runs, each a file (see ``Screws``).
+"""``edgeprune`` with screws that a test turns while it runs, each a file in ``$SCREWS``.
 
 Everything else is the program as it is: this adds a wait before the model, a schedule that is a
-file, and another size of the blocks that a sound file is read in.
+file, another size of the blocks that a sound file is read in, and a wall clock that is off.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 from edgeprune import cli
-from edgeprune_device import capture, parts, source
+from edgeprune_device import account, capture, clockstate, listen, parts, source, upkeep
 
 FOLDER = Path(os.environ["SCREWS"])
 PAUSE = "pause"
 MODEL_SECONDS = "model-seconds"
 BLOCK_SECONDS = "block-seconds"
+CLOCK_SECONDS = "clock-seconds"
 LOOK_SECONDS = 0.02
 
 
@@ -41,6 +42,14 @@ class Schedule(source.Schedule):
         return not (FOLDER / PAUSE).exists()
 
 
+class Clock(datetime):
+    """A wall clock that is off by as many seconds as the file says."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(seconds=float(read(CLOCK_SECONDS) or 0))
+
+
 def main() -> None:
     real = parts._model
 
@@ -54,6 +63,10 @@ def main() -> None:
         return run, forget
 
     parts._model = slowed
+    if os.environ.get("SCREW_CLOCK"):
+        for module in (account, clockstate, listen, upkeep):
+            module.datetime = Clock  # type: ignore[attr-defined]
+        upkeep.STATE_SECONDS = 0.5
     if os.environ.get("SCREW_SCHEDULE"):
         source.Schedule = Schedule  # type: ignore[misc]
     if seconds := read(BLOCK_SECONDS):
