@@ -148,6 +148,8 @@ def _session(
             loop.done.reason = f"error: {error}"
             raise
         finally:
+            if upkeep is not None:
+                upkeep.ending()
             if isinstance(source, Microphone):
                 loop.take(source.rest())
             loop.end()

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from edgeprune_device.account import Account
 from edgeprune_device.clip_files import CLIPS
@@ -28,13 +29,14 @@ from edgeprune_device.machine import machine_state
 from edgeprune_device.metrics import Metrics
 from edgeprune_device.notify import Notifier, Pulse
 from edgeprune_device.orphans import unrecorded, vanished
+from edgeprune_device.parts import make_parts
 from edgeprune_device.pick import Picked
 from edgeprune_device.plan import Plan, open_bundle
 from edgeprune_device.retention import Retention
 from edgeprune_device.schedule import Schedule, local_zone
 from edgeprune_device.sinks import Sinks
 from edgeprune_device.source import PAUSED
-from edgeprune_device.status import STOPPED, Status, StatusFile
+from edgeprune_device.status import STARTING, STOPPED, Status, StatusFile
 from edgeprune_device.stream import Notice
 
 BYTES_PER_MB = 1_000_000
@@ -93,7 +95,7 @@ class Upkeep:
         self._heart = Every(settings.operate.heartbeat_seconds)
         self._beat = Every((self._notifier.watchdog_seconds or 10.0) / 4)
         self._waiting = Every(WAITING_SECONDS / 2)
-        self._ready = False
+        self._ready = self._ended = False
         self._acknowledged = 0
         self._held = ExitStack()
         self._sinks = Sinks(settings, plan.out, lambda _: None)
@@ -136,11 +138,16 @@ class Upkeep:
         self._status_file.write(status)
         self._sinks.heartbeat(status.as_dict(samples=False))
 
+    def ending(self) -> None:
+        """Tell systemd that the end has begun; a swap is none, and would be killed as one."""
+        if self.following is None:
+            self._notifier.stopping("writing what is left")
+
     def end(self) -> None:
-        """Tell systemd that the end has begun, and commit the coverage once more."""
-        self._notifier.stopping("writing what is left")
-        self.loop.journal.coverage(self.account.coverage())
-        self._status_file.write(replace(self._status(), state=STOPPED, text=self.loop.done.reason))
+        """Let the sinks send what they can while the journal is open, and show how it ended."""
+        self._close_sinks()
+        state = STOPPED if self.following is None else STARTING
+        self._status_file.write(replace(self._status(), state=state, text=self.loop.done.reason))
 
     def _status(self) -> Status:
         change = self._schedule.next_change(datetime.now(UTC))
@@ -177,16 +184,24 @@ class Upkeep:
             self.account.free_disk_mb = free_bytes(self.plan.out) / BYTES_PER_MB
         self._note(self._sinks.notices())
         if place := self.installed.changed():
-            try:
-                self.following = following = open_bundle(self.plan, place)
-                new = following.bundle
-                self._note([Notice("bundle-swapped", f"The bundle {new.name} takes over.",
-                                   {"path": str(place), "digest": new.digest})])  # fmt: skip
-            except EdgepruneError as error:
-                self._note([Notice("bundle-refused", f"The new bundle is not taken: {error}",
-                                   {"path": str(place), "hint": error.hint})])  # fmt: skip
+            self._take_over(place)
         if self._metrics is not None:
             self._metrics.status = self._status()
+
+    def _take_over(self, place: Path) -> None:
+        """Open another bundle for the next session; one that will not do leaves all as it is."""
+        settings, screen = self.plan.settings, self.loop.parts.screen
+        try:
+            following = open_bundle(self.plan, place)
+            # Do the settings fit it? Else the next session could not begin, nor any after it.
+            make_parts(following, settings, self.plan.out, screen, timed=lambda _: None)
+        except EdgepruneError as error:
+            self._note([Notice("bundle-refused", f"The new bundle is not taken: {error}",
+                               {"path": str(place), "hint": error.hint})])  # fmt: skip
+            return
+        self.following, new = following, following.bundle
+        self._note([Notice("bundle-swapped", f"The bundle {new.name} takes over.",
+                           {"path": str(place), "digest": new.digest})])  # fmt: skip
 
     def _tidy(self, now: float) -> None:
         """Keep the disk in order, at once where something could not be written."""
@@ -219,4 +234,6 @@ class Upkeep:
             self.loop.note(notice)
 
     def _close_sinks(self) -> None:
-        self._note(self._sinks.close(CLOSE_SECONDS))
+        if not self._ended:
+            self._ended = True
+            self._note(self._sinks.close(CLOSE_SECONDS))

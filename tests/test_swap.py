@@ -1,0 +1,104 @@
+"""A listener whose bundle is swapped, and how its sessions end: all in the journal, nothing killed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import RATE, make_bundle
+from listener_fixture import Manager
+
+from edgeprune_device import listen as module
+from edgeprune_device import upkeep
+from edgeprune_device.listen import listen
+from edgeprune_device.settings import Decide, Settings
+from edgeprune_device.sinks import Sinks
+from edgeprune_device.stream import Block, Notice
+
+BLOCKS = 30
+
+
+def events(journal: Path) -> list[tuple[int, str]]:
+    with closing(sqlite3.connect(journal / "journal.sqlite")) as database:
+        return database.execute("SELECT session, kind FROM events ORDER BY seq").fetchall()
+
+
+def ends(journal: Path) -> list[tuple[int, int]]:
+    with closing(sqlite3.connect(journal / "journal.sqlite")) as database:
+        return database.execute("SELECT id, clean FROM sessions ORDER BY id").fetchall()
+
+
+@pytest.fixture
+def sound(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], None]]]:
+    """Noise in place of the microphone; what the list holds is done in the middle of it, once."""
+    todo: list[Callable[[], None]] = []
+
+    def source(*_: Any, **__: Any) -> Iterator[Block]:
+        noise = np.random.default_rng(0).normal(size=(BLOCKS, RATE // 10)).astype(np.float32) / 100
+        for number, block in enumerate(noise):
+            if number == BLOCKS // 2 and todo:
+                todo.pop()()
+            yield Block(block)
+
+    monkeypatch.setattr(module, "open_source", source)
+    monkeypatch.setattr(upkeep, "STATE_SECONDS", 0.0)
+    return todo
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return a link to the first of two bundles, the second of which has other labels."""
+    make_bundle(tmp_path / "one")
+    make_bundle(tmp_path / "two", labels=("low", "high"))
+    (tmp_path / "current").symlink_to("one")
+    return tmp_path / "current"
+
+
+def swap(store: Path) -> None:
+    new = store.with_name("new")
+    new.symlink_to("two")
+    new.replace(store)
+
+
+def test_a_swap_is_no_end_to_the_service_manager(
+    sound: list[Callable[[], None]], store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd kills a service that has said STOPPING=1 and goes on."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    manager = Manager(tmp_path / "notify")
+    sound.append(lambda: swap(store))
+    listen(store, tmp_path / "j", source="microphone", say=lambda _: None)
+    lines = [line for _, line in manager.listen().heard]
+    manager.close()
+    assert ends(tmp_path / "j") == [(1, 1), (2, 1)]
+    assert lines.count("READY=1") == 2
+    assert lines.count("STOPPING=1") == 1
+    assert lines.index("STOPPING=1") > len(lines) - 1 - lines[::-1].index("READY=1")
+
+
+def test_a_bundle_that_the_settings_do_not_fit_is_refused_and_the_old_one_listens_on(
+    sound: list[Callable[[], None]], store: Path, tmp_path: Path
+) -> None:
+    sound.append(lambda: swap(store))
+    settings = Settings(decide=Decide(thresholds={"middle": 0.9}))
+    stats = listen(store, tmp_path / "j", settings, source="microphone", say=lambda _: None)
+    assert ends(tmp_path / "j") == [(1, 1)]
+    assert (1, "bundle-refused") in events(tmp_path / "j")
+    assert stats["captured_seconds"] == BLOCKS / 10
+
+
+def test_what_the_sinks_say_last_is_in_the_journal(
+    sound: list[Callable[[], None]], store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last(_self: Sinks, _seconds: float) -> list[Notice]:
+        return [Notice("sink-failing", "webhook: gone. Detections wait.")]
+
+    monkeypatch.setattr(Sinks, "close", last)
+    listen(store, tmp_path / "j", source="microphone", say=lambda _: None)
+    assert (1, "sink-failing") in events(tmp_path / "j")
+    assert ends(tmp_path / "j") == [(1, 1)]
