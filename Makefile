@@ -16,7 +16,7 @@ test: $(VENV)/.installed
 	$(PYTEST) -n $(JOBS) $(PYTEST_ARGUMENTS)
 
 slow: $(VENV)/.installed
-	$(PYTEST) -m slow $(PYTEST_ARGUMENTS)
+	$(PYTEST) -m "slow and not hardware and not emulation" $(PYTEST_ARGUMENTS)
 
 # The faults a recorder meets in the field, the slow ones too; prints what each tried and lost.
 faults: $(VENV)/.installed
