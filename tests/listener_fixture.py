@@ -120,7 +120,7 @@ class Listener:
     def events(self, beginning: str = "") -> list[str]:
         """Return the kinds of its events, in order."""
         rows = self.rows("SELECT kind FROM events ORDER BY seq")
-        return [kind for kind, in rows if kind.startswith(beginning)]
+        return [kind for (kind,) in rows if kind.startswith(beginning)]
 
     def noted(self, kind: str, times: int = 1) -> Callable[[], bool]:
         return lambda: self.events().count(kind) >= times

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -154,6 +155,43 @@ def test_it_ends_in_time_in_a_scheduled_pause(
 
 
 @pytest.mark.fault("F20")
+@SIGNALS
+def test_it_ends_in_time_while_a_broker_and_a_webhook_do_not_answer(
+    number: signal.Signals, pulse: Pulse, song_file: Path, listen_to: Listen, tally: Tally
+) -> None:
+    """Once each: nobody is at the broker's address, and the webhook takes and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        listener = listen_to(environment=pulse.environment, settings=(
+            f'[mqtt]\nhost = "127.0.0.1"\nport = 1\n[webhook]\nurl = "http://127.0.0.1:{port}/"\n'
+            '[command]\nrun = ["sleep", "1000"]\n'
+        ))  # fmt: skip
+        pulse.play(song_file)
+        listener.until(listener.more(3))
+        taken = listener.end(number)
+    assert taken < END_SECONDS
+    listener.balanced()
+    print(listener.said, listener.events())
+    tally(1, 0, f"{number.name} with three sinks that hang: ended after {taken:.1f} s")
+
+
+@pytest.mark.fault("F21")
+def test_a_pause_at_the_start_is_ready_and_alive(
+    pulse: Pulse, listen_to: Listen, manager: Manager, tally: Tally
+) -> None:
+    """Once: quiet hours; nobody waits until dawn for the start to be over."""
+    now = datetime.now(UTC)
+    begin, end = (f"{now + timedelta(hours=h):%H:%M}" for h in (-2, 2))
+    listener = watched(listen_to, manager, pulse,
+                       settings=f'[schedule]\nquiet = ["{begin}-{end}"]\n')  # fmt: skip
+    listener.until(lambda: manager.times("READY=1"))
+    beating(listener, manager)
+    listener.end()
+    listener.balanced()
+    tally(1, 0, "ready and alive in a pause")
+
+
+@pytest.mark.fault("F20")
 def test_a_start_after_sigkill_records_the_unclean_exit(
     pulse: Pulse, song_file: Path, listen_to: Listen, tally: Tally
 ) -> None:
@@ -186,16 +224,22 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     found.close()
 
 
-
 WATCHDOG = 2.0
 BEAT = WATCHDOG / 4
 
 
-def watched(listen_to: Listen, manager: Manager, pulse: Pulse, *arguments: str, **how: object) -> Listener:
-    listener: Listener = listen_to(*arguments, environment={
-        **pulse.environment, "NOTIFY_SOCKET": str(manager.place),
-        "WATCHDOG_USEC": str(round(WATCHDOG * 1e6)),
-    }, **how)
+def watched(
+    listen_to: Listen, manager: Manager, pulse: Pulse, *arguments: str, **how: object
+) -> Listener:
+    listener: Listener = listen_to(
+        *arguments,
+        environment={
+            **pulse.environment,
+            "NOTIFY_SOCKET": str(manager.place),
+            "WATCHDOG_USEC": str(round(WATCHDOG * 1e6)),
+        },
+        **how,
+    )
     return listener
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -28,7 +29,7 @@ def said(listener: Listener) -> list[str]:
 
 
 def kept(listener: Listener) -> list[str]:
-    return [label for label, in listener.rows("SELECT label FROM detections ORDER BY seq")]
+    return [label for (label,) in listener.rows("SELECT label FROM detections ORDER BY seq")]
 
 
 def in_order(listener: Listener) -> None:
@@ -129,7 +130,7 @@ def test_a_clock_that_jumps_changes_no_order_and_no_length(
     jumps = [json.loads(row[0])["seconds"] for row in details]
     assert jumps == pytest.approx([HOUR, -HOUR, -DAY, DAY], abs=0.1)
     starts = [row[0] for row in listener.rows("SELECT start_seconds FROM detections ORDER BY seq")]
-    steps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(starts)]
     assert steps == pytest.approx([1.0] * len(steps), abs=0.2)
     assert {row[0] for row in listener.rows("SELECT DISTINCT clock FROM detections")} <= {
         "synchronised", "unsynchronised", "unknown",

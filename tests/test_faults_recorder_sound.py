@@ -203,7 +203,9 @@ def test_what_is_heard_live_is_what_a_recording_of_the_same_sound_gives(
     clip, _ = soundfile.read(live.journal / path, dtype="int16")
     begin = place_of(clip[-RATE:], recorded) - (first + len(clip) - RATE)
     assert begin >= 0
-    soundfile.write(tmp_path / "same.wav", recorded[begin : begin + stats["position_samples"]], RATE)
+    soundfile.write(
+        tmp_path / "same.wav", recorded[begin : begin + stats["position_samples"]], RATE
+    )
     found = heard(live.journal)
     for seconds in ("0.1", "0.0371", "1.7"):
         folder = tmp_path / seconds
@@ -213,7 +215,9 @@ def test_what_is_heard_live_is_what_a_recording_of_the_same_sound_gives(
         again.wait()
         offline = heard(again.journal)
         assert [row[:2] for row in offline] == [row[:2] for row in found]
-        np.testing.assert_allclose([row[2] for row in offline], [row[2] for row in found], atol=1e-6)
+        np.testing.assert_allclose(
+            [row[2] for row in offline], [row[2] for row in found], atol=1e-6
+        )
     assert {row[0] for row in found} == set(TONES)
 
 
@@ -264,7 +268,10 @@ def test_a_bundle_that_is_installed_takes_over_and_a_bad_one_does_not(
     listener.until(listener.more(4))
     listener.end()
     listener.balanced()
-    assert listener.rows("SELECT bundle, clean FROM sessions ORDER BY id") == [("one", 1), ("two", 1)]
+    assert listener.rows("SELECT bundle, clean FROM sessions ORDER BY id") == [
+        ("one", 1),
+        ("two", 1),
+    ]
     rows = listener.rows("SELECT session, label, start_seconds FROM detections ORDER BY seq")
     first, second = ([(list(TONES).index(label), at) for session, label, at in rows
                       if session == number and at > 0.5] for number in (1, 2))  # fmt: skip
@@ -301,8 +308,8 @@ def test_a_pause_closes_the_microphone_and_is_counted(
     listener.end()
     lost = accounted(listener, "schedule")
     error = (after[1] - before[1]) - (after[0] - before[0])
-    print(f"noticed after {noticed:.2f} s, paused {lost:.2f} s, off by {error:.3f} s", listener.said)
+    print(
+        f"noticed after {noticed:.2f} s, paused {lost:.2f} s, off by {error:.3f} s", listener.said
+    )
     assert lost > 2
     assert abs(error) < 0.25
-
-

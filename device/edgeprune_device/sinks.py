@@ -40,7 +40,7 @@ IDLE_SECONDS = 300.0
 """Between looks at the journal when nobody pokes."""
 LOOK_SECONDS = 5.0
 """Between counts of what waits while a receiver is away."""
-GOODBYE_SECONDS = 2.0
+GOODBYE_SECONDS = 1.0
 NOTICES = 1000
 Say = Callable[[str], None]
 

@@ -42,7 +42,7 @@ from edgeprune_device.stream import Notice
 BYTES_PER_MB = 1_000_000
 STATE_SECONDS = 5.0
 URGENT_SECONDS = 5.0  # between tries to make room while something cannot be written
-CLOSE_SECONDS = 2.0  # that sinks get to send what they hold
+CLOSE_SECONDS = 1.0  # that sinks get to send what they hold
 WAITING_SECONDS = 60.0  # what a start that waits for a microphone asks systemd for, time and again
 
 
@@ -159,14 +159,14 @@ class Upkeep:
     def _feed(self, now: float) -> None:
         """Tell systemd what is true: that it is ready, alive, or still waiting for sound."""
         done, journal = self.loop.done, self.loop.journal
-        if not self._ready and done.windows:
+        paused = done.gap_reason == PAUSED
+        if not self._ready and (done.windows or paused):  # a start does not last until dawn
             self._ready = True
             self._notifier.ready(self.account.line())
         if not self._ready and self._waiting.due(now):
             self._notifier.extend(WAITING_SECONDS)
             self._notifier.status("waiting for the microphone")
         if self._ready and self._beat.due(now):
-            paused = done.gap_reason == PAUSED
             at = (done.captured_at, done.analysed_at, journal.committed_at)
             if self._pulse.alive(now, *at, paused=paused):
                 self._notifier.watchdog()

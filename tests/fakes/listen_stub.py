@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune import cli
-from edgeprune_device import account, capture, clockstate, listen, parts, source, upkeep
+from edgeprune_device import account, capture, clockstate, listen, parts, schedule, source, upkeep
 
 FOLDER = Path(os.environ["SCREWS"])
 PAUSE = "pause"
@@ -35,7 +35,7 @@ def wait() -> None:
         time.sleep(LOOK_SECONDS)
 
 
-class Schedule(source.Schedule):
+class Schedule(schedule.Schedule):
     """Listens while there is no file ``pause``."""
 
     def listening(self, local: datetime) -> bool:
@@ -62,13 +62,16 @@ def main() -> None:
 
         return run, forget
 
-    parts._model = slowed
+    opened: Any = parts
+    opened._model = slowed
     if os.environ.get("SCREW_CLOCK"):
+        module: Any
         for module in (account, clockstate, listen, upkeep):
-            module.datetime = Clock  # type: ignore[attr-defined]
+            module.datetime = Clock
         upkeep.STATE_SECONDS = 0.5
     if os.environ.get("SCREW_SCHEDULE"):
-        source.Schedule = Schedule  # type: ignore[misc]
+        opened = source
+        opened.Schedule = Schedule
     if seconds := read(BLOCK_SECONDS):
         capture.BLOCK_SECONDS = float(seconds)
     cli.main()
