@@ -171,7 +171,6 @@ def test_it_ends_in_time_while_a_broker_and_a_webhook_do_not_answer(
         taken = listener.end(number)
     assert taken < END_SECONDS
     listener.balanced()
-    print(listener.said, listener.events())
     tally(1, 0, f"{number.name} with three sinks that hang: ended after {taken:.1f} s")
 
 

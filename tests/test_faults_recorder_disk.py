@@ -165,7 +165,6 @@ def test_a_clock_that_begins_in_1970_says_so_and_is_believed_once_it_is_set(
     last = datetime.fromisoformat(rows[-1][0])
     assert abs(datetime.now(UTC) - last) < timedelta(seconds=10)
     told = coverage(listener.journal)
-    print(told["text"])
     assert 2 <= len(told["hours"]) <= 3  # 1970, and this hour, which may just have begun
     assert told["hours"][0]["hour"] == "1970-01-01T00"
     assert told["total"]["not_running"] < 60

@@ -93,6 +93,7 @@ def frozen(pulse: Pulse, noticed: Callable[[], None]) -> None:
     pulse.thaw()
 
 
+@pytest.mark.parametrize("tries", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("outage", "kind", "reason"),
     [
@@ -102,32 +103,38 @@ def frozen(pulse: Pulse, noticed: Callable[[], None]) -> None:
     ],
 )
 def test_an_outage_of_the_microphone_is_in_the_journal_as_long_as_it_was(
-    outage: Callable[..., None], kind: str, reason: str, pulse: Pulse, song_file: Path,
-    listen_to: Listen, tally: Tally,
+    outage: Callable[..., None], kind: str, reason: str, tries: int, pulse: Pulse,
+    song_file: Path, listen_to: Listen, tally: Tally,
 ) -> None:  # fmt: skip
-    """Once each: 2 s without the source, the server, or its life; lost: that time, to 0.5 s."""
+    """Once (five times) each: 2 s without the source, the server, or its life.
+
+    Lost: that time, which the journal has to 0.5 s; detections come before and after.
+    """
     listener = listen_to(environment=pulse.environment, settings=QUICK)
     before = play(pulse, song_file, listener)
-    quiet(pulse)
-    gone = time.monotonic()
+    errors, outages = [], 0.0
+    for number in range(1, tries + 1):
+        quiet(pulse)
+        gone = time.monotonic()
 
-    def noticed() -> None:
-        listener.until(listener.noted(f"microphone-{kind}"))
-        time.sleep(max(0.0, gone + OUTAGE_SECONDS - time.monotonic()))
+        def noticed(gone: float = gone, number: int = number) -> None:
+            listener.until(listener.noted(f"microphone-{kind}", number))
+            time.sleep(max(0.0, gone + OUTAGE_SECONDS - time.monotonic()))
 
-    outage(pulse, noticed)
-    listener.until(listener.noted("microphone-back"))
-    back = time.monotonic()
-    after = play(pulse, song_file, listener)
+        outage(pulse, noticed)
+        listener.until(listener.noted("microphone-back", number))
+        outages += time.monotonic() - gone
+        after = play(pulse, song_file, listener)
+        errors.append((after[1] - before[1]) - (after[0] - before[0]))
+        before = after
     listener.end()
     lost = accounted(listener, reason)
-    passed, told = after[0] - before[0], after[1] - before[1]
-    error = told - passed
-    assert abs(error) < 0.5
-    assert lost == pytest.approx(back - gone, abs=1.0)
+    assert max(abs(error) for error in errors) < 0.5
+    assert lost == pytest.approx(outages, abs=tries)
     told_of = listener.events("microphone-")
     assert (told_of[0], told_of[-1]) == (f"microphone-{kind}", "microphone-back")
-    tally(1, 0, f"listen: {lost:.1f} s lost and told, {1000 * error:+.0f} ms off")
+    worst = 1000 * max(errors, key=abs)
+    tally(tries, 0, f"listen: {lost:.1f} s lost and told, {worst:+.0f} ms off at most")
 
 
 @pytest.mark.fault("F7")
@@ -189,8 +196,7 @@ def test_what_is_heard_live_is_what_a_recording_of_the_same_sound_gives(
                 time.sleep(0.01)
             live = listen_to("--clips", environment=pulse.environment,
                              settings="[clips]\nbefore_seconds = 2.0\n")  # fmt: skip
-            live.until(lambda: "capture" in str(pulse.capture_processes()) or
-                       pulse.capture_processes())  # fmt: skip
+            live.until(pulse.capture_processes)
             pulse.play(song_file)
             live.until(lambda: live.count() >= 6)
             live.end()
@@ -281,7 +287,6 @@ def test_a_bundle_that_is_installed_takes_over_and_a_bad_one_does_not(
     assert length["reason"] == "bundle swapped"
     tones = (second[0][0] - first[-2][0]) % 3 or 3  # the last may have been cut in two
     missing = tones - (total / RATE - first[-2][1]) - second[0][1]
-    print(f"between the sessions: {missing:.3f} s", length["coverage"], listener.said)
     assert abs(missing) < 0.06  # a hop: a tone may be surest in another window
 
 
@@ -295,7 +300,7 @@ def test_a_pause_closes_the_microphone_and_is_counted(
     pause, began = listener.folder / "pause", time.monotonic()
     pause.touch()
     listener.until(listener.noted("paused"))
-    noticed = time.monotonic() - began
+    assert time.monotonic() - began < 3  # it looks every second
     deadline = time.monotonic() + 1
     while pulse.capture_processes():
         assert time.monotonic() < deadline, "the microphone is not let go of"
@@ -308,8 +313,5 @@ def test_a_pause_closes_the_microphone_and_is_counted(
     listener.end()
     lost = accounted(listener, "schedule")
     error = (after[1] - before[1]) - (after[0] - before[0])
-    print(
-        f"noticed after {noticed:.2f} s, paused {lost:.2f} s, off by {error:.3f} s", listener.said
-    )
     assert lost > 2
     assert abs(error) < 0.25
