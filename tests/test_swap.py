@@ -102,3 +102,21 @@ def test_what_the_sinks_say_last_is_in_the_journal(
     listen(store, tmp_path / "j", source="microphone", say=lambda _: None)
     assert (1, "sink-failing") in events(tmp_path / "j")
     assert ends(tmp_path / "j") == [(1, 1)]
+
+
+def test_a_start_in_a_scheduled_pause_is_a_start(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else ``systemctl start`` would wait for the dawn."""
+
+    def paused(*_: Any, **__: Any) -> Iterator[Notice | Block]:
+        yield Notice("paused", "The schedule pauses listening.")
+        yield Block(np.empty(0, np.float32), RATE, "schedule")
+
+    monkeypatch.setattr(module, "open_source", paused)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    manager = Manager(tmp_path / "notify")
+    listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
+    lines = [line for _, line in manager.listen().heard]
+    manager.close()
+    assert lines.count("READY=1") == 1

@@ -10,6 +10,7 @@ time. Ctrl-C and SIGTERM end a session after the window at hand; everything is w
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -112,7 +113,7 @@ def _session(
     rate = read.sample_rate
     latencies = Latencies()
     parts = make_parts(
-        picked, settings, plan.out, Screen(plan.say),
+        picked, settings, plan.out, Screen(plan.say, watched="NOTIFY_SOCKET" in os.environ),
         timed=lambda seconds: latencies.add(1000 * seconds),
     )  # fmt: skip
     with ExitStack() as stack:

@@ -159,14 +159,14 @@ class Upkeep:
     def _feed(self, now: float) -> None:
         """Tell systemd what is true: that it is ready, alive, or still waiting for sound."""
         done, journal = self.loop.done, self.loop.journal
-        if not self._ready and done.windows:
+        paused = done.gap_reason == PAUSED
+        if not self._ready and (done.windows or paused):  # a pause is what it was asked for
             self._ready = True
             self._notifier.ready(self.account.line())
         if not self._ready and self._waiting.due(now):
             self._notifier.extend(WAITING_SECONDS)
             self._notifier.status("waiting for the microphone")
         if self._ready and self._beat.due(now):
-            paused = done.gap_reason == PAUSED
             at = (done.captured_at, done.analysed_at, journal.committed_at)
             if self._pulse.alive(now, *at, paused=paused):
                 self._notifier.watchdog()
