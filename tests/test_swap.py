@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -120,3 +121,16 @@ def test_a_start_in_a_scheduled_pause_is_a_start(
     lines = [line for _, line in manager.listen().heard]
     manager.close()
     assert lines.count("READY=1") == 1
+
+
+def test_a_listener_that_is_told_to_end_while_it_swaps_begins_no_other_session(
+    sound: list[Callable[[], None]], store: Path, tmp_path: Path
+) -> None:
+    def both() -> None:
+        swap(store)
+        signal.raise_signal(signal.SIGTERM)
+
+    sound.append(both)
+    stats = listen(store, tmp_path / "j", source="microphone", say=lambda _: None)
+    assert stats["reason"] == "interrupted"
+    assert ends(tmp_path / "j") == [(1, 1)]

@@ -151,7 +151,8 @@ def _session(
         finally:
             if upkeep is not None:
                 upkeep.ending()
-            if isinstance(source, Microphone):
+            over = upkeep is None or upkeep.following is None  # else the next session reads on
+            if isinstance(source, Microphone) and over:
                 loop.take(source.rest())
             loop.end()
             journal.coverage(account.coverage())
@@ -176,6 +177,8 @@ def _go(
             upkeep.tick()
         if stopped.is_set():
             loop.done.reason = INTERRUPTED
+            if upkeep is not None:
+                upkeep.following = None  # no session follows
         elif upkeep is not None and upkeep.following is not None:
             loop.done.reason = SWAPPED
         elif seconds is not None and loop.position >= seconds * loop.rate:
