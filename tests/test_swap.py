@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,8 +17,9 @@ from listener_fixture import Manager
 
 from edgeprune_device import listen as module
 from edgeprune_device import upkeep
+from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import listen
-from edgeprune_device.settings import Decide, Settings
+from edgeprune_device.settings import Decide, Operate, Settings, Webhook
 from edgeprune_device.sinks import Sinks
 from edgeprune_device.stream import Block, Notice
 
@@ -134,3 +136,18 @@ def test_a_listener_that_is_told_to_end_while_it_swaps_begins_no_other_session(
     stats = listen(store, tmp_path / "j", source="microphone", say=lambda _: None)
     assert stats["reason"] == "interrupted"
     assert ends(tmp_path / "j") == [(1, 1)]
+
+
+@pytest.mark.parametrize("part", ["secret", "port"])
+def test_a_start_that_cannot_send_what_it_should_leaves_no_journal(
+    part: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """systemd tries again every five seconds, for months."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = (
+            Settings(webhook=Webhook("http://127.0.0.1:1/", token_env="EDGEPRUNE_NO_SUCH"))
+            if part == "secret" else Settings(operate=Operate(metrics_port=taken.getsockname()[1]))
+        )  # fmt: skip
+        with pytest.raises(EdgepruneError, match=r"not set|taken by another"):
+            listen(tiny_bundle, tmp_path / "j", settings, source="microphone", say=lambda _: None)
+    assert not (tmp_path / "j").exists()

@@ -41,7 +41,7 @@ from edgeprune_device.sound import file_digest
 from edgeprune_device.source import SourceKind, open_source
 from edgeprune_device.stream import Item
 from edgeprune_device.times import StreamTime
-from edgeprune_device.upkeep import Upkeep
+from edgeprune_device.upkeep import Upkeep, check_outlets
 
 INTERRUPTED, OVER, SWAPPED = "interrupted", "time is up", "bundle swapped"
 
@@ -85,6 +85,8 @@ def listen(
         raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It is a time over 0.")
     plan = Plan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
     installed = Installed(bundle)
+    if plan.live:
+        check_outlets(plan.settings, out)
     picked: Picked | None = open_bundle(plan, installed.folder)
     rate = 0
     with stopping() as stopped, ExitStack() as opened:
