@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -91,3 +92,11 @@ def test_the_figures_are_json_and_balance(account: Account) -> None:
     assert sum(sum(reasons.values()) for reasons in stats["coverage"].values()) == 2 * RATE
     assert stats["position_samples"] == 2 * RATE
     assert stats["windows"] == stats["scored"] > 30
+
+
+def test_the_status_of_a_dead_microphone_is_json(account: Account) -> None:
+    """The level of zeros is minus infinity, which no JSON holds."""
+    account.loop.take(Block(np.zeros(RATE, np.float32)))
+    status = account.status()
+    assert status.level_db is None
+    json.dumps(status.as_dict(), allow_nan=False)

@@ -155,6 +155,44 @@ def test_a_clip_holds_the_samples_around_its_detection(tiny_bundle: Path, tmp_pa
         assert np.abs(heard - expected).max() <= 1
 
 
+def test_a_gap_ends_a_clip_at_once_and_not_when_there_is_sound_again(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    written = []
+
+    def items() -> Iterator[Block]:
+        yield Block(stream()[: round(5.4 * RATE)])
+        for _ in range(2):
+            yield Block(np.empty(0, np.float32), RATE, "microphone lost")
+            written.append(len(clips_of(tmp_path / "j")))
+
+    settings = Settings(clips=Clips(save=True, before_seconds=0.5, after_seconds=1.0))
+    Run(tiny_bundle, tmp_path / "j", items(), settings)
+    assert written == [3, 3]
+
+
+def test_a_clip_at_the_beginning_of_minutes_in_one_block_is_kept(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    settings = Settings(
+        clips=Clips(save=True, before_seconds=0.5, after_seconds=0.25, longest_seconds=1.0),
+        decide=Decide(hop_seconds=0.1),
+    )
+    run = Run(tiny_bundle, tmp_path / "j", [Block(stream(140))], settings)
+    assert len(clips_of(run.out)) == 3
+
+
+def test_a_clip_of_events_that_are_merged_for_minutes_is_kept(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    settings = Settings(
+        clips=Clips(save=True, before_seconds=0.5, after_seconds=0.25, longest_seconds=1.0),
+        decide=Decide(hop_seconds=0.1, merge_seconds=100),
+    )
+    run = Run(tiny_bundle, tmp_path / "j", in_blocks(stream(130), [RATE] * 130), settings)
+    assert len(run.labels) == len(clips_of(run.out)) == 3
+
+
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_sound_that_is_no_sound_is_invalid_and_no_score_of_it_is_kept(

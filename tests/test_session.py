@@ -107,3 +107,20 @@ def test_a_loss_that_was_none_is_made_up_for_by_the_next() -> None:
     assert [block.lost_samples / RATE for block in losses] == pytest.approx([0.4, 0.6], abs=1e-3)
     assert device.session.early_seconds == 0
     assert position(device.blocks) / RATE == pytest.approx(device.clock - START, abs=1e-3)
+
+
+def test_what_waits_at_the_end_is_a_gap_so_that_the_stream_ends_where_capture_did() -> None:
+    for sample_rate in (RATE, MODEL):
+        device = Device(sample_rate=sample_rate)
+        for _ in range(30):
+            device.call()
+        device.blocks += list(device.session.items())  # half a second of three
+        rest = device.session.rest()
+        assert rest is not None
+        assert rest.reason == "backlog"
+        assert len(rest.samples) == 0
+        assert position([*device.blocks, rest]) == 3 * sample_rate
+        assert rest.heard_at == pytest.approx(START + 3)
+        list(device.read())
+        device.blocks += list(device.session.finish())
+    assert device.session.rest() is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,8 +17,9 @@ from listener_fixture import Manager
 
 from edgeprune_device import listen as module
 from edgeprune_device import upkeep
+from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import listen
-from edgeprune_device.settings import Decide, Settings
+from edgeprune_device.settings import Decide, Operate, Settings, Webhook
 from edgeprune_device.sinks import Sinks
 from edgeprune_device.stream import Block, Notice
 
@@ -102,3 +105,49 @@ def test_what_the_sinks_say_last_is_in_the_journal(
     listen(store, tmp_path / "j", source="microphone", say=lambda _: None)
     assert (1, "sink-failing") in events(tmp_path / "j")
     assert ends(tmp_path / "j") == [(1, 1)]
+
+
+def test_a_start_in_a_scheduled_pause_is_a_start(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else ``systemctl start`` would wait for the dawn."""
+
+    def paused(*_: Any, **__: Any) -> Iterator[Notice | Block]:
+        yield Notice("paused", "The schedule pauses listening.")
+        yield Block(np.empty(0, np.float32), RATE, "schedule")
+
+    monkeypatch.setattr(module, "open_source", paused)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    manager = Manager(tmp_path / "notify")
+    listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
+    lines = [line for _, line in manager.listen().heard]
+    manager.close()
+    assert lines.count("READY=1") == 1
+
+
+def test_a_listener_that_is_told_to_end_while_it_swaps_begins_no_other_session(
+    sound: list[Callable[[], None]], store: Path, tmp_path: Path
+) -> None:
+    def both() -> None:
+        swap(store)
+        signal.raise_signal(signal.SIGTERM)
+
+    sound.append(both)
+    stats = listen(store, tmp_path / "j", source="microphone", say=lambda _: None)
+    assert stats["reason"] == "interrupted"
+    assert ends(tmp_path / "j") == [(1, 1)]
+
+
+@pytest.mark.parametrize("part", ["secret", "port"])
+def test_a_start_that_cannot_send_what_it_should_leaves_no_journal(
+    part: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """systemd tries again every five seconds, for months."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = (
+            Settings(webhook=Webhook("http://127.0.0.1:1/", token_env="EDGEPRUNE_NO_SUCH"))
+            if part == "secret" else Settings(operate=Operate(metrics_port=taken.getsockname()[1]))
+        )  # fmt: skip
+        with pytest.raises(EdgepruneError, match=r"not set|taken by another"):
+            listen(tiny_bundle, tmp_path / "j", settings, source="microphone", say=lambda _: None)
+    assert not (tmp_path / "j").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -97,7 +98,7 @@ class Account:
             coverage=nested(loop.parts.ledger.totals), windows=done.windows,
             detections=dict(done.detections), last_detection=done.last_detection, alarms=alarms,
             alarms_total=dict(loop.alarms.raised), reconnects=done.notices["microphone-back"],
-            level_db=round(done.level_db, 1) if done.captured else None,
+            level_db=round(done.level_db, 1) if math.isfinite(done.level_db) else None,
             backlog_seconds=round(done.backlog_seconds, 2),
             load_level=loop.parts.shedder.level, load=loop.parts.shedder.name,
             last_window_at=done.analysed_at or None, latency=self._latency(),

@@ -10,6 +10,7 @@ time. Ctrl-C and SIGTERM end a session after the window at hand; everything is w
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -40,7 +41,7 @@ from edgeprune_device.sound import file_digest
 from edgeprune_device.source import SourceKind, open_source
 from edgeprune_device.stream import Item
 from edgeprune_device.times import StreamTime
-from edgeprune_device.upkeep import Upkeep
+from edgeprune_device.upkeep import Upkeep, check_outlets
 
 INTERRUPTED, OVER, SWAPPED = "interrupted", "time is up", "bundle swapped"
 
@@ -84,6 +85,8 @@ def listen(
         raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It is a time over 0.")
     plan = Plan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
     installed = Installed(bundle)
+    if plan.live:
+        check_outlets(plan.settings, out)
     picked: Picked | None = open_bundle(plan, installed.folder)
     rate = 0
     with stopping() as stopped, ExitStack() as opened:
@@ -112,7 +115,7 @@ def _session(
     rate = read.sample_rate
     latencies = Latencies()
     parts = make_parts(
-        picked, settings, plan.out, Screen(plan.say),
+        picked, settings, plan.out, Screen(plan.say, watched="NOTIFY_SOCKET" in os.environ),
         timed=lambda seconds: latencies.add(1000 * seconds),
     )  # fmt: skip
     with ExitStack() as stack:
@@ -150,7 +153,8 @@ def _session(
         finally:
             if upkeep is not None:
                 upkeep.ending()
-            if isinstance(source, Microphone):
+            over = upkeep is None or upkeep.following is None  # else the next session reads on
+            if isinstance(source, Microphone) and over:
                 loop.take(source.rest())
             loop.end()
             journal.coverage(account.coverage())
@@ -175,6 +179,8 @@ def _go(
             upkeep.tick()
         if stopped.is_set():
             loop.done.reason = INTERRUPTED
+            if upkeep is not None:
+                upkeep.following = None  # no session follows
         elif upkeep is not None and upkeep.following is not None:
             loop.done.reason = SWAPPED
         elif seconds is not None and loop.position >= seconds * loop.rate:

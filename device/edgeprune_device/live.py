@@ -112,9 +112,13 @@ class Microphone(Iterator[Item]):
         return self._session.lag.drift_ppm if self._session else None
 
     def rest(self) -> Block | None:
-        """Return what the outage that goes on has cost since it was last told, for the end."""
-        heard = self._session is not None and self._session.open
-        if self._since is None or heard:
+        """Return what the outage that goes on has cost since it was last told, for the end.
+
+        Where there is none: what was captured and is read no more.
+        """
+        if self._session is not None and self._session.open:
+            return self._session.rest()
+        if self._since is None:
             return None
         due = math.floor((self._clock() - self._since) * self.sample_rate)
         return self._lost(due) if due > self._told else None

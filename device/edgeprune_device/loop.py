@@ -210,6 +210,8 @@ class Loop:
         parts.clips.gap(self.position)
         if parts.vad is not None:
             parts.vad.gap(self.position)
+        self._clips(last=False)  # which may be days before there is sound again
+        self._notices()
 
     def _hear(self, samples: Samples) -> None:
         parts = self.parts
@@ -225,8 +227,8 @@ class Loop:
                 self._voices(parts.vad)
             for start, window in parts.windower.push(piece):
                 self._window(start, window)
+            self._clips(last=False)
             self._notices()
-        self._clips(last=False)
 
     def _voices(self, vad: Vad) -> None:
         for frame in vad.fresh():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeprune_device.bundle import Bundle
-from edgeprune_device.clips import Clips
+from edgeprune_device.clips import DELAY_SECONDS, Clips
 from edgeprune_device.decide import Decider
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.gate import Gate
@@ -24,6 +24,9 @@ from edgeprune_device.shed import Shedder
 from edgeprune_device.stream import Notice
 from edgeprune_device.vad import open_vad
 from edgeprune_device.windows import Windower
+
+MOST_MERGE_SECONDS = 300.0
+"""Of sound that is held for the clips of events that are merged: 29 MB at 48 kHz."""
 
 
 def make_parts(
@@ -60,7 +63,8 @@ def make_parts(
         guard=ScoreGuard(rule.activation, read.labels, rule.ignore),
         vad=vad, gate=Gate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
-        clips=Clips(settings.clips, out, rate, digest=read.digest),
+        clips=Clips(settings.clips, out, rate, digest=read.digest,
+                    delay_seconds=DELAY_SECONDS + min(rule.merge_seconds, MOST_MERGE_SECONDS)),
         shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, news=news,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,22 @@ Say = Callable[[str], None]
 
 
 class Screen:
-    """What a person sees: a line for each detection, and a live line where there is a terminal."""
+    """What a person sees: a line for each detection, and a live line where there is a terminal.
 
-    def __init__(self, say: Say) -> None:
-        self.say = say
+    A terminal that has gone, or a full disk behind it, is no reason to stop listening.
+
+    Parameters
+    ----------
+    say : callable
+        Gets a line.
+    watched : bool
+        Somebody else shows how things are, as systemd does: no lines now and then, which would be
+        8,640 a day in its log.
+
+    """
+
+    def __init__(self, say: Say, *, watched: bool = False) -> None:
+        self._say, self._watched = say, watched
         self.live = sys.stderr.isatty()
         self.shown = time.monotonic()
 
@@ -30,22 +43,26 @@ class Screen:
             return
         self.shown = time.monotonic()
         if self.live:
-            sys.stderr.write(f"\r\x1b[K{text()}")
-            sys.stderr.flush()
-        else:
-            self.say(text())
+            self._write(text())
+        elif not self._watched:
+            self.line(text())
 
     def line(self, text: str) -> None:
         """Say a line, above the live one."""
-        if self.live:
-            sys.stderr.write("\r\x1b[K")
-        self.say(text)
+        self._write()
+        with suppress(OSError):
+            self._say(text)
 
     def end(self) -> None:
         """Take the live line away."""
+        self._write()
+
+    def _write(self, text: str = "") -> None:
+        """Put a text in place of the live line."""
         if self.live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            with suppress(OSError):
+                sys.stderr.write(f"\r\x1b[K{text}")
+                sys.stderr.flush()
 
 
 def level_db(samples: NDArray[np.float32]) -> float:

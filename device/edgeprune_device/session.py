@@ -87,6 +87,13 @@ class Session:
                     samples = np.clip(samples * self._gain, -1, 1)
             yield from self._block(self._resampler.push(samples))
 
+    def rest(self) -> Block | None:
+        """Return what was captured and is given no more, as a gap; None if there is nothing."""
+        seconds = self.backlog_seconds + self._resampler.held_seconds
+        lost = round(seconds * self._resampler.rate)
+        heard_at = self.lag.seconds + self._total / self.rate
+        return Block(NOTHING, lost, "backlog", heard_at) if lost > 0 else None
+
     def complete(self) -> None:
         """Take what the writer, which has ended, has written and not told."""
         self._total = max(self._total, self.reader.written)

@@ -59,7 +59,7 @@ class Status:
     """Times that each was raised."""
     reconnects: int = 0
     level_db: float | None = None
-    """Of the last block, in dB of full scale."""
+    """Of the last block, in dB of full scale; None of nothing but zeros, too: JSON has no infinity."""
     backlog_seconds: float = 0.0
     load_level: int = 0
     load: str = "normal"

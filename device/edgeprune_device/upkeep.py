@@ -11,6 +11,7 @@ line and the coverage are kept: nothing in its journal depends on when it was he
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -34,7 +35,8 @@ from edgeprune_device.pick import Picked
 from edgeprune_device.plan import Plan, open_bundle
 from edgeprune_device.retention import Retention
 from edgeprune_device.schedule import Schedule, local_zone
-from edgeprune_device.sinks import Sinks
+from edgeprune_device.settings import Settings
+from edgeprune_device.sinks import Sinks, make_senders
 from edgeprune_device.source import PAUSED
 from edgeprune_device.status import STARTING, STOPPED, Status, StatusFile
 from edgeprune_device.stream import Notice
@@ -59,6 +61,20 @@ class Every:
             return False
         self.at = now
         return True
+
+
+def check_outlets(settings: Settings, out: Path) -> None:
+    """Raise what ``Upkeep`` would, before a journal is begun: each try of systemd's would grow it.
+
+    Raises
+    ------
+    EdgepruneError
+        A sink's address or secret makes no sense, or the metrics' port is taken.
+
+    """
+    make_senders(settings, out, os.environ)
+    if settings.operate.metrics_port:
+        Metrics(settings.operate.metrics_port).close()
 
 
 class Upkeep:
