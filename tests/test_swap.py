@@ -37,7 +37,7 @@ def ends(journal: Path) -> list[tuple[int, int]]:
 
 
 @pytest.fixture
-def sound(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], None]]]:
+def sound(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     """Noise in place of the microphone; what the list holds is done in the middle of it, once."""
     todo: list[Callable[[], None]] = []
 
