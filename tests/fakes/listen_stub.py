@@ -54,13 +54,13 @@ def main() -> None:
     real = parts._model
 
     def slowed(*arguments: Any) -> Any:
-        model, forget = real(*arguments)
+        model, *rest = real(*arguments)
 
         def run(first: int, window: Any) -> Any:
             wait()
             return model(first, window)
 
-        return run, forget
+        return run, *rest
 
     opened: Any = parts
     opened._model = slowed
