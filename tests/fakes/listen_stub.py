@@ -54,13 +54,13 @@ def main() -> None:
     real = parts._model
 
     def slowed(*arguments: Any) -> Any:
-        model, *others = real(*arguments)
+        model, *rest = real(*arguments)
 
         def run(first: int, window: Any) -> Any:
             wait()
             return model(first, window)
 
-        return run, *others
+        return run, *rest
 
     opened: Any = parts
     opened._model = slowed
