@@ -13,6 +13,10 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
+TIE_SECONDS = 1e-6
+"""Times that lie closer are one: less than a sample, more than what a float loses in months, so that
+what is just a window, or just the refractory time, away is so wherever in the stream it stands."""
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -157,7 +161,7 @@ class Events:
         if best is None and found is None and not self._held:
             return []
         done = []
-        if best is not None and (found is None or start_seconds >= best.end_seconds):
+        if best is not None and (found is None or start_seconds >= best.end_seconds - TIE_SECONDS):
             done, best = self._ended(best), None
         if found is not None:
             if best is None:
@@ -187,7 +191,8 @@ class Events:
             return self._report(event)
         done = []
         held = self._held.pop(event.label, None)
-        if held is not None and event.from_seconds - held.to_seconds < self.merge_seconds:
+        near = self.merge_seconds - TIE_SECONDS
+        if held is not None and event.from_seconds - held.to_seconds < near:
             surer = event if event.score > held.score else held
             event = replace(
                 surer, from_seconds=held.from_seconds,
@@ -195,7 +200,7 @@ class Events:
             )  # fmt: skip
         elif held is not None:
             done = self._report(held)
-        if event.to_seconds - event.from_seconds >= self.longest_seconds:
+        if event.to_seconds - event.from_seconds >= self.longest_seconds - TIE_SECONDS:
             return done + self._report(event)
         self._held[event.label] = event
         return done
@@ -203,7 +208,7 @@ class Events:
     def _ripe(self, next_seconds: float) -> list[Detection]:
         """Report what no event that begins at ``next_seconds`` or later can join."""
         ripe = [held for held in self._held.values()
-                if next_seconds - held.to_seconds >= self.merge_seconds]  # fmt: skip
+                if next_seconds - held.to_seconds >= self.merge_seconds - TIE_SECONDS]  # fmt: skip
         for held in ripe:
             del self._held[held.label]
         ripe.sort(key=lambda held: held.from_seconds)
@@ -216,6 +221,6 @@ class Events:
             start, end = event.from_seconds, event.to_seconds
         last = self._last_end.get(event.label)
         self._last_end[event.label] = end
-        if last is not None and start < last + self.refractory_seconds:
+        if last is not None and start < last + self.refractory_seconds - TIE_SECONDS:
             return []
         return [event]

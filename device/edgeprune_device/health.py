@@ -108,6 +108,11 @@ class Health:
         self._flags: deque[tuple[int, Flag]] = deque()  # and where it was known
         self._notices: list[Notice] = []
 
+    @property
+    def due(self) -> int:
+        """Samples that are missing until the second at hand is full, at least 1."""
+        return self._start + self._size - self.position
+
     def hear(self, first: int, samples: NDArray[np.float32]) -> list[Flag]:
         """Take the next samples, before they are cleaned; return the stretches found bad.
 
@@ -128,7 +133,7 @@ class Health:
         self._forget(first)
         self._note_cells(samples)
         while len(samples):
-            part, samples = np.split(samples, [self._start + self._size - self.position])
+            part, samples = np.split(samples, [self.due])
             self._held.append(part)
             self.position += len(part)
             if self.position == self._start + self._size:

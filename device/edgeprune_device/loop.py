@@ -3,9 +3,10 @@ r"""The recorder's loop: one item of the source after the other, through every p
     source -> health -> windows -> gate -> model -> guard -> decider -> journal -> sinks
                   \-> clips, voice           every sample -> ledger
 
-A block is cut where a window ends, so that each part has heard exactly as much as that window when
-it is judged: what comes out does not depend on how the sound arrived, and a file gives what the
-microphone gave. Nothing here reads a clock but to tell how long the model takes.
+A block is cut where a window ends, or a second of the health check, so that each part has heard
+exactly as much as that window when it is judged: what comes out does not depend on how the sound
+arrived, and a file gives what the microphone gave. Nothing here reads a clock but to tell how long
+the model takes.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ class Loop:
     def _hear(self, samples: Samples) -> None:
         parts = self.parts
         while len(samples):
-            piece, samples = np.split(samples, [parts.windower.due])
+            piece, samples = np.split(samples, [min(parts.windower.due, parts.health.due)])
             first = self.position
             parts.health.hear(first, piece)
             piece = parts.health.clean(piece)
@@ -258,7 +259,7 @@ class Loop:
             parts.ledger.analysed(first, last)
             parts.speech.window(first, last, scores)
             start = first / self.rate
-            found = parts.decider.step(start, start + len(window) / self.rate, scores)
+            found = parts.decider.step(start, (first + len(window)) / self.rate, scores)
             self.done.scored += 1
             self.done.top = parts.decider.top
             self._report(found)
