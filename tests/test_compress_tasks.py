@@ -20,7 +20,7 @@ from edgeprune.recipes import build_settings
 from edgeprune.settings import Settings
 from edgeprune.verify import verify_command
 from edgeprune_calibration.manifest import untracked
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle import SCHEMA_VERSION, read_bundle
 
 RECIPE: dict[str, Any] = {
     "seeds": 1, "max_drop": 0.9,
@@ -130,7 +130,7 @@ def test_a_tagging_bundle_has_a_sigmoid_and_a_threshold_a_tag(tagged: Path) -> N
     manifest = read_bundle(tagged / "bundle").manifest
     assert manifest["activation"] == "sigmoid"
     assert set(manifest["decision"]["thresholds"]) == set(TONES)
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == SCHEMA_VERSION
 
 
 def test_a_recognition_run_reports_error_rates(recognised: Path) -> None:

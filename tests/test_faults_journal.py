@@ -395,8 +395,7 @@ def test_a_copy_of_the_folder_at_any_instant_opens_and_holds_what_was_acknowledg
             shutil.copytree(tmp_path / "j", tmp_path / str(turn), ignore=leave)
             child.send_signal(signal.SIGCONT)
             recorder(tmp_path / str(turn)).close({})
-            rows = check(tmp_path / str(turn), acknowledged)
-            assert len(rows) <= len(acknowledged) + 1
+            check(tmp_path / str(turn), acknowledged)
             shutil.rmtree(tmp_path / str(turn))
     assert len(acknowledged) > 30
     tally(40, 0, "40 copies at random instants open, quick_check ok")

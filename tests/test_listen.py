@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from conftest import RATE, TONES, tone
 from numpy.typing import NDArray
 
 from edgeprune_device import listen as module
+from edgeprune_device import parts as parts_module
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import listen
@@ -232,3 +234,32 @@ def test_ctrl_c_ends_in_under_five_seconds_with_everything_written(
     assert stats == json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
     assert [d["label"] for d in detections(tmp_path / "j")] == list(SUNG.values())
     assert all("utc" in d for d in detections(tmp_path / "j"))
+
+
+@pytest.mark.parametrize(
+    ("source", "windows", "fails"),
+    [("microphone", 3, False), ("microphone", 10_000, True), ("wav", 3, True)],
+)
+def test_scores_that_are_none_end_with_status_1_unless_a_recorder_has_got_over_them(
+    source: Any, windows: int, fails: bool, tiny_bundle: Path, wav: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The model says NaN for its first windows, of a hundred and sixty."""
+    real, left = parts_module._model, [windows]
+
+    def broken(*arguments: Any) -> Any:
+        model, *others = real(*arguments)
+
+        def run(first: int, window: NDArray[np.float32]) -> NDArray[np.float32]:
+            left[0] -= 1
+            scores = model(first, window)
+            return scores * np.float32(np.nan) if left[0] >= 0 else scores
+
+        return run, *others
+
+    monkeypatch.setattr(parts_module, "_model", broken)
+    monkeypatch.setattr(module, "open_source", lambda *_, **__: (Block(stream()) for _ in range(1)))
+    with pytest.raises(EdgepruneError, match="no usable scores") if fails else nullcontext():
+        listen(tiny_bundle, tmp_path / "j", source=source, from_wav=wav, say=lambda _: None)
+    stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
+    assert stats["bad_scores"] == min(windows, stats["windows"])

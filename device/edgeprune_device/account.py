@@ -126,6 +126,7 @@ class Account:
             "windows": done.windows, "scored": done.scored, "bad_scores": done.bad_scores,
             "hop_seconds": identity.hop_seconds,
             "detections": dict(sorted(done.detections.items())),
+            "alarms": dict(loop.alarms.standing),
             "notices": dict(sorted(done.notices.items())),
             "clips": dict(loop.parts.clips.counts), "journal_lost": loop.journal.lost,
             "latency": latency, "slowest_ms": self.latencies.slowest_ms,
