@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeprune_device import retention as module
 from edgeprune_device.clip_files import ClipFile, find_clips, set_lock, write_clip
 from edgeprune_device.clips import Clip
 from edgeprune_device.disk import Ballast, Disk
@@ -333,3 +336,32 @@ def test_no_step_takes_a_second_with_a_hundred_thousand_clips(tmp_path: Path) ->
         quiet.append(time.perf_counter() - began)
     print(f"{steps} steps, the longest {longest:.2f} s; nothing to do: {max(quiet):.3f} s")
     assert longest < 1.0
+
+
+def test_a_look_that_fails_half_way_is_no_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails once: the next step sees all four clips, and not the one before the error."""
+    for day in range(1, 5):
+        write_clip(tmp_path, f"clips/2026-05-0{day}/owl/000000_{day:016d}.flac", b"x" * 4000)
+    tries = []
+
+    def failing(folder: Path) -> Iterator[ClipFile]:
+        tries.append(folder)
+        for clip in find_clips(folder):
+            yield clip
+            if len(tries) == 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(module, "find_clips", failing)
+    now = [0.0]
+    keeper = Retention(
+        RetentionSettings(megabytes=0.01, free_megabytes=0, ballast_megabytes=0), tmp_path,
+        clock=lambda: now[0],
+    )  # fmt: skip
+    kinds = []
+    for _ in range(3):
+        kinds += [notice.kind for notice in keeper.step()]
+        now[0] += 60
+    assert kinds[0] == "clips-stuck"
+    assert len(list(find_clips(tmp_path))) == 2

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from edgeprune.cli import app
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.latency import Latencies
+from edgeprune_device.sinks import Account as SinkAccount
 from edgeprune_device.status import (
     DEGRADED,
     LISTENING,
@@ -54,7 +55,7 @@ RUNNING = Status(
                      ("dropped", "backlog"): HOUR}),
     detections={"robin": 800, "wren": 400}, latency=latency(), free_disk_mb=12_345.6,
     last_detection={"utc": "2026-05-01T05:12:33+00:00", "label": "robin", "score": 0.93},
-    sinks={"mqtt": {"sent": 1230, "waiting": 4, "trouble": ""}},
+    sinks={"mqtt": asdict(SinkAccount(sent=1230, waiting=4))},
     machine={"temperature_c": 61.3, "throttled": 0x50000},
     clock={"synchronised": True, "source": "kernel", "offset_bound_seconds": 0.01},
 )  # fmt: skip
@@ -204,6 +205,16 @@ def test_the_screen_says_what_a_person_asks(tmp_path: Path) -> None:
     ):
         assert line in text.splitlines(), text
     assert coverage_text({}, 16_000) == "nothing yet"
+
+
+def test_the_screen_says_why_detections_wait_for_a_receiver(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path, {})
+    for waiting, said in ((4, "4 waiting; broker:1883 cannot be reached"), (0, "0 waiting")):
+        account = asdict(SinkAccount(3, waiting, last_error="broker:1883 cannot be reached"))
+        file.write(replace(RUNNING, sinks={"mqtt": account}))
+        found = read_status(tmp_path)
+        lines = screen(found, judge(found, time.monotonic())).splitlines()
+        assert next(line for line in lines if "mqtt" in line).endswith(f"mqtt: 3 sent, {said}")
 
 
 def test_a_recorder_that_has_just_started_has_a_screen_too(tmp_path: Path) -> None:

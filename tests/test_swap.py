@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 import sqlite3
@@ -19,6 +21,7 @@ from edgeprune_device import listen as module
 from edgeprune_device import upkeep
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.listen import listen
+from edgeprune_device.pick import Picked
 from edgeprune_device.settings import Decide, Operate, Settings, Webhook
 from edgeprune_device.sinks import Sinks
 from edgeprune_device.stream import Block, Notice
@@ -151,3 +154,22 @@ def test_a_start_that_cannot_send_what_it_should_leaves_no_journal(
         with pytest.raises(EdgepruneError, match=r"not set|taken by another"):
             listen(tiny_bundle, tmp_path / "j", settings, source="microphone", say=lambda _: None)
     assert not (tmp_path / "j").exists()
+
+
+def test_what_a_failing_disk_keeps_a_live_recorder_from_reading_or_writing_stops_it_not(
+    sound: list[Callable[[], None]], tiny_bundle: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def unreadable(*_: object) -> list[Any]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def unwritable(*_: object) -> None:
+        raise EdgepruneError("variant.json cannot be written: No space left on device.")
+
+    monkeypatch.setattr(upkeep, "unrecorded", unreadable)
+    monkeypatch.setattr(Picked, "remember", unwritable)
+    said: list[str] = []
+    stats = listen(tiny_bundle, tmp_path / "j", source="microphone", say=said.append)
+    assert stats["captured_seconds"] == BLOCKS / 10
+    assert (1, "clips-unread") in events(tmp_path / "j")
+    assert "variant.json cannot be written: No space left on device." in said

@@ -131,7 +131,7 @@ def _session(
             source_digest=file_digest(plan.from_wav) if plan.from_wav else "",
             spool_rows=settings.operate.spool_rows, rate=rate, started=began,
         ))  # fmt: skip
-        picked.remember(plan.out / STORE)
+        _remember(picked, plan)
         wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
         loop = Loop(parts, journal, StreamTime(rate, began, wall), stopped.is_set)
         for notice in parts.news:
@@ -167,6 +167,16 @@ def _session(
             parts.screen.end()
             journal.close(stats)
     return stats, upkeep.following if upkeep is not None else None
+
+
+def _remember(picked: Picked, plan: Plan) -> None:
+    """Keep which variant was taken; a live recorder can do without, and chooses anew next time."""
+    try:
+        picked.remember(plan.out / STORE)
+    except EdgepruneError as error:
+        if not plan.live:
+            raise
+        plan.say(str(error))
 
 
 def _go(

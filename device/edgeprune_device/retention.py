@@ -45,6 +45,7 @@ EARLIEST = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 """A clock that shows less was not set: what it says of an age is not believed."""
 SECONDS_PER_DAY, BYTES_PER_MEGABYTE = 86_400, 1_000_000
 PAGE_BYTES = 4096
+NO_ROOM = ("disk-full", "clips-stuck", "disk-detached")
 ROOM_BYTES, ROOM_SECONDS = 2_000_000, 10.0  # for a journal to be opened, and the time to make it
 
 
@@ -132,10 +133,14 @@ class _Index:
             if self.complete and began - self.looked_at < RESCAN_SECONDS:
                 return False
             self._walk, self._found = find_clips(self.folder), {}
-        for number, clip in enumerate(self._walk, 1):
-            self._found[clip.path] = clip
-            if number % CLOCK_CHECK == 0 and clock() - began > SCAN_SECONDS:
-                return True
+        try:
+            for number, clip in enumerate(self._walk, 1):
+                self._found[clip.path] = clip
+                if number % CLOCK_CHECK == 0 and clock() - began > SCAN_SECONDS:
+                    return True
+        except OSError:
+            self._walk = None  # half of what is there must not be taken for all
+            raise
         self.clips, self._found, self._walk = self._found, {}, None
         self.complete, self.looked_at = True, clock()
         self.looks += 1
@@ -338,5 +343,5 @@ def make_room(settings: RetentionSettings, folder: Path) -> None:
         return
     keeper, until = Retention(settings, folder), time.monotonic() + ROOM_SECONDS
     while free_bytes(folder) < wanted and time.monotonic() < until:
-        if any(notice.kind == "disk-full" for notice in keeper.step(urgent=True)):
-            return  # nothing is left that may go
+        if any(notice.kind in NO_ROOM for notice in keeper.step(urgent=True)):
+            return  # nothing is left that may go, or can

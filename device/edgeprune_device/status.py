@@ -71,7 +71,7 @@ class Status:
     latency_buckets: tuple[tuple[float, int], ...] = ()
     latency_sum_seconds: float = 0.0
     sinks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name to ``sent``, ``waiting``, ``trouble``."""
+    """Name to what ``sinks.Account`` holds, such as ``sent``, ``waiting``, ``last_error``."""
     journal_pending: int = 0
     """Detections that wait for the disk."""
     machine: Mapping[str, Any] = field(default_factory=dict)

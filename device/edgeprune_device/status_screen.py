@@ -103,7 +103,8 @@ def _backlog(status: Mapping[str, Any]) -> str:
 
 
 def _sink(name: str, sink: Mapping[str, Any]) -> str:
-    trouble = f"; {sink['trouble']}" if sink.get("trouble") else ""
+    why = sink.get("last_error") if sink.get("waiting") else ""  # which stays after it was overcome
+    trouble = f"; {why}" if why else ""
     return f"{name}: {sink.get('sent', 0)} sent, {sink.get('waiting', 0)} waiting{trouble}"
 
 

@@ -236,7 +236,12 @@ class Upkeep:
         paths = journal.clip_paths()
         if paths is None or not (folder / CLIPS).is_dir():
             return
-        found, gone = unrecorded(folder, paths), vanished(folder, paths)
+        try:
+            found, gone = unrecorded(folder, paths), vanished(folder, paths)
+        except OSError as error:
+            text = f"The clips cannot be looked through: {error.strerror or error}."
+            self._note([Notice("clips-unread", text)])
+            return
         for clip in found:
             journal.clip(clip.id, clip.path, clip.first, clip.samples, clip.bytes)
         for path in gone:
