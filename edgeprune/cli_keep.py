@@ -118,9 +118,7 @@ def install(
     print_done(vars(done), text, as_json)
 
 
-def rollback(
-    store: StoreArgument, settings: SettingsOption = None, as_json: Json = False
-) -> None:
+def rollback(store: StoreArgument, settings: SettingsOption = None, as_json: Json = False) -> None:
     """Go back to the bundle that was current in STORE before."""
     from edgeprune_device.installed import rollback as run
 

@@ -56,7 +56,9 @@ class Check:
 
 
 CHECKS = {
-    "not-finite": Check("not finite", True, 0, 10, "samples that are no numbers, or far too large."),
+    "not-finite": Check(
+        "not finite", True, 0, 10, "samples that are no numbers, or far too large."
+    ),
     "silent": Check("digital silence", True, 5, 10, "nothing but zeros: is it muted or dead?"),
     "stuck": Check("stuck", True, 5, 10, "one and the same value: is it dead?"),
     "repeated": Check("repeated", True, 5, 10, "one block over and over: its driver hangs."),
