@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeprune_device.alarms import Alarms
 from edgeprune_device.settings import SHEDDING, Load
 from edgeprune_device.shed import Shedder, levels_of
 from edgeprune_device.stream import Notice
@@ -138,7 +139,7 @@ def test_it_never_oscillates_faster_than_the_calm_time_and_returns_to_normal(
     said, _ = board(shedder, slowness)
     shed_at = None
     for second, notice in said:
-        if notice.kind == "load-shed":
+        if notice.kind in ("load-shed", "load-exceeded"):
             shed_at = second
         elif notice.kind == "load-restored":
             assert shed_at is not None
@@ -148,3 +149,12 @@ def test_it_never_oscillates_faster_than_the_calm_time_and_returns_to_normal(
     assert shedder.level == 0
     assert (shedder.clips, shedder.hop_factor, shedder.skip) == (True, 1, False)
     assert all(notice.text.endswith(".") for _, notice in said)
+
+
+def test_where_there_is_nothing_to_give_up_the_alarm_ends_too() -> None:
+    shedder, alarms = Shedder(Load(steps=(), behind_seconds=10, calm_seconds=60)), Alarms()
+    for second in range(300):
+        for notice in shedder.step(float(second), 20.0 if second < 30 else 0.0):
+            alarms.take(notice)
+        assert bool(alarms.standing) == (second < 90)
+    assert alarms.raised == {"load-exceeded": 1}

@@ -127,10 +127,11 @@ class Shedder:
         calm_since = max(self._quiet_since, self._changed_at or self._quiet_since)
         if now - calm_since < self._calm:
             return []
-        self._told_end = False
+        told, self._told_end = self._told_end, False
         if self.level == 0:
             self._calm = self._load.calm_seconds
-            return []
+            details = {"level": self.name, "backlog_seconds": round(backlog_seconds, 3)}
+            return [Notice("load-restored", "The model keeps up again.", details)] if told else []
         self._taken_back_at = now
         return [self._move(-1, now, backlog_seconds)]
 
