@@ -287,7 +287,7 @@ def test_a_bundle_that_is_installed_takes_over_and_a_bad_one_does_not(
     assert length["reason"] == "bundle swapped"
     tones = (second[0][0] - first[-2][0]) % 3 or 3  # the last may have been cut in two
     missing = tones - (total / RATE - first[-2][1]) - second[0][1]
-    assert abs(missing) < 0.06  # a hop: a tone may be surest in another window
+    assert abs(missing) < 0.11  # two hops: either tone may be surest in another window
 
 
 def test_a_pause_closes_the_microphone_and_is_counted(
