@@ -20,7 +20,7 @@ slow: $(VENV)/.installed
 
 # The faults a recorder meets in the field, the slow ones too; prints what each tried and lost.
 faults: $(VENV)/.installed
-	$(PYTEST) -m "fault and not hardware and not emulation" --faults-out faults.json $(PYTEST_ARGUMENTS)
+	$(PYTEST) -n $(JOBS) -m "fault and not hardware and not emulation" --faults-out faults.json $(PYTEST_ARGUMENTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

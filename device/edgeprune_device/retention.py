@@ -341,7 +341,8 @@ def make_room(settings: RetentionSettings, folder: Path) -> None:
     wanted = min(ROOM_BYTES, settings.free_megabytes * BYTES_PER_MEGABYTE or ROOM_BYTES)
     if not (folder / CLIPS).is_dir() or free_bytes(folder) >= wanted:
         return
-    keeper, until = Retention(settings, folder), time.monotonic() + ROOM_SECONDS
+    patience = ROOM_SECONDS if settings.free_megabytes else 1.0  # then the ballast is all there is
+    keeper, until = Retention(settings, folder), time.monotonic() + patience
     while free_bytes(folder) < wanted and time.monotonic() < until:
         if any(notice.kind in NO_ROOM for notice in keeper.step(urgent=True)):
             return  # nothing is left that may go, or can
