@@ -43,7 +43,10 @@ def status(
         if not follow:
             break
         sys.stdout.flush()
-        time.sleep(FOLLOW_SECONDS)
+        try:
+            time.sleep(FOLLOW_SECONDS)
+        except KeyboardInterrupt:  # the way out that its help names
+            return
     if not verdict.fine:
         raise EdgepruneError(
             f"The recorder of {journal} is {verdict.state}.",

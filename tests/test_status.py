@@ -225,6 +225,19 @@ def test_a_recorder_that_has_just_started_has_a_screen_too(tmp_path: Path) -> No
     assert "not known whether it is synchronised" in text
 
 
+def test_ctrl_c_ends_following_without_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    StatusFile(tmp_path, {}).write(RUNNING)
+    monkeypatch.setattr("edgeprune.cli_operate.time.sleep", interrupt)
+    done = CliRunner().invoke(app, ["status", str(tmp_path), "--follow"])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert "since      2026-05-01T04:12:00+00:00, written" in done.stdout
+
+
 def test_the_command_ends_with_1_where_the_recorder_is_not_well(tmp_path: Path) -> None:
     runner = CliRunner()
     StatusFile(tmp_path, {}).write(RUNNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,7 +71,8 @@ def _since(status: Mapping[str, Any], verdict: Verdict) -> str:
         "of an earlier boot" if verdict.age_seconds is None else f"{verdict.age_seconds:.0f} s ago"
     )
     times = status["reconnects"]
-    return f"{status['started_utc']}, written {age}, {times} reconnection{'s' * (times != 1)}"
+    started = re.sub(r"\.\d+", "", status["started_utc"])  # to the second
+    return f"{started}, written {age}, {times} reconnection{'s' * (times != 1)}"
 
 
 def _detections(status: Mapping[str, Any]) -> str:
