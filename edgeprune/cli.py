@@ -291,7 +291,11 @@ def main() -> None:
         fail(str(error), error.hint, error.status)
     except SystemExit as end:  # typer turns Ctrl-C into this status and says nothing
         if end.code == INTERRUPTED:
-            fail("Interrupted.", "Run the same command again to go on.", INTERRUPTED)
+            fail(
+                "Interrupted.",
+                "Run the same command again; what can be resumed goes on.",
+                INTERRUPTED,
+            )
         raise
     except OSError as error:
         if error.filename is None:  # no file was named: a defect of ours

@@ -97,7 +97,9 @@ def wrap(model: Path, out: Path, settings: Wrap) -> dict[str, Any]:
         )
     kind, format = KINDS[settings.kind], FORMATS.get(model.suffix.lower(), "")
     if not format or not model.is_file():
-        raise EdgepruneError(f"{model} is no .onnx or .tflite file.")
+        raise EdgepruneError(
+            f"{model} is no .onnx or .tflite file." if model.exists() else f"There is no {model}."
+        )
     data = model.read_bytes()
     inputs, outputs = tensors_of(format, data, str(model))
     sound, scores = _one(inputs, kind.sound, "input"), _one(outputs, kind.scores, "output")

@@ -239,4 +239,4 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr("edgeprune_device.devices.list_aside", interrupted)
     assert call(monkeypatch, "devices") == 130
-    assert "Run the same command again to go on." in capsys.readouterr().err
+    assert "Run the same command again; what can be resumed goes on." in capsys.readouterr().err

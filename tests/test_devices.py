@@ -143,7 +143,7 @@ def test_another_input_is_never_taken_in_silence(wanted: str, sentence: str) -> 
 def test_a_machine_without_inputs_says_so() -> None:
     with pytest.raises(EdgepruneError, match="There is no input"):
         choose_device(None, [], -1)
-    assert table([]) == "No input was found."
+    assert table([]) == "No input was found: plug a microphone in."
 
 
 def test_without_a_default_the_only_input_is_taken_and_of_several_none() -> None:

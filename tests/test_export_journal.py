@@ -219,6 +219,19 @@ def test_the_ledgers_spans_add_up_to_the_journals_hours(tmp_path: Path) -> None:
     assert done["total"]["not_running"] == done["total"]["over"] == 0
 
 
+def test_sound_from_before_the_journal_was_opened_belongs_to_its_session(tmp_path: Path) -> None:
+    """The first half second is heard, and a model loaded, before there is a journal to write."""
+    now = NOON + timedelta(seconds=0.8)
+    book = Journal(tmp_path / "j", "birds", "d" * 64, "microphone", live=True, rate=RATE,
+                   clock=lambda: now, started=NOON)  # fmt: skip
+    with book:
+        book.coverage([Total("2026-05-01T12", "analysed", "", 600 * RATE)])
+        now = NOON + timedelta(minutes=10, seconds=0.1)
+        book.close({})
+    (hour,) = coverage(tmp_path / "j")["hours"]
+    assert (hour["seconds"], hour["not_running"], hour["over"]) == (600.1, 0.1, 0)
+
+
 def test_an_hour_that_was_counted_twice_says_so(tmp_path: Path) -> None:
     for _ in range(2):
         book, now = journal(tmp_path / "j", NOON)

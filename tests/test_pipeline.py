@@ -192,7 +192,7 @@ def test_ctrl_c_in_the_middle_of_training_loses_nothing(
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Run the same command again to go on." in errors
+    assert "Run the same command again; what can be resumed goes on." in errors
     assert not (tmp_path / "tones/seed-0/teach").exists()
     assert checkpoint.exists()
     compress(str(backbone), recordings, tmp_path / "tones", settings(), Silent())

@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[Files]:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # ValueError: a NUL in the name
         raise EdgepruneError(
-            f"There is no bundle at {path}.", "edgeprune compress makes one."
+            f"There is no bundle at {path}.", "edgeprune compress or edgeprune wrap makes one."
         ) from None
     try:
         if not stat.S_ISDIR(mode):

@@ -28,6 +28,7 @@ from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 
 CARD = re.compile(r"\(hw:(\d+),(\d+)\)")
 ROOT = Path("/")
+NO_INPUTS = "Plug one in: edgeprune devices lists what is here, and listen --wait waits for one."
 
 
 class NoInput(EdgepruneError):
@@ -178,22 +179,23 @@ def choose_device(wanted: str | None, devices: Sequence[Device], default: int) -
             [d for d in devices if not wanted.isdecimal() and wanted.lower() in d.name.lower()],
         )
         fitting = next((way for way in ways if way), [])
-    hint = "; ".join(f"{d.index} {d.identity} ({d.name})" for d in devices) or "none"
+    listed = "; ".join(f"{d.index} {d.identity} ({d.name})" for d in devices)
+    hint = f"Inputs here: {listed}." if listed else NO_INPUTS
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise NoInput(f"There is no {asked}.", f"Inputs here: {hint}.")
+        raise NoInput(f"There is no {asked}.", hint)
     if not wanted:
         message = f"None of the {len(fitting)} inputs is the default: choose one with --device."
     else:
         message = f"{len(fitting)} inputs fit {asked}."
-    raise EdgepruneError(message, f"Inputs here: {hint}.")
+    raise EdgepruneError(message, hint)
 
 
 def table(devices: Sequence[Device]) -> str:
     """Return the inputs as a table for people, identities first."""
     if not devices:
-        return "No input was found."
+        return "No input was found: plug a microphone in."
     rows = [("identity", "name", "", "", "number")] + [
         (d.identity, d.name, f"{d.channels} ch", f"{d.rate:g} Hz", str(d.index)) for d in devices
     ]

@@ -327,7 +327,7 @@ def sinks(facts: Facts) -> Row:
     wrong = {sink: text for sink, text in facts.sinks.items() if text}
     if wrong:
         said = " ".join(f"{sink}: {text}" for sink, text in wrong.items())
-        return Row(PROBLEM, said, "Detections will wait in the journal until it answers.")
+        return Row(PROBLEM, said, "Put it right; meanwhile detections wait in the journal.")
     return Row(OK, f"{', '.join(facts.sinks)} can be reached; nothing was sent.")
 
 

@@ -97,7 +97,9 @@ class Health:
         self._alarms = {
             kind: Alarm(
                 Trouble(
-                    f"health-{kind}", f"For {{amount}} s the microphone has given {check.text}.",
+                    f"health-{kind}",
+                    f"For {{amount}} s the microphone has given {check.text}"
+                    f"{'' if check.text.endswith('?') else '.'}",
                     f"The microphone is in order again: {check.reason} for {{amount}} s.",
                     round(check.after_seconds * rate), round(check.calm_seconds * rate),
                 ),

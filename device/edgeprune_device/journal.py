@@ -129,8 +129,9 @@ class Journal:
                 self._store.release()
                 raise
         except (OSError, sqlite3.Error) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or error
             raise EdgepruneError(
-                f"The journal {folder} cannot be written: {error}.",
+                f"The journal {folder} cannot be written: {reason}.",
                 "Is the disk full, or the folder another user's?",
             ) from error
 

@@ -322,7 +322,7 @@ class Retention:
     def _trim_ballast(self) -> None:
         if what := self._ballast.trim(self._free(self.folder)):
             size = self._ballast.size / BYTES_PER_MEGABYTE
-            text = f"The ballast of {size:g} MB was {what}."
+            text = f"The ballast, {size:g} MB kept for the day the disk is full, was {what}."
             self._notices.append(Notice("ballast", text, {"what": what}))
 
     def _alarm(self, kind: str, raised: bool, begins: str, ends: str) -> None:

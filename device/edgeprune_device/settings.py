@@ -241,6 +241,13 @@ class Settings:
     security: Security = Security()
 
 
+WANTED = {
+    "bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text",
+    "tuple[str, ...]": "a list of texts", "Mapping[str, float]": "a table of numbers",
+}  # fmt: skip
+"""Each type of a field, in words."""
+
+
 def read_settings(path: Path) -> Settings:
     """Read a TOML file.
 
@@ -252,7 +259,9 @@ def read_settings(path: Path) -> Settings:
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise EdgepruneError(f"The settings {path} cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise EdgepruneError(f"The settings {path} cannot be read: {error}.") from None
     return build_settings(table, str(path))
 
@@ -299,7 +308,8 @@ def _typed(value: Any, wanted: str, name: str, source: str) -> Any:
         ),
     }[wanted.removesuffix(" | None")]  # fmt: skip
     if not fits:
-        raise EdgepruneError(f"{name} in {source} is {value!r}; {wanted} is expected.")
+        kind = WANTED[wanted.removesuffix(" | None")]
+        raise EdgepruneError(f"{name} in {source} is {value!r}; {kind} is expected.")
     if wanted.startswith("tuple"):
         return tuple(converted)
     return float(converted) if wanted.startswith("float") else converted

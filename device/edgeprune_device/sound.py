@@ -209,6 +209,7 @@ def _read(file: Any, path: Path, frames: int, first: int | None = None) -> NDArr
 
 def _unreadable(path: Path, error: Exception) -> EdgepruneError:
     reason = str(error).replace(str(path), "it").replace(repr(str(path)), "it").rstrip(".")
+    reason = reason.removeprefix("Error opening 'it': ")
     return EdgepruneError(f"{path} cannot be read as sound: {reason}.")
 
 

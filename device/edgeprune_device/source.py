@@ -106,7 +106,7 @@ def scheduled(
                 else:
                     return
         until = schedule.next_change(now())
-        when = f" until {until:%Y-%m-%d %H:%M}" if until else ""
+        when = f" until {until:%Y-%m-%d %H:%M}" if until else " and never resumes it"
         yield Notice("paused", f"The schedule pauses listening{when}.")
         told = yield from _pause(schedule, rate, told, now, monotonic, sleep)
         yield Notice("resumed", "The schedule goes on with listening.")
