@@ -58,7 +58,17 @@ def listen(
         source="wav" if from_wav else "stdin" if stdin else "microphone",
         from_wav=from_wav, seconds=seconds, wait=wait, say=Terminal().say,
     )  # fmt: skip
-    print_done(stats, "", as_json)
+    print_done(stats, _summary(stats), as_json)
+
+
+def _summary(stats: dict[str, Any]) -> str:
+    """Return what a session came to, in two lines."""
+    rate, found = stats["sample_rate"], sum(stats["detections"].values())
+    parts = [f"{sum(reasons.values()) / rate:.1f} s {kind}"
+             for kind, reasons in stats["coverage"].items()]  # fmt: skip
+    heard = ", ".join(parts) or "nothing came"
+    return (f"{stats['reason']}: {heard}; {found} detections in {stats['journal']}.\n"
+            "edgeprune coverage, export and clips say more.")  # fmt: skip
 
 
 def _settings(

@@ -136,6 +136,11 @@ class Journal:
             ) from error
 
     @property
+    def found(self) -> tuple[Notice, ...]:
+        """What had to be put right when it was opened; it is among the events."""
+        return tuple(self._store.found)
+
+    @property
     def session(self) -> int:
         """The session's number."""
         return self._session

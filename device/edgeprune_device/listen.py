@@ -9,6 +9,7 @@ time. Ctrl-C and SIGTERM end a session after the window at hand; everything is w
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import signal
@@ -89,7 +90,7 @@ def listen(
         check_outlets(plan.settings, out)
     picked: Picked | None = open_bundle(plan, installed.folder)
     rate = 0
-    with stopping() as stopped, ExitStack() as opened:
+    with stopping() as stopped, alone(plan), ExitStack() as opened:
         while picked is not None:
             if rate != picked.bundle.sample_rate:  # else nothing of the sound is lost at a swap
                 opened.close()
@@ -134,8 +135,6 @@ def _session(
         _remember(picked, plan)
         wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
         loop = Loop(parts, journal, StreamTime(rate, began, wall), stopped.is_set)
-        for notice in parts.news:
-            loop.note(notice)
         account = Account(loop, latencies, Identity(
             read.name, read.digest, plan.name, str(plan.out), began, plan.live,
             parts.windower.hop_samples / rate, read.window_samples / rate,
@@ -219,6 +218,35 @@ def stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def alone(plan: Plan) -> Iterator[None]:
+    """Hold the journal's folder while this is open: two live recorders would fight over its clips.
+
+    A folder that is not there yet is held from the next start on. Files may be heard into it.
+
+    Raises
+    ------
+    EdgepruneError
+        Another recorder has it.
+
+    """
+    if not plan.live or not plan.out.is_dir():
+        yield
+        return
+    folder = os.open(plan.out, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EdgepruneError(
+                f"Another recorder writes to {plan.out}.",
+                "Name another folder with -o; edgeprune status shows what that one does.",
+            ) from None
+        yield
+    finally:
+        os.close(folder)
 
 
 def _now() -> datetime:

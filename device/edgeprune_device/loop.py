@@ -130,6 +130,10 @@ class Loop:
         self._texts = parts.decider.rule.activation == "ctc"
         self._failed = Alarm(FAILED)
         self._judged_to = self._voiced_to = 0  # by windows, by the voice detector
+        for notice in journal.found:  # the journal has them already
+            parts.screen.line(notice.text)
+        for notice in parts.news:
+            self.note(notice)
 
     @property
     def position(self) -> int:

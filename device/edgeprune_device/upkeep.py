@@ -69,12 +69,10 @@ def check_outlets(settings: Settings, out: Path) -> None:
     Raises
     ------
     EdgepruneError
-        A sink's address or secret makes no sense, or the metrics' port is taken.
+        A sink's address or secret makes no sense.
 
     """
     make_senders(settings, out, os.environ)
-    if settings.operate.metrics_port:
-        Metrics(settings.operate.metrics_port).close()
 
 
 class Upkeep:
@@ -93,7 +91,7 @@ class Upkeep:
     Raises
     ------
     EdgepruneError
-        A sink's address or secret makes no sense, or the metrics' port is taken.
+        A sink's address or secret makes no sense.
 
     """
 
@@ -119,8 +117,11 @@ class Upkeep:
         self._held.callback(self._close_sinks)
         self._metrics: Metrics | None = None
         if settings.operate.metrics_port:
-            self._metrics = Metrics(settings.operate.metrics_port)
-            self._held.callback(self._metrics.close)
+            try:
+                self._metrics = Metrics(settings.operate.metrics_port)
+                self._held.callback(self._metrics.close)
+            except EdgepruneError as error:  # an alarm; nobody goes unheard for a port
+                self._note([Notice("metrics-off", f"There are no metrics: {error}")])
         self._status_file = StatusFile(plan.out)
         self._mend_clips()
         self._schedule = Schedule(settings.schedule, local_zone())
