@@ -94,7 +94,11 @@ ENDED_BY = {
     "load-restored": ("load-exceeded",), "clock-synchronised": ("clock-unsynchronised",),
 }  # fmt: skip
 """Notices that end alarms, and those that they end."""
-BEGUN_BY = {"bundle-refused", "metrics-off", *(kind for kinds in ENDED_BY.values() for kind in kinds)}
+BEGUN_BY = {
+    "bundle-refused",
+    "metrics-off",
+    *(kind for kinds in ENDED_BY.values() for kind in kinds),
+}
 
 
 @dataclass
