@@ -12,6 +12,7 @@ and of its capture process; the slope is that of a least-squares line after the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -140,7 +141,9 @@ def children(pid: int) -> dict[str, int]:
     found = {}
     for place in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in place.read_text().split():
-            found["capture"] = int(child)
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if b"edgeprune_device.microphone" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found["capture"] = int(child)
     return found
 
 
