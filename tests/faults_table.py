@@ -26,6 +26,7 @@ FAULTS = {
     "F21": "systemd's watchdog contract", "F22": "soak", "F23": "power cut (copies at random instants)",
 }  # fmt: skip
 PROPERTY = "fault"
+MOST_NOTES = 3  # of a row; all are in the JSON
 Tally = Callable[..., None]
 
 
@@ -66,8 +67,8 @@ def table_of(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| fault | | times tried | acknowledged and lost | what was seen |",
              "|---|---|---|---|---|"]  # fmt: skip
     for row in rows:
-        cells = (row["fault"], row["what"], f"{row['tried']:,}", str(row["lost"]),
-                 "; ".join(row["notes"]))  # fmt: skip
+        notes = list(dict.fromkeys(row["notes"]))[:MOST_NOTES]
+        cells = (row["fault"], row["what"], f"{row['tried']:,}", str(row["lost"]), "; ".join(notes))
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return "\n".join(lines)
 
