@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
 
 pytest_plugins = ("faults_table", "pulse_fixture", "fake_sound_fixture", "listener_fixture")
+hypothesis.settings.register_profile("house", deadline=None)  # a busy machine is no defect
+hypothesis.settings.load_profile("house")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RATE = 16000
 FAMILY_NAMES = (

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -277,9 +278,11 @@ def test_ctrl_c_writes_nothing_and_leaves_nothing(
     """Two tries, at two moments: the signal goes to the whole group, as a terminal sends it."""
     command = [sys.executable, "-m", "edgeprune.cli", "bench", str(tiny_bundle), "-o",
                str(tmp_path / "out"), "--seconds", "2", "--threads", "1"]  # fmt: skip
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's & would ignore it
     started = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=heard,
+    )  # fmt: skip
     time.sleep(after_seconds)
     os.killpg(started.pid, signal.SIGINT)
     _, said = started.communicate(timeout=30)

@@ -379,6 +379,7 @@ def test_where_it_was_asked_for_and_cannot_be_a_sentence_says_why(tmp_path: Path
                    calibrate="mse", run=lambda x: x)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_compress_delivers_the_halves_of_a_layer_normed_model(
     recordings: Path, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_links_to_files_lead_somewhere() -> None:
                 assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
 
+@pytest.mark.slow
 def test_the_commands_for_ones_own_clips_run_as_they_stand(
     backbone: Path, recordings: Path, tmp_path: Path
 ) -> None:

@@ -130,7 +130,7 @@ def of_other(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], Non
 
 SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("a changed file", lambda f: (f / OTHER).write_bytes(b"x"), "SHA-256 differs"),
-    ("one file twice", of_other(lambda m: m.update(file=FIRST)), "two of its models are one file"),
+    ("one file twice", of_other(lambda m: m.update(file=FIRST)), "its two models are one file"),
     ("a file that is not listed", of_other(lambda m: m.update(file="z.onnx")), "used and not listed"),
     ("another format", of_other(lambda m: m.update(format="pickle")), "format 'pickle'"),
     ("another window", of_other(lambda m: m["input"].update(shape=[1, 1601])), "inputs of its two models"),
