@@ -93,6 +93,7 @@ def fill(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F1")
 def test_what_a_killed_recorder_acknowledged_is_in_its_journal(
     tmp_path: Path, tally: Tally
@@ -123,6 +124,7 @@ def test_what_a_killed_recorder_acknowledged_is_in_its_journal(
     tally(100, 0, f"{len(acknowledged):,} acknowledged rows in 100 kills, all there")
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.fault("F2")
 def test_a_full_disk_holds_rows_up_and_loses_none(tmp_path: Path, tally: Tally) -> None:
@@ -401,6 +403,7 @@ def test_a_copy_of_the_folder_at_any_instant_opens_and_holds_what_was_acknowledg
     tally(40, 0, "40 copies at random instants open, quick_check ok")
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.fault("F23")
 def test_what_was_acknowledged_outlives_a_cut_of_the_file_system_under_it(

@@ -250,6 +250,7 @@ def test_standard_input_and_a_file_give_the_same_rows(
         == read.balanced(reason="end of file")["coverage"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_bundle_that_is_installed_takes_over_and_a_bad_one_does_not(
     pulse: Pulse, song_file: Path, listen_to: Listen, tmp_path: Path
 ) -> None:
@@ -290,6 +291,7 @@ def test_a_bundle_that_is_installed_takes_over_and_a_bad_one_does_not(
     assert abs(missing) < 0.11  # two hops: either tone may be surest in another window
 
 
+@pytest.mark.slow
 def test_a_pause_closes_the_microphone_and_is_counted(
     pulse: Pulse, song_file: Path, listen_to: Listen
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_webhook_that_is_down_slow_or_broken_gets_everything_in_order(
     tally(10, 0, f"webhook: 200 messages in order, {account['failures']} failed tries")
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F19")
 def test_a_broker_that_goes_away_gets_everything_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
@@ -120,6 +121,7 @@ def test_a_broker_that_goes_away_gets_everything_in_order(
     tally(10, 0, f"mosquitto: {len(names)} messages in order, {twice} of them twice")
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F19")
 def test_a_recorder_that_is_killed_while_it_sends_leaves_no_message_out(
     tmp_path: Path, tally: Tally

@@ -47,6 +47,7 @@ class Manager:
         return [at for at, text in self.heard if word in text.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F21")
 def test_the_watchdog_is_fed_while_sound_is_analysed_and_not_while_it_stands_still(
     pulse: Pulse, tiny_bundle: Path, tmp_path: Path, tally: Tally
