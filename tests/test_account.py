@@ -51,11 +51,11 @@ def test_the_hours_of_a_session_add_up_to_its_samples(account: Account) -> None:
     loop, seen = account.loop, Counter[tuple[str, str, str]]()
     for block in (noise(4), Block(np.empty(0, np.float32), 7200 * RATE, "stalled"), noise(1)):
         loop.take(block)
-        for total in account.coverage():
-            seen[total.hour, total.kind, total.reason] = total.samples
+        for hour, kind, reason, samples in account.coverage():
+            seen[hour, kind, reason] += samples
     loop.end()
-    for total in account.coverage():
-        seen[total.hour, total.kind, total.reason] = total.samples
+    for hour, kind, reason, samples in account.coverage():
+        seen[hour, kind, reason] += samples
     assert sum(seen.values()) == loop.position == 7205 * RATE
     hours = sorted({hour for hour, _, _ in seen})
     live = account.identity.live

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from edgeprune_device.alarms import MICROPHONE
-from edgeprune_device.journal import Total
 from edgeprune_device.latency import Latencies
 from edgeprune_device.ledger import ANALYSED, INVALID, NOT_CAPTURED, by_hour
 from edgeprune_device.loop import Loop
@@ -56,17 +54,12 @@ class Account:
         self.machine: Mapping[str, Any] = {}
         """As ``machine_state`` found it last."""
         self.free_disk_mb: float | None = None
-        self._hours: Counter[tuple[str, str, str]] = Counter()
 
-    def coverage(self) -> list[Total]:
-        """Return the totals of the hours that have changed since the last call."""
-        loop, found = self.loop, set()
-        spans = loop.parts.ledger.drain()
-        for hour, kind, reason, samples in by_hour(spans, self._time_of, loop.rate):
-            key = self._hour(hour), kind, reason
-            self._hours[key] += samples
-            found.add(key)
-        return [Total(*key, self._hours[key]) for key in sorted(found)]
+    def coverage(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield what was settled since the last call: hour, kind, reason and samples."""
+        spans = self.loop.parts.ledger.drain()
+        for hour, kind, reason, samples in by_hour(spans, self._time_of, self.loop.rate):
+            yield self._hour(hour), kind, reason, samples
 
     def line(self) -> str:
         """Return a line for a person: time, level, best label, latency, what is missing."""

@@ -158,7 +158,7 @@ def _session(
             if isinstance(source, Microphone) and over:
                 loop.take(source.rest())
             loop.end()
-            journal.coverage(account.coverage())
+            journal.covered(account.coverage())
             if upkeep is not None:
                 upkeep.end()
             stats = account.stats(_now()) | {"golden_difference": picked.golden_difference}

@@ -150,7 +150,7 @@ class Upkeep:
 
     def heartbeat(self) -> None:
         """Commit the coverage, and show how things are."""
-        self.loop.journal.coverage(self.account.coverage())
+        self.loop.journal.covered(self.account.coverage())
         status = self._status()
         self._status_file.write(status)
         self._sinks.heartbeat(status.as_dict(samples=False))
