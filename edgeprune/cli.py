@@ -266,7 +266,7 @@ app.command(
     "--false-alarms-per-hour 1 -o runs/birds/calibrated"
 )(cli_calibration.calibrate)
 app.command(epilog=cli_sensitivity.EPILOG)(cli_sensitivity.sensitivity)
-cli_journal.add_to(app)
+cli_journal.register(app)
 cli_operate.register(app)
 app.command(epilog=cli_bench.EPILOG)(cli_bench.bench)
 cli_bundle.register(app)

@@ -16,7 +16,7 @@ COVERAGE_EPILOG = "Example: edgeprune coverage journal"
 Folder = Annotated[Path, typer.Argument(help="Journal folder; a recorder may be writing to it.")]
 
 
-def add_to(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(epilog=EXPORT_EPILOG)(export)
     app.command(epilog=COVERAGE_EPILOG)(coverage)

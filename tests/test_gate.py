@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.gate import Gate, level_db
+from edgeprune_device.gate import Gate
+from edgeprune_device.segments import level_db
 from edgeprune_device.settings import Gate as Asked
 from edgeprune_device.vad import Vad
 

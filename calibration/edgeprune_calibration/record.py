@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from edgeprune_device.capture import from_file, from_microphone
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.listen import stopping
-from edgeprune_device.screen import Say, level_db
+from edgeprune_device.screen import Say
+from edgeprune_device.segments import level_db
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
 

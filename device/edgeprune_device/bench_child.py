@@ -8,7 +8,6 @@ own memory.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from edgeprune_device.bundle import Bundle, read_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.isolated import run_module
 
 FEWEST_WINDOWS = 20
 MOST_WINDOWS = 20_000  # a model that takes microseconds is known well enough by then
@@ -109,18 +109,9 @@ def ask_child(
         If the child fails, with the last line it wrote, or does not end.
 
     """
-    home = str(Path(__file__).resolve().parents[1])
-    ways = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [
-        sys.executable, "-P", "-m", module, str(path), "--digest", digest,
-        "--threads", str(threads), *options,
-    ]  # fmt: skip
+    arguments = [str(path), "--digest", digest, "--threads", str(threads), *options]
     try:
-        done = subprocess.run(  # kills the child if it is interrupted
-            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-            errors="replace", timeout=patience_seconds,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(ways)},
-        )  # fmt: skip
+        done = run_module(module, arguments, patience_seconds)
     except subprocess.TimeoutExpired as error:
         raise EdgepruneError(
             f"Measuring {path} did not end within {error.timeout:.0f} s.",

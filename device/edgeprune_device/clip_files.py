@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_device.folders import sync_folder
+
 CLIPS, SUFFIX, PART, LOCK = "clips", ".flac", ".part", ".lock"
 STREAM = "stream"  # in place of the day
 SLUG_LENGTH = 40
@@ -164,15 +166,6 @@ def write_clip(folder: Path, path: str, data: bytes) -> None:
         with suppress(OSError):
             part.unlink()
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def remove_parts(folder: Path, before: float = float("inf")) -> int:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from edgeprune_device.capture import from_microphone
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.screen import level_db
-from edgeprune_device.segments import faults_of
+from edgeprune_device.segments import faults_of, level_db
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
 

@@ -6,23 +6,17 @@ one too many.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.segments import level_db
 from edgeprune_device.settings import Gate as GateSettings
 from edgeprune_device.vad import Vad
 
 KEPT_SECONDS = 60  # of sound, for the level of a window
-
-
-def level_db(samples: NDArray[np.float32]) -> float:
-    """Return the RMS level in dB of full scale; of digital silence minus infinity."""
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
-    return 10 * math.log10(power) if power > 0 else -math.inf
 
 
 class Gate:

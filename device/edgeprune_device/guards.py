@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.alarms import Alarm, Trouble
-from edgeprune_device.gate import level_db
+from edgeprune_device.segments import level_db
 from edgeprune_device.stream import Notice
 
 OUTSIDE = 0.01  # a score may be so far out of range: quantized outputs are

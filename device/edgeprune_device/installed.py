@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune_device.bundle import Bundle, read_bundle
-from edgeprune_device.clip_files import slug, sync_folder
+from edgeprune_device.clip_files import slug
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.folders import sync_folder
 from edgeprune_device.manifest import MANIFEST
 from edgeprune_device.proof import prove_in_child
 

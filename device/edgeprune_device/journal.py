@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from typing import Any
 
 from edgeprune_device.decide import Detection
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.folders import sync_folder
 from edgeprune_device.lines import LINES
 from edgeprune_device.schema import DATABASE
 from edgeprune_device.spool import Entry
@@ -124,7 +124,7 @@ class Journal:
                     started_utc=text_of(self._started), bundle=bundle, bundle_digest=digest,
                     source=source, rate=rate, live=live,
                 )  # fmt: skip
-                _sync(folder)
+                sync_folder(folder)
             except BaseException:
                 self._store.release()
                 raise
@@ -307,16 +307,7 @@ def _make_folder(folder: Path) -> None:
                 f"{folder} is not empty and holds no journal.", "Name another folder with -o."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder.parent)
 
 
 def _storable(text: str) -> str:

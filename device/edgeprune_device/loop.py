@@ -29,7 +29,8 @@ from edgeprune_device.health import Health
 from edgeprune_device.journal import Journal
 from edgeprune_device.ledger import DROPPED, INVALID, Ledger
 from edgeprune_device.privacy import Speech
-from edgeprune_device.screen import Screen, clock, level_db
+from edgeprune_device.screen import Screen, clock
+from edgeprune_device.segments import level_db
 from edgeprune_device.shed import Shedder
 from edgeprune_device.stream import Block, Item, Notice
 from edgeprune_device.times import StreamTime

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 from edgeprune_device.bundle import read_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.isolated import run_module
 
 PROVE_SECONDS = 600.0
 
@@ -35,15 +35,8 @@ def prove_in_child(path: Path, digest: str) -> float:
         What the child found, or how it ended.
 
     """
-    home = str(Path(__file__).resolve().parents[1])
-    ways = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [sys.executable, "-P", "-m", "edgeprune_device.proof", str(path), digest]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-            errors="replace", timeout=PROVE_SECONDS,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(ways)},
-        )  # fmt: skip
+        done = run_module("edgeprune_device.proof", [str(path), digest], PROVE_SECONDS)
     except subprocess.TimeoutExpired:
         raise EdgepruneError(
             f"The model of {path.name} did not answer within {PROVE_SECONDS:g} s.", "", FAILED_CHECK

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-
-import numpy as np
-from numpy.typing import NDArray
 
 QUIET_SECONDS = 10.0  # between status lines where there is no terminal
 LIVE_SECONDS = 0.25  # between changes of the live line
@@ -63,12 +59,6 @@ class Screen:
             with suppress(OSError):
                 sys.stderr.write(f"\r\x1b[K{text}")
                 sys.stderr.flush()
-
-
-def level_db(samples: NDArray[np.float32]) -> float:
-    """Return the level of samples in dB of full scale (a full square wave is 0)."""
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
-    return 10 * math.log10(power) if power > 0 else -math.inf
 
 
 def clock(seconds: float) -> str:

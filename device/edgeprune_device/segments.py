@@ -1,5 +1,6 @@
 """What is wrong with a second of sound: pure arithmetic on samples, no state.
 
+    level_db      any stretch: its level
     faults_of     a second: dead, stuck, repeated, clipped, offset, low
     power_of      its power spectrum, which is averaged over a minute
     spectrum_faults  a minute: half the band gone, nothing but mains hum
@@ -10,6 +11,8 @@ itself exactly, too; it is told apart by having nothing beside a few lines.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +43,12 @@ def bad_samples(samples: Samples) -> NDArray[np.bool_]:
     """Return which samples are no sound: not finite, or beyond ``ABSURD``."""
     with np.errstate(invalid="ignore"):
         return ~(np.abs(samples) <= ABSURD)
+
+
+def level_db(samples: NDArray[np.float32]) -> float:
+    """Return the RMS level in dB of full scale; of digital silence minus infinity."""
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+    return 10 * math.log10(power) if power > 0 else -math.inf
 
 
 def faults_of(segment: Samples, before: Samples) -> frozenset[str]:
