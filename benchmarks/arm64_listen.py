@@ -40,7 +40,7 @@ ABSENT = (
 PROBE = f"""
 import importlib.util, json, platform, sys
 here = [m for m in {ABSENT!r} if importlib.util.find_spec(m)]
-import numpy, onnxruntime, edgeprune_device.listen, edgeprune_device.bench
+import numpy, onnxruntime, edgeprune_device.recorder.listen, edgeprune_device.bench.runner
 import edgeprune, edgeprune.cli
 from ai_edge_litert.interpreter import Interpreter
 print(json.dumps({{

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgeprune_calibration.manifest import read_data
 from edgeprune_calibration.splits import split_clips
-from edgeprune_device.sound import read_clip
+from edgeprune_device.audio.sound_files import read_clip
 
 PIECES = 2  # of each recording
 RATE = 16000

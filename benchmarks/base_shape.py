@@ -35,7 +35,7 @@ from edgeprune.scopes import scopes_of
 from edgeprune.settings import FrontEnd, Mimic
 from edgeprune.steps import count_macs
 from edgeprune.tables import table, to_markdown
-from edgeprune_device.machine import machine_facts
+from edgeprune_device.system.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20
 KINDS = ("none", "dynamic", "weights")  # of methods

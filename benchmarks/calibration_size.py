@@ -36,8 +36,8 @@ from edgeprune_calibration.manifest import read_data
 from edgeprune_calibration.ranges import tally
 from edgeprune_calibration.select import RULES, pick
 from edgeprune_calibration.splits import split_clips
-from edgeprune_device.machine import machine_facts
-from edgeprune_device.sound import fit_window, read_clip
+from edgeprune_device.audio.sound_files import fit_window, read_clip
+from edgeprune_device.system.machine import machine_facts
 
 SIZES = (5, 10, 20, 40, 80, 160)
 OPERATORS = ["MatMul", "Gemm"]

@@ -31,8 +31,8 @@ from edgeprune.recipes import build_settings, to_toml
 from edgeprune.settings import STEPS, Settings
 from edgeprune.tables import Table, table, to_markdown
 from edgeprune_calibration.manifest import read_data
-from edgeprune_device.bench import bench
-from edgeprune_device.machine import machine_facts
+from edgeprune_device.bench.runner import bench
+from edgeprune_device.system.machine import machine_facts
 
 sys.path.append(str(Path(__file__).parent))
 STEPS["torch-pruning"] = ("peers_trim", "trim")

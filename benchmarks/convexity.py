@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.tables import table, to_markdown
-from edgeprune_device.machine import machine_facts
+from edgeprune_device.system.machine import machine_facts
 
 SIZES = ((350, 35), (1000, 10), (1750, 35))  # points, classes
 LARGE = (10_000, 2)

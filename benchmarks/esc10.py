@@ -22,7 +22,7 @@ from compression import by_command
 
 from edgeprune.recipes import build_settings
 from edgeprune.tables import table, to_markdown
-from edgeprune_device.machine import machine_facts
+from edgeprune_device.system.machine import machine_facts
 
 ESC10 = Path(__file__).resolve().parents[2] / "shared/data/esc10/labels.csv"
 FOLDS = tuple(f"fold{number}" for number in range(1, 6))

@@ -39,10 +39,10 @@ from edgeprune_calibration.streams import (
     score_stream,
     tempered,
 )
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.decide import rule_of
-from edgeprune_device.machine import machine_facts
-from edgeprune_device.runtime import open_model
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.detection.decider import rule_of
+from edgeprune_device.inference.runtime import open_model
+from edgeprune_device.system.machine import machine_facts
 
 PLACES = ("the same place", "another place")
 CLIPS_A_PART = 300  # a stream is made in parts, so that it fits the memory

@@ -37,11 +37,12 @@ from graph_variants import ONNX, VARIANTS, last_line
 from edgeprune import models
 from edgeprune.answers import Answers, answer, compare, measure
 from edgeprune_calibration.manifest import untracked
-from edgeprune_device.bench_child import Round, last_words, run_child
-from edgeprune_device.bench_statistics import round_orders, summarize
-from edgeprune_device.bundle import Bundle, golden_files, read_bundle, write_bundle
-from edgeprune_device.machine import machine_facts, machine_state
-from edgeprune_device.runtime import open_model, runtime_name
+from edgeprune_device.bench.statistics import round_orders, summarize
+from edgeprune_device.bench.worker_client import Round, last_words, run_child
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.bundle.writer import golden_files, write_bundle
+from edgeprune_device.inference.runtime import open_model, runtime_name
+from edgeprune_device.system.machine import machine_facts, machine_state
 
 TORCH_CHILD = Path(__file__).resolve().parent / "peers_graphs/torch_child.py"
 TOLERANCE = 0.05  # of golden outputs: only to see that a file still answers as when it was made

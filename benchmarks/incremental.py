@@ -40,7 +40,7 @@ from edgeprune.settings import Mimic
 from edgeprune.spectrogram_kinds import RECIPES, record_of
 from edgeprune.student import StudentConfig, StudentForAudioClassification
 from edgeprune.tables import table, to_markdown
-from edgeprune_device.machine import machine_facts
+from edgeprune_device.system.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20
 SHARES = (1, 2, 4, 8, 16)

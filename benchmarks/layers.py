@@ -40,7 +40,7 @@ from edgeprune.states import points_of, states
 from edgeprune.tables import Table, table, to_markdown
 from edgeprune.teach import teach
 from edgeprune_calibration.manifest import read_data
-from edgeprune_device.machine import machine_facts
+from edgeprune_device.system.machine import machine_facts
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 KWT, WORDS_MODEL = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"

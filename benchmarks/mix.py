@@ -22,8 +22,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from edgeprune_calibration.manifest import NO_GROUP, Clip, read_data
+from edgeprune_device.audio.sound_files import rate_of, read_clip
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import rate_of, read_clip
 
 SHARES = (0.3, 0.4, 0.3)  # of mixtures of one, two and three classes
 GAINS_DB = (-9.0, 0.0)

@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 from pulse_fixture import Pulse
 
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.machine import machine_facts
-from edgeprune_device.sound import read_clip
+from edgeprune_device.audio.sound_files import read_clip
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.system.machine import machine_facts
 
 LOOK_SECONDS = 5.0
 LOOKS_KEPT = 400
@@ -142,7 +142,10 @@ def children(pid: int) -> dict[str, int]:
     for place in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in place.read_text().split():
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                if b"edgeprune_device.microphone" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if (
+                    b"edgeprune_device.audio.capture_process"
+                    in Path(f"/proc/{child}/cmdline").read_bytes()
+                ):
                     found["capture"] = int(child)
     return found
 

@@ -27,9 +27,9 @@ from edgeprune.tables import table, to_text
 from edgeprune_calibration.events import Event, Outcome, match, read_detections, write_truth
 from edgeprune_calibration.manifest import Clip, read_data
 from edgeprune_calibration.splits import split_clips
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.listen import listen
-from edgeprune_device.sound import read_clip
+from edgeprune_device.audio.sound_files import read_clip
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.recorder.listen import listen
 
 GAP_SECONDS = (2.0, 6.0)
 CROSSFADE_SECONDS = 0.25

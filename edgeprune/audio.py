@@ -27,8 +27,8 @@ from edgeprune.settings import Clips
 from edgeprune_calibration.labels import vocabulary
 from edgeprune_calibration.manifest import MOST_BAD, Clip, Dataset, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
+from edgeprune_device.audio.sound_files import seconds_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import seconds_of
 
 SPLITS = ("train", "valid", "test")
 

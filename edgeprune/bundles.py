@@ -1,6 +1,6 @@
 """Make bundles on the workstation: the manifest's model, audio and decision parts, golden outputs.
 
-``edgeprune_device.bundle`` owns the format; this file fills it in.
+``edgeprune_device.bundle.reader`` owns the format; this file fills it in.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from edgeprune.audio import Windows
 from edgeprune.families import layers_of
 from edgeprune.stamps import runtime_needed, stamp_of, stamped
 from edgeprune.tasks import task_of
-from edgeprune_device.bundle import Bundle, golden_files, write_bundle
-from edgeprune_device.runtime import open_model, runtime_name
+from edgeprune_device.bundle.reader import Bundle
+from edgeprune_device.bundle.writer import golden_files, write_bundle
+from edgeprune_device.inference.runtime import open_model, runtime_name
 
 GOLDEN_CLIPS = 3
 GOLDEN_TOLERANCE = {"none": 1e-3, "weights": 1e-3, "half": 1e-2, "dynamic": 2e-2,

@@ -241,7 +241,7 @@ app.command(epilog=cli_listen.EPILOG)(cli_listen.listen)
 @app.command(epilog="Example: edgeprune devices")
 def devices(as_json: Json = False) -> None:
     """List the inputs that listen can record from."""
-    from edgeprune_device.devices import list_aside, table
+    from edgeprune_device.audio.devices import list_aside, table
 
     found = list_aside()
     _print({"devices": [one.as_dict() for one in found]}, table(found), as_json)

@@ -55,10 +55,10 @@ def bench(
     slower than in --baseline by more, at the lower end of the interval.
     """
     from edgeprune.console import Terminal
-    from edgeprune_device.bench import bench as run
-    from edgeprune_device.bench_check import Extras
-    from edgeprune_device.bench_compare import check_gate
-    from edgeprune_device.bench_report import terminal_text
+    from edgeprune_device.bench.check import Extras
+    from edgeprune_device.bench.compare import check_gate
+    from edgeprune_device.bench.report import terminal_text
+    from edgeprune_device.bench.runner import bench as run
 
     if fail_over is not None and baseline is None:
         raise EdgepruneError("--fail-over needs something to compare with.",

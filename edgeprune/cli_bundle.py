@@ -73,7 +73,7 @@ def pack(
     as_json: Json = False,
 ) -> None:
     """Make one sealed .zip of BUNDLE: any byte of it that changes is noticed."""
-    from edgeprune_device.seal import pack_bundle
+    from edgeprune_device.bundle.pack import pack_bundle
 
     size, digest = pack_bundle(bundle, out)
     print_done({"bundle": str(out), "bytes": size, "digest": digest},
@@ -85,7 +85,7 @@ def keys(
     as_json: Json = False,
 ) -> None:
     """Make a pair of Ed25519 keys: one signs bundles and stays here, one goes to recorders."""
-    from edgeprune_device.signature import make_keys
+    from edgeprune_device.bundle.signature import make_keys
 
     private, public, identity = make_keys(out)
     print_done(
@@ -101,7 +101,7 @@ def sign(
     as_json: Json = False,
 ) -> None:
     """Sign BUNDLE, once it was found to be whole; an earlier signature is replaced."""
-    from edgeprune_device.seal import sign_bundle
+    from edgeprune_device.bundle.pack import sign_bundle
 
     identity = sign_bundle(bundle, key)
     print_done({"bundle": str(bundle), "identity": identity},

@@ -35,8 +35,8 @@ def export(
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front.
     """
-    from edgeprune_device.journal_export import Wanted, moment
-    from edgeprune_device.journal_export import export as run
+    from edgeprune_device.journal.export import Wanted, moment
+    from edgeprune_device.journal.export import export as run
 
     wanted = Wanted(tuple(label or ()), moment(since, "--since"), moment(until, "--until"),
                     min_score)  # fmt: skip
@@ -49,7 +49,7 @@ def coverage(journal: Folder, as_json: Json = False) -> None:
 
     Tells "nothing was heard" from "nobody listened". Each row adds up to its hour.
     """
-    from edgeprune_device.journal_coverage import coverage as run
+    from edgeprune_device.journal.coverage_report import coverage as run
 
     done = run(journal)
     print_done(done, done["text"], as_json)

@@ -27,8 +27,8 @@ def clips(
     as_json: Json = False,
 ) -> None:
     """List the clips of JOURNAL, or lock and unlock some by the id of their detection."""
-    from edgeprune_device.forget import list_clips
-    from edgeprune_device.forget import lock as run
+    from edgeprune_device.clips.forget import list_clips
+    from edgeprune_device.clips.forget import lock as run
 
     if lock or unlock:
         done = {"locked": run(journal, lock, locked=True) if lock else [],
@@ -58,8 +58,8 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Delete clips of JOURNAL for good, locked ones too; with --rows what was heard as well."""
-    from edgeprune_device.forget import Which, moment_of, to_forget
-    from edgeprune_device.forget import forget as run
+    from edgeprune_device.clips.forget import Which, moment_of, to_forget
+    from edgeprune_device.clips.forget import forget as run
 
     if everything == (label is not None or before is not None):
         raise EdgepruneError("Which clips?", "Give --label, --before or both, or else --all.")
@@ -92,8 +92,8 @@ def support(
     as_json: Json = False,
 ) -> None:
     """Collect what helps to find a fault, without sound, secrets or the place."""
-    from edgeprune_device.support import Asked
-    from edgeprune_device.support import support as run
+    from edgeprune_device.doctor.support_archive import Asked
+    from edgeprune_device.doctor.support_archive import support as run
 
     done = run(Asked(journal, settings, bundle, service, with_place), out)
     lines = [f"{size:>9,} bytes  {name}" for name, size in done["parts"].items()]
@@ -108,7 +108,7 @@ def install(
     as_json: Json = False,
 ) -> None:
     """Check BUNDLE here and make it the current one of STORE; the one before is kept."""
-    from edgeprune_device.installed import install as run
+    from edgeprune_device.inference.bundle_store import install as run
 
     done = run(bundle, store, read=_reader(settings))
     said = "is current" if done.changed else "was current already"
@@ -120,7 +120,7 @@ def install(
 
 def rollback(store: StoreArgument, settings: SettingsOption = None, as_json: Json = False) -> None:
     """Go back to the bundle that was current in STORE before."""
-    from edgeprune_device.installed import rollback as run
+    from edgeprune_device.inference.bundle_store import rollback as run
 
     done = run(store, read=_reader(settings))
     text = f"{done.name} is current again. The one before: {done.previous}."
@@ -129,7 +129,7 @@ def rollback(store: StoreArgument, settings: SettingsOption = None, as_json: Jso
 
 def _reader(settings: Path | None) -> Any:
     """Return what reads a bundle, with the keys that a recorder's settings trust."""
-    from edgeprune_device.bundle import read_bundle
+    from edgeprune_device.bundle.reader import read_bundle
     from edgeprune_device.settings import Settings, read_settings
 
     security = (read_settings(settings) if settings else Settings()).security

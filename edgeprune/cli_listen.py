@@ -49,7 +49,7 @@ def listen(
     up when the board is too slow) stands in the settings file; device/README.md has them all.
     """
     from edgeprune.console import Terminal
-    from edgeprune_device.listen import listen as run
+    from edgeprune_device.recorder.listen import listen as run
 
     if from_wav is not None and stdin:
         raise EdgepruneError("Both --from-wav and --stdin were given.", "Use one of them.")
@@ -76,8 +76,8 @@ def _settings(
     threads: int | None, clips: bool,
 ) -> Any:  # fmt: skip
     """Return the file's settings with those of the command line in their place."""
-    from edgeprune_device.overrides import changed
     from edgeprune_device.settings import Settings, read_settings
+    from edgeprune_device.settings_overrides import changed
 
     return changed(
         read_settings(path) if path else Settings(),

@@ -28,8 +28,8 @@ def status(
 
     Ends with status 1 if it is dead, hangs, was stopped, has lost its microphone or has an alarm.
     """
-    from edgeprune_device.status import judge, read_status
-    from edgeprune_device.status_screen import screen
+    from edgeprune_device.monitoring.status import judge, read_status
+    from edgeprune_device.monitoring.status_text import screen
 
     while True:
         found = read_status(journal)
@@ -73,10 +73,10 @@ def service(
     It is restarted whatever happens, watched by what it has captured, analysed and committed, and
     shut into a sandbox: it reads its bundle and settings and writes its journal, nothing else.
     """
-    from edgeprune_device import service as unit
-    from edgeprune_device.bundle import read_bundle
-    from edgeprune_device.installed import resolve
+    from edgeprune_device.bundle.reader import read_bundle
+    from edgeprune_device.inference.bundle_store import resolve
     from edgeprune_device.settings import Settings, read_settings
+    from edgeprune_device.system import systemd_unit as unit
 
     chosen = read_settings(settings) if settings else Settings()
     read = read_bundle(resolve(bundle), chosen.security)
@@ -113,10 +113,10 @@ def doctor(
     there is a problem.
     """
     from edgeprune.console import Terminal
-    from edgeprune_device.doctor import doctor as run
-    from edgeprune_device.doctor import write
-    from edgeprune_device.overrides import changed
+    from edgeprune_device.doctor.runner import doctor as run
+    from edgeprune_device.doctor.runner import write
     from edgeprune_device.settings import Settings, read_settings
+    from edgeprune_device.settings_overrides import changed
 
     chosen = changed(read_settings(settings) if settings else Settings(),
                      {"audio": {"device": device or None}}, {})  # fmt: skip

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from edgeprune.settings import Clips
 from edgeprune_calibration.manifest import Clip
+from edgeprune_device.audio.sound_files import fit_window, read_clip, seconds_of, windows_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import fit_window, read_clip, seconds_of, windows_of
 
 LONGEST_WINDOW_SECONDS = 10.0
 

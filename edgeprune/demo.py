@@ -18,10 +18,10 @@ from edgeprune.recipes import build_settings
 from edgeprune.recordings import Parameters, make_recordings, make_stream
 from edgeprune.verify import verify_command
 from edgeprune_calibration.events import match, read_detections, read_truth
-from edgeprune_device.bench import bench
+from edgeprune_device.bench.runner import bench
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.listen import listen
-from edgeprune_device.machine import usable_cores
+from edgeprune_device.recorder.listen import listen
+from edgeprune_device.system.machine import usable_cores
 
 MODEL = Path(__file__).parent / "demo_model"
 RECORD = "demo.json"

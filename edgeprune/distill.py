@@ -24,7 +24,7 @@ from edgeprune.settings import Augment, Distill
 from edgeprune.steps import read_step
 from edgeprune.tasks import Task, task_of
 from edgeprune.teach import freeze
-from edgeprune_device.ctc import BLANK
+from edgeprune_device.inference.ctc import BLANK
 
 WEIGHT_DECAY = 0.01
 

@@ -22,7 +22,7 @@ from edgeprune.bundles import output_shape
 from edgeprune.export_onnx import INPUT, MOST_BYTES, OUTPUT, Scorer
 from edgeprune.shaping import shape
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
-from edgeprune_device.quiet import quiet
+from edgeprune_device.system.native_output import quiet
 
 MOST_STEPS = 16
 """Of an LSTM: 12 take 17 s to convert, 25 more than 7 minutes."""

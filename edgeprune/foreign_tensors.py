@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune_device.bundle.external_data import external_problem
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.external import external_problem
-from edgeprune_device.quiet import quiet
+from edgeprune_device.system.native_output import quiet
 
 ONNX_TYPES = {"float": "float32"}  # the others are called as numpy calls them
 

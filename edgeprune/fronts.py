@@ -29,8 +29,8 @@ from edgeprune.hearing import recipe_of
 from edgeprune.seam import seam_of
 from edgeprune.shaping import shape
 from edgeprune.strided import FirstConv
+from edgeprune_device.bundle.frame_overlap import Plan
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.overlap import Plan
 
 EQUAL = 1e-9  # of frames in double precision, as a share of their size
 FEWEST_FRAMES = 4  # a chunk of half of them lies amid the window, away from both edges

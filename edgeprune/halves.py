@@ -20,7 +20,7 @@ from edgeprune.fronts import chunk_front
 from edgeprune.methods import Method
 from edgeprune.onnx_graphs import inside_of, open_file, rewritten
 from edgeprune.scopes import Scopes
-from edgeprune_device.overlap import Plan, problem_of_incremental
+from edgeprune_device.bundle.frame_overlap import Plan, problem_of_incremental
 
 FILES = {"front": "front.onnx", "back": "back.onnx"}
 

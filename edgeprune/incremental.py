@@ -20,9 +20,9 @@ from edgeprune.fronts import plan_for
 from edgeprune.halves import Halves, halves_of
 from edgeprune.methods import method_of
 from edgeprune.scopes import scopes_of
-from edgeprune_device.bundle import Bundle
+from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.incremental import SAME, IncrementalScorer, open_halves
+from edgeprune_device.inference.incremental import SAME, IncrementalScorer, open_halves
 
 CHECKED_CLIPS = 24
 TIMED_SECONDS = 1.0

@@ -20,8 +20,8 @@ from edgeprune.distill import columns_of, with_nothing
 from edgeprune.families import layers_of
 from edgeprune.settings import Distill, Student
 from edgeprune.tasks import Task
-from edgeprune_device.ctc import BLANK, BLANK_NAME
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.ctc import BLANK, BLANK_NAME
 
 MATCHING = "matching"
 """Submodule with the linear layers between the student's states and the teacher's, while training."""

@@ -27,8 +27,8 @@ from edgeprune.stems import cnn_frames
 from edgeprune.steps import write_step
 from edgeprune.student import StudentConfig, StudentForAudioClassification, StudentForCTC
 from edgeprune.tasks import task_of
-from edgeprune_device.ctc import BLANK
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.ctc import BLANK
 
 LEARNING_RATE = 2e-3  # a small model with batch norms, from random weights
 

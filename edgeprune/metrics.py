@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.ctc import to_text, to_tokens
+from edgeprune_device.inference.ctc import to_text, to_tokens
 
 Array = NDArray[np.float64]
 DRAWS = 2000

@@ -29,8 +29,8 @@ from edgeprune.frames import block_states, frames_of
 from edgeprune.heads import forget_head, put_head, relabel, renew_head
 from edgeprune.heads import head_parameters as head_parameters
 from edgeprune.tasks import task_of
-from edgeprune_device.ctc import BLANK_NAME
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.ctc import BLANK_NAME
 
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 

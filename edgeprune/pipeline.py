@@ -34,10 +34,11 @@ from edgeprune.states import points_of, states
 from edgeprune.steps import read_step, step_folders
 from edgeprune.teach import teach
 from edgeprune.verify import verify_bundles, write_report
-from edgeprune_device.bench import bench
-from edgeprune_device.bundle import read_bundle, with_alternative, write_bundle
+from edgeprune_device.bench.runner import bench
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.writer import with_alternative, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.machine import usable_cores
+from edgeprune_device.system.machine import usable_cores
 
 STAGES = ("clips", "untouched", "deploy", "bench")
 SEED_STAGES = ("distill", "recover-int8", "export-teacher", "export", "quantize", "verify")

@@ -34,7 +34,7 @@ from edgeprune_calibration.thresholds import (
     NO_LABEL,
     choose_thresholds,
 )
-from edgeprune_device.bundle import Bundle, read_bundle
+from edgeprune_device.bundle.reader import Bundle, read_bundle
 
 
 def quantize(

@@ -25,7 +25,7 @@ from edgeprune.settings import Settings
 from edgeprune.statistics import LEAST_GROUPS
 from edgeprune.steps import read_step, step_folders
 from edgeprune.tables import Table, table, to_html, to_markdown, to_text
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 
 ROWS = ("teacher", "student", "bundle")
 OTHER = "other"

@@ -20,8 +20,8 @@ from edgeprune import losses
 from edgeprune.audio import Windows
 from edgeprune.metrics import METRICS, Metric, ranking_precision, transcript_errors, value
 from edgeprune_calibration.labels import tags_of
-from edgeprune_device.ctc import BLANK, read_frames, to_tokens
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.ctc import BLANK, read_frames, to_tokens
 
 Logits = NDArray[np.float32]
 Labels = Sequence[str]

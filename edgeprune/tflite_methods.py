@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeprune.activations import CHOICE, check_choice, checked, ranges_of
 from edgeprune.scopes import Scopes, tflite_pattern
 from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
-from edgeprune_device.quiet import quiet
+from edgeprune_device.system.native_output import quiet
 
 EVERYWHERE = ".*"
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")

@@ -5,7 +5,7 @@
 
 The file goes into the bundle as it is. What it wants that the recorder does not give (another
 shape, whole numbers, a spectrogram, a state) is declared in the manifest; see
-``edgeprune_device.adapters``. A kind of `KINDS` says what the file itself does not.
+``edgeprune_device.bundle.adapters``. A kind of `KINDS` says what the file itself does not.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from edgeprune import __version__
 from edgeprune.foreign_kinds import KINDS, Kind
 from edgeprune.foreign_tensors import Tensor, tensors_of
-from edgeprune_device.arrays import to_npy
-from edgeprune_device.bundle import Bundle, golden_files, read_bundle, write_bundle
+from edgeprune_device.audio.sound_files import read_clip, windows_of
+from edgeprune_device.bundle.npy import to_npy
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.bundle.writer import golden_files, write_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.runtime import Scorer, check_golden, open_model, runtime_name
-from edgeprune_device.sound import read_clip, windows_of
+from edgeprune_device.inference.runtime import Scorer, check_golden, open_model, runtime_name
 
 Array = NDArray[np.float32]
 GOLDEN_WINDOWS = 3

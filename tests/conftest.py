@@ -185,7 +185,7 @@ def make_bundle(folder: Path, labels: tuple[str, ...] = tuple(TONES), seed: int 
     """Write a bundle whose file answers softmax(samples @ matrix): 1,600 samples at 16 kHz."""
     from onnx import TensorProto, helper, numpy_helper
 
-    from edgeprune_device.bundle import golden_files, write_bundle
+    from edgeprune_device.bundle.writer import golden_files, write_bundle
 
     window = 1600
     time = np.arange(window) / RATE

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeprune_device.live import Microphone
+from edgeprune_device.audio.microphone import Microphone
 from edgeprune_device.stream import Block, Item, Notice
 
 FAKES = Path(__file__).parent / "fakes"

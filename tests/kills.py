@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from edgeprune_device.decide import Detection
-from edgeprune_device.journal import Journal, Total
+from edgeprune_device.detection.decider import Detection
+from edgeprune_device.journal.journal import Journal, Total
 from edgeprune_device.stream import Notice
 
 LONGEST_LIFE = 0.25

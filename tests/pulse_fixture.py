@@ -124,7 +124,10 @@ class Pulse:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 command = (process / "cmdline").read_bytes()
                 place = (process / "environ").read_bytes()
-                if b"edgeprune_device.microphone" in command and self.server.encode() in place:
+                if (
+                    b"edgeprune_device.audio.capture_process" in command
+                    and self.server.encode() in place
+                ):
                     found.append(int(process.name))
         return found
 

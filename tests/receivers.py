@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from edgeprune_device.decide import Detection
-from edgeprune_device.journal import Journal
+from edgeprune_device.detection.decider import Detection
+from edgeprune_device.journal.journal import Journal
 
 
 def recorder(folder: Path) -> Journal:

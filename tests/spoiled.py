@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.runtime import open_model
+from edgeprune_device.inference.runtime import open_model
 
 BLOCK = 4096
 Spoilt = tuple[str, bytes]

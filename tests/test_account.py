@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from conftest import RATE
 
-from edgeprune_device.account import Account, Identity
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.journal import Journal
-from edgeprune_device.latency import Latencies
-from edgeprune_device.loop import Loop
-from edgeprune_device.parts import make_parts
-from edgeprune_device.pick import pick
-from edgeprune_device.screen import Screen
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.journal.journal import Journal
+from edgeprune_device.journal.stream_time import StreamTime
+from edgeprune_device.monitoring.latency import LatencyTrack
+from edgeprune_device.monitoring.terminal import Screen
+from edgeprune_device.recorder.components import make_parts
+from edgeprune_device.recorder.loop import Loop
+from edgeprune_device.recorder.session_stats import Account, Identity
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Block, Notice
-from edgeprune_device.times import StreamTime
 
 START = datetime(2026, 5, 1, 4, 59, 58, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ def account(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path: Path) -
     with Journal(tmp_path / "j", "b", "d", "s", live=request.param, clock=lambda: START) as journal:
         loop = Loop(parts, journal, StreamTime(RATE, START))
         yield Account(
-            loop, Latencies(),
+            loop, LatencyTrack(),
             Identity("b", "d", "s", "j", START, request.param, 0.05, 0.1, 60.0), None,
         )  # fmt: skip
 

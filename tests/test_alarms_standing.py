@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune_device.alarms import Alarms
+from edgeprune_device.monitoring.alarms import Alarms
 from edgeprune_device.stream import Notice
 
 

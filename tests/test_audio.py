@@ -19,8 +19,8 @@ from edgeprune.audio import Windows, clips, load_windows
 from edgeprune.console import Silent
 from edgeprune.settings import Clips
 from edgeprune_calibration import manifest
+from edgeprune_device.audio.sound_files import read_clip
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import read_clip
 
 WINDOW = 1600
 FILES = (1000, 1600, 1601, 2400, 5000, 16001)  # samples

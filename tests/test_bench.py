@@ -20,22 +20,15 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
-from edgeprune_device import bench as bench_module
-from edgeprune_device import (
-    bench_child,
-    bench_page,
-    bench_picture,
-    bench_report,
-    bench_run,
-    bench_statistics,
-    bench_tables,
-    bench_text,
-    machine,
-)
-from edgeprune_device.bench import bench
-from edgeprune_device.bench_child import Round
-from edgeprune_device.bundle import golden_files, read_bundle, write_bundle
+from edgeprune_device import percentiles
+from edgeprune_device.bench import plots, report, statistics, tables, wording, worker_client
+from edgeprune_device.bench import runner as bench_module
+from edgeprune_device.bench.runner import bench
+from edgeprune_device.bench.worker_client import Round
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.writer import golden_files, write_bundle
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.system import machine
 
 RATE, WINDOW, LABELS = 1000, 500, ["blackbird", "robin"]
 Ran = tuple[dict[str, Any], Path, list[str]]
@@ -125,7 +118,7 @@ def no_child(*_: object) -> Round:
 
 def test_percentiles_are_those_of_the_sorted_windows_of_all_rounds() -> None:
     measured = rounds_of(1, 3.0)
-    found = bench_statistics.summarize(measured, 0.25, 0.5)
+    found = statistics.summarize(measured, 0.25, 0.5)
     every = sorted(value for one in latencies(measured) for value in one)
     for key, share in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99)):
         assert found[key] == pytest.approx(scipy.stats.mstats.mquantiles(every, share, 1, 1)[0])
@@ -134,7 +127,7 @@ def test_percentiles_are_those_of_the_sorted_windows_of_all_rounds() -> None:
 
 
 def test_real_time_factor_is_of_the_hop_and_the_share_of_the_window() -> None:
-    found = bench_statistics.summarize([a_round(np.full(20, 50.0))] * 3, 0.25, 0.5)
+    found = statistics.summarize([a_round(np.full(20, 50.0))] * 3, 0.25, 0.5)
     assert found["real_time_factor"] == pytest.approx(0.2)
     assert found["share_of_window"] == pytest.approx(0.1)
 
@@ -142,17 +135,17 @@ def test_real_time_factor_is_of_the_hop_and_the_share_of_the_window() -> None:
 def test_memory_is_the_highest_peak_and_the_models_share_leaves_out_python() -> None:
     steady = np.full(20, 1.0)
     measured = [a_round(steady, peak_rss_bytes=peak) for peak in (70e6, 90e6, 80e6)]
-    found = bench_statistics.summarize(measured, 1.0, 1.0)
+    found = statistics.summarize(measured, 1.0, 1.0)
     assert (found["peak_rss_mb"], found["model_rss_mb"]) == (90.0, 30.0)
     untold = [a_round(steady, before_rss_bytes=None)] * 3
-    assert bench_statistics.summarize(untold, 1.0, 1.0)["model_rss_mb"] is None
+    assert statistics.summarize(untold, 1.0, 1.0)["model_rss_mb"] is None
 
 
 @pytest.mark.parametrize("rounds", [3, 5, 6])
 def test_interval_of_the_median_covers_as_often_as_it_says(rounds: int) -> None:
     # The sign test's interval: both tails of a binomial, none or all of the rounds below.
     expected = 1 - 2 * scipy.stats.binom.pmf(0, rounds, 0.5)
-    assert bench_statistics.order_coverage(rounds) == pytest.approx(expected)
+    assert statistics.order_coverage(rounds) == pytest.approx(expected)
     drawn = np.random.default_rng(0).exponential(size=(20_000, rounds))
     inside = (drawn.min(1) < np.log(2)) & (np.log(2) < drawn.max(1))
     assert inside.mean() == pytest.approx(expected, abs=0.01)
@@ -160,7 +153,7 @@ def test_interval_of_the_median_covers_as_often_as_it_says(rounds: int) -> None:
 
 def test_median_lies_in_its_interval_which_spans_the_rounds_medians() -> None:
     measured = rounds_of(2, 1.0, rounds=5)
-    found = bench_statistics.summarize(measured, 1.0, 1.0)
+    found = statistics.summarize(measured, 1.0, 1.0)
     low, high = found["p50_interval_ms"]
     assert low <= found["p50_ms"] <= high
     assert [low, high] == [min(found["round_medians_ms"]), max(found["round_medians_ms"])]
@@ -175,13 +168,13 @@ def test_speed_up_interval_is_that_of_every_resample_written_out(rounds: int) ->
         for picked in itertools.product(range(rounds), repeat=rounds)
     ]
     expected = np.percentile(ratios, (2.5, 97.5), method="inverted_cdf")
-    assert bench_statistics.speedup_interval(base, own, 0.95) == pytest.approx(tuple(expected))
+    assert statistics.speedup_interval(base, own, 0.95) == pytest.approx(tuple(expected))
 
 
 def test_speed_up_of_a_variant_that_is_always_twice_as_fast_is_two_without_spread() -> None:
     base = rounds_of(5, 4.0)
     half = [a_round(one.latencies_ms / 2) for one in base]
-    found = bench_statistics.speedup(base, half)
+    found = statistics.speedup(base, half)
     assert found["speedup"] == pytest.approx(2)
     assert found["speedup_interval"] == pytest.approx([2, 2])
 
@@ -190,42 +183,42 @@ def test_pairing_the_rounds_takes_out_what_slowed_both() -> None:
     base = rounds_of(6, 4.0)
     drifting = [a_round(one.latencies_ms * (1 + turn)) for turn, one in enumerate(base)]
     half = [a_round(one.latencies_ms / 2) for one in drifting]
-    low, high = bench_statistics.speedup(drifting, half)["speedup_interval"]
+    low, high = statistics.speedup(drifting, half)["speedup_interval"]
     assert high - low < 1e-9
 
 
 def test_rounds_that_are_not_paired_are_refused() -> None:
     with pytest.raises(ValueError, match="3 rounds of the baseline, 4"):
-        bench_statistics.speedup_interval([np.ones(3)] * 3, [np.ones(3)] * 4, 0.95)
+        statistics.speedup_interval([np.ones(3)] * 3, [np.ones(3)] * 4, 0.95)
 
 
 def test_thinned_samples_keep_their_order_their_ends_and_every_part() -> None:
-    kept = bench_statistics.thin(np.arange(12_345.0), 2000)
+    kept = percentiles.thin(np.arange(12_345.0), 2000)
     assert len(kept) == 2000
     assert (kept[0], kept[-1]) == (0, 12_344)
     assert set(np.diff(kept)) == {6, 7}
-    assert bench_statistics.thin(np.array([3.0, 1.0]), 2000) == [3, 1]
+    assert percentiles.thin(np.array([3.0, 1.0]), 2000) == [3, 1]
 
 
 def test_every_variant_is_measured_once_in_a_round_and_the_order_changes() -> None:
-    orders = bench_statistics.round_orders(6, 5)
+    orders = statistics.round_orders(6, 5)
     assert all(sorted(order) == list(range(6)) for order in orders)
     assert len({tuple(order) for order in orders}) == 5
-    assert orders == bench_statistics.round_orders(6, 5)
+    assert orders == statistics.round_orders(6, 5)
 
 
 def test_unsteady_and_few_windows_are_noted_and_steady_ones_are_not() -> None:
     entry = {"name": "bats", "threads": 1, "n": 662, "round_medians_ms": [10.0, 10.4, 10.9]}
-    assert bench_statistics.sample_notes([entry]) == []
+    assert statistics.sample_notes([entry]) == []
     unsteady = entry | {"round_medians_ms": [10.0, 10.4, 11.9], "n": 60}
-    drift, few = bench_statistics.sample_notes([unsteady])
+    drift, few = statistics.sample_notes([unsteady])
     assert "bats at 1 thread: the rounds' medians lie 18% apart" in drift
     assert few == "A p99 needs 662 windows; too few had: bats at 1 thread (60)."
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.013, 0.017), (0.9, 1400.0), (41.0, 44.0), (1.0, 9.0)])
 def test_axis_has_ticks_within_it(low: float, high: float) -> None:
-    found = bench_picture.ticks(low, high)
+    found = plots.ticks(low, high)
     assert 3 <= len(found) <= 20
     assert low <= min(found) < max(found) <= high
 
@@ -233,7 +226,7 @@ def test_axis_has_ticks_within_it(low: float, high: float) -> None:
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1234"), (9.996, "10.0"), (0.012345, "0.0123"),
                                              (99.96, "100"), (0.0, "0")])  # fmt: skip
 def test_numbers_are_written_with_three_digits_and_no_exponent(value: float, text: str) -> None:
-    assert bench_text.number(value) == text
+    assert wording.number(value) == text
 
 
 # The child
@@ -244,25 +237,25 @@ def test_warm_up_ends_when_the_latency_has_settled_and_at_the_bound_if_it_never_
 ) -> None:
     clock = FakeClock(monkeypatch)
     noise, steady = (lambda: np.zeros(1, np.float32)), clock.taking(lambda turn: 10.0)
-    assert bench_child.warm_up(steady, noise, 5.0) == 6
+    assert worker_client.warm_up(steady, noise, 5.0) == 6
     settling = clock.taking(lambda turn: 100.0 if turn < 4 else 10.0)
-    assert bench_child.warm_up(settling, noise, 5.0) > 6
+    assert worker_client.warm_up(settling, noise, 5.0) > 6
     growing = clock.taking(lambda turn: 1.2**turn)
-    assert 6 < bench_child.warm_up(growing, noise, 5.0) < 50
-    assert bench_child.warm_up(clock.taking(lambda turn: 9000.0), noise, 5.0) == 3
+    assert 6 < worker_client.warm_up(growing, noise, 5.0) < 50
+    assert worker_client.warm_up(clock.taking(lambda turn: 9000.0), noise, 5.0) == 3
 
 
 def test_windows_are_timed_until_the_time_is_up_at_least_twenty_unless_the_cap_comes_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, noise = FakeClock(monkeypatch), (lambda: np.zeros(1, np.float32))
-    taken, cpu_ms = bench_child.time_windows(clock.taking(lambda turn: 10.0), noise, 2.0)
+    taken, cpu_ms = worker_client.time_windows(clock.taking(lambda turn: 10.0), noise, 2.0)
     assert cpu_ms == pytest.approx(20)
     assert len(taken) == pytest.approx(200, abs=1)
     assert set(taken) == {10_000_000}
-    taken, _ = bench_child.time_windows(clock.taking(lambda turn: 1000.0), noise, 2.0)
+    taken, _ = worker_client.time_windows(clock.taking(lambda turn: 1000.0), noise, 2.0)
     assert len(taken) == 20
-    taken, _ = bench_child.time_windows(clock.taking(lambda turn: 9000.0), noise, 2.0)
+    taken, _ = worker_client.time_windows(clock.taking(lambda turn: 9000.0), noise, 2.0)
     assert len(taken) == 7  # 63 s: the first to pass the cap of 60 s
 
 
@@ -276,9 +269,9 @@ class FakeClock:
             perf_counter=lambda: self.ns / 1e9,
             process_time_ns=lambda: 2 * self.ns,
         )
-        monkeypatch.setattr(bench_child, "time", clocks)
+        monkeypatch.setattr(worker_client, "time", clocks)
 
-    def taking(self, cost_ms: Callable[[int], float]) -> bench_child.Run:
+    def taking(self, cost_ms: Callable[[int], float]) -> worker_client.Run:
         turns = itertools.count()
 
         def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -290,15 +283,15 @@ class FakeClock:
 
 def test_memory_is_read_in_bytes_and_absent_where_the_system_does_not_tell(tmp_path: Path) -> None:
     (tmp_path / "status").write_text("Name:\tx\nVmHWM:\t    2184 kB\nVmRSS:\t    1000 kB\n")
-    assert bench_child.status_bytes("VmHWM", tmp_path / "status") == 2184 * 1024
-    assert bench_child.status_bytes("VmSwap", tmp_path / "status") is None
-    assert bench_child.status_bytes("VmHWM", tmp_path / "none") is None
-    assert bench_child.peak_bytes() > 10_000_000
+    assert worker_client.status_bytes("VmHWM", tmp_path / "status") == 2184 * 1024
+    assert worker_client.status_bytes("VmSwap", tmp_path / "status") is None
+    assert worker_client.status_bytes("VmHWM", tmp_path / "none") is None
+    assert worker_client.peak_bytes() > 10_000_000
 
 
 def test_child_that_fails_is_told_in_its_last_words(two_bundles: list[Path]) -> None:
     with pytest.raises(EdgepruneError, match=r"was changed while it was measured\.$") as caught:
-        bench_child.run_child(two_bundles[0], "onnx", "0" * 64, 1, 0.1)
+        worker_client.run_child(two_bundles[0], "onnx", "0" * 64, 1, 0.1)
     assert caught.value.status == 1
 
 
@@ -310,7 +303,7 @@ def test_child_that_fails_is_told_in_its_last_words(two_bundles: list[Path]) -> 
 ])  # fmt: skip
 def test_last_words_say_how_a_child_ended(code: int, stderr: str, words: str) -> None:
     done = subprocess.CompletedProcess([], code, "", stderr)
-    assert bench_child.last_words(done) == words
+    assert worker_client.last_words(done) == words
 
 
 # The machine
@@ -380,9 +373,9 @@ def test_result_holds_every_variant_with_what_it_was_measured_on(
         assert one["digest"] == bundle.digest
         assert one["model_bytes"] == len((path / "model.onnx").read_bytes())
         assert one["bundle_bytes"] > one["model_bytes"]
-        assert one["n"] >= 3 * bench_child.FEWEST_WINDOWS
+        assert one["n"] >= 3 * worker_client.FEWEST_WINDOWS
         assert len(one["round_medians_ms"]) == 3
-        assert len(one["samples_ms"]) == min(one["n"], bench_statistics.KEPT_SAMPLES)
+        assert len(one["samples_ms"]) == min(one["n"], statistics.KEPT_SAMPLES)
         assert 0 < one["min_ms"] <= one["p50_ms"] <= one["p90_ms"] <= one["p99_ms"] <= one["max_ms"]
         assert one["real_time_factor"] == pytest.approx(2 * one["share_of_window"])
         assert 0 < one["model_rss_mb"] < one["peak_rss_mb"] < 1000
@@ -411,7 +404,7 @@ def test_files_are_written_whole_and_say_the_same(
         assert line["phases.load.p99"] == ""  # three rounds: absent, not 0
     whole = (out / "bench.md").read_text("utf-8").partition("\n\n")[0]
     table = whole.splitlines()
-    assert {row.count("|") for row in table} == {len(bench_tables.HEADINGS) + 1}
+    assert {row.count("|") for row in table} == {len(tables.HEADINGS) + 1}
     assert [row.split("|")[1].strip() for row in table[2:]] == ["large", "small"]
     page = (out / "bench.html").read_text("utf-8")
     assert not re.search(r"<script|<link|src=|https?://", page)
@@ -427,18 +420,18 @@ def test_names_are_escaped_on_the_page_and_in_the_table(
     ran: Ran,
 ) -> None:
     result = ran[0] | {"variants": [ran[0]["variants"][0] | {"name": "<b>a|b</b>"}]}
-    assert "<b>" not in bench_page.html_text(result)
-    assert "| <b>a\\|b</b> |" in bench_report.markdown_text(result)
+    assert "<b>" not in report.html_text(result)
+    assert "| <b>a\\|b</b> |" in report.markdown_text(result)
 
 
 def test_recorders_half_is_measured_without_the_workstations_libraries(
     two_bundles: list[Path],
 ) -> None:
     code = (
-        "import sys; import edgeprune_device.bench; "
+        "import sys; import edgeprune_device.bench.runner; "
         "print({'torch', 'rich', 'psutil', 'jinja2', 'matplotlib', 'scipy'} & set(sys.modules))"
     )
-    home = Path(bench_module.__file__).parents[1]
+    home = Path(bench_module.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=home
     )
@@ -467,7 +460,7 @@ def test_bad_input_is_refused_before_anything_is_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bench_run, "run_child", no_child)
+    monkeypatch.setattr(bench_module, "run_child", no_child)
     given: dict[str, Any] = {"bundles": two_bundles, "out": tmp_path / "out", "threads": (1,)}
     given |= change
     with pytest.raises(EdgepruneError, match=message) as caught:
@@ -491,7 +484,7 @@ def test_the_same_bundle_twice_is_refused_and_namesakes_are_told_apart_by_path(
 ) -> None:
     with pytest.raises(EdgepruneError, match="given more than once"):
         bench([two_bundles[0]] * 2, tmp_path / "out", threads=(1,), say=silent)
-    monkeypatch.setattr(bench_run, "run_child", lambda *_: a_round(np.full(40, 2.0)))
+    monkeypatch.setattr(bench_module, "run_child", lambda *_: a_round(np.full(40, 2.0)))
     namesake = make_bundle(tmp_path / "namesake", "large", 3)
     result = bench([two_bundles[0], namesake], tmp_path / "out", threads=(1,), say=silent)
     shown = [one["name"] for one in result["variants"]]
@@ -519,7 +512,7 @@ def test_interrupted_run_leaves_no_file_and_an_earlier_one_as_it_was(
             raise KeyboardInterrupt
         return a_round(np.full(40, 2.0))
 
-    monkeypatch.setattr(bench_run, "run_child", interrupted)
+    monkeypatch.setattr(bench_module, "run_child", interrupted)
     with pytest.raises(KeyboardInterrupt):
         bench(two_bundles, tmp_path, threads=(1,), say=silent)
     assert [path.name for path in tmp_path.iterdir()] == ["bench.md"]

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_device.bench_compare import check_gate, compare, ratio_of_medians
-from edgeprune_device.bench_earlier import read_earlier
-from edgeprune_device.bench_numbers import interval
+from edgeprune_device.bench.compare import check_gate, compare, ratio_of_medians, read_earlier
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.percentiles import interval
 
 MACHINE = {"model": "Raspberry Pi 5", "architecture": "aarch64", "cores": 4, "memory_mb": 8000.0,
            "kernel": "6.12", "governors": ["ondemand"]}  # fmt: skip

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgeprune_device.bench import bench
-from edgeprune_device.bench_check import Extras
-from edgeprune_device.bench_report import markdown_text, terminal_text
+from edgeprune_device.bench.check import Extras
+from edgeprune_device.bench.report import markdown_text, terminal_text
+from edgeprune_device.bench.runner import bench
 
 PAGE = Path(__file__).resolve().parents[1] / "device" / "BENCH.md"
 NOT_ASKED = {"command", "note", "wav", "watts", "paced", "sustained"}

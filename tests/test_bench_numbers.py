@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.bench_numbers import (
+from edgeprune_device.percentiles import (
     PERCENTILES,
     binomial_cdf,
     bound,

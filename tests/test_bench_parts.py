@@ -15,16 +15,16 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from edgeprune_device import bench_watch
-from edgeprune_device.bench_child import run_child
-from edgeprune_device.bench_phases import Recorder, paced, sustained, windows_of_pace
-from edgeprune_device.bench_sound import Loop, loop_of, loud_enough, made_sound, prepare
-from edgeprune_device.bench_watch import Watch, others_cores, processes, top_process
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.audio.windowing import Windower
+from edgeprune_device.bench import machine_watch
+from edgeprune_device.bench.input_sound import Loop, loop_of, loud_enough, made_sound, prepare
+from edgeprune_device.bench.machine_watch import Watch, others_cores, processes, top_process
+from edgeprune_device.bench.phases import Recorder, paced, sustained, windows_of_pace
+from edgeprune_device.bench.worker_client import run_child
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.machine import cpu_times, idle_share
-from edgeprune_device.runtime import open_model
-from edgeprune_device.windows import Windower
+from edgeprune_device.inference.runtime import open_model
+from edgeprune_device.system.machine import cpu_times, idle_share
 
 Samples = NDArray[np.float32]
 
@@ -226,15 +226,15 @@ def test_what_the_board_does_not_tell_is_absent_with_a_reason(tmp_path: Path) ->
 
 
 def test_a_long_run_keeps_a_bounded_curve() -> None:
-    points = [{"at_seconds": i, **dict.fromkeys(bench_watch.SHOWN, 1)} for i in range(100_000)]
+    points = [{"at_seconds": i, **dict.fromkeys(machine_watch.SHOWN, 1)} for i in range(100_000)]
     steady = state(50, 0)
-    found = bench_watch.environment_of(points, steady, steady, (None, 0.0), 1e5)
-    assert len(found["series"]) <= bench_watch.MOST_POINTS
+    found = machine_watch.environment_of(points, steady, steady, (None, 0.0), 1e5)
+    assert len(found["series"]) <= machine_watch.MOST_POINTS
     assert found["series"][0]["at_seconds"] == 0
 
 
 def test_the_busiest_other_process_is_named_and_our_own_do_not_count() -> None:
-    ticks = bench_watch.TICKS
+    ticks = machine_watch.TICKS
     before = {1: ("init", 0, 0), 7: ("ours", 1, 0), 9: ("rsync", 1, 5 * ticks)}
     after = {1: ("init", 0, 1), 7: ("ours", 1, 90 * ticks), 8: ("child", 7, 80 * ticks),
              9: ("rsync", 1, 8 * ticks)}  # fmt: skip
@@ -253,7 +253,7 @@ def test_cores_that_others_kept_busy_are_what_is_neither_idle_nor_ours(tmp_path:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/stat").write_text("cpu  100 20 30 400 50 0 5 6 0 0\ncpu0 1 2\n")
     assert cpu_times(tmp_path) == (450, 611)
-    ticks = bench_watch.TICKS
+    ticks = machine_watch.TICKS
     before, after = (0, 0), (6 * ticks, 20 * ticks)  # 14 s busy on two cores in 10 s
     assert others_cores(before, after, 9.0, 10.0) == pytest.approx(0.5)
     assert others_cores(None, after, 9.0, 10.0) is None
@@ -262,7 +262,7 @@ def test_cores_that_others_kept_busy_are_what_is_neither_idle_nor_ours(tmp_path:
 
 
 def test_a_result_is_read_back_as_it_was_with_lists_of_numbers_on_one_line() -> None:
-    from edgeprune_device.bench_report import json_text
+    from edgeprune_device.bench.report import json_text
 
     result = {"a": [1.5, -2e-7, 3], "b": ["x", 1], "c": [], "d": {"e": [[1, 2], [3.0, 4]]},
               "f": [{"g": 1}], "h": None}  # fmt: skip

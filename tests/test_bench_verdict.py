@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_device.bench_numbers import describe
-from edgeprune_device.bench_verdict import (
+from edgeprune_device.bench.verdict import (
     disturbed,
     drift_of,
     energy_of,
@@ -16,6 +15,7 @@ from edgeprune_device.bench_verdict import (
     real_time,
     unsteady,
 )
+from edgeprune_device.percentiles import describe
 
 
 def test_a_model_keeps_up_when_its_p99_is_under_the_hop() -> None:

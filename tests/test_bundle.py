@@ -17,9 +17,10 @@ import onnxruntime
 import pytest
 from conftest import TONES
 
-from edgeprune_device.bundle import read_bundle, write_bundle
+from edgeprune_device.bundle.manifest import SCHEMA_VERSION, sealed
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.writer import write_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.manifest import SCHEMA_VERSION, sealed
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from edgeprune.bundles import describe, golden_inputs, write
 from edgeprune.export_onnx import Scorer, to_onnx
 from edgeprune.export_tflite import to_tflite
 from edgeprune.stamps import read_stamp
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.runtime import check_golden, open_model
+from edgeprune_device.inference.runtime import check_golden, open_model
 
 RUNTIMES = {"onnx": "onnxruntime>=1.14", "tflite": "ai-edge-litert>=2.1"}
 

@@ -18,10 +18,10 @@ from fake_sound_fixture import Fake, Heard
 from fakes.sounddevice import counted
 from faults_table import Tally
 
-from edgeprune_device import live
-from edgeprune_device.capture import from_microphone
+from edgeprune_device.audio import microphone as live
+from edgeprune_device.audio.clock_drift import Lag
+from edgeprune_device.audio.sources import from_microphone
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.lag import Lag
 from edgeprune_device.settings import Audio
 
 RATE = 48000
@@ -36,7 +36,10 @@ def nothing_is_left() -> Iterator[None]:
     assert not {name for name in os.listdir("/dev/shm") if "edgeprune" in name} - shm
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     for number in children.read_text().split() if children.exists() else ():
-        assert b"edgeprune_device.microphone" not in Path(f"/proc/{number}/cmdline").read_bytes()
+        assert (
+            b"edgeprune_device.audio.capture_process"
+            not in Path(f"/proc/{number}/cmdline").read_bytes()
+        )
 
 
 def assert_counted(heard: Heard, channel: int = 1) -> None:
@@ -130,7 +133,7 @@ def test_a_loss_that_no_flag_tells_is_found_by_the_clock(
     fake_sound: Fake, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     """One hole of 0.5 s without a flag; what is lost: the hole, counted to 50 ms."""
-    monkeypatch.setattr("edgeprune_device.session.Lag", lambda rate: Lag(rate, 1.0))
+    monkeypatch.setattr("edgeprune_device.audio.capture_session.Lag", lambda rate: Lag(rate, 1.0))
     fake_sound(hole=[25, RATE // 2])
     with closing(from_microphone(Audio(channel=1), RATE)) as microphone:
         heard = Heard(microphone).until(lambda h: bool(h.losses))
@@ -263,7 +266,7 @@ def test_the_waits_between_tries_grow_and_an_outage_is_told_each_second(
 
 TALKATIVE = """
 import os, sys, time
-from edgeprune_device import microphone
+from edgeprune_device import microphone as live
 def capture(options):
     sys.stderr.write("ALSA lib pcm.c:8545:(snd_pcm_recover) overrun occurred\\n" * 10000)
     sys.exit("the card has gone")
@@ -278,7 +281,7 @@ def test_a_capture_process_that_complains_without_end_is_still_understood(
     fake_sound()
     popen = subprocess.Popen
     monkeypatch.setattr(
-        "edgeprune_device.child.Popen",
+        "edgeprune_device.audio.capture_supervisor.Popen",
         lambda command, **options: popen(
             [sys.executable, "-c", TALKATIVE, *command[3:]], **options
         ),

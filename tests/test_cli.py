@@ -237,6 +237,6 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgeprune_device.devices.list_aside", interrupted)
+    monkeypatch.setattr("edgeprune_device.audio.devices.list_aside", interrupted)
     assert call(monkeypatch, "devices") == 130
     assert "Run the same command again; what can be resumed goes on." in capsys.readouterr().err

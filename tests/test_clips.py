@@ -16,10 +16,11 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.clip_files import clip_path, find_clips, read_tags, slug, to_pcm16
-from edgeprune_device.clips import BEGINS, ENDS, LATE, LONG, Clip, Clips
+from edgeprune_device.clips.clip_files import clip_path, find_clips, read_tags, to_pcm16
+from edgeprune_device.clips.clip_recorder import BEGINS, ENDS, LATE, LONG, Clip, Clips
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Clips as ClipSettings
+from edgeprune_device.system.files import slug
 
 RATE = 1000
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -391,7 +392,7 @@ def test_a_clip_is_given_up_after_half_a_minute_and_both_ends_are_told(
 def test_what_waits_for_the_disk_is_bounded(
     tmp_path: Path, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeprune_device.clips.MOST_WAITING_BYTES", 10_000)
+    monkeypatch.setattr("edgeprune_device.clips.clip_recorder.MOST_WAITING_BYTES", 10_000)
     clips = begun(tmp_path, trouble)
     for number in range(20):
         clips.want(f"c{number}", "owl", 1000, 1400, utc=NOON)

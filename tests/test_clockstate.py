@@ -14,7 +14,7 @@ from faults_table import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device.clockstate import ClockState, WallClock, clock_state, read_kernel
+from edgeprune_device.system.clock import ClockState, WallClock, clock_state, read_kernel
 
 GOOD, BAD = ClockState(True, "kernel", 0.01), ClockState(False, "kernel")
 NOW = datetime(2026, 5, 1, 4, tzinfo=UTC)

@@ -20,8 +20,8 @@ from edgeprune.recipes import build_settings
 from edgeprune.settings import Settings
 from edgeprune.verify import verify_command
 from edgeprune_calibration.manifest import untracked
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.manifest import SCHEMA_VERSION
+from edgeprune_device.bundle.manifest import SCHEMA_VERSION
+from edgeprune_device.bundle.reader import read_bundle
 
 RECIPE: dict[str, Any] = {
     "seeds": 1, "max_drop": 0.9,

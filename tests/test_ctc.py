@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeprune_calibration.labels import tags_of, vocabulary
-from edgeprune_device.ctc import BLANK_NAME, merge, read_frames, to_text, to_tokens
+from edgeprune_device.inference.ctc import BLANK_NAME, merge, read_frames, to_text, to_tokens
 
 LABELS = (BLANK_NAME, "|", "A", "B", "<unk>")
 

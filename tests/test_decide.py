@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_device.decide import Decider, Detection, Rule, temper
+from edgeprune_device.detection.decider import Decider, Detection, Rule, temper
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = ("background", "robin", "wren")

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.bundle import Bundle, read_bundle
-from edgeprune_device.decide import Decider, Detection, Rule, rule_of
+from edgeprune_device.audio.windowing import Windower
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.detection.decider import Decider, Detection, Rule, rule_of
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Decide
-from edgeprune_device.windows import Windower
 
 LABELS = ("background", "robin", "wren")
 Found = tuple[str, float, float, float, float, float]

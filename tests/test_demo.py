@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.demo import MODEL
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 
 
 def test_the_shipped_model_is_small_safetensors_without_a_head() -> None:

@@ -11,7 +11,7 @@ import pytest
 from fake_sound_fixture import Fake
 from pulse_fixture import Pulse
 
-from edgeprune_device.devices import (
+from edgeprune_device.audio.devices import (
     Device,
     NoInput,
     choose_device,

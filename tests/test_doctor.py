@@ -23,10 +23,10 @@ from pulse_fixture import Pulse
 from typer.testing import CliRunner
 
 from edgeprune.cli import app
-from edgeprune_device import doctor_probe as probe
-from edgeprune_device.doctor import FILE, doctor, schedule_said
-from edgeprune_device.doctor_probe import Failure, Opened
-from edgeprune_device.doctor_sound import record
+from edgeprune_device.doctor import probe as probe
+from edgeprune_device.doctor.probe import Failure, Opened
+from edgeprune_device.doctor.runner import FILE, doctor, schedule_said
+from edgeprune_device.doctor.sound_check import record
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Audio, Settings, build_settings
 from edgeprune_device.stream import Block, Notice

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import Bundle, read_bundle
-from edgeprune_device.clockstate import ClockState
-from edgeprune_device.doctor_checks import CHECKS, STATES, Facts, Row, judged
-from edgeprune_device.doctor_probe import Failure, Opened
-from edgeprune_device.doctor_sound import Recording, clock_ratio
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.doctor.checks import CHECKS, STATES, Facts, Row, judged
+from edgeprune_device.doctor.probe import Failure, Opened
+from edgeprune_device.doctor.sound_check import Recording, clock_ratio
 from edgeprune_device.settings import build_settings
+from edgeprune_device.system.clock import ClockState
 
 RATE = 16_000
 NOISE = np.random.default_rng(0).normal(0, 0.02, 5 * RATE).astype(np.float32)

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from test_journal import old_journal
 
 from edgeprune import cli
-from edgeprune_device import journal_export
-from edgeprune_device.decide import Detection
+from edgeprune_device.detection.decider import Detection
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.journal import Facts, Journal, Total
-from edgeprune_device.journal_coverage import coverage
-from edgeprune_device.journal_export import Wanted, export, safe_cell
-from edgeprune_device.ledger import Ledger, by_hour
+from edgeprune_device.journal import export as journal_export
+from edgeprune_device.journal.coverage import Ledger, by_hour
+from edgeprune_device.journal.coverage_report import coverage
+from edgeprune_device.journal.export import Wanted, export, safe_cell
+from edgeprune_device.journal.journal import Journal, Total
+from edgeprune_device.journal.stream_time import Facts
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RATE = 16000

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune_device import external
-from edgeprune_device.bundle import read_bundle, write_bundle
+from edgeprune_device.bundle import external_data
+from edgeprune_device.bundle.external_data import external_problem
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.writer import write_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.external import external_problem
 
 
 def outside(name: str = "w") -> Any:
@@ -154,7 +155,7 @@ def test_buffers_of_a_tflite_file_in_other_files_are_found() -> None:
 
 
 def test_the_walk_needs_nothing_but_the_standard_library() -> None:
-    tree = ast.parse(Path(external.__file__).read_text("utf-8"))
+    tree = ast.parse(Path(external_data.__file__).read_text("utf-8"))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert modules <= {"__future__", "collections.abc"}
     assert TensorProto.EXTERNAL == 1  # what a location other than 0 means

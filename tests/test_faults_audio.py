@@ -24,9 +24,9 @@ from faults_table import Tally
 from numpy.typing import NDArray
 from pulse_fixture import RATE, Pulse
 
-from edgeprune_device import live
-from edgeprune_device.capture import from_microphone
-from edgeprune_device.live import Microphone
+from edgeprune_device.audio import microphone as live
+from edgeprune_device.audio.microphone import Microphone
+from edgeprune_device.audio.sources import from_microphone
 from edgeprune_device.settings import Audio
 
 TRIES = pytest.mark.parametrize("tries", [1, pytest.param(5, marks=pytest.mark.slow)])
@@ -248,7 +248,7 @@ def test_of_two_microphones_in_another_order_the_named_one_is_heard(
 PARENT = """
 import sys
 from edgeprune_device import live
-from edgeprune_device.capture import from_microphone
+from edgeprune_device.audio.sources import from_microphone
 from edgeprune_device.settings import Audio
 for item in (source := from_microphone(Audio(), 16000)):
     if getattr(item, "samples", None) is not None:

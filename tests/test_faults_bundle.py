@@ -21,12 +21,12 @@ import pytest
 from faults_table import Tally
 from spoiled import entry, no_parser, strange_manifests, zip_of
 
-from edgeprune_device import bundle as module
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle import reader as module
+from edgeprune_device.bundle.manifest import sealed
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.strict_zip import pack
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.manifest import sealed
-from edgeprune_device.runtime import check_golden, open_model
-from edgeprune_device.zips import pack
+from edgeprune_device.inference.runtime import check_golden, open_model
 
 
 @pytest.fixture
@@ -409,7 +409,7 @@ def test_a_folder_that_is_swapped_while_it_is_read_is_still_one_bundle(
     shutil.copytree(folder, tmp_path / "next")
     edit(tmp_path / "next", lambda m: m.update(name="next"))
     (tmp_path / "current").symlink_to(folder)
-    parse = module._parse
+    parse = module.parse_manifest
 
     def swapping(raw: bytes, path: Path) -> dict[str, Any]:
         (tmp_path / "link").symlink_to(tmp_path / "next")
@@ -417,7 +417,7 @@ def test_a_folder_that_is_swapped_while_it_is_read_is_still_one_bundle(
         shutil.rmtree(tmp_path / "next/golden")
         return parse(raw, path)
 
-    monkeypatch.setattr(module, "_parse", swapping)
+    monkeypatch.setattr(module, "parse_manifest", swapping)
     assert read_bundle(tmp_path / "current").name == "tiny"
 
 

@@ -19,11 +19,11 @@ import soundfile
 from faults_table import Tally
 from full_disk import KINDS, fill, free, small_disk
 
-from edgeprune_device import listen as listen_module
-from edgeprune_device.clip_files import find_clips, read_tags, set_lock, write_clip
-from edgeprune_device.clips import Clip, Clips
-from edgeprune_device.listen import listen
-from edgeprune_device.retention import Retention
+from edgeprune_device.clips.clip_files import find_clips, read_tags, set_lock, write_clip
+from edgeprune_device.clips.clip_recorder import Clip, Clips
+from edgeprune_device.clips.retention import Retention
+from edgeprune_device.recorder import listen as listen_module
+from edgeprune_device.recorder.listen import listen
 from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.settings import Retention as RetentionSettings
 from edgeprune_device.settings import Settings
@@ -218,7 +218,7 @@ import json, os, random, select, signal, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
-from edgeprune_device.clips import Clips
+from edgeprune_device.clips.clip_recorder import Clips
 from edgeprune_device.settings import Clips as Settings
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 dice, settings = random.Random(0), Settings(save=True, before_seconds=0.1, after_seconds=0.1)

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 from faults_table import Tally
 
-from edgeprune_device.decide import Detection
+from edgeprune_device.detection.decider import Detection
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.journal import Journal, Total
+from edgeprune_device.journal.journal import Journal, Total
 from edgeprune_device.stream import Notice
 
 KILLS = Path(__file__).with_name("kills.py")

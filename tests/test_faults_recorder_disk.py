@@ -16,7 +16,7 @@ from full_disk import fill, small_disk
 from listener_fixture import Listen, Listener, locked
 from pulse_fixture import Pulse
 
-from edgeprune_device.journal_coverage import coverage
+from edgeprune_device.journal.coverage_report import coverage
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a disk needs root")
 LINE = re.compile(r"^[\d:.]+  (low|middle|high)  [\d.]+$", re.MULTILINE)

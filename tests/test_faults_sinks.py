@@ -16,9 +16,9 @@ from faults_table import Tally
 from receivers import Listener, Web, free_port, hear, mosquitto, recorder, unique, wait_for
 from test_faults_journal import immutable, tick_until
 
-from edgeprune_device import sink_mqtt
 from edgeprune_device.settings import build_settings
-from edgeprune_device.sinks import Sinks
+from edgeprune_device.sinks import mqtt
+from edgeprune_device.sinks.delivery import Sinks
 
 QUICK = (0.05, 0.4)
 
@@ -79,7 +79,7 @@ def test_a_broker_that_goes_away_gets_everything_in_order(
 
     A detection comes every 20 ms. Lost: none; each at least once, in order.
     """
-    monkeypatch.setattr(sink_mqtt, "WAIT_SECONDS", 1.0)  # so that a frozen broker is given up
+    monkeypatch.setattr(mqtt, "WAIT_SECONDS", 1.0)  # so that a frozen broker is given up
     port = free_port()
     lines = ("allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/",
              "max_queued_messages 0")  # fmt: skip
@@ -134,7 +134,7 @@ def test_a_recorder_that_is_killed_while_it_sends_leaves_no_message_out(
         "import sys, time; sys.path.insert(0, sys.argv[3])\n"
         "from pathlib import Path\nfrom receivers import hear, recorder\n"
         "from edgeprune_device.settings import build_settings\n"
-        "from edgeprune_device.sinks import Sinks\n"
+        "from edgeprune_device.sinks.delivery import Sinks\n"
         "book = recorder(Path(sys.argv[1]))\n"
         "chosen = build_settings({'webhook': {'url': sys.argv[2]}}, 'the test')\n"
         "sinks = Sinks(chosen, Path(sys.argv[1]), print)\nsinks.start()\n"

@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeprune.cli import app
-from edgeprune_device.clip_files import find_clips
-from edgeprune_device.clips import Clips
-from edgeprune_device.decide import Detection
+from edgeprune_device.clips.clip_files import find_clips
+from edgeprune_device.clips.clip_recorder import Clips
+from edgeprune_device.clips.forget import Which, forget, list_clips, lock, moment_of
+from edgeprune_device.detection.decider import Detection
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.forget import Which, forget, list_clips, lock, moment_of
-from edgeprune_device.journal import Journal
+from edgeprune_device.journal.journal import Journal
 from edgeprune_device.settings import Clips as ClipSettings
 
 RATE = 1000
@@ -142,7 +142,7 @@ def test_the_journal_goes_on_after_rows_were_forgotten(journal: Path) -> None:
 def test_a_locked_database_leaves_the_rows_and_says_so(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeprune_device.forget.BUSY_MILLISECONDS", 50)
+    monkeypatch.setattr("edgeprune_device.clips.forget.BUSY_MILLISECONDS", 50)
     other = sqlite3.connect(journal / "journal.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(EdgepruneError, match="4 clips were deleted; their rows are left") as raised:

@@ -14,11 +14,11 @@ from conftest import shared
 from faults_table import Tally
 from spoiled import Spoiler, all_bits, flips, no_parser, other_damage, some_bits
 
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.signature import make_keys, read_private, signature_of
+from edgeprune_device.bundle.strict_zip import pack
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Security
-from edgeprune_device.signature import make_keys, read_private, signature_of
-from edgeprune_device.zips import pack
 
 
 @pytest.fixture(params=["onnx", "tflite"])

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgeprune_device.audio.level import level_db
+from edgeprune_device.detection.activity_gate import Gate
+from edgeprune_device.detection.vad import Vad
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.gate import Gate
-from edgeprune_device.segments import level_db
 from edgeprune_device.settings import Gate as Asked
-from edgeprune_device.vad import Vad
 
 RATE = 1000
 

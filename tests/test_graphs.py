@@ -15,7 +15,7 @@ from conftest import TONES, make_model
 
 from edgeprune import models
 from edgeprune_calibration.rows import Clip
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 LABELS = tuple(TONES)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.guards import ScoreGuard
-from edgeprune_device.runtime import open_model
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.inference.runtime import open_model
+from edgeprune_device.monitoring.score_checks import ScoreGuard
 from edgeprune_device.stream import Notice
 
 LABELS = ("background", "robin", "wren")

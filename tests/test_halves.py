@@ -30,10 +30,10 @@ from edgeprune.scopes import scopes_of
 from edgeprune.seam import Seam, seam_of
 from edgeprune.settings import FrontEnd
 from edgeprune.shaping import shape
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.incremental import open_incremental, why_not
-from edgeprune_device.runtime import open_model
+from edgeprune_device.inference.incremental import open_incremental, why_not
+from edgeprune_device.inference.runtime import open_model
 
 WINDOW = 8000
 LAYER_NORMED = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "sew", "wav2vec2-conformer")

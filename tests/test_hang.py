@@ -7,7 +7,7 @@ import threading
 import pytest
 from faults_table import Tally
 
-from edgeprune_device.hang import watch_for_hang
+from edgeprune_device.system.model_watchdog import watch_for_hang
 
 
 @pytest.mark.fault("F12")

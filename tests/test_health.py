@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.health import Flag, Health
-from edgeprune_device.segments import faults_of, is_repeated
-from edgeprune_device.sound import read_clip
+from edgeprune_device.audio.sound_files import read_clip
+from edgeprune_device.monitoring.signal_faults import faults_of, is_repeated
+from edgeprune_device.monitoring.signal_health import Flag, Health
 from edgeprune_device.stream import Notice
 
 RATE = 16000

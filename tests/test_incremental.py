@@ -17,22 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import (
-    Bundle,
-    golden_files,
-    read_bundle,
-    with_alternative,
-    write_bundle,
-)
+from edgeprune_device.audio.windowing import Windower
+from edgeprune_device.bundle.frame_overlap import Plan
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.bundle.writer import golden_files, with_alternative, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.incremental import (
+from edgeprune_device.inference.incremental import (
     IncrementalScorer,
     open_halves,
     open_incremental,
     why_not,
 )
-from edgeprune_device.overlap import Plan
-from edgeprune_device.windows import Windower
 
 WINDOW, STEP, REACH, HOP, CHANNELS = 200, 8, 20, 24, 5
 PAD = {"plain": 0, "reflected": REACH // 2}

@@ -15,10 +15,10 @@ from conftest import make_bundle
 from faults_table import Tally
 from full_disk import fill, small_disk
 
-from edgeprune_device.bundle import Bundle, read_bundle
+from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.installed import Installed, install, resolve, rollback
-from edgeprune_device.proof import prove_in_child
+from edgeprune_device.inference.bundle_store import Installed, install, resolve, rollback
+from edgeprune_device.inference.self_test import prove_in_child
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +239,8 @@ def test_a_full_disk_leaves_the_current_bundle(
 KILLER = """
 import json, os, signal, shutil, sys
 from pathlib import Path
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.installed import install, resolve, rollback
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.inference.bundle_store import install, resolve, rollback
 old, new, base, way = *map(Path, sys.argv[1:4]), sys.argv[4]
 digests = {read_bundle(path).digest for path in (old, new)}
 start, seen, point = base / "start", {}, 0

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from edgeprune_device import lines as lines_module
-from edgeprune_device.decide import Detection
+from edgeprune_device.detection.decider import Detection
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.journal import Facts, Journal, Total
+from edgeprune_device.journal import jsonl as lines_module
+from edgeprune_device.journal.journal import Journal, Total
+from edgeprune_device.journal.stream_time import Facts
 from edgeprune_device.stream import Notice
 
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -142,9 +143,9 @@ import resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from edgeprune_device import lines as lines_module
-from edgeprune_device.decide import Detection
+from edgeprune_device.detection.decider import Detection
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.journal import Facts, Journal, Total
+from edgeprune_device.journal.journal import Facts, Journal, Total
 from edgeprune_device.stream import Notice
 folder = Path(sys.argv[1])
 try:

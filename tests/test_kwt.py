@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 from edgeprune import checkpoints, models
 from edgeprune.kwt import KwtForAudioClassification
 from edgeprune_calibration.manifest import read_data
-from edgeprune_device.sound import fit_window, read_clip
+from edgeprune_device.audio.sound_files import fit_window, read_clip
 
 CLIPS = 60
 

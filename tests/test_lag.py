@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.lag import Lag
+from edgeprune_device.audio.clock_drift import Lag
 
 RATE = 48000
 BLOCK = 4800

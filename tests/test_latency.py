@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device.bench_child import Round
-from edgeprune_device.bench_statistics import summarize
-from edgeprune_device.latency import BUCKETS_SECONDS, Latencies
+from edgeprune_device.bench.statistics import summarize
+from edgeprune_device.bench.worker_client import Round
+from edgeprune_device.monitoring.latency import BUCKETS_SECONDS, LatencyTrack
 
 
-def filled(values: list[float], kept: int = 100) -> Latencies:
-    made = Latencies(kept)
+def filled(values: list[float], kept: int = 100) -> LatencyTrack:
+    made = LatencyTrack(kept)
     for value in values:
         made.add(value)
     return made
@@ -50,11 +50,11 @@ def test_it_is_the_last_windows_in_their_order(values: list[float], kept: int) -
 
 
 def test_before_the_first_window_nothing_is_made_up() -> None:
-    summary = Latencies().summary(0.5, 1.0)
+    summary = LatencyTrack().summary(0.5, 1.0)
     assert summary["n"] == 0
     assert summary["p99_ms"] is None
     assert summary["real_time_factor"] is None
-    assert Latencies().last_ms is None
+    assert LatencyTrack().last_ms is None
 
 
 def test_the_buckets_hold_all_windows_ever_and_reach_a_minute() -> None:

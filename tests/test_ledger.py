@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device.ledger import (
+from edgeprune_device.journal.coverage import (
     ANALYSED,
     BACKLOG,
     BETWEEN,

@@ -18,11 +18,11 @@ import soundfile
 from conftest import RATE, TONES, tone
 from numpy.typing import NDArray
 
-from edgeprune_device import listen as module
-from edgeprune_device import parts as parts_module
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.listen import listen
+from edgeprune_device.recorder import components as parts_module
+from edgeprune_device.recorder import listen as module
+from edgeprune_device.recorder.listen import listen
 from edgeprune_device.settings import Decide, Settings
 from edgeprune_device.stream import Block
 

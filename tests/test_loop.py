@@ -22,16 +22,16 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.journal import Journal
-from edgeprune_device.ledger import ANALYSED, BACKLOG, DROPPED, INVALID, NOT_CAPTURED
-from edgeprune_device.loop import Loop, Parts
-from edgeprune_device.parts import make_parts
-from edgeprune_device.pick import pick
-from edgeprune_device.screen import Screen
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.journal.coverage import ANALYSED, BACKLOG, DROPPED, INVALID, NOT_CAPTURED
+from edgeprune_device.journal.journal import Journal
+from edgeprune_device.journal.stream_time import StreamTime
+from edgeprune_device.monitoring.terminal import Screen
+from edgeprune_device.recorder.components import make_parts
+from edgeprune_device.recorder.loop import Loop, Parts
 from edgeprune_device.settings import Clips, Decide, Load, Settings
 from edgeprune_device.stream import Block, Notice
-from edgeprune_device.times import StreamTime
 
 Samples = NDArray[np.float32]
 START = datetime(2026, 5, 1, 4, 0, tzinfo=UTC)
@@ -285,7 +285,9 @@ def test_a_model_that_takes_twice_the_hop_drops_exactly_what_it_says(
     """Ten minutes of sound; captured = analysed + dropped to the sample, at most 20 s wait."""
     hop = read_bundle(tiny_bundle).hop_samples / RATE
     board = SlowBoard(600, 20, 2 * hop)
-    monkeypatch.setattr("edgeprune_device.loop.time", SimpleNamespace(monotonic=lambda: board.now))
+    monkeypatch.setattr(
+        "edgeprune_device.recorder.loop.time", SimpleNamespace(monotonic=lambda: board.now)
+    )
     run = Run(
         tiny_bundle, tmp_path / "j", board.items(),
         Settings(load=Load(steps=steps, behind_seconds=5, calm_seconds=60)),
@@ -326,7 +328,7 @@ def test_a_denied_label_is_not_reported(tiny_bundle: Path, tmp_path: Path) -> No
 
 def test_the_time_of_day_follows_the_moment_of_capture_and_not_the_samples() -> None:
     """A device whose clock runs 1 % fast: after an hour the samples are 36 s ahead."""
-    from edgeprune_device.clockstate import ClockState, WallClock
+    from edgeprune_device.system.clock import ClockState, WallClock
 
     wall = WallClock(START, 0.0, ClockState(True, "kernel"))
     times = StreamTime(RATE, START, wall)

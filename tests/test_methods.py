@@ -26,7 +26,7 @@ from edgeprune.scopes import scopes_of, tflite_pattern
 from edgeprune.shaping import shape
 from edgeprune_calibration.ranges import METHODS as RANGES
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.quiet import quiet
+from edgeprune_device.system.native_output import quiet
 
 FAMILIES = ("wav2vec2", "audio-spectrogram-transformer")
 WINDOWS = {"wav2vec2": 4000, "audio-spectrogram-transformer": RATE}

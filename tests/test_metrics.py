@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_status import RUNNING
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.latency import Latencies
-from edgeprune_device.metrics import MOST_LABELS, OTHERS, Metrics, bounded
-from edgeprune_device.status import Status
+from edgeprune_device.monitoring.latency import LatencyTrack
+from edgeprune_device.monitoring.prometheus import MOST_LABELS, OTHERS, Metrics, bounded
+from edgeprune_device.monitoring.status import Status
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_counters_gauges_and_state_come_out_as_they_are(metrics: Metrics) -> Non
 
 
 def test_latencies_are_a_histogram_that_reaches_a_minute(metrics: Metrics) -> None:
-    latencies = Latencies()
+    latencies = LatencyTrack()
     for milliseconds in (3.0, 2000.0, 45_000.0):
         latencies.add(milliseconds)
     metrics.status = replace(RUNNING, latency_buckets=tuple(latencies.buckets()),

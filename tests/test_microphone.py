@@ -22,10 +22,10 @@ from fakes.sounddevice import PortAudioError
 from faults_table import Tally
 from pulse_fixture import Pulse
 
-from edgeprune_device import capture
-from edgeprune_device.devices import Device
+from edgeprune_device.audio import sources
+from edgeprune_device.audio.capture_process import channels_of, heard, open_input, possible_rates
+from edgeprune_device.audio.devices import Device
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.microphone import channels_of, heard, open_input, possible_rates
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block
 
@@ -117,7 +117,7 @@ def test_a_channel_is_itself_and_the_average_is_of_all(kind: str) -> None:
 
 
 def test_a_source_that_is_faster_than_its_reader_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "QUEUE_SECONDS", 2 * capture.BLOCK_SECONDS)
+    monkeypatch.setattr(sources, "QUEUE_SECONDS", 2 * sources.BLOCK_SECONDS)
     far = threading.Event()
 
     def read() -> Iterator[Block]:
@@ -126,7 +126,7 @@ def test_a_source_that_is_faster_than_its_reader_waits(monkeypatch: pytest.Monke
                 far.set()
             yield Block(np.full(10, number, np.float32))
 
-    source = capture._read_aside(read)
+    source = sources._read_aside(read)
     first = next(source)  # starts the thread
     assert not far.wait(0.1)
     blocks = [block for block in (first, *source) if block is not None]
@@ -139,7 +139,7 @@ def test_an_unforeseen_error_of_a_source_reaches_the_reader() -> None:
         raise RuntimeError("the resampler broke")
 
     with pytest.raises(RuntimeError, match="the resampler broke"):
-        for _, _ in zip(capture._read_aside(read), range(20), strict=False):
+        for _, _ in zip(sources._read_aside(read), range(20), strict=False):
             pass
 
 
@@ -150,7 +150,7 @@ def test_what_is_played_is_heard_to_the_sample(
         monkeypatch.setenv(name, value)
     played = np.random.default_rng(1).integers(1, 9000, 2 * RATE).astype(np.int16)
     soundfile.write(tmp_path / "played.wav", played, RATE, subtype="PCM_16")
-    with closing(capture.from_microphone(Audio(), RATE)) as microphone:
+    with closing(sources.from_microphone(Audio(), RATE)) as microphone:
         listener = Heard(microphone).until(lambda h: h.captured > RATE // 2)
         with pulse.play(tmp_path / "played.wav"):
             listener.until(listener.more(4 * RATE))

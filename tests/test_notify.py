@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.notify import Notifier, Pulse
+from edgeprune_device.system.systemd_notify import Notifier, Pulse
 
 
 class Manager:
@@ -73,7 +73,7 @@ def test_a_manager_that_has_gone_or_listens_no_more_does_not_stop_the_recorder(
     busy = Manager(str(tmp_path / "busy"))
     told = Notifier({"NOTIFY_SOCKET": str(tmp_path / "busy")})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgeprune_device.notify.SEND_SECONDS", 0.01)
+        patch.setattr("edgeprune_device.system.systemd_notify.SEND_SECONDS", 0.01)
         sent = [told.watchdog() for _ in range(100)]
         assert not sent[-1]  # its queue is full: the loop waits a moment, and goes on
     assert sum(sent) == len(busy.heard())
@@ -189,7 +189,7 @@ def test_systemds_own_tool_understands_the_same_socket(tmp_path: Path) -> None:
 def test_a_child_that_inherits_the_environment_is_not_the_one_that_is_watched(
     tmp_path: Path,
 ) -> None:
-    code = "from edgeprune_device.notify import Notifier; print(Notifier().watchdog_seconds)"
+    code = "from edgeprune_device.system.systemd_notify import Notifier; print(Notifier().watchdog_seconds)"
     environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "x"), "WATCHDOG_USEC": "1000000",
                "WATCHDOG_PID": str(os.getpid()), "PYTHONPATH": os.pathsep.join(sys.path)}  # fmt: skip
     done = subprocess.run(

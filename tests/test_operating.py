@@ -22,7 +22,7 @@ from edgeprune_calibration.operating import (
     replay,
     smooth,
 )
-from edgeprune_device.decide import Rule
+from edgeprune_device.detection.decider import Rule
 
 LABELS = ("background", "robin", "wren", "owl")
 HOP, WINDOW = 0.5, 1.0

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from test_two_models import formats  # noqa: F401  a fixture
 
-from edgeprune_device import bench_tables
-from edgeprune_device.bench import bench
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bench import tables
+from edgeprune_device.bench.profile import operators_of, profile, summary_of
+from edgeprune_device.bench.runner import bench
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.operators import operators_of, profile, summary_of
 
 
 def window(**kernels: int) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ def test_bench_shows_the_operators_of_onnx_and_says_why_tflite_has_none(
 def test_without_the_option_there_is_no_profile(tiny_bundle: Path, tmp_path: Path) -> None:
     done = bench([tiny_bundle], tmp_path, threads=(1,), seconds=0.05, rounds=3, say=lambda _: None)
     assert "operators" not in done["variants"][0]
-    assert bench_tables.operator_parts(done) == []
+    assert tables.operator_parts(done) == []
 
 
 def test_a_profile_that_fails_is_one_sentence(tiny_bundle: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune_device.clip_files import delete_clip, write_clip
-from edgeprune_device.clips import Clip, Clips
-from edgeprune_device.orphans import unrecorded, vanished
+from edgeprune_device.clips.clip_files import delete_clip, write_clip
+from edgeprune_device.clips.clip_recorder import Clip, Clips
+from edgeprune_device.clips.orphans import unrecorded, vanished
 from edgeprune_device.settings import Clips as ClipSettings
 
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)

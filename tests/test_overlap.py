@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device.overlap import Plan, files_of, plan_of, problem_of_incremental
+from edgeprune_device.bundle.frame_overlap import Plan, files_of, plan_of, problem_of_incremental
 
 
 @st.composite

@@ -20,7 +20,7 @@ from edgeprune.console import Silent
 from edgeprune.pipeline import check_floor, compress
 from edgeprune.recipes import build_settings
 from edgeprune.settings import Settings
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
 STAGES = ("teach", "states", "score", "depth", "distill", "export-teacher", "export", "quantize",

@@ -13,7 +13,7 @@ from edgeprune.console import Silent
 from edgeprune.pipeline import compress
 from edgeprune.recipes import RECIPES, build_settings, find_recipe, read_recipe
 from edgeprune.variants import AUTO
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
 PRESETS = sorted(path.stem for path in RECIPES.glob("*.toml"))

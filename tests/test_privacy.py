@@ -12,10 +12,10 @@ from faults_table import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device.bundle import Bundle, read_bundle
+from edgeprune_device.bundle.manifest import problem_of
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.detection.speech_privacy import Spans, Speech, SpeechRule, speech_rule
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.manifest import problem_of
-from edgeprune_device.privacy import Spans, Speech, SpeechRule, speech_rule
 from edgeprune_device.settings import Privacy
 
 MANY = 40  # labels; the last but one and the last are a voice

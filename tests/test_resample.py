@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.resample import Resampler
+from edgeprune_device.audio.resample import Resampler
 
 RATES = ((48000, 16000), (44100, 16000), (32000, 16000), (16000, 16000), (16000, 48000),
          (22050, 16000), (96000, 32000), (44100, 47999), (8000, 16000))  # fmt: skip

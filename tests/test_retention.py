@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device import retention as module
-from edgeprune_device.clip_files import ClipFile, find_clips, set_lock, write_clip
-from edgeprune_device.clips import Clip
-from edgeprune_device.disk import Ballast, Disk
-from edgeprune_device.retention import EARLIEST, Retention, plan
+from edgeprune_device.clips import retention as module
+from edgeprune_device.clips.clip_files import ClipFile, find_clips, set_lock, write_clip
+from edgeprune_device.clips.clip_recorder import Clip
+from edgeprune_device.clips.disk import Ballast, Disk
+from edgeprune_device.clips.retention import EARLIEST, Retention, plan
 from edgeprune_device.settings import Retention as RetentionSettings
 
 NOW = datetime(2026, 5, 20, 12, 0, 0, tzinfo=UTC)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.ring import FULL_SCALE, Reader, Record, Ring, Writer, nameless_file, unpacked
+from edgeprune_device.audio.shared_ring import (
+    FULL_SCALE,
+    Reader,
+    Record,
+    Ring,
+    Writer,
+    nameless_file,
+    unpacked,
+)
 
 
 @pytest.fixture

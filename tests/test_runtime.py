@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from conftest import TONES, tone
 
-from edgeprune_device import runtime
-from edgeprune_device.bundle import Bundle, read_bundle
+from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.runtime import check_golden, open_model, runtime_name
+from edgeprune_device.inference import runtime
+from edgeprune_device.inference.runtime import check_golden, open_model, runtime_name
 
 
 @pytest.fixture

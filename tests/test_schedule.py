@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.schedule import Schedule, local_zone, read_stretch
+from edgeprune_device.recorder.schedule import Schedule, local_zone, read_stretch
+from edgeprune_device.recorder.sun import sun_event
 from edgeprune_device.settings import Schedule as Entries
-from edgeprune_device.sun import sun_event
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HERE = (52.52, 13.405)

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from edgeprune_device import screen as module
-from edgeprune_device.screen import Screen
+from edgeprune_device.monitoring import terminal as module
+from edgeprune_device.monitoring.terminal import Screen
 
 
 def refuse(_text: str) -> None:

@@ -15,8 +15,15 @@ from typer.testing import CliRunner
 
 from edgeprune.cli import app
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.service import DYNAMIC, JOURNAL, install, next_steps, unit, watchdog_seconds
 from edgeprune_device.settings import build_settings
+from edgeprune_device.system.systemd_unit import (
+    DYNAMIC,
+    JOURNAL,
+    install,
+    next_steps,
+    unit,
+    watchdog_seconds,
+)
 
 ONLINE = {"mqtt": {"host": "broker", "password_file": "mqtt-password"},
           "webhook": {"url": "https://x", "token_env": "TOKEN"}}  # fmt: skip
@@ -190,7 +197,7 @@ def test_of_a_store_the_bundles_to_come_can_be_read_too(tmp_path: Path) -> None:
     (tmp_path / "birds-1").mkdir()
     (tmp_path / "current").symlink_to("birds-1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgeprune_device.service.HOMES", (str(tmp_path),))
+        patch.setattr("edgeprune_device.system.systemd_unit.HOMES", (str(tmp_path),))
         binds = values(made(bundle=tmp_path / "current"), "BindReadOnlyPaths")
     assert str(tmp_path) in binds
 

@@ -14,8 +14,8 @@ import soundfile
 from conftest import TONES, tone
 from pulse_fixture import RATE, Pulse
 
-from edgeprune_device.service import JOURNAL, unit
 from edgeprune_device.settings import build_settings
+from edgeprune_device.system.systemd_unit import JOURNAL, unit
 
 HARMLESS = {"fchown"}
 """SQLite, run by root, gives its new files the database's owner; refused, it goes on."""

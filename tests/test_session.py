@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.ring import Reader, Record, Ring, Writer, nameless_file
-from edgeprune_device.session import Session
+from edgeprune_device.audio.capture_session import Session
+from edgeprune_device.audio.shared_ring import Reader, Record, Ring, Writer, nameless_file
 from edgeprune_device.stream import Block
 
 RATE, MODEL = 48000, 16000

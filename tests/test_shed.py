@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.alarms import Alarms
+from edgeprune_device.monitoring.alarms import Alarms
+from edgeprune_device.recorder.load_shedding import Shedder, levels_of
 from edgeprune_device.settings import SHEDDING, Load
-from edgeprune_device.shed import Shedder, levels_of
 from edgeprune_device.stream import Notice
 
 LOAD = Load()

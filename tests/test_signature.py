@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives.serialization import (
 from typer.testing import CliRunner
 
 from edgeprune.cli import app
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.pack import pack_bundle, sign_bundle
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.signature import make_keys, read_private, read_public
 from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
-from edgeprune_device.seal import pack_bundle, sign_bundle
 from edgeprune_device.settings import Security
-from edgeprune_device.signature import make_keys, read_private, read_public
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ from receivers import (
 
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Settings, build_settings
-from edgeprune_device.sink_mqtt import slug
-from edgeprune_device.sinks import MOST_REFUSALS, Sinks
+from edgeprune_device.sinks.delivery import MOST_REFUSALS, Sinks
+from edgeprune_device.sinks.mqtt import slug
 from edgeprune_device.stream import Notice
 
 QUICK = (0.02, 0.1)
@@ -367,7 +367,7 @@ def test_a_recorder_that_dies_is_offline_for_everyone_who_asks(tmp_path: Path) -
     program = (
         "import sys, time; sys.path.insert(0, sys.argv[3])\n"
         "from pathlib import Path\nfrom receivers import recorder\n"
-        "from test_sinks import settings\nfrom edgeprune_device.sinks import Sinks\n"
+        "from test_sinks import settings\nfrom edgeprune_device.sinks.delivery import Sinks\n"
         "book = recorder(Path(sys.argv[1]))\n"
         "sinks = Sinks(settings(mqtt={'host': '127.0.0.1', 'port': int(sys.argv[2])}),\n"
         "              Path(sys.argv[1]), print)\n"

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from edgeprune_device.audio.sound_files import (
+    fit_window,
+    read_clip,
+    seconds_of,
+    stream_file,
+    windows_of,
+)
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import fit_window, read_clip, seconds_of, stream_file, windows_of
 
 
 def sine(path: Path, rate: int, seconds: float, channels: int = 1, hertz: float = 440.0) -> Path:

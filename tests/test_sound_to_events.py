@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle import Bundle, read_bundle
-from edgeprune_device.decide import Decider, rule_of
-from edgeprune_device.gate import Gate
-from edgeprune_device.guards import ScoreGuard
-from edgeprune_device.health import Health
-from edgeprune_device.privacy import Speech, speech_rule
-from edgeprune_device.runtime import Scorer, open_model
+from edgeprune_device.audio.windowing import Windower
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.detection.activity_gate import Gate
+from edgeprune_device.detection.decider import Decider, rule_of
+from edgeprune_device.detection.speech_privacy import Speech, speech_rule
+from edgeprune_device.detection.vad import Vad
+from edgeprune_device.inference.runtime import Scorer, open_model
+from edgeprune_device.monitoring.score_checks import ScoreGuard
+from edgeprune_device.monitoring.signal_health import Health
 from edgeprune_device.settings import Decide, Privacy
 from edgeprune_device.settings import Gate as GateSettings
-from edgeprune_device.vad import Vad
-from edgeprune_device.windows import Windower
 
 CLIPS = [(s * RATE // 2, s * RATE // 2 + RATE) for s in range(44)]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.schedule import Schedule
+from edgeprune_device.recorder.schedule import Schedule
+from edgeprune_device.recorder.source import PAUSED, open_source, scheduled
 from edgeprune_device.settings import Schedule as ScheduleSettings
 from edgeprune_device.settings import Settings
-from edgeprune_device.source import PAUSED, open_source, scheduled
 from edgeprune_device.stream import Block, Item, Notice
 
 RATE = 1000

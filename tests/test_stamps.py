@@ -14,7 +14,7 @@ from conftest import RATE, TONES, make_bundle, tone
 
 from edgeprune.export_tflite import convert, tflite_runner
 from edgeprune.stamps import read_stamp, runtime_needed, stamp_of, stamped
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
 

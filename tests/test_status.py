@@ -19,9 +19,8 @@ from typer.testing import CliRunner
 
 from edgeprune.cli import app
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.latency import Latencies
-from edgeprune_device.sinks import Account as SinkAccount
-from edgeprune_device.status import (
+from edgeprune_device.monitoring.latency import LatencyTrack
+from edgeprune_device.monitoring.status import (
     DEGRADED,
     LISTENING,
     LOST,
@@ -36,13 +35,14 @@ from edgeprune_device.status import (
     process_facts,
     read_status,
 )
-from edgeprune_device.status_screen import coverage_text, screen, share_text
+from edgeprune_device.monitoring.status_text import coverage_text, screen, share_text
+from edgeprune_device.sinks.delivery import Account as SinkAccount
 
 HOUR = 16_000 * 3600
 
 
 def latency() -> dict[str, Any]:
-    made = Latencies()
+    made = LatencyTrack()
     for value in (40.0, 41.0, 60.0):
         made.add(value)
     return made.summary(0.5, 1.0)
@@ -258,7 +258,7 @@ def test_a_reader_never_sees_half_a_status_however_its_writer_dies(
     """Twenty SIGKILLs while it is written as fast as possible: each time it can be read whole."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgeprune_device.status import Status, StatusFile\n"
+        "from edgeprune_device.monitoring.status import Status, StatusFile\n"
         "file = StatusFile(Path(sys.argv[1]), {})\n"
         "file.write(Status('listening')); print('on', flush=True)\n"
         "while True:\n    file.write(Status('listening', text='x' * 20000))"

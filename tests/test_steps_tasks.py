@@ -12,7 +12,7 @@ from test_compress_tasks import RECIPE, chords, melodies  # noqa: F401  fixtures
 from edgeprune.console import Silent
 from edgeprune.pipeline import compress
 from edgeprune.recipes import build_settings
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 
 TINY = {"width": 8, "layers": 1, "mels": 12, "stem_channels": 2}
 STEPS: dict[str, dict[str, Any]] = {

@@ -15,11 +15,11 @@ from edgeprune_calibration.events import Event, match, read_detections, read_tru
 from edgeprune_calibration.intervals import poisson_interval
 from edgeprune_calibration.operating import Heard, listen_to
 from edgeprune_calibration.streams import Target, calibrate, labelled_windows, score_stream
-from edgeprune_device.bundle import read_bundle
-from edgeprune_device.decide import rule_of
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.detection.decider import rule_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.listen import listen
-from edgeprune_device.runtime import open_model
+from edgeprune_device.inference.runtime import open_model
+from edgeprune_device.recorder.listen import listen
 
 
 def make_stream(folder: Path, seed: int, seconds: float = 240.0) -> tuple[Path, Path]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device.sun import EVENTS, solar_day, solar_noon, sun_event
+from edgeprune_device.recorder.sun import EVENTS, solar_day, solar_noon, sun_event
 
 # Computed once with PyEphem 4.2.1 (libastro: VSOP87, nutation, aberration), no pressure, horizons of
 # -6 and -0:50 degrees for the sun's centre: a theory of its own, not NOAA's equations.

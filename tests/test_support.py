@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_device.clip_files import set_lock, to_flac, write_clip
-from edgeprune_device.decide import Detection
+from edgeprune_device.clips.clip_files import set_lock, to_flac, write_clip
+from edgeprune_device.detection.decider import Detection
+from edgeprune_device.doctor.redact import redact, scrub, secrets_of
+from edgeprune_device.doctor.support_archive import Asked, support
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.journal import Journal
-from edgeprune_device.redact import redact, scrub, secrets_of
+from edgeprune_device.journal.journal import Journal
 from edgeprune_device.settings import read_settings
-from edgeprune_device.support import Asked, support
 
 SECRETS = {
     "user": "ranger-joe", "password": "hunter2hunter2", "token": "tok-0123456789",

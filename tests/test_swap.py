@@ -17,13 +17,13 @@ import pytest
 from conftest import RATE, make_bundle
 from listener_fixture import Manager
 
-from edgeprune_device import listen as module
-from edgeprune_device import upkeep
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.listen import listen
-from edgeprune_device.pick import Picked
+from edgeprune_device.inference.choose_variant import Picked
+from edgeprune_device.recorder import housekeeping
+from edgeprune_device.recorder import listen as module
+from edgeprune_device.recorder.listen import listen
 from edgeprune_device.settings import Decide, Operate, Settings, Webhook
-from edgeprune_device.sinks import Sinks
+from edgeprune_device.sinks.delivery import Sinks
 from edgeprune_device.stream import Block, Notice
 
 BLOCKS = 30
@@ -52,7 +52,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
             yield Block(block)
 
     monkeypatch.setattr(module, "open_source", source)
-    monkeypatch.setattr(upkeep, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(housekeeping, "STATE_SECONDS", 0.0)
     return todo
 
 
@@ -189,7 +189,7 @@ def test_what_a_failing_disk_keeps_a_live_recorder_from_reading_or_writing_stops
     def unwritable(*_: object) -> None:
         raise EdgepruneError("variant.json cannot be written: No space left on device.")
 
-    monkeypatch.setattr(upkeep, "unrecorded", unreadable)
+    monkeypatch.setattr(housekeeping, "unrecorded", unreadable)
     monkeypatch.setattr(Picked, "remember", unwritable)
     said: list[str] = []
     stats = listen(tiny_bundle, tmp_path / "j", source="microphone", say=said.append)

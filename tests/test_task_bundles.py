@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from edgeprune.answers import answer, compare, measure
 from edgeprune_calibration.manifest import read_data, untracked
-from edgeprune_device.bundle import golden_files, read_bundle, write_bundle
-from edgeprune_device.ctc import BLANK_NAME
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.writer import golden_files, write_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.listen import listen
-from edgeprune_device.runtime import check_golden, open_model
+from edgeprune_device.inference.ctc import BLANK_NAME
+from edgeprune_device.inference.runtime import check_golden, open_model
+from edgeprune_device.recorder.listen import listen
 
 FRAME, FRAMES = 1600, 8
 WINDOW = FRAME * FRAMES

@@ -19,7 +19,7 @@ from edgeprune.recipes import build_settings
 from edgeprune.settings import Augment, Clips, Teach
 from edgeprune.steps import count_macs, read_step
 from edgeprune.teach import teach
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 
 FITTED = ("audio-spectrogram-transformer", "whisper", "clap_audio_model")
 

@@ -18,7 +18,7 @@ from test_export_tflite import heard
 from edgeprune import models
 from edgeprune.bundles import describe, golden_inputs, write
 from edgeprune.export_tflite import to_tflite
-from edgeprune_device.quiet import quiet
+from edgeprune_device.system.native_output import quiet
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ("tflite-runtime==2.14.0", "numpy<2")
@@ -29,7 +29,7 @@ RECORDER = """
 import json, sys
 from pathlib import Path
 from edgeprune_device import runtime
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
 if "--unchecked" in sys.argv:

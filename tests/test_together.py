@@ -14,9 +14,9 @@ from edgeprune.cli import app
 from edgeprune.console import Silent
 from edgeprune.pipeline import compress
 from edgeprune.recipes import build_settings
-from edgeprune_device.bundle import read_bundle
+from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.pick import pick
+from edgeprune_device.inference.choose_variant import pick
 
 
 @pytest.mark.slow

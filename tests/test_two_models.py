@@ -24,13 +24,14 @@ from edgeprune.export_onnx import to_onnx
 from edgeprune.export_tflite import to_tflite
 from edgeprune.verify import verify_command
 from edgeprune_calibration.streams import Target, calibrate
-from edgeprune_device import pick as module
-from edgeprune_device.bench import bench
-from edgeprune_device.bundle import Bundle, read_bundle, with_alternative, write_bundle
+from edgeprune_device.bench.runner import bench
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.bundle.writer import with_alternative, write_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.listen import listen
-from edgeprune_device.pick import WARM_WINDOWS, pick
-from edgeprune_device.runtime import open_model
+from edgeprune_device.inference import choose_variant as module
+from edgeprune_device.inference.choose_variant import WARM_WINDOWS, pick
+from edgeprune_device.inference.runtime import open_model
+from edgeprune_device.recorder.listen import listen
 
 FIRST, OTHER = "model.onnx", "other.onnx"
 

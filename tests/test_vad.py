@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgeprune_device.audio.sound_files import read_clip
+from edgeprune_device.detection.vad import Frame, Vad, open_vad
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Gate, Privacy, Settings
-from edgeprune_device.sound import read_clip
-from edgeprune_device.vad import Frame, Vad, open_vad
 
 RATE = 16000
 Samples = NDArray[np.float32]

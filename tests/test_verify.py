@@ -16,7 +16,8 @@ from edgeprune.statistics import bootstrap_interval
 from edgeprune.verify import clips_digest, verify_command
 from edgeprune_calibration.manifest import Clip, read_data
 from edgeprune_calibration.splits import split_clips
-from edgeprune_device.bundle import read_bundle, write_bundle
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.writer import write_bundle
 from edgeprune_device.errors import EdgepruneError
 
 CLIPS = [Clip(Path(__file__), label, f"s{i % 3}") for i, label in enumerate("aabbbb")]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeprune_device.windows import Windower
+from edgeprune_device.audio.windowing import Windower
 
 
 def cut(sizes: list[int], window: int, hop: int) -> list[tuple[int, list[float]]]:

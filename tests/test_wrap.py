@@ -25,13 +25,14 @@ from typer.testing import CliRunner
 from edgeprune.cli import app
 from edgeprune.foreign_kinds import KINDS
 from edgeprune.wrap import Wrap, wrap
-from edgeprune_device.bundle import read_bundle, write_bundle
+from edgeprune_device.audio.sound_files import read_clip
+from edgeprune_device.bundle.manifest import sealed
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.bundle.spectrogram import compute, features_of
+from edgeprune_device.bundle.writer import write_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.features import compute, features_of
-from edgeprune_device.listen import listen
-from edgeprune_device.manifest import sealed
-from edgeprune_device.runtime import check_golden, open_model
-from edgeprune_device.sound import read_clip
+from edgeprune_device.inference.runtime import check_golden, open_model
+from edgeprune_device.recorder.listen import listen
 
 Array = NDArray[Any]
 Shared = Callable[[str], Path]

@@ -19,7 +19,7 @@ import transformers
 from edgeprune import models
 from edgeprune.checkpoints import read_config
 from edgeprune.export_onnx import Scorer
-from edgeprune_device.bench_child import (
+from edgeprune_device.bench.worker_client import (
     NOISE_LEVEL,
     NS_PER_MS,
     Samples,

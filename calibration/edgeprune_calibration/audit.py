@@ -23,8 +23,8 @@ from edgeprune_calibration.features import NAMES, cut, features
 from edgeprune_calibration.manifest import Track, untracked
 from edgeprune_calibration.rows import DELIMITERS, clips_of_manifest
 from edgeprune_calibration.select import check_rates, sounds_of
+from edgeprune_device.audio.sound_files import rate_of, read_clip
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import rate_of, read_clip
 
 DEALS = 499
 SURE = 0.99

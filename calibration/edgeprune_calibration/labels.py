@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from edgeprune_device.ctc import BLANK_NAME, to_tokens
+from edgeprune_device.inference.ctc import BLANK_NAME, to_tokens
 
 TAG_BORDER = ";"
 

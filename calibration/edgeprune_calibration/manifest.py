@@ -17,8 +17,8 @@ from typing import Any
 
 from edgeprune_calibration.labels import LABELLINGS, Labelling
 from edgeprune_calibration.rows import Clip, clips_of_folders, clips_of_manifest
+from edgeprune_device.audio.sound_files import file_digest, read_clip, seconds_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import file_digest, read_clip, seconds_of
 
 __all__ = [
     "NO_GROUP", "USUAL_GROUPS", "Clip", "Dataset", "Track", "check_audio", "read_data", "untracked",

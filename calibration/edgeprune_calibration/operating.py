@@ -1,7 +1,7 @@
 """Thresholds and smoothing for a wanted number of false alarms an hour, on scored streams.
 
 Pure arithmetic. What is counted is what ``listen`` would report: the recorder's own ``Events``
-merge and hush windows (``edgeprune_device.decide``), ``events.match`` compares with the truth.
+merge and hush windows (``edgeprune_device.detection.decider``), ``events.match`` compares with the truth.
 
 A label's k-th false alarm falls where the k-th highest of its wrong scores lies, and there the
 threshold is put: on another stream of the same kind such a threshold lets k through on average
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_calibration.events import Event, Outcome, match
-from edgeprune_device.decide import Decider, Detection, Events, Rule
+from edgeprune_device.detection.decider import Decider, Detection, Events, Rule
 
 FLOOR = 0.2  # no threshold is under this
 SMOOTHINGS = (1, 2, 3, 5)

@@ -24,11 +24,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from edgeprune_device.capture import from_file, from_microphone
+from edgeprune_device.audio.level import level_db
+from edgeprune_device.audio.sources import from_file, from_microphone
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.listen import stopping
-from edgeprune_device.screen import Say
-from edgeprune_device.segments import level_db
+from edgeprune_device.monitoring.terminal import Say
+from edgeprune_device.recorder.listen import stopping
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeprune_device.audio.sound_files import rate_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import rate_of
 
 SOUND_SUFFIXES = frozenset(
     (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")

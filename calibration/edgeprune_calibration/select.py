@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from edgeprune_calibration.features import NAMES, QUIETEST_DB, features, standardised
 from edgeprune_calibration.manifest import Dataset, Track, read_data, untracked
 from edgeprune_calibration.rows import SOUND_SUFFIXES
+from edgeprune_device.audio.sound_files import rate_of, read_clip, seconds_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.sound import rate_of, read_clip, seconds_of
 
 NOISE = "noise"  # label of what was taken from recordings without one
 MANIFEST, COVERAGE = "manifest.csv", "coverage.json"

@@ -22,19 +22,14 @@ from edgeprune_calibration.intervals import poisson_interval, wilson_interval
 from edgeprune_calibration.manifest import Track, untracked
 from edgeprune_calibration.operating import Chosen, Heard
 from edgeprune_calibration.thresholds import fit_temperature, nll
-from edgeprune_device.bundle import (
-    Bundle,
-    golden_files,
-    read_bundle,
-    with_alternative,
-    write_bundle,
-)
-from edgeprune_device.capture import from_file
-from edgeprune_device.decide import Rule, rule_of, temper
+from edgeprune_device.audio.sound_files import file_digest
+from edgeprune_device.audio.sources import from_file
+from edgeprune_device.audio.windowing import Windower
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.bundle.writer import golden_files, with_alternative, write_bundle
+from edgeprune_device.detection.decider import Rule, rule_of, temper
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.runtime import Scorer, check_golden, open_model
-from edgeprune_device.sound import file_digest
-from edgeprune_device.windows import Windower
+from edgeprune_device.inference.runtime import Scorer, check_golden, open_model
 
 LEAST_FALSE_ALARMS = 10
 """So many must be wanted of the streams: their Poisson interval is then 0.5 to 1.8 times."""

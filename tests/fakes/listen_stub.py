@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune import cli
-from edgeprune_device import account, capture, clockstate, listen, parts, schedule, source, upkeep
+from edgeprune_device.audio import sources
+from edgeprune_device.recorder import (
+    components,
+    housekeeping,
+    listen,
+    schedule,
+    session_stats,
+    source,
+)
+from edgeprune_device.system import clock
 
 FOLDER = Path(os.environ["SCREWS"])
 PAUSE = "pause"
@@ -51,7 +60,7 @@ class Clock(datetime):
 
 
 def main() -> None:
-    real = parts._model
+    real = components._model
 
     def slowed(*arguments: Any) -> Any:
         model, *rest = real(*arguments)
@@ -62,18 +71,18 @@ def main() -> None:
 
         return run, *rest
 
-    opened: Any = parts
+    opened: Any = components
     opened._model = slowed
     if os.environ.get("SCREW_CLOCK"):
         module: Any
-        for module in (account, clockstate, listen, upkeep):
+        for module in (session_stats, clock, listen, housekeeping):
             module.datetime = Clock
-        upkeep.STATE_SECONDS = 0.5
+        housekeeping.STATE_SECONDS = 0.5
     if os.environ.get("SCREW_SCHEDULE"):
         opened = source
         opened.Schedule = Schedule
     if seconds := read(BLOCK_SECONDS):
-        capture.BLOCK_SECONDS = float(seconds)
+        sources.BLOCK_SECONDS = float(seconds)
     cli.main()
 
 

@@ -1,0 +1,231 @@
+"""Measuring one variant in a process of its own: the pipe to it, and what both ends share.
+
+`run_child` starts ``python -m edgeprune_device.bench.worker`` and reads its last line; that module
+says what happens in there. Here too are the loops that time windows, and how a process reads its
+own memory.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.system.child_process import run_module
+
+FEWEST_WINDOWS = 20
+MOST_WINDOWS = 20_000  # a model that takes microseconds is known well enough by then
+CAP_SECONDS = 60.0  # a slow board stops here, even before FEWEST_WINDOWS
+WARM_WINDOWS = 3
+SETTLED = 0.05  # of the latency: the last WARM_WINDOWS against those before them
+HUNG_SECONDS = 600.0  # beyond all the times above: load, golden outputs and warm-up on a slow board
+NOISE_LEVEL = 0.1  # RMS, full scale 1; silence would be faster than life on some kernels
+NS_PER_MS = 1e6
+BYTES_PER_KIB = 1024
+
+Samples = NDArray[np.float32]
+Run = Callable[[Samples], Samples]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one child measured."""
+
+    latencies_ms: NDArray[np.float64]  # (windows,), in order
+    cpu_ms_per_window: float  # over all threads, mean
+    load_ms: float  # bundle read and checked, model opened; without imports
+    first_ms: float  # the first, cold window
+    peak_rss_bytes: int  # of the whole process
+    before_rss_bytes: int | None  # after the imports, before the bundle; None without /proc
+    golden_difference: float  # largest, to the stored outputs
+    golden_agreement: float | None = None  # share of golden inputs with the same surest label
+    phases_ms: dict[str, list[float]] = field(default_factory=dict)  # see BENCH.md
+    memory_bytes: dict[str, int | None] = field(default_factory=dict)
+    paced_ms: dict[str, list[float]] | None = None
+    paced_idle: float | None = None  # share of all cores' time, meanwhile
+    sustained: dict[str, Any] | None = None
+    sustained_at: float | None = None  # monotonic seconds at which that began
+    warm_windows: int | None = None
+    sound: dict[str, Any] | None = None  # kind, name, seconds
+    timed_at: float | None = None  # monotonic seconds at which `latencies_ms` begin
+
+
+def run_child(
+    path: Path, model_format: str, digest: str, threads: int, seconds: float, file: str = "",
+    more: Sequence[str] = (),
+) -> Round:  # fmt: skip
+    """Measure one variant for one round in a process of its own.
+
+    Parameters
+    ----------
+    path : Path
+        The bundle, which the child reads again.
+    model_format, digest : str
+        Of the bundle as it was first read: which runtime to import, and that it is still the same.
+    threads : int
+        Threads of the runtime.
+    seconds : float
+        Time to measure, warm-up aside.
+    file : str
+        The model's file, of a bundle that holds two; empty: its first.
+    more : sequence of str
+        Further options of the child: what it hears, and what else it times.
+
+    Raises
+    ------
+    EdgepruneError
+        If the child fails, with the last line it wrote, or does not end.
+
+    """
+    options = ["--format", model_format, "--file", file, "--seconds", repr(float(seconds)), *more,
+               "--started-ns", str(time.monotonic_ns())]  # fmt: skip
+    told = ask_child(
+        "edgeprune_device.bench.worker", path, digest, threads, seconds + HUNG_SECONDS, options
+    )
+    return Round(latencies_ms=np.array(told.pop("latencies_ns"), np.float64) / NS_PER_MS, **told)
+
+
+def ask_child(
+    module: str, path: Path, digest: str, threads: int, patience_seconds: float,
+    options: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Run one of our modules on a bundle in a process of its own and read its last line, JSON.
+
+    Raises
+    ------
+    EdgepruneError
+        If the child fails, with the last line it wrote, or does not end.
+
+    """
+    arguments = [str(path), "--digest", digest, "--threads", str(threads), *options]
+    try:
+        done = run_module(module, arguments, patience_seconds)
+    except subprocess.TimeoutExpired as error:
+        raise EdgepruneError(
+            f"Measuring {path} did not end within {error.timeout:.0f} s.",
+            "Measure a smaller bundle on this machine.",
+            FAILED_CHECK,
+        ) from None
+    if done.returncode:
+        raise EdgepruneError(
+            f"Measuring {path} at threads {threads} failed: {last_words(done)}", "", FAILED_CHECK
+        )
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Give the last line a failed process wrote, or else how it ended."""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        short = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"ended by {name}{short}."
+    return lines[-1] if lines else f"status {done.returncode}, without a word."
+
+
+def warm_up(run: Run, noise: Callable[[], Samples], seconds: float) -> int:
+    """Run until the latency settles or the time is up; return the windows it took.
+
+    Settled: the median of the last three lies within 5 % of that of the three before.
+    """
+    taken: list[int] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < WARM_WINDOWS or time.perf_counter() < end:
+        window = noise()
+        start = time.perf_counter_ns()
+        run(window)
+        taken.append(time.perf_counter_ns() - start)
+        if len(taken) >= 2 * WARM_WINDOWS:
+            before = float(np.median(taken[-2 * WARM_WINDOWS : -WARM_WINDOWS]))
+            if abs(float(np.median(taken[-WARM_WINDOWS:])) - before) <= SETTLED * before:
+                break
+    return len(taken)
+
+
+def time_windows(run: Run, noise: Callable[[], Samples], seconds: float) -> tuple[list[int], float]:
+    """Time single windows, back to back.
+
+    Returns
+    -------
+    latencies_ns : list of int
+        One for each window, in order: at least 20, unless `CAP_SECONDS` are over before.
+    cpu_ms : float
+        Mean processor time of a window in ms, all threads together.
+
+    """
+    taken: list[int] = []
+    cpu = 0
+    begun = time.perf_counter()
+    while True:
+        window = noise()
+        cpu_start = time.process_time_ns()
+        start = time.perf_counter_ns()
+        run(window)
+        taken.append(time.perf_counter_ns() - start)
+        cpu += time.process_time_ns() - cpu_start
+        passed = time.perf_counter() - begun
+        enough = passed >= seconds and len(taken) >= FEWEST_WINDOWS
+        if enough or passed >= max(CAP_SECONDS, seconds) or len(taken) >= MOST_WINDOWS:
+            return taken, cpu / len(taken) / NS_PER_MS
+
+
+def status_bytes(field: str, status: Path = Path("/proc/self/status")) -> int | None:
+    """Read a memory field (VmRSS: now, VmHWM: the peak) of this process; None if it is not told."""
+    try:
+        lines = status.read_text("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith(f"{field}:")]
+    return int(found[0][1]) * BYTES_PER_KIB if found else None
+
+
+def peak_bytes() -> int:
+    """Give the peak resident memory of this process.
+
+    The fallback can be too high: Linux hands ru_maxrss on from the process that started this one,
+    while VmHWM begins anew with the program.
+    """
+    peak = status_bytes("VmHWM")
+    if peak is not None:
+        return peak
+    scale = 1 if sys.platform == "darwin" else BYTES_PER_KIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def variant_of(path: Path, digest: str, file: str) -> Bundle:
+    """Read a bundle and return the variant whose model file it is; empty: the first.
+
+    Raises
+    ------
+    EdgepruneError
+        The bundle is not the one that was read before.
+
+    """
+    bundle = read_bundle(path)
+    found = [variant for variant in bundle.variants if file in ("", variant.file)]
+    if bundle.digest != digest or not found:
+        raise EdgepruneError(f"{path} was changed while it was measured.")
+    return found[0]
+
+
+def pss_bytes(rollup: Path = Path("/proc/self/smaps_rollup")) -> int | None:
+    """Read this process's memory with shared pages divided among their users; None if not told."""
+    try:
+        lines = rollup.read_text("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("Pss:")]
+    return int(found[0][1]) * BYTES_PER_KIB if found else None

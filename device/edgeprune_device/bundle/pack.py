@@ -1,0 +1,85 @@
+"""Put a bundle into one sealed zip, and a signature into a bundle: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgeprune_device.bundle.files import MOST_TOTAL_BYTES, opened
+from edgeprune_device.bundle.manifest import MANIFEST, SIGNATURE
+from edgeprune_device.bundle.reader import MOST_MANIFEST_BYTES, read_bundle
+from edgeprune_device.bundle.signature import read_private, signature_of
+from edgeprune_device.bundle.strict_zip import pack
+from edgeprune_device.errors import EdgepruneError
+
+
+def pack_bundle(bundle: Path, out: Path) -> tuple[int, str]:
+    """Write a bundle, a folder or a zip, as one sealed zip; its signature comes along.
+
+    Returns
+    -------
+    size : int
+        Bytes of the zip.
+    digest : str
+        Of the bundle.
+
+    Raises
+    ------
+    EdgepruneError
+        The bundle cannot be trusted, or ``out`` is there and is no file.
+
+    """
+    if out.exists() and not out.is_file():
+        raise EdgepruneError(f"{out} exists and is no file.", "Name a .zip.")
+    data = pack(_files_of(bundle))
+    _replace(out, data)
+    return len(data), read_bundle(out).digest
+
+
+def sign_bundle(bundle: Path, key: Path) -> str:
+    """Sign a bundle after reading it whole; a zip is written anew, sealed.
+
+    Returns
+    -------
+    str
+        Identity of the key.
+
+    Raises
+    ------
+    EdgepruneError
+        The bundle cannot be trusted, the key cannot be read, cryptography is not installed.
+
+    """
+    private = read_private(key)
+    files = _files_of(bundle)
+    signature = signature_of(files[MANIFEST], private)
+    if bundle.is_file():
+        _replace(bundle, pack({**files, SIGNATURE: signature}))
+    else:
+        _replace(bundle / SIGNATURE, signature, bundle.with_name(bundle.name + ".sig.partial"))
+    return signature.split()[2].decode()
+
+
+def _files_of(bundle: Path) -> dict[str, bytes]:
+    """Return all files of a bundle that was read and found whole, by name."""
+    read = read_bundle(bundle)
+    with opened(bundle) as held:
+        names = [name for name in held.names() if name not in read.manifest["files"]]
+        files = {name: held.read(name, MOST_MANIFEST_BYTES) for name in names}
+        for name in read.manifest["files"]:
+            files[name] = held.read(name, MOST_TOTAL_BYTES)
+    return files
+
+
+def _replace(path: Path, data: bytes, partial: Path | None = None) -> None:
+    """Write a file under another name, outside the bundle, and put it in place."""
+    partial = partial or path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise EdgepruneError(f"{path} cannot be written: {error.strerror}.") from None

@@ -1,0 +1,4 @@
+"""Sound that is kept around detections.
+
+Recording it, files on disk, retention, locks, deletion and disk space.
+"""

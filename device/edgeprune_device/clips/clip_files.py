@@ -1,0 +1,243 @@
+"""The folder of clips: how a clip is named, written, tagged, locked, found and deleted.
+
+    JOURNAL/clips/2026-05-01/tawny-owl-3f9a1c/213005_5d41402abc4b2a76.flac       a clip, heard live
+    JOURNAL/clips/stream/...                                                    one of a sound file
+    JOURNAL/clips/.../213005_5d41402abc4b2a76.flac.lock                         never deleted for room
+    JOURNAL/clips/NAME.flac.part                                                being written
+    JOURNAL/clips/.store                                                        which disk this is
+
+The day and the time are UTC (of a sound file: its stream time). A label is hostile until it is a
+slug; one that is not its own slug gets six digits of its hash, so that labels never share a folder.
+A lock is an empty file beside the clip: it needs no free block and no database, so that it can be
+set on a full disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.system.files import BLOCK_BYTES, make_folders, slug, sync_folder
+
+CLIPS, SUFFIX, PART, LOCK = "clips", ".flac", ".part", ".lock"
+STREAM = "stream"  # in place of the day
+FULL_SCALE = 32_768.0
+MOST_FLAC_RATE = 655_350  # Hz, of the format
+NAMED = re.compile(r"(\d{6,})_([A-Za-z0-9-]+)\.flac")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFile:
+    """A clip as the folder shows it, without a look inside."""
+
+    path: str
+    """Relative to the journal's folder."""
+    label: str
+    """Its label's slug."""
+    seconds: float
+    """When it was heard, Unix time; of a sound file, when it was written."""
+    bytes: int
+    """What it takes of the disk."""
+    locked: bool
+
+    @property
+    def id(self) -> str:
+        """Of its detection."""
+        named = NAMED.fullmatch(self.path.rpartition("/")[2])
+        return named[2] if named else ""
+
+
+def clip_path(label: str, name: str, utc: datetime | None, stream_seconds: float) -> str:
+    """Return where a clip belongs, relative to the journal's folder.
+
+    Parameters
+    ----------
+    label, name : str
+        What was heard, and the detection's id.
+    utc : datetime or None
+        When; None for a sound file, which is named by ``stream_seconds``.
+
+    """
+    if utc is None:
+        minutes, seconds = divmod(int(stream_seconds), 60)
+        day, moment = STREAM, f"{minutes // 60:02d}{minutes % 60:02d}{seconds:02d}"
+    else:
+        there = utc.astimezone(UTC)
+        day, moment = there.strftime("%Y-%m-%d"), there.strftime("%H%M%S")
+    safe = name if re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) else slug(name)
+    return f"{CLIPS}/{day}/{slug(label)}/{moment}_{safe}{SUFFIX}"
+
+
+def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Round samples in [-1, 1] to 16 bits; 1.0 becomes the largest there is, 32767/32768.
+
+    16 bits and not 24: what a 16-bit microphone or file gave is kept exactly, the rounding of
+    resampled sound (-98 dB of full scale) lies under the noise of a recorder's microphone, and
+    FLAC cannot pack the eight bits of noise that 24 would add, which make a clip twice as large.
+    """
+    scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * FULL_SCALE)
+    return np.asarray(np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1), dtype=np.int16)
+
+
+def to_flac(samples: NDArray[np.int16], rate: int, tags: Mapping[str, Any]) -> bytes:
+    """Return a 16-bit FLAC file, its tags as JSON in the comment and the label as the title."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", rate, 1, "PCM_16", format="FLAC") as file:
+        file.comment = json.dumps(tags)  # ASCII, with NUL and surrogates escaped
+        if title := "".join(c for c in str(tags.get("label", "")) if c.isprintable()):
+            file.title = title
+        file.write(samples)
+    return buffer.getvalue()
+
+
+def read_tags(path: Path) -> dict[str, Any]:
+    """Return a clip's tags; empty where there are none or the file is no clip of ours."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            tags = json.loads(file.comment)
+    except (OSError, ValueError, soundfile.LibsndfileError):
+        return {}
+    return tags if isinstance(tags, dict) else {}
+
+
+def write_clip(folder: Path, path: str, data: bytes) -> None:
+    """Write a clip so that its name is there only when all of it is on the disk.
+
+    Parameters
+    ----------
+    folder : Path
+        The journal's.
+    path : str
+        As ``clip_path`` gives it.
+
+    Raises
+    ------
+    OSError
+        It could not be written; what was begun is gone.
+
+    """
+    target = folder / path
+    part = folder / CLIPS / (target.name + PART)
+    try:
+        make_folders(target.parent)
+        with part.open("wb", buffering=0) as file:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        part.replace(target)
+        sync_folder(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def remove_parts(folder: Path, before: float = float("inf")) -> int:
+    """Remove what a crash left half written, older than ``before`` (Unix time); return how many."""
+    removed = 0
+    with suppress(OSError):
+        for part in list((folder / CLIPS).glob(f"*{SUFFIX}{PART}")):
+            if part.lstat().st_mtime < before:
+                part.unlink()
+                removed += 1
+    return removed
+
+
+def delete_clip(folder: Path, path: str) -> None:
+    """Delete a clip, its lock, and the folders that it leaves empty; fine if it is gone already.
+
+    A file system that writes anew what it changes (btrfs) may have no room for a deletion: there
+    the file is emptied first.
+
+    Raises
+    ------
+    OSError
+        It is still there.
+
+    """
+    target = folder / path
+    try:
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.truncate(target, 0)
+        target.unlink(missing_ok=True)
+    with suppress(OSError):
+        target.with_name(target.name + LOCK).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        target.parent.rmdir()
+        target.parent.parent.rmdir()
+
+
+def set_lock(folder: Path, path: str, locked: bool) -> None:
+    """Lock a clip, or unlock it."""
+    lock = folder / (path + LOCK)
+    if locked:
+        lock.touch()
+    else:
+        lock.unlink(missing_ok=True)
+    sync_folder(lock.parent)
+
+
+def find_clips(folder: Path) -> Iterator[ClipFile]:
+    """Yield the clips, day by day; links are not followed, and nothing else is touched.
+
+    A folder that disappears meanwhile is left out.
+    """
+    for day in _folders(folder / CLIPS):
+        midnight = None
+        with suppress(ValueError):
+            midnight = datetime.fromisoformat(day.name).replace(tzinfo=UTC).timestamp()
+        for label in _folders(Path(day.path)):
+            with suppress(FileNotFoundError):
+                entries = {entry.name: entry for entry in os.scandir(label.path)}
+                for name in sorted(entries):
+                    if clip := _clip_file(label.path, midnight, entries[name], entries):
+                        yield clip
+
+
+def _clip_file(
+    place: str, midnight: float | None, entry: os.DirEntry[str], beside: Mapping[str, Any]
+) -> ClipFile | None:
+    named = NAMED.fullmatch(entry.name)
+    if named is None or not entry.is_file(follow_symlinks=False):
+        return None
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    _, day, label = place.rsplit("/", 2)
+    moment = int(named[1])
+    into_day = moment // 10_000 * 3600 + moment // 100 % 100 * 60 + moment % 100
+    return ClipFile(
+        f"{CLIPS}/{day}/{label}/{entry.name}", label,
+        found.st_mtime if midnight is None else midnight + into_day,
+        found.st_blocks * BLOCK_BYTES, entry.name + LOCK in beside,
+    )  # fmt: skip
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda entry: entry.name)

@@ -1,0 +1,5 @@
+"""From scores to detections.
+
+The activity gate, voice activity detection, the decision rule, smoothing, hysteresis and merging,
+and speech privacy.
+"""

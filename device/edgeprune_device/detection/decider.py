@@ -1,0 +1,158 @@
+"""Decide what was heard: scores of windows, in order, to detections. No clock, no files.
+
+One stretch of sound is one event. It begins with the first window whose best label is over its
+threshold, and is reported with the label and the time of its most certain window, as soon as a
+window is under the threshold or a whole window has passed since that one. A label that goes on, or
+comes back within the refractory time, is not reported again.
+
+Where labels exclude each other (softmax) there is one such stream of events; of tags (sigmoid)
+every label has its own, and several may go on at a time. A bundle's temperature is applied to
+each window's scores before anything else. Of transcripts (ctc) every window in
+which something was read is an event, and its text is the label.
+
+A recorder's settings may ask for more, in this order: other thresholds and smoothing; N of the
+last M windows over the threshold before an event begins; a lower threshold for it to go on
+(hysteresis); events that lie close together made one; the refractory time. A label that is denied,
+or not among those allowed, stays in the contest, as the bundle's background does: where it is the
+best of labels that exclude each other, nothing is reported.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.detection.decision_rule import Rule, rule_of
+from edgeprune_device.detection.events import Confirm, Detection, Events
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.inference.ctc import read_frames, to_text
+
+__all__ = ["Decider", "Detection", "Events", "Rule", "rule_of", "temper"]
+
+SMALLEST_SCORE = 1e-7  # a float32 score says no more of its logit
+
+
+def temper(scores: NDArray[np.float32], temperature: float, activation: str) -> NDArray[np.float32]:
+    """Return scores as they were, had the logits been divided by a temperature.
+
+    Guo et al. 2017, "On calibration of modern neural networks". Of a softmax p^(1/T), made to sum
+    to one again; of a sigmoid the sigmoid of logit(p) / T. The order of the labels stays.
+
+    Parameters
+    ----------
+    scores : array (..., labels)
+        0 to 1.
+    temperature : float > 0
+        1 changes nothing; above 1 the scores become less sure.
+    activation : str
+        ``softmax`` or ``sigmoid``.
+
+    """
+    if temperature == 1:
+        return scores
+    sure = np.clip(scores, SMALLEST_SCORE, 1.0).astype(np.float64)
+    if activation == "softmax":
+        logits = np.log(sure) / temperature
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    unsure = np.clip(1.0 - scores.astype(np.float64), SMALLEST_SCORE, 1.0)
+    logits = (np.log(sure) - np.log(unsure)) / temperature
+    return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float32)
+
+
+class Decider:
+    """Applies a rule to windows in order."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.top: tuple[str, float] = ("", 0.0)
+        """What the last window said most surely, whether or not it is reported, and how surely."""
+        self._recent: deque[NDArray[np.float32]] = deque(maxlen=rule.smoothing_windows)
+        streams = {"softmax": 1, "sigmoid": len(rule.labels), "ctc": 0}[rule.activation]
+        self._streams = [
+            (Confirm(rule.confirm_windows, rule.of_windows),
+             Events(rule.refractory_seconds, rule.merge_seconds, rule.longest_seconds))
+            for _ in range(streams)
+        ]  # fmt: skip
+
+    def step(
+        self, start_seconds: float, end_seconds: float, scores: NDArray[np.float32]
+    ) -> list[Detection]:
+        """Take one window's scores; return the events that ended with it.
+
+        Parameters
+        ----------
+        start_seconds, end_seconds : float
+            Of the window, in stream time.
+        scores : array (labels,), of transcripts (frames, labels)
+
+        Raises
+        ------
+        EdgepruneError
+            Scores that are not numbers, or of another shape: an alarm, never "nothing heard"
+            (status 1).
+
+        """
+        self._check(start_seconds, scores)
+        if self.rule.activation == "ctc":
+            return self._read(start_seconds, end_seconds, scores)
+        scores = temper(scores, self.rule.temperature, self.rule.activation)
+        loudest = int(scores.argmax())
+        self.top = (self.rule.labels[loudest], float(scores[loudest]))
+        self._recent.append(scores)
+        mean = np.mean(list(self._recent), axis=0)
+        chosen = range(len(mean)) if self.rule.activation == "sigmoid" else [int(mean.argmax())]
+        done = []
+        for (confirm, events), index in zip(self._streams, chosen, strict=True):
+            label, score = self.rule.labels[index], float(mean[index])
+            threshold, found = self.rule.thresholds[label], None
+            if score >= threshold - self.rule.release and label not in self.rule.ignore:
+                window = Detection(label, score, start_seconds, end_seconds)
+                found = confirm.take(window, score >= threshold)
+            else:
+                confirm.miss()
+            done += events.take(start_seconds, found, confirm.earliest_seconds)
+        return done
+
+    def quiet(self, start_seconds: float) -> list[Detection]:
+        """Take a window that a gate kept from the model; return the events that ended with it.
+
+        Nothing was there: it ends an event and counts as a window under every threshold. Of a
+        window that was not observed (lost, invalid, dropped) nothing is known: that is ``flush``.
+        """
+        self._recent.clear()
+        self.top = ("", 0.0)
+        done = []
+        for confirm, events in self._streams:
+            confirm.miss()
+            done += events.take(start_seconds, None, confirm.earliest_seconds)
+        return done
+
+    def flush(self) -> list[Detection]:
+        """End the stretch (a gap, or the stream's end); return the events that were going on."""
+        self._recent.clear()
+        done = []
+        for confirm, events in self._streams:
+            confirm.flush()
+            done += events.flush()
+        return done
+
+    def _read(self, start: float, end: float, scores: NDArray[np.float32]) -> list[Detection]:
+        """Return the text of one window, if there is one."""
+        reading = read_frames(scores, self.rule.labels, self.rule.tokens)
+        text = to_text(reading.tokens, self.rule.tokens)
+        self.top = (text, reading.score)
+        sure = bool(text) and reading.score >= self.rule.least_score
+        return [Detection(text, reading.score, start, end)] if sure else []
+
+    def _check(self, start_seconds: float, scores: NDArray[np.float32]) -> None:
+        dimensions = 2 if self.rule.activation == "ctc" else 1
+        right = scores.ndim == dimensions and scores.shape[-1] == len(self.rule.labels)
+        if not right or not np.isfinite(scores).all():
+            raise EdgepruneError(
+                f"The model gave no usable scores for the window at {start_seconds:.2f} s.",
+                "Check the bundle with edgeprune verify.",
+                FAILED_CHECK,
+            )

@@ -1,0 +1,210 @@
+"""Where somebody speaks: silero's voice activity detector over a stream, in any chunks.
+
+    Vad   512 samples at 16 kHz a frame, 64 of the frame before as context, a state that is carried
+
+The model is snakers4/silero-vad 5 (MIT), one ONNX file that the settings name. Sound at another
+rate is resampled, in cells of fixed length counted from the last gap, so that the frames and the
+moment at which each is known follow from the stream alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from edgeprune_device.audio.sound_files import QUALITY
+from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
+from edgeprune_device.settings import Settings
+
+RATE = 16_000
+FRAME, CONTEXT = 512, 64  # samples at RATE
+CELLS_A_SECOND = 50  # of what is resampled at a time
+KEPT_SECONDS = 600
+NEWEST = "Get silero_vad.onnx of snakers4/silero-vad, version 5 or later."
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A stretch of the stream and how surely somebody speaks in it."""
+
+    first: int
+    """Samples of stream time, half-open."""
+    last: int
+    voice: float | None
+    """0 to 1; None: the model gave no number."""
+    known: int
+    """Position of the stream at which it is known, whatever the chunks."""
+
+
+def open_vad(settings: Settings, rate: int) -> Vad | None:
+    """Return the detector if the gate or the privacy rule asks for one, else None."""
+    if settings.gate.kind == "vad" or settings.privacy.vad:
+        return Vad(Path(settings.gate.vad_model), rate)
+    return None
+
+
+class Vad:
+    """Scores a stream as it comes.
+
+    Parameters
+    ----------
+    model : Path
+        ``silero_vad.onnx``, or one of its 16 kHz variants.
+    rate : int
+        Of the stream, in Hz.
+
+    Raises
+    ------
+    EdgepruneError
+        The model cannot be read, is another one, or onnxruntime is missing.
+
+    """
+
+    def __init__(self, model: Path, rate: int) -> None:
+        self.rate = rate
+        self.position = 0
+        """End of what was heard so far, in samples of stream time."""
+        self._session, self._fixed = _open(model)
+        self._cell = FRAME if rate == RATE else max(1, rate // CELLS_A_SECOND)
+        self._frames: deque[Frame] = deque()
+        self._fresh: deque[Frame] = deque(maxlen=KEPT_SECONDS * RATE // FRAME)
+        self._start = self._done = 0  # of the stretch, and end of its last cell
+        self._scored = 0  # frames of the stretch
+        self._held: NDArray[np.float32] = np.empty(0, dtype=np.float32)  # of a cell
+        self._waiting: NDArray[np.float32] = self._held  # of a frame
+        self._begin(0)
+
+    def hear(self, first: int, samples: NDArray[np.float32]) -> None:
+        """Take the next samples, finite ones; what lies between the last and these is a gap."""
+        if first != self.position:
+            self.gap(first)
+        oldest = first - KEPT_SECONDS * self.rate
+        while self._frames and self._frames[0].last < oldest:
+            self._frames.popleft()
+        self._held = np.concatenate([self._held, samples])
+        cells = len(self._held) // self._cell
+        for cell in self._held[: cells * self._cell].reshape(cells, self._cell):
+            self._done += self._cell
+            self._score(self._resampled(cell, last=False))
+        self._held = self._held[cells * self._cell :]
+        self.position = first + len(samples)
+
+    def gap(self, position: int) -> None:
+        """End the stretch; the next begins at ``position``, with a new state."""
+        self.flush()
+        self._begin(position)
+
+    def flush(self) -> None:
+        """Score the rest of the stretch, filled up with zeros; what follows begins anew."""
+        rest = self._resampled(self._held, last=True)
+        waiting = len(self._waiting) + len(rest)
+        if waiting:
+            self._done = self.position
+            self._score(np.concatenate([rest, np.zeros(-waiting % FRAME, dtype=np.float32)]), True)
+        self._begin(self.position)
+
+    def highest(self, first: int, last: int) -> float | None:
+        """Return how surely somebody speaks within a window, by what is known at its end.
+
+        Parameters
+        ----------
+        first, last : int
+            Half-open. Of its last tenth of a second less is known; that counts for the next one.
+
+        Returns
+        -------
+        float or None
+            The highest of its frames, 0 to 1; None: not known, so take it for a voice.
+
+        """
+        highest = -1.0
+        for frame in reversed(self._frames):
+            if frame.last <= first:
+                break
+            if frame.first < last and frame.known <= last:
+                if frame.voice is None:
+                    return None
+                highest = max(highest, frame.voice)
+        return highest if highest >= 0 else None
+
+    def fresh(self) -> list[Frame]:
+        """Return the frames since the last call, for ``privacy.Speech.voice``."""
+        fresh = list(self._fresh)
+        self._fresh.clear()
+        return fresh
+
+    def _begin(self, position: int) -> None:
+        self._start = self._done = self.position = position
+        self._scored = 0
+        self._held = self._waiting = np.empty(0, dtype=np.float32)
+        self._context = np.zeros(CONTEXT, dtype=np.float32)
+        self._state = np.zeros((2, 1, 128), dtype=np.float32)
+        self._resampler = None
+        if self.rate != RATE:
+            self._resampler = soxr.ResampleStream(self.rate, RATE, 1, "float32", QUALITY)
+
+    def _resampled(self, cell: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
+        if self._resampler is None:
+            return cell
+        return np.asarray(self._resampler.resample_chunk(cell, last=last))
+
+    def _score(self, samples: NDArray[np.float32], ends: bool = False) -> None:
+        """Score the frames that are full; the last one ends the stretch, or not."""
+        self._waiting = np.concatenate([self._waiting, samples])
+        while len(self._waiting) >= FRAME:
+            heard, self._waiting = np.split(self._waiting, [FRAME])
+            sound = np.concatenate([self._context, heard])[None]
+            output, state = self._session.run(
+                ["output", "stateN"], {"input": sound, "state": self._state, **self._fixed}
+            )
+            voice = float(output[0, 0])
+            usable = math.isfinite(voice) and bool(np.isfinite(state).all())
+            self._state = state if usable else np.zeros_like(self._state)
+            self._context = heard[-CONTEXT:]
+            first, last = (
+                self._start + round((self._scored + step) * FRAME * self.rate / RATE)
+                for step in (0, 1)
+            )
+            self._scored += 1
+            last = self._done if ends and not len(self._waiting) else min(last, self._done)
+            frame = Frame(first, last, voice if usable else None, self._done)
+            if frame.first < frame.last:  # a resampler may give a sample more than there is
+                self._frames.append(frame)
+                self._fresh.append(frame)
+
+
+def _open(model: Path) -> tuple[Any, dict[str, Any]]:
+    """Return ONNX Runtime's session of the model, and the inputs that stay the same."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise EdgepruneError(
+            "The voice detector needs onnxruntime, which is not installed.",
+            "pip install onnxruntime", NOT_INSTALLED,
+        ) from None  # fmt: skip
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            model.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except OSError as error:
+        raise EdgepruneError(
+            f"The voice detector {model} cannot be read: {error.strerror}.", NEWEST
+        ) from None
+    except Exception as error:  # onnxruntime raises its own types, which share no other base
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise EdgepruneError(f"The voice detector {model} is no model: {reason}", NEWEST) from None
+    taken = {x.name for x in session.get_inputs()}
+    given = {x.name for x in session.get_outputs()}
+    if not {"input", "state"} <= taken <= {"input", "state", "sr"} or given != {"output", "stateN"}:
+        raise EdgepruneError(f"{model} is a model, and not silero's voice detector.", NEWEST)
+    return session, {"sr": np.array(RATE, dtype=np.int64)} if "sr" in taken else {}

@@ -1,0 +1,219 @@
+"""``edgeprune doctor``: will this board record for months? It looks, records, times, and says so.
+
+record -> bundle, timed on what was heard -> disk, journal, rights -> clock, schedule -> sinks
+-> a row for each check -> text, doctor.json
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgeprune_device.audio.devices import sound_library
+from edgeprune_device.doctor import probe as probe
+from edgeprune_device.doctor.checks import PROBLEM, STATES, Facts, Row, judged
+from edgeprune_device.doctor.probe import Failure, Opened
+from edgeprune_device.doctor.sound_check import Recording, record
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.monitoring.status import judge, read_status
+from edgeprune_device.recorder.schedule import Schedule, local_zone
+from edgeprune_device.settings import Settings
+from edgeprune_device.system.clock import clock_state
+from edgeprune_device.system.machine import machine_facts, machine_state
+
+SCHEMA = 1
+FILE = "doctor.json"
+RATE = 48_000
+"""Without a bundle."""
+LONGEST_SECONDS = 600.0
+
+
+def doctor(
+    bundle: Path | None, settings: Settings, journal: Path, *, seconds: float = 5.0,
+    say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Check a recorder before it is left alone.
+
+    Parameters
+    ----------
+    bundle : Path or None
+        What it will run.
+    settings : Settings
+    journal : Path
+        Where its journal is, or will be.
+    seconds : float
+        Of sound to record, 0 to 600; 0: none.
+    say : callable
+        Takes a line of progress.
+
+    Returns
+    -------
+    dict
+        What ``doctor.json`` holds: ``schema``, ``created``, ``rows`` (``name``, ``state``,
+        ``text``, ``remedy``, ``values``), ``counts`` by state, ``fine`` (no problem), ``machine``;
+        and ``text``, for people.
+
+    """
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It lies between 0 and 600.")
+    facts = gather(bundle, settings, journal, seconds, say)
+    rows = judged(facts)
+    return {
+        "schema": SCHEMA, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "edgeprune_version": _version(), "bundle": str(bundle) if bundle else None,
+        "journal": str(journal), "rows": [_shown(row) for row in rows],
+        "counts": counts(rows), "fine": all(row.state != PROBLEM for row in rows),
+        "machine": dict(facts.machine), "text": table(rows),
+    }  # fmt: skip
+
+
+def gather(
+    bundle: Path | None, settings: Settings, journal: Path, seconds: float,
+    say: Callable[[str], None],
+) -> Facts:  # fmt: skip
+    """Find everything out; nothing here ends with an error."""
+    rate = _rate_of(bundle, settings)
+    recording: Recording | Failure | None = None
+    library = _library()
+    if seconds and isinstance(library, Failure):
+        recording = Failure("Nothing can be recorded without the sound library.", library.hint)
+    elif seconds:
+        say(f"Recording {seconds:g} s ...")
+        recording = _tried(lambda: record(settings.audio, rate, seconds))
+    opened: Opened | Failure | None = None
+    if bundle is not None:
+        say("Timing the model ...")
+        heard = recording.samples if isinstance(recording, Recording) else None
+        opened = probe.bundle(bundle, settings, lambda _read: heard)
+    say("Asking disk, clock and sinks ...")
+    return Facts(
+        settings=settings, machine={**machine_facts(), **machine_state()},
+        bits=8 * struct.calcsize("P"), library=library, recording=recording,
+        running=_running(journal), bundle=opened, disk=probe.disk(journal),
+        journal=probe.journal(journal), available_mb=probe.available_mb(), rights=probe.rights(),
+        clock=clock_state(), zone=_zone(), schedule=schedule_said(settings, datetime.now(UTC)),
+        sinks=probe.sinks(settings, os.environ),
+    )  # fmt: skip
+
+
+def schedule_said(settings: Settings, now: datetime) -> Failure | tuple[str, ...] | None:
+    """Return what a schedule comes to at a moment, in sentences; None: it listens always."""
+    try:
+        zone = local_zone()
+        plan = Schedule(settings.schedule, zone)
+    except EdgepruneError as error:
+        return Failure(str(error), error.hint)
+    if plan.always:
+        return None
+    on, change = plan.listening(now), plan.next_change(now)
+    if change is None:
+        if on:
+            return ("It listens always, by its schedule.",)
+        return Failure("By its schedule it never listens.", "Look at schedule.listen and quiet.")
+    state = "It listens now" if on else "It pauses now"
+    return (f"{state}, until {change:%Y-%m-%d %H:%M}.", *plan.notes(now.astimezone(zone).date()))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return rows as text: state, name, sentence, and the remedy under it."""
+    wide = max(len(row.name) for row in rows)
+    lines = []
+    for row in rows:
+        lines.append(f"{row.state:<8} {row.name:<{wide}}  {row.text}")
+        if row.remedy:
+            lines.append(f"{'':<8} {'':<{wide}}  -> {row.remedy}")
+    found = counts(rows)
+    return "\n".join([*lines, "", ", ".join(f"{found[state]} {state}" for state in STATES)])
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """Return how many rows are in each state."""
+    found = Counter(row.state for row in rows)
+    return {state: found[state] for state in STATES}
+
+
+def write(found: dict[str, Any], folder: Path) -> Path:
+    """Write ``doctor.json``, whole or not at all.
+
+    Raises
+    ------
+    EdgepruneError
+        The folder cannot be written.
+
+    """
+    path = folder / FILE
+    partial = path.with_name(FILE + ".partial")
+    shown = {key: value for key, value in found.items() if key != "text"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(shown, indent=1, allow_nan=False) + "\n", "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise EdgepruneError(f"{path} cannot be written: {error.strerror}.") from None
+    return path
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    values = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.values.items()
+    }
+    return {"name": row.name, "state": row.state, "text": row.text, "remedy": row.remedy,
+            "values": values}  # fmt: skip
+
+
+def _rate_of(bundle: Path | None, settings: Settings) -> int:
+    """Return the bundle's rate; one that cannot be read gets its row later."""
+    if bundle is None:
+        return RATE
+    from edgeprune_device.bundle.reader import read_bundle
+    from edgeprune_device.inference.bundle_store import resolve
+
+    try:
+        return read_bundle(resolve(bundle), settings.security).sample_rate
+    except EdgepruneError:
+        return RATE
+
+
+def _library() -> str | Failure:
+    found = _tried(sound_library)
+    if isinstance(found, Failure):
+        return found
+    return str(found.get_portaudio_version()[1]).partition(",")[0]
+
+
+def _running(journal: Path) -> bool:
+    try:
+        return judge(read_status(journal), time.monotonic()).fine
+    except EdgepruneError:
+        return False
+
+
+def _zone() -> str:
+    try:
+        return datetime.now(local_zone()).tzname() or ""
+    except EdgepruneError:
+        return ""
+
+
+def _tried(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except EdgepruneError as error:
+        return Failure(str(error), error.hint)
+
+
+def _version() -> str | None:
+    try:
+        return importlib.metadata.version("edgeprune")
+    except importlib.metadata.PackageNotFoundError:
+        return None

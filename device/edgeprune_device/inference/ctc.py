@@ -1,0 +1,84 @@
+"""What a CTC model says: posteriors of frames to tokens to text, and text to tokens. numpy only.
+
+Connectionist temporal classification (Graves et al. 2006): label 0 is the blank; the most likely
+label of every frame is taken, repeats are merged, and the blanks between are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLANK = 0
+BLANK_NAME = "<pad>"  # as Hugging Face's vocabularies call it
+SPACE = "|"  # a space among characters, as in Hugging Face's vocabularies
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read from one window."""
+
+    tokens: tuple[str, ...]
+    score: float
+    """Mean posterior of the frames that are not blank, 0 to 1; 0 where all are."""
+
+
+def read_frames(
+    scores: NDArray[np.float32], labels: Sequence[str], kind: str = "characters"
+) -> Reading:
+    """Decode a window greedily.
+
+    Parameters
+    ----------
+    scores : array (frames, labels)
+        Posteriors, or anything that grows with them (the score then says nothing).
+    labels : sequence of str
+        Of characters, names in angle brackets (``<s>``, ``<unk>``) are no tokens and are left out;
+        a word may be written so (``<sil>``).
+    kind : str
+        ``characters`` or ``words``: what a label stands for.
+
+    """
+    best = scores.argmax(axis=1)
+    spoken = best != BLANK
+    if not spoken.any():
+        return Reading((), 0.0)
+    said = (labels[i] for i in merge(best))
+    tokens = tuple(label for label in said if kind == "words" or not is_special(label))
+    return Reading(tokens, float(scores[spoken, best[spoken]].mean()))
+
+
+def merge(best: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Merge the repeats of a path of labels (frames,) and leave out its blanks."""
+    first = np.ones(len(best), dtype=bool)
+    first[1:] = best[1:] != best[:-1]
+    return np.asarray(best[first & (best != BLANK)])
+
+
+def is_special(label: str) -> bool:
+    """Tell whether a label among characters is a mark of the vocabulary (``<s>``) and none itself."""
+    return len(label) > 2 and label[0] == "<" and label[-1] == ">"
+
+
+def to_tokens(text: str, kind: str) -> tuple[str, ...]:
+    """Split a transcript into tokens; runs of spaces are one, case is kept.
+
+    Parameters
+    ----------
+    text : str
+    kind : str
+        ``characters``: each character, a space as ``|``; ``words``: what stands between spaces.
+
+    """
+    words = text.split()
+    return tuple(words) if kind == "words" else tuple(SPACE.join(words))
+
+
+def to_text(tokens: Sequence[str], kind: str) -> str:
+    """Write tokens as a transcript: the inverse of ``to_tokens``, whatever a model stutters."""
+    if kind == "words":
+        return " ".join(tokens)
+    return " ".join("".join(tokens).replace(SPACE, " ").split())

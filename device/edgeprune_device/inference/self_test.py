@@ -1,0 +1,81 @@
+"""Whether a bundle runs here: a process of its own opens its model and compares golden outputs.
+
+Both ends are here: `prove_in_child` starts ``python -m edgeprune_device.inference.self_test PATH DIGEST`` and
+reads its last line, JSON; `main` is what runs in there. What a model breaks, it breaks in there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.system.child_process import run_module
+
+PROVE_SECONDS = 600.0
+
+
+def prove_in_child(path: Path, digest: str) -> float:
+    """Open a bundle in a process of its own and compare its golden outputs.
+
+    Returns
+    -------
+    float
+        The largest difference of a score.
+
+    Raises
+    ------
+    EdgepruneError
+        What the child found, or how it ended.
+
+    """
+    try:
+        done = run_module(
+            "edgeprune_device.inference.self_test", [str(path), digest], PROVE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise EdgepruneError(
+            f"The model of {path.name} did not answer within {PROVE_SECONDS:g} s.", "", FAILED_CHECK
+        ) from None
+    try:
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        told = {"error": f"The model of the bundle ended its process ({_how(done)})."}
+    if "error" in told:
+        raise EdgepruneError(told["error"], told.get("hint", ""), FAILED_CHECK)
+    return float(told["golden_difference"])
+
+
+def _how(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return signal.Signals(-done.returncode).name
+    last = done.stderr.strip().splitlines()[-1:] or ["without a word"]
+    return f"status {done.returncode}, {last[0]}"
+
+
+def main() -> None:
+    """Open the bundle named on the command line; say in a line of JSON how it answers."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path", type=Path)
+    parser.add_argument("digest")
+    given = parser.parse_args()
+    from edgeprune_device.inference.choose_variant import pick
+
+    try:
+        bundle = read_bundle(given.path)
+        if bundle.digest != given.digest:
+            raise EdgepruneError(f"The bundle {given.path} is another than a moment ago.")
+        told: dict[str, Any] = {"golden_difference": pick(bundle).golden_difference}
+    except EdgepruneError as error:
+        told = {"error": str(error), "hint": error.hint}
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()

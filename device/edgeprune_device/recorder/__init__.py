@@ -1,0 +1,5 @@
+"""The recorder, ``edgeprune listen``.
+
+The processing loop and everything around it: the source of sound, the schedule, load shedding,
+housekeeping and session statistics.
+"""

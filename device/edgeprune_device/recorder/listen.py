@@ -1,0 +1,253 @@
+"""The recorder: sound in, windows, scores, decisions, journal; until it is told to stop.
+
+    listen -> a session (one bundle, one source, one entry of the journal)
+           -> another one, when the bundle was swapped for a new one that answers rightly here
+
+A file takes the same path as the microphone, as fast as it can, and gives the same journal each
+time. Ctrl-C and SIGTERM end a session after the window at hand; everything is written by then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from edgeprune_device.audio.microphone import Microphone
+from edgeprune_device.audio.sound_files import file_digest
+from edgeprune_device.clips.retention import Retention, make_room
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+from edgeprune_device.inference.bundle_store import Installed
+from edgeprune_device.inference.choose_variant import STORE, Picked
+from edgeprune_device.journal.journal import Journal
+from edgeprune_device.journal.stream_time import StreamTime
+from edgeprune_device.monitoring.latency import LatencyTrack
+from edgeprune_device.monitoring.terminal import Say, Screen
+from edgeprune_device.recorder.components import make_parts
+from edgeprune_device.recorder.housekeeping import Upkeep, check_outlets
+from edgeprune_device.recorder.loop import Loop
+from edgeprune_device.recorder.session_plan import Plan, open_bundle
+from edgeprune_device.recorder.session_stats import Account, Identity
+from edgeprune_device.recorder.source import SourceKind, open_source
+from edgeprune_device.settings import Settings
+from edgeprune_device.stream import Item
+from edgeprune_device.system.clock import WallClock, clock_state
+from edgeprune_device.system.model_watchdog import watch_for_hang
+
+INTERRUPTED, OVER, SWAPPED = "interrupted", "time is up", "bundle swapped"
+
+
+def listen(
+    bundle: Path, out: Path, settings: Settings | None = None, *, source: SourceKind,
+    from_wav: Path | None = None, seconds: float | None = None, wait: bool = False, say: Say,
+) -> dict[str, Any]:  # fmt: skip
+    """Listen until the source ends, the time is up, or Ctrl-C.
+
+    Parameters
+    ----------
+    bundle, out : Path
+        What listens (or a store's ``current``), and the journal's folder.
+    settings : Settings or None
+        A recorder's; None: the defaults.
+    source : str
+        ``microphone``, ``wav`` or ``stdin`` (raw 16-bit mono at the bundle's rate).
+    from_wav : Path or None
+        The file, where the source is one.
+    seconds : float or None
+        Stop after so much sound.
+    wait : bool
+        Wait for a microphone that is not there at the start.
+    say : callable
+        Gets a line for every detection and everything that happens.
+
+    Returns
+    -------
+    dict
+        What ``stats.json`` holds, of the last session.
+
+    Raises
+    ------
+    EdgepruneError
+        Bad input; a bundle that cannot be trusted or answers differently here; a microphone that
+        is not there at the start; scores that were none (status 1, once everything is written).
+
+    """
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It is a time over 0.")
+    plan = Plan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
+    installed = Installed(bundle)
+    if plan.live:
+        check_outlets(plan.settings, out)
+    picked: Picked | None = open_bundle(plan, installed.folder)
+    rate = 0
+    with stopping() as stopped, alone(plan), ExitStack() as opened:
+        while picked is not None:
+            if rate != picked.bundle.sample_rate:  # else nothing of the sound is lost at a swap
+                opened.close()
+                rate = picked.bundle.sample_rate
+                items = open_source(plan.source, plan.settings, from_wav, rate, wait=wait)
+                opened.enter_context(closing(items))
+            stats, picked = _session(plan, picked, installed, stopped, items)
+    # A file must be right from end to end; a recorder may have got over what was wrong last spring.
+    stands = any(kind.startswith("scores-") for kind in stats["alarms"])
+    if stats["bad_scores"] and (stands or source != "microphone"):
+        raise EdgepruneError(
+            f"The model gave no usable scores for {stats['bad_scores']} of {stats['windows']} "
+            "windows; they count as invalid, not as heard.",
+            "Check the bundle with edgeprune verify.",
+            FAILED_CHECK,
+        )
+    return stats
+
+
+def _session(
+    plan: Plan, picked: Picked, installed: Installed, stopped: threading.Event, source: Any
+) -> tuple[dict[str, Any], Picked | None]:
+    """Listen with one bundle; return its figures, and the next session's bundle if there is one."""
+    read, began, settings = picked.bundle, _now(), plan.settings
+    rate = read.sample_rate
+    latencies = LatencyTrack()
+    parts = make_parts(
+        picked, settings, plan.out, Screen(plan.say, watched="NOTIFY_SOCKET" in os.environ),
+        timed=lambda seconds: latencies.add(1000 * seconds),
+    )  # fmt: skip
+    with ExitStack() as stack:
+        # Nothing is written before there is sound, or news of it: a source that cannot be heard
+        # leaves no journal.
+        first = next((item for item in source if item is not None or stopped.is_set()), None)
+        if plan.live:
+            make_room(settings.retention, plan.out)
+        journal = stack.enter_context(Journal(
+            plan.out, read.name, read.digest, plan.name, live=plan.live, clock=_now,
+            source_digest=file_digest(plan.from_wav) if plan.from_wav else "",
+            spool_rows=settings.operate.spool_rows, rate=rate, started=began,
+        ))  # fmt: skip
+        _remember(picked, plan)
+        wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
+        loop = Loop(parts, journal, StreamTime(rate, began, wall), stopped.is_set)
+        account = Account(loop, latencies, Identity(
+            read.name, read.digest, plan.name, str(plan.out), began, plan.live,
+            parts.windower.hop_samples / rate, read.window_samples / rate,
+            settings.operate.heartbeat_seconds,
+        ), source)  # fmt: skip
+        upkeep = None
+        if plan.live:
+            retention = Retention(settings.retention, plan.out)
+            upkeep = stack.enter_context(Upkeep(plan, loop, account, installed, retention))
+            stack.callback(watch_for_hang(lambda: loop.done.busy_since,
+                                          settings.operate.hang_seconds))  # fmt: skip
+        try:
+            _go(loop, chain([first], source), account, upkeep, stopped, plan.seconds)
+        except EdgepruneError as error:
+            loop.done.reason = f"error: {error}"
+            raise
+        finally:
+            if upkeep is not None:
+                upkeep.ending()
+            over = upkeep is None or upkeep.following is None  # else the next session reads on
+            if isinstance(source, Microphone) and over:
+                loop.take(source.rest())
+            loop.end()
+            journal.covered(account.coverage())
+            if upkeep is not None:
+                upkeep.end()
+            stats = account.stats(_now()) | {"golden_difference": picked.golden_difference}
+            stats |= {"variant": picked.facts} if picked.facts else {}
+            parts.screen.end()
+            journal.close(stats)
+    return stats, upkeep.following if upkeep is not None else None
+
+
+def _remember(picked: Picked, plan: Plan) -> None:
+    """Keep which variant was taken; a live recorder can do without, and chooses anew next time."""
+    try:
+        picked.remember(plan.out / STORE)
+    except EdgepruneError as error:
+        if not plan.live:
+            raise
+        plan.say(str(error))
+
+
+def _go(
+    loop: Loop, items: Iterable[Item], account: Account, upkeep: Upkeep | None,
+    stopped: threading.Event, seconds: float | None,
+) -> None:  # fmt: skip
+    """Run until the source ends or something ends it."""
+    for item in items:
+        loop.take(item)
+        loop.parts.screen.show(account.line)
+        if upkeep is not None:
+            upkeep.tick()
+        if stopped.is_set():
+            loop.done.reason = INTERRUPTED
+            if upkeep is not None:
+                upkeep.following = None  # no session follows
+        elif upkeep is not None and upkeep.following is not None:
+            loop.done.reason = SWAPPED
+        elif seconds is not None and loop.position >= seconds * loop.rate:
+            loop.done.reason = OVER
+        else:
+            continue
+        return
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event while this is open (in the main thread)."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def alone(plan: Plan) -> Iterator[None]:
+    """Hold the journal's folder while this is open: two live recorders would fight over its clips.
+
+    A folder that is not there yet is held from the next start on. Files may be heard into it.
+
+    Raises
+    ------
+    EdgepruneError
+        Another recorder has it.
+
+    """
+    if not plan.live or not plan.out.is_dir():
+        yield
+        return
+    folder = os.open(plan.out, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EdgepruneError(
+                f"Another recorder writes to {plan.out}.",
+                "Name another folder with -o; edgeprune status shows what that one does.",
+            ) from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,332 @@
+r"""The recorder's loop: one item of the source after the other, through every part, in stream order.
+
+    source -> health -> windows -> gate -> model -> guard -> decider -> journal -> sinks
+                  \-> clips, voice           every sample -> ledger
+
+A block is cut where a window ends, or a second of the health check, so that each part has heard
+exactly as much as that window when it is judged: what comes out does not depend on how the sound
+arrived, and a file gives what the microphone gave. Nothing here reads a clock but to tell how long
+the model takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.audio.level import level_db
+from edgeprune_device.audio.windowing import Windower
+from edgeprune_device.clips.clip_recorder import Clip, Clips
+from edgeprune_device.detection.activity_gate import Gate
+from edgeprune_device.detection.decider import Decider, Detection
+from edgeprune_device.detection.speech_privacy import Speech
+from edgeprune_device.detection.vad import Vad
+from edgeprune_device.journal.coverage import DROPPED, INVALID, Ledger
+from edgeprune_device.journal.journal import Journal
+from edgeprune_device.journal.stream_time import StreamTime
+from edgeprune_device.monitoring.alarms import Alarm, Alarms, Trouble
+from edgeprune_device.monitoring.score_checks import ScoreGuard
+from edgeprune_device.monitoring.signal_health import Health
+from edgeprune_device.monitoring.terminal import Screen, clock
+from edgeprune_device.recorder.load_shedding import Shedder
+from edgeprune_device.stream import Block, Item, Notice
+
+Samples = NDArray[np.float32]
+Model = Callable[[int, Samples], Samples]
+"""First sample of a window and the window, to its scores."""
+LOAD, GATE = "load", "gate: "
+"""Why windows are dropped."""
+STOPPED = "stopped"
+"""Why what came in last was not looked at: the end does not wait for a slow model."""
+NO_ANSWER = "model failed"
+FAILED = Trouble(
+    "scores-failed", "The model failed on a window: nothing is recorded while it does.",
+    "The model answers again (it failed for {amount} windows).", 0, 10,
+)  # fmt: skip
+CLIPS_KEPT = 1000
+TEXTS = "transcripts"  # what detections are counted as where every text is another
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a session is made of; all but the first four may be doing nothing."""
+
+    model: Model
+    windower: Windower
+    decider: Decider
+    ledger: Ledger
+    health: Health
+    guard: ScoreGuard
+    vad: Vad | None
+    gate: Gate
+    speech: Speech
+    clips: Clips
+    shedder: Shedder
+    screen: Screen
+    timed: Callable[[float], None]
+    """Gets the seconds that the model took for a window."""
+    news: tuple[Notice, ...] = ()
+    """What happened while they were made."""
+    forget: Callable[[], None] = lambda: None
+    """Tells the model that the next window does not follow the last."""
+
+
+@dataclass
+class Progress:
+    """What a session has come to so far."""
+
+    captured: int = 0
+    """Samples that arrived."""
+    windows: int = 0
+    scored: int = 0
+    """Windows whose scores were used."""
+    bad_scores: int = 0
+    """Windows whose scores were none."""
+    detections: Counter[str] = field(default_factory=Counter)
+    notices: Counter[str] = field(default_factory=Counter)
+    level_db: float = -np.inf
+    top: tuple[str, float] = ("", 0.0)
+    last_detection: dict[str, Any] | None = None
+    gap_reason: str = ""
+    """Why nothing comes at the moment; empty while sound comes."""
+    backlog_seconds: float = 0.0
+    captured_at: float = 0.0
+    """Monotonic seconds of the last block."""
+    analysed_at: float = 0.0
+    """Monotonic seconds of the last window that was judged."""
+    busy_since: float | None = None
+    """Monotonic seconds since when the model has been at work; None while it is not."""
+    reason: str = "end of file"
+
+
+class Loop:
+    """Carries a stream through the parts.
+
+    Parameters
+    ----------
+    parts : Parts
+    journal : Journal
+    times : StreamTime
+    stopped : callable
+        Whether somebody wants it to end: no window is scored any more, all are accounted for.
+
+    """
+
+    def __init__(
+        self, parts: Parts, journal: Journal, times: StreamTime,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        self._stopped = stopped
+        self.parts, self.journal, self.times, self.rate = parts, journal, times, times.rate
+        self.done = Progress()
+        self.alarms = Alarms()
+        self._written: deque[Clip] = deque(maxlen=CLIPS_KEPT)
+        self._hop = parts.windower.hop_samples
+        self._texts = parts.decider.rule.activation == "ctc"
+        self._failed = Alarm(FAILED)
+        self._judged_to = self._voiced_to = 0  # by windows, by the voice detector
+        for notice in journal.found:  # the journal has them already
+            parts.screen.line(notice.text)
+        for notice in parts.news:
+            self.note(notice)
+
+    @property
+    def position(self) -> int:
+        """Stream time in samples, lost ones among them."""
+        return self.parts.windower.position
+
+    def take(self, item: Item) -> None:
+        """Take what the source gives."""
+        if isinstance(item, Notice):
+            self.note(item)
+        elif item is not None:
+            self._block(item)
+
+    def note(self, notice: Notice) -> None:
+        """Write down what happened, and say it."""
+        self.done.notices[notice.kind] += 1
+        self.alarms.take(notice)
+        self.journal.event(notice, self.position)
+        self.parts.screen.line(f"{clock(self.position / self.rate)}  {notice.text}")
+
+    def written(self) -> list[Clip]:
+        """Return the clips that were written since the last call, for retention."""
+        clips = list(self._written)
+        self._written.clear()
+        return clips
+
+    def flush(self) -> None:
+        """Judge what is left: the stream breaks off here."""
+        parts = self.parts
+        parts.health.flush()
+        if parts.vad is not None:
+            parts.vad.flush()
+            self._voices(parts.vad)
+        for first, window in parts.windower.flush():
+            self._window(first, window)
+        parts.ledger.end(self.position)
+        self._report(parts.decider.flush())
+        parts.forget()
+
+    def end(self) -> None:
+        """End the session: nothing is waited for any longer."""
+        self.flush()
+        self.parts.speech.end(self.position)
+        self._clips(last=True)
+        self._notices()
+
+    def _block(self, block: Block) -> None:
+        parts, done = self.parts, self.done
+        if block.heard_at is not None:
+            end = self.position + block.lost_samples + len(block.samples)
+            self.times.hear(end, block.heard_at)
+        if block.lost_samples:
+            self._gap(block)
+        if not len(block.samples):
+            return
+        done.gap_reason = ""
+        done.captured += len(block.samples)
+        done.captured_at = time.monotonic()
+        done.backlog_seconds = block.backlog_seconds
+        done.level_db = level_db(block.samples)
+        for notice in parts.shedder.step(done.captured_at, block.backlog_seconds):
+            self.note(notice)
+        parts.windower.hop_samples = min(
+            max(self._hop, parts.windower.window_samples), self._hop * parts.shedder.hop_factor
+        )
+        self._hear(block.samples)
+
+    def _gap(self, block: Block) -> None:
+        parts = self.parts
+        self.flush()
+        self.done.gap_reason = block.reason
+        begin = self.position
+        parts.ledger.gap(begin, block.lost_samples, block.reason)
+        parts.windower.gap(block.lost_samples)
+        parts.speech.unknown(begin, self.position)
+        self._judged_to = self._voiced_to = self.position
+        parts.health.gap(self.position)
+        parts.gate.gap(self.position)
+        parts.clips.gap(self.position)
+        if parts.vad is not None:
+            parts.vad.gap(self.position)
+        self._clips(last=False)  # which may be days before there is sound again
+        self._notices()
+
+    def _hear(self, samples: Samples) -> None:
+        parts = self.parts
+        while len(samples):
+            piece, samples = np.split(samples, [min(parts.windower.due, parts.health.due)])
+            first = self.position
+            parts.health.hear(first, piece)
+            piece = parts.health.clean(piece)
+            parts.clips.hear(first, piece)
+            parts.gate.hear(first, piece)
+            if parts.vad is not None:
+                parts.vad.hear(first, piece)
+                self._voices(parts.vad)
+            for start, window in parts.windower.push(piece):
+                self._window(start, window)
+            self._clips(last=False)
+            self._notices()
+
+    def _voices(self, vad: Vad) -> None:
+        for frame in vad.fresh():
+            self.parts.speech.voice(frame.first, frame.last, frame.voice)
+            self._voiced_to = frame.last
+
+    def _notices(self) -> None:
+        for part in (self.parts.health, self.parts.guard, self.parts.clips):
+            for notice in part.notices():
+                self.note(notice)
+
+    def _window(self, first: int, window: Samples) -> None:
+        """Judge one window: score it, or say why it is not."""
+        parts, last = self.parts, min(first + len(window), self.position)
+        self._judged_to = last
+        self.done.windows += 1
+        kind, reason, scores = self._scores(first, last, window)
+        if scores is None:
+            parts.ledger.rejected(first, last, kind, reason)
+            if kind == INVALID or not parts.speech.rule.vad:
+                parts.speech.unknown(first, last)
+            quiet = reason.startswith(GATE)  # ends an event, and is no gap
+            decider = parts.decider
+            self._report(decider.quiet(first / self.rate) if quiet else decider.flush())
+            parts.forget()
+        else:
+            parts.ledger.analysed(first, last)
+            parts.speech.window(first, last, scores)
+            start = first / self.rate
+            found = parts.decider.step(start, (first + len(window)) / self.rate, scores)
+            self.done.scored += 1
+            self.done.top = parts.decider.top
+            self._report(found)
+        self.done.analysed_at = time.monotonic()
+
+    def _scores(self, first: int, last: int, window: Samples) -> tuple[str, str, Samples | None]:
+        """Return a window's scores, or None and why there are none to use."""
+        parts = self.parts
+        if bad := parts.health.invalid(first, last):
+            return INVALID, bad, None
+        if self._stopped():
+            return DROPPED, STOPPED, None
+        if parts.shedder.skip:
+            return DROPPED, LOAD, None
+        if not parts.gate.open(first, last):
+            return DROPPED, f"{GATE}{parts.gate.settings.kind}", None
+        begin = self.done.busy_since = time.monotonic()
+        try:
+            scores = parts.model(first, window)
+        except Exception:  # the runtimes raise types of their own, which share no other base
+            scores, trouble = None, NO_ANSWER
+        finally:
+            self.done.busy_since = None
+        parts.timed(time.monotonic() - begin)
+        windows = self.done.windows
+        if notice := self._failed.take(scores is None, windows - 1, windows):
+            self.note(notice)
+        if scores is not None:
+            trouble = parts.guard.check(scores, window)
+        if not trouble:
+            return "", "", scores
+        self.done.bad_scores += 1
+        return INVALID, f"scores: {trouble}", None
+
+    def _report(self, detections: list[Detection]) -> None:
+        """Journal detections, ask for their clips, and say them."""
+        parts = self.parts
+        for found in detections:
+            first = round(found.start_seconds * self.rate)
+            begin, end = (round(t * self.rate) for t in (found.from_seconds, found.to_seconds))
+            facts = self.times.facts(first)
+            name = self.journal.add(found, first, facts, round(found.end_seconds * self.rate))
+            if parts.shedder.clips:
+                utc = self.times.utc(begin) if self.times.wall else None
+                parts.clips.want(name, found.label, begin, end, score=found.score, utc=utc)
+            self.done.detections[TEXTS if self._texts else found.label] += 1
+            self.done.last_detection = {
+                "utc": self.times.utc(first).isoformat(timespec="milliseconds"),
+                "label": found.label, "score": round(found.score, 4),
+            }  # fmt: skip
+            parts.screen.line(f"{clock(found.start_seconds)}  {found.label}  {found.score:.2f}")
+
+    def _clips(self, *, last: bool) -> None:
+        """Write the clips that are complete, and of which all is known."""
+        parts = self.parts
+        blocked = parts.speech.blocked if parts.speech.on else None
+        if last:
+            written = parts.clips.flush(blocked)
+        else:
+            known = min(self._judged_to, self._voiced_to) if parts.vad else self._judged_to
+            margin = parts.speech.rule.margin_samples if blocked else 0
+            written = parts.clips.ready(blocked, known - margin)
+        for clip in written:
+            self.journal.clip(clip.id, clip.path, clip.first, clip.samples, clip.bytes)
+        self._written.extend(written)

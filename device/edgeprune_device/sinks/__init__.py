@@ -1,0 +1,4 @@
+"""Where detections are sent.
+
+MQTT, webhook and command, behind one durable outbox; credentials.
+"""
