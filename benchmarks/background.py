@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import read_clip
 

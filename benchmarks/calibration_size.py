@@ -31,10 +31,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from edgeprune import models
 from edgeprune.export_onnx import onnx_runner, to_onnx
 from edgeprune.tables import table, to_markdown
-from edgeprune_calibration.features import features, standardised
-from edgeprune_calibration.manifest import read_data
-from edgeprune_calibration.ranges import tally
-from edgeprune_calibration.select import RULES, pick
+from edgeprune_calibration.clipping_ranges import tally
+from edgeprune_calibration.dataset import read_data
+from edgeprune_calibration.select_clips import RULES, pick
+from edgeprune_calibration.sound_features import features, standardised
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import fit_window, read_clip
 from edgeprune_device.system.machine import machine_facts

@@ -30,7 +30,7 @@ from edgeprune.pipeline import compress
 from edgeprune.recipes import build_settings, to_toml
 from edgeprune.settings import STEPS, Settings
 from edgeprune.tables import Table, table, to_markdown
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_device.bench.runner import bench
 from edgeprune_device.system.machine import machine_facts
 

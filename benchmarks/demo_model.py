@@ -22,7 +22,7 @@ from edgeprune.audio import clips, load_windows
 from edgeprune.console import Terminal
 from edgeprune.recordings import Parameters, make_recordings
 from edgeprune.settings import Clips
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 
 TARGET = Path(__file__).resolve().parents[1] / "edgeprune" / "demo_model"
 RECORDINGS = Parameters(seed=1000, individuals=36, clips=8, snr_db=(-2.0, 20.0))

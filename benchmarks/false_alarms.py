@@ -27,18 +27,18 @@ import numpy as np
 from stream import make_stream, write
 
 from edgeprune.tables import table, to_markdown
-from edgeprune_calibration.events import read_truth
-from edgeprune_calibration.intervals import poisson_interval
-from edgeprune_calibration.manifest import Clip, read_data
-from edgeprune_calibration.operating import Chosen, evaluate
-from edgeprune_calibration.splits import split_clips
-from edgeprune_calibration.streams import (
+from edgeprune_calibration.calibrate import (
     Target,
     choose,
     fitted_temperature,
     score_stream,
     tempered,
 )
+from edgeprune_calibration.count_intervals import poisson_interval
+from edgeprune_calibration.dataset import Clip, read_data
+from edgeprune_calibration.event_matching import read_truth
+from edgeprune_calibration.operating_point import Chosen, evaluate
+from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.detection.decider import rule_of
 from edgeprune_device.inference.runtime import open_model

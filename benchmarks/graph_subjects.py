@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgeprune import models
 from edgeprune.settings import Mimic
-from edgeprune_calibration.manifest import Clip, read_data
+from edgeprune_calibration.dataset import Clip, read_data
 from edgeprune_device.audio.sound_files import read_clip, windows_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -36,7 +36,7 @@ from graph_variants import ONNX, VARIANTS, last_line
 
 from edgeprune import models
 from edgeprune.answers import Answers, answer, compare, measure
-from edgeprune_calibration.manifest import untracked
+from edgeprune_calibration.dataset import untracked
 from edgeprune_device.bench.statistics import round_orders, summarize
 from edgeprune_device.bench.worker_client import Round, last_words, run_child
 from edgeprune_device.bundle.reader import Bundle, read_bundle

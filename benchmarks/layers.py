@@ -39,7 +39,7 @@ from edgeprune.stages import Run, open_run
 from edgeprune.states import points_of, states
 from edgeprune.tables import Table, table, to_markdown
 from edgeprune.teach import teach
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_device.system.machine import machine_facts
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

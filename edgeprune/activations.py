@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration.ranges import METHODS, NOTHING, Range, Tally, add
+from edgeprune_calibration.clipping_ranges import METHODS, NOTHING, Range, Tally, add
 from edgeprune_device.errors import EdgepruneError
 
 CHOICE = "mse"

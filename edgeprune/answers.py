@@ -24,8 +24,8 @@ from edgeprune.metrics import (
     value,
 )
 from edgeprune.statistics import LEAST_GROUPS, wilson_interval
+from edgeprune_calibration.dataset import Clip, Track
 from edgeprune_calibration.labels import LABELLINGS, tags_of
-from edgeprune_calibration.manifest import Clip, Track
 from edgeprune_device.audio.sound_files import read_clip, windows_of
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.detection.decider import temper

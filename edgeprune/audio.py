@@ -24,8 +24,8 @@ from edgeprune.cutting import cut_clips, cut_files, pieces_of, window_samples, w
 from edgeprune.families import family_of
 from edgeprune.hearing import check_window
 from edgeprune.settings import Clips
+from edgeprune_calibration.dataset import MOST_BAD, Clip, Dataset, check_audio, read_data
 from edgeprune_calibration.labels import vocabulary
-from edgeprune_calibration.manifest import MOST_BAD, Clip, Dataset, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import seconds_of
 from edgeprune_device.errors import EdgepruneError

@@ -48,7 +48,7 @@ def select(
     chance would.
     """
     from edgeprune.console import Terminal
-    from edgeprune_calibration.select import select as run
+    from edgeprune_calibration.select_clips import select as run
 
     done = run(
         data, count, out, label=label, task=task, split=split, noise=noise,
@@ -79,8 +79,8 @@ def record(
     Ctrl-C keeps what there is; the same command goes on until there are enough.
     """
     from edgeprune.console import Terminal
-    from edgeprune_calibration.record import Plan
-    from edgeprune_calibration.record import record as run
+    from edgeprune_calibration.record_clips import Plan
+    from edgeprune_calibration.record_clips import record as run
 
     plan = Plan(clips, seconds, every, rate, label, file_format)
     done = run(out, plan, device=device or None, from_wav=from_wav, say=Terminal().say)
@@ -103,7 +103,7 @@ def audit(
 ) -> None:
     """Say whether what recorders heard has moved away from the calibration set, and how."""
     from edgeprune.console import Terminal
-    from edgeprune_calibration.audit import audit as run
+    from edgeprune_calibration.drift_audit import audit as run
 
     done = run(data, heard, seconds=window, rate=rate, out=out, track=Terminal().track)
     print_done(done, done["text"], as_json)
@@ -135,8 +135,8 @@ def calibrate(
     honestly, held out: each half decided as the other half would have it.
     """
     from edgeprune.console import Terminal
-    from edgeprune_calibration.streams import Target
-    from edgeprune_calibration.streams import calibrate as run
+    from edgeprune_calibration.calibrate import Target
+    from edgeprune_calibration.calibrate import calibrate as run
 
     done = run(
         bundle, recordings, truth, out, Target(false_alarms_per_hour, precision),

@@ -17,7 +17,7 @@ from edgeprune.pipeline import compress
 from edgeprune.recipes import build_settings
 from edgeprune.recordings import Parameters, make_recordings, make_stream
 from edgeprune.verify import verify_command
-from edgeprune_calibration.events import match, read_detections, read_truth
+from edgeprune_calibration.event_matching import match, read_detections, read_truth
 from edgeprune_device.bench.runner import bench
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.recorder.listen import listen

@@ -17,7 +17,7 @@ from edgeprune.score import choose_labelings
 from edgeprune.settings import Settings
 from edgeprune.stages import RECIPE, Run, open_run
 from edgeprune.states import choose_points
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
 
 

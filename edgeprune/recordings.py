@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve, lfilter
 
 from edgeprune.songs import SPECIES, Species, individual_of, song
-from edgeprune_calibration.events import Event, write_truth
-from edgeprune_calibration.manifest import Track
+from edgeprune_calibration.dataset import Track
+from edgeprune_calibration.event_matching import Event, write_truth
 
 SAMPLE_RATE = 16000  # Hz
 BACKGROUND = "background"

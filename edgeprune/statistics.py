@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration import intervals
-from edgeprune_calibration.intervals import Z as Z_95
+from edgeprune_calibration import count_intervals
+from edgeprune_calibration.count_intervals import Z as Z_95
 
 LEAST_GROUPS = 4  # drawing from fewer says little of others
 
@@ -24,7 +24,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """
     if total <= 0 or not 0 <= correct <= total:
         raise ValueError(f"{correct} of {total} is not a proportion")
-    return intervals.wilson_interval(correct, total)
+    return count_intervals.wilson_interval(correct, total)
 
 
 def bootstrap_interval(

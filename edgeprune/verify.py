@@ -14,7 +14,7 @@ from typing import Any
 
 from edgeprune.answers import TASK_OF, Answers, answer, compare, measure
 from edgeprune.tables import table, to_text
-from edgeprune_calibration.manifest import NO_GROUP, Clip, Dataset, Track, check_audio, read_data
+from edgeprune_calibration.dataset import NO_GROUP, Clip, Dataset, Track, check_audio, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import file_digest, seconds_of
 from edgeprune_device.bundle.reader import Bundle, read_bundle

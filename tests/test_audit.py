@@ -11,7 +11,7 @@ import soundfile
 from conftest import RATE
 from scipy import stats
 
-from edgeprune_calibration.audit import (
+from edgeprune_calibration.drift_audit import (
     Windows,
     audit,
     chance_limits,

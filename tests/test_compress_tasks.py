@@ -19,7 +19,7 @@ from edgeprune.pipeline import compress
 from edgeprune.recipes import build_settings
 from edgeprune.settings import Settings
 from edgeprune.verify import verify_command
-from edgeprune_calibration.manifest import untracked
+from edgeprune_calibration.dataset import untracked
 from edgeprune_device.bundle.manifest import SCHEMA_VERSION
 from edgeprune_device.bundle.reader import read_bundle
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune_calibration.events import Event, match, read_truth
+from edgeprune_calibration.event_matching import Event, match, read_truth
 from edgeprune_device.errors import EdgepruneError
 
 TRUTH = [Event("robin", 10, 11), Event("wren", 20, 21), Event("robin", 30, 31)]

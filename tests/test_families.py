@@ -28,7 +28,7 @@ from edgeprune.families import (
 from edgeprune.settings import Clips
 from edgeprune.states import layer_states
 from edgeprune.teach import freeze
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
 
 

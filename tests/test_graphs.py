@@ -14,7 +14,7 @@ import pytest
 from conftest import TONES, make_model
 
 from edgeprune import models
-from edgeprune_calibration.rows import Clip
+from edgeprune_calibration.manifest import Clip
 from edgeprune_device.bundle.reader import read_bundle
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from edgeprune_calibration.intervals import poisson_below, poisson_interval, wilson_interval
+from edgeprune_calibration.count_intervals import poisson_below, poisson_interval, wilson_interval
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 10, 96, 400, 3000])

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 
 from edgeprune import checkpoints, models
 from edgeprune.kwt import KwtForAudioClassification
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_device.audio.sound_files import fit_window, read_clip
 
 CLIPS = 60

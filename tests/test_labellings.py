@@ -15,8 +15,8 @@ from edgeprune.settings import Clips, Score
 from edgeprune.states import choose_points
 from edgeprune.tasks import TASKS
 from edgeprune.teach import _check_frames
-from edgeprune_calibration.manifest import Dataset, check_audio, read_data
-from edgeprune_calibration.rows import Clip
+from edgeprune_calibration.dataset import Dataset, check_audio, read_data
+from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import PARTS, split_clips
 from edgeprune_calibration.thresholds import HIGHEST, LOWEST_TAG, choose_thresholds
 from edgeprune_device.errors import EdgepruneError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgeprune_calibration.manifest import check_audio, read_data
+from edgeprune_calibration.dataset import check_audio, read_data
 from edgeprune_device.errors import EdgepruneError
 
 

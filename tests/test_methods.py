@@ -24,7 +24,7 @@ from edgeprune.methods import METHODS, Scopes, method_of
 from edgeprune.onnx_methods import packed, to_int4
 from edgeprune.scopes import scopes_of, tflite_pattern
 from edgeprune.shaping import shape
-from edgeprune_calibration.ranges import METHODS as RANGES
+from edgeprune_calibration.clipping_ranges import METHODS as RANGES
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.system.native_output import quiet
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_calibration.events import Event, match
-from edgeprune_calibration.intervals import poisson_interval
-from edgeprune_calibration.operating import (
+from edgeprune_calibration.count_intervals import poisson_interval
+from edgeprune_calibration.event_matching import Event, match
+from edgeprune_calibration.operating_point import (
     FLOOR,
     Heard,
     asked_of,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeprune_calibration.ranges import (
+from edgeprune_calibration.clipping_ranges import (
     BINS,
     METHODS,
     NOTHING,

@@ -18,9 +18,9 @@ import soundfile
 from conftest import RATE
 from numpy.typing import NDArray
 
-from edgeprune_calibration import record as module
-from edgeprune_calibration.manifest import read_data
-from edgeprune_calibration.record import Clipper, Plan, read_rows, record
+from edgeprune_calibration import record_clips as module
+from edgeprune_calibration.dataset import read_data
+from edgeprune_calibration.record_clips import Clipper, Plan, read_rows, record
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.stream import Block
 

@@ -17,7 +17,7 @@ from edgeprune.convexity import convexity
 from edgeprune.score import choose_labelings, groups_of, score
 from edgeprune.settings import Clips, Score
 from edgeprune.states import load_states, states
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
 
 SETTINGS = Score(split="train", neighbours=3, permutations=3, draws=50)

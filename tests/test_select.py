@@ -12,9 +12,15 @@ import soundfile
 from conftest import RATE, TONES, tone
 from numpy.typing import NDArray
 
-from edgeprune_calibration.features import NAMES, QUIETEST_DB, band_powers, features, standardised
-from edgeprune_calibration.manifest import read_data
-from edgeprune_calibration.select import RULES, coverage, pick, select
+from edgeprune_calibration.dataset import read_data
+from edgeprune_calibration.select_clips import RULES, coverage, pick, select
+from edgeprune_calibration.sound_features import (
+    NAMES,
+    QUIETEST_DB,
+    band_powers,
+    features,
+    standardised,
+)
 from edgeprune_device.errors import EdgepruneError
 
 

@@ -23,7 +23,7 @@ from edgeprune.states import (
     sound_frames,
     states,
 )
-from edgeprune_calibration.manifest import read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
 
 CPU = torch.device("cpu")

@@ -10,11 +10,17 @@ import pytest
 import soundfile
 from conftest import RATE, TONES, tone
 
-from edgeprune_calibration import streams as module
-from edgeprune_calibration.events import Event, match, read_detections, read_truth, write_truth
-from edgeprune_calibration.intervals import poisson_interval
-from edgeprune_calibration.operating import Heard, listen_to
-from edgeprune_calibration.streams import Target, calibrate, labelled_windows, score_stream
+from edgeprune_calibration import calibrate as module
+from edgeprune_calibration.calibrate import Target, calibrate, labelled_windows, score_stream
+from edgeprune_calibration.count_intervals import poisson_interval
+from edgeprune_calibration.event_matching import (
+    Event,
+    match,
+    read_detections,
+    read_truth,
+    write_truth,
+)
+from edgeprune_calibration.operating_point import Heard, listen_to
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.detection.decider import rule_of
 from edgeprune_device.errors import EdgepruneError

@@ -13,7 +13,7 @@ from conftest import RATE, TONES, make_bundle, tone
 from numpy.typing import NDArray
 
 from edgeprune.answers import answer, compare, measure
-from edgeprune_calibration.manifest import read_data, untracked
+from edgeprune_calibration.dataset import read_data, untracked
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.writer import golden_files, write_bundle
 from edgeprune_device.errors import EdgepruneError

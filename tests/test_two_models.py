@@ -23,7 +23,7 @@ from edgeprune.bundles import describe, golden_inputs, write
 from edgeprune.export_onnx import to_onnx
 from edgeprune.export_tflite import to_tflite
 from edgeprune.verify import verify_command
-from edgeprune_calibration.streams import Target, calibrate
+from edgeprune_calibration.calibrate import Target, calibrate
 from edgeprune_device.bench.runner import bench
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.bundle.writer import with_alternative, write_bundle

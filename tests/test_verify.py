@@ -14,7 +14,7 @@ from edgeprune.answers import Answers, compare, measure
 from edgeprune.console import Silent
 from edgeprune.statistics import bootstrap_interval
 from edgeprune.verify import clips_digest, verify_command
-from edgeprune_calibration.manifest import Clip, read_data
+from edgeprune_calibration.dataset import Clip, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.writer import write_bundle

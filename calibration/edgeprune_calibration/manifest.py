@@ -1,271 +1,187 @@
-"""Labelled clips as a data set: checked as a whole, grouped, and every one of them decoded.
+"""Rows of labelled clips, from a folder of class folders or a CSV/TSV manifest, each one checked.
 
-What a row may hold is said in ``rows``.
+Columns: ``path`` (relative to the manifest), ``label`` (what it holds: see ``labels.py``), and if
+wanted a group (``speaker``, ``individual``, ``recording``, ``site``), ``split`` (train, valid, test,
+or foldN), ``start`` and ``end`` in seconds, or ``start_sample`` and ``end_sample`` at the file's own
+rate. Any other column can be the labelling or a second one to score by.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import csv
 import functools
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from edgeprune_calibration.labels import LABELLINGS, Labelling
-from edgeprune_calibration.rows import Clip, clips_of_folders, clips_of_manifest
-from edgeprune_device.audio.sound_files import file_digest, read_clip, seconds_of
+from edgeprune_device.audio.sound_files import rate_of
 from edgeprune_device.errors import EdgepruneError
 
-__all__ = [
-    "NO_GROUP", "USUAL_GROUPS", "Clip", "Dataset", "Track", "check_audio", "read_data", "untracked",
-]  # fmt: skip
-
-USUAL_GROUPS = ("speaker", "individual", "recording", "site", "group")
-MOST_BAD = 0.01  # share of clips that may be left out
-NO_GROUP = "none"
-Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
-"""Passes items on and shows progress: (items, what is done, how many)."""
-
-
-def untracked(items: Iterable[Any], _label: str, _total: int) -> Iterator[Any]:
-    """Pass items on, showing nothing."""
-    return iter(items)
+SOUND_SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
+)
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "validation": "valid",
+               "val": "valid", "dev": "valid", "test": "test", "testing": "test"}  # fmt: skip
+FOLD = re.compile(r"fold[0-9]+")
+IN_SECONDS = ("start", "end")
+IN_SAMPLES = ("start_sample", "end_sample")
+NOT_KEPT = {"path", "split", *IN_SECONDS, *IN_SAMPLES}  # of a row's columns
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Clips under one labelling."""
+class Clip:
+    """One labelled piece of sound."""
 
-    source: Path
-    clips: tuple[Clip, ...]
-    label_column: str
-    group_column: str
-    """Empty where the clips have no group."""
-    task: str = "classes"
-    """What a label cell holds, a row of ``labels.LABELLINGS``."""
-    tokens: str = "characters"
-    """What a transcript is cut into."""
-
-    @property
-    def labelling(self) -> Labelling:
-        """How the label cells are read."""
-        return LABELLINGS[self.task]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All labels, sorted: classes, tags, or the tokens of the transcripts."""
-        read = self.labelling.labels_of
-        return tuple(sorted({x for clip in self.clips for x in read(clip.label, self.tokens)}))
-
-    @property
-    def crossing(self) -> tuple[str, ...]:
-        """Columns that look like a group and stand in more than one of the splits given."""
-        return tuple(
-            name for name in USUAL_GROUPS
-            if name not in (self.group_column, self.label_column)
-            and all(clip.columns.get(name) for clip in self.clips) and _crossing(self.clips, name)
-        )  # fmt: skip
-
-    def digest(self, track: Track = untracked) -> str:
-        """SHA-256 over every row and every file's content; the folder's place does not count."""
-        total = hashlib.sha256()
-        files = list(dict.fromkeys(clip.path for clip in self.clips))
-        contents = {path: _content(path) for path in track(files, "checking files", len(files))}
-        base = self.source if self.source.is_dir() else self.source.parent
-        for clip in self.clips:
-            row = [clip.path.relative_to(base).as_posix() if clip.path.is_relative_to(base)
-                   else clip.path.as_posix(), clip.label, clip.group, clip.split,
-                   clip.start_seconds, clip.end_seconds, contents[clip.path],
-                   dict(clip.columns)]  # fmt: skip
-            total.update(json.dumps(row, sort_keys=True).encode())
-        return total.hexdigest()
+    path: Path
+    label: str
+    """A class, tags, or a transcript: the cell as it stands."""
+    group: str | None = None
+    """Speaker, individual, recording or site; None where the data names none."""
+    split: str | None = None
+    """``train``, ``valid``, ``test`` or ``foldN``; None where the data gives none."""
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Every other column of the manifest as it stands."""
 
 
-def read_data(
-    source: Path, label: str = "label", group: str | None = None, *, stretches: bool = False,
-    task: str = "classes", tokens: str = "characters",
-) -> Dataset:  # fmt: skip
-    """Read a data set's rows; of the sound, at most the headers.
+def clips_of_folders(source: Path, label: str) -> list[Clip]:
+    """Return a clip for each sound file of a folder's class folders.
+
+    Raises
+    ------
+    EdgepruneError
+        Another labelling than the folders', or no sound file.
+
+    """
+    if label != "label":
+        raise EdgepruneError(
+            f"{source} is a folder of class folders; it has no column {label!r}.",
+            "Write a manifest (CSV with path, label and other columns) and name that.",
+        )
+    clips = [
+        Clip(path.resolve(), folder.name, columns={"label": folder.name})
+        for folder in sorted(p for p in source.iterdir() if p.is_dir() and p.name[0] != ".")
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SOUND_SUFFIXES and path.name[0] != "."
+    ]
+    if not clips:
+        raise EdgepruneError(
+            f"{source} holds no class folders with sound files.",
+            "Expected: FOLDER/<label>/<clip>.wav, or name a manifest (labels.csv).",
+        )
+    return clips
+
+
+def clips_of_manifest(source: Path, label: str, *, may_be_empty: bool = False) -> list[Clip]:
+    """Return a clip for each row; of the sound, at most the headers are read.
 
     Parameters
     ----------
     source : Path
-        A folder of class folders, or a manifest.
     label : str
-        The column with the classes.
-    group : str or None
-        The column that must not stand in two splits. None: the first usual one (speaker,
-        individual, recording, site) that is filled and keeps to the splits given; ``none``: none.
-    stretches : bool
-        Rows are stretches that nothing is trained on: a label may have a single one.
-    task : str
-        What the column holds: ``classes``, ``tags`` or ``ctc``, see ``labels``.
-    tokens : str
-        What a transcript is cut into: ``characters`` or ``words``.
+        The column with the labels.
+    may_be_empty : bool
+        Whether a row without a label is data (none of the tags).
 
     Raises
     ------
     EdgepruneError
-        No such data, no such column, an entry that makes no sense, a label with a single clip, a
-        group in two splits.
+        Not a manifest, no such column, or a row that makes no sense, with its line.
 
     """
-    if not source.exists():
-        raise EdgepruneError(f"There is no data at {source}.")
-    if source.is_dir():
-        clips = clips_of_folders(source, label)
-    else:
-        clips = clips_of_manifest(source, label, may_be_empty=LABELLINGS[task].may_be_empty)
-    if not clips:
-        raise EdgepruneError(f"{source} names no clip.")
-    _check_labels(Dataset(source, tuple(clips), label, "", task, tokens), 1 if stretches else 2)
-    _check_splits(source, clips)
-    chosen = _choose_group(source, clips, label, group)
-    if chosen:
-        clips = [dataclasses.replace(clip, group=clip.columns[chosen]) for clip in clips]
-    return Dataset(source.resolve(), tuple(clips), label, chosen, task, tokens)
-
-
-def check_audio(
-    dataset: Dataset, track: Track = untracked, most_bad: float = MOST_BAD, *,
-    whole_files: bool = False,
-) -> tuple[Dataset, list[str]]:  # fmt: skip
-    """Decode every clip once and leave out those that cannot be read.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    track : callable
-        Shows progress.
-    most_bad : float
-        Share of the clips that may be left out.
-    whole_files : bool
-        Clips are heard in their files: each file is decoded once, whole, and its clips must lie
-        in it.
-
-    Returns
-    -------
-    dataset : Dataset
-        With the readable clips.
-    bad : list of str
-        One sentence for each clip left out.
-
-    Raises
-    ------
-    EdgepruneError
-        More than ``most_bad`` of the clips are left out, or a label then has a single clip.
-
-    """
-    good, bad = [], []
-    fault = functools.cache(_fault)  # what several rows share is decoded once
-    for clip in track(dataset.clips, "checking clips", len(dataset.clips)):
-        part = (clip.start_seconds, clip.end_seconds)
-        if whole_files:
-            found = fault(read_clip, clip.path, None) or fault(seconds_of, clip.path, *part)
-        else:
-            found = fault(read_clip, clip.path, None, *part)
-        if found:
-            bad.append(found)
-        else:
-            good.append(clip)
-    if len(bad) > most_bad * len(dataset.clips):
+    delimiter = DELIMITERS.get(source.suffix.lower())
+    if delimiter is None:
         raise EdgepruneError(
-            f"{len(bad)} of {len(dataset.clips)} clips of {dataset.source} cannot be used, more "
-            f"than {100 * most_bad:g} %; the first: {bad[0]}",
-            "Repair them or take them out of the data.",
+            f"{source} is neither a folder nor a manifest in CSV or TSV.",
+            "A manifest's name ends in .csv or .tsv.",
         )
-    left = dataclasses.replace(dataset, clips=tuple(good))
-    _check_labels(left, 1 if whole_files else 2)
-    return left, bad
-
-
-def _fault(read: Callable[..., Any], *where: Any) -> str:
-    """Return what is wrong with a clip or a file, in a sentence; empty if it can be read."""
+    rate = functools.cache(_rate)
     try:
-        read(*where)
-    except EdgepruneError as error:
-        return str(error)
-    return ""
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            _check_columns(source, list(reader.fieldnames or []), label)
+            needed = ("path",) if may_be_empty else ("path", label)
+            return [_clip(source, row, label, needed, reader.line_num, rate) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EdgepruneError(f"The manifest {source} cannot be read: {error}.") from None
 
 
-def _content(path: Path) -> str:
-    """Return a file's SHA-256; that of nothing if it cannot be read (``check_audio`` names it)."""
-    try:
-        return file_digest(path)
-    except OSError:
-        return hashlib.sha256().hexdigest()
+def _check_columns(source: Path, names: list[str], label: str) -> None:
+    for name, hint in (("path", "One row a clip: path,label,..."), (label, "Choose one: --label")):
+        if name not in names:
+            raise EdgepruneError(
+                f"The manifest {source} has no column {name!r}.",
+                f"It has: {', '.join(names) or 'no column at all'}. {hint}",
+            )
+    seconds, samples = (sorted({*kind} & {*names}) for kind in (IN_SECONDS, IN_SAMPLES))
+    if seconds and samples:
+        raise EdgepruneError(
+            f"The manifest {source} gives times in seconds ({', '.join(seconds)}) and in samples "
+            f"({', '.join(samples)}).",
+            "Leave one kind out.",
+        )
 
 
-def _check_labels(dataset: Dataset, least: int) -> None:
-    """Raise where there is too little to tell apart, or to split.
+def _clip(
+    source: Path, row: dict[str | None, str | None], label: str, needed: Sequence[str], line: int,
+    rate: Callable[[Path], int | None],
+) -> Clip:  # fmt: skip
+    columns = {key: value.strip() for key, value in row.items() if key and value is not None}
+    where = f"Line {line} of {source}"
+    if None in row or None in row.values():
+        raise EdgepruneError(f"{where} has another number of columns than line 1.")
+    for name in needed:
+        if not columns[name]:
+            raise EdgepruneError(f"{where} has no {name}.")
+    path = (source.parent / columns["path"]).resolve()
+    split = columns.get("split", "").lower()
+    if split and split not in SPLIT_NAMES and not FOLD.fullmatch(split):
+        raise EdgepruneError(
+            f"{where} has the split {columns['split']!r}.",
+            "Known: train, valid, test, or fold1, fold2, ...",
+        )
+    start, end = _times(columns, functools.partial(rate, path), where)
+    kept = {name: value for name, value in columns.items() if name not in NOT_KEPT}
+    return Clip(path, columns[label], None, SPLIT_NAMES.get(split, split) or None, start, end, kept)
 
-    A transcript's tokens stand in whichever clips they stand in.
+
+def _times(
+    columns: dict[str, str], rate: Callable[[], int | None], where: str
+) -> tuple[float | None, float | None]:
+    """Return a row's start and end in seconds; None where it gives none.
+
+    So too where samples are given of a file without a header: ``check_audio`` names that.
     """
-    source, read = dataset.source, dataset.labelling
-    counts = Counter(
-        label for clip in dataset.clips for label in {*read.labels_of(clip.label, dataset.tokens)}
-    )
-    if len(counts) < read.least_labels:
-        found = f"has the single label {next(iter(counts))!r}" if counts else "names no label"
-        raise EdgepruneError(
-            f"{source} {found} in column {dataset.label_column!r}.",
-            f"At least {'two are' if read.least_labels == 2 else 'one is'} needed.",
-        )
-    if dataset.task == "ctc":
-        return
-    if single := sorted(label for label, count in counts.items() if count < least):
-        others = ", and so have others: " + ", ".join(map(repr, single[1:6])) + "."
-        raise EdgepruneError(
-            f"The label {single[0]!r} of {source} has a single clip"
-            + (others if len(single) > 1 else "."),
-            "Add clips, or leave the label out.",
-        )
+    in_samples = any(name in columns for name in IN_SAMPLES)
+    names, unit = (IN_SAMPLES, "samples") if in_samples else (IN_SECONDS, "seconds")
+    start, end = (_number(columns.get(name, ""), name, unit, where) for name in names)
+    if start is not None and end is not None and end <= start:
+        ends = f"{end:.0f} samples" if in_samples else f"{end:g} s"
+        raise EdgepruneError(f"{where} ends ({ends}) before it starts.")
+    if in_samples:
+        hertz = rate()
+        start, end = (n / hertz if n is not None and hertz else None for n in (start, end))
+    return start, end
 
 
-def _check_splits(source: Path, clips: list[Clip]) -> None:
-    without = sum(clip.split is None for clip in clips)
-    if 0 < without < len(clips):
-        raise EdgepruneError(
-            f"{without} of {len(clips)} rows of {source} have no split.",
-            "Fill the column, or leave it out and a split is made.",
-        )
-    folded = sum((clip.split or "").startswith("fold") for clip in clips)
-    if 0 < folded < len(clips):
-        raise EdgepruneError(f"{source} mixes folds with train, valid and test.")
+def _number(text: str, name: str, unit: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf") or (unit == "samples" and not value.is_integer()):
+        raise EdgepruneError(f"{where} has the {name} {text!r}, not {unit}.")
+    return value
 
 
-def _choose_group(source: Path, clips: list[Clip], label: str, group: str | None) -> str:
-    if group == NO_GROUP:
-        return ""
-    if group is None:
-        for name in USUAL_GROUPS:
-            full = all(clip.columns.get(name) for clip in clips)
-            if name != label and full and not _crossing(clips, name):
-                return name
-        return ""
-    if group not in clips[0].columns:
-        raise EdgepruneError(
-            f"{source} has no column {group!r} to group by.",
-            f"It has: {', '.join(clips[0].columns)}.",
-        )
-    if empty := sum(not clip.columns[group] for clip in clips):
-        raise EdgepruneError(f"{empty} of {len(clips)} rows of {source} have no {group}.")
-    if crossing := _crossing(clips, group):
-        name, splits = crossing
-        raise EdgepruneError(
-            f"The {group} {name!r} of {source} stands in two splits: {' and '.join(splits[:2])}.",
-            "Correct the split column, or leave it out and a grouped split is made.",
-        )
-    return group
-
-
-def _crossing(clips: Sequence[Clip], column: str) -> tuple[str, list[str]] | None:
-    """Return the first group that stands in more than one split, and which."""
-    splits: dict[str, set[str]] = {}
-    for clip in clips:
-        splits.setdefault(clip.columns[column], set()).add(clip.split or "")
-    return next(((g, sorted(s)) for g, s in sorted(splits.items()) if len(s) > 1), None)
+def _rate(path: Path) -> int | None:
+    """Return a file's sampling rate in Hz, None if its header cannot be read."""
+    try:
+        return rate_of(path)
+    except EdgepruneError:
+        return None

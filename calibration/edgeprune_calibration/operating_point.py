@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration.events import Event, Outcome, match
+from edgeprune_calibration.event_matching import Event, Outcome, match
 from edgeprune_device.detection.decider import Decider, Detection, Events, Rule
 
 FLOOR = 0.2  # no threshold is under this

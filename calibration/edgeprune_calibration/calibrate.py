@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration import operating
-from edgeprune_calibration.events import Event, Outcome, read_truth
-from edgeprune_calibration.intervals import poisson_interval, wilson_interval
-from edgeprune_calibration.manifest import Track, untracked
-from edgeprune_calibration.operating import Chosen, Heard
+from edgeprune_calibration import operating_point
+from edgeprune_calibration.count_intervals import poisson_interval, wilson_interval
+from edgeprune_calibration.dataset import Track, untracked
+from edgeprune_calibration.event_matching import Event, Outcome, read_truth
+from edgeprune_calibration.operating_point import Chosen, Heard
 from edgeprune_calibration.thresholds import fit_temperature, nll
 from edgeprune_device.audio.sound_files import file_digest
 from edgeprune_device.audio.sources import from_file
@@ -171,7 +171,7 @@ def calibrate(
     warmed = [tempered(heard, warm, read.activation) for heard in streams]
     chosen = choose(warmed, rule, target)
     final = dataclasses.replace(chosen.rule, temperature=warm)
-    reached = operating.evaluate(streams, final)
+    reached = operating_point.evaluate(streams, final)
     held_out = _crossed(warmed, rule, target)
     done: dict[str, Any] = {
         "bundle": str(out), "target": dataclasses.asdict(target),
@@ -191,8 +191,8 @@ def calibrate(
 def choose(streams: Sequence[Heard], rule: Rule, target: Target) -> Chosen:
     """Choose thresholds and smoothing for whichever target there is."""
     if target.false_alarms_per_hour is not None:
-        return operating.at_false_alarms(streams, rule, target.false_alarms_per_hour)
-    return operating.at_precision(streams, rule, float(target.precision or 0))
+        return operating_point.at_false_alarms(streams, rule, target.false_alarms_per_hour)
+    return operating_point.at_precision(streams, rule, float(target.precision or 0))
 
 
 def halves(heard: Heard) -> tuple[Heard, Heard]:
@@ -211,10 +211,12 @@ def _crossed(streams: Sequence[Heard], rule: Rule, target: Target) -> Chosen:
     """Decide each half of the streams by the rule that the other half chose."""
     cut = [halves(heard) for heard in streams]
     parts = ([first for first, _ in cut], [second for _, second in cut])
-    tests = [operating.evaluate(parts[1 - i], choose(parts[i], rule, target).rule) for i in (0, 1)]
+    tests = [
+        operating_point.evaluate(parts[1 - i], choose(parts[i], rule, target).rule) for i in (0, 1)
+    ]
     labels = tests[0].per_label
-    return Chosen(rule, operating.add([t.total for t in tests]),
-                  {x: operating.add([t.per_label[x] for t in tests]) for x in labels})  # fmt: skip
+    return Chosen(rule, operating_point.add([t.total for t in tests]),
+                  {x: operating_point.add([t.per_label[x] for t in tests]) for x in labels})  # fmt: skip
 
 
 def tempered(heard: Heard, temperature: float, activation: str) -> Heard:

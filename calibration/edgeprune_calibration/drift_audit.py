@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration.features import NAMES, cut, features
-from edgeprune_calibration.manifest import Track, untracked
-from edgeprune_calibration.rows import DELIMITERS, clips_of_manifest
-from edgeprune_calibration.select import check_rates, sounds_of
+from edgeprune_calibration.dataset import Track, untracked
+from edgeprune_calibration.manifest import DELIMITERS, clips_of_manifest
+from edgeprune_calibration.select_clips import check_rates, sounds_of
+from edgeprune_calibration.sound_features import NAMES, cut, features
 from edgeprune_device.audio.sound_files import rate_of, read_clip
 from edgeprune_device.errors import EdgepruneError
 

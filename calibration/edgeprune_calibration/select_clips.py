@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration.features import NAMES, QUIETEST_DB, features, standardised
-from edgeprune_calibration.manifest import Dataset, Track, read_data, untracked
-from edgeprune_calibration.rows import SOUND_SUFFIXES
+from edgeprune_calibration.dataset import Dataset, Track, read_data, untracked
+from edgeprune_calibration.manifest import SOUND_SUFFIXES
+from edgeprune_calibration.sound_features import NAMES, QUIETEST_DB, features, standardised
 from edgeprune_device.audio.sound_files import rate_of, read_clip, seconds_of
 from edgeprune_device.errors import EdgepruneError
 
