@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.tables import table, to_markdown
 
 HERE = Path(__file__).resolve().parent / "emulation"
 CACHE = Path("/tmp/edgeprune-emulation")

@@ -41,7 +41,7 @@ PROBE = f"""
 import importlib.util, json, platform, sys
 here = [m for m in {ABSENT!r} if importlib.util.find_spec(m)]
 import numpy, onnxruntime, edgeprune_device.recorder.listen, edgeprune_device.bench.runner
-import edgeprune, edgeprune.cli
+import edgeprune, edgeprune.cli.app
 from ai_edge_litert.interpreter import Interpreter
 print(json.dumps({{
     "machine": platform.machine(), "python": platform.python_version(),

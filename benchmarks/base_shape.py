@@ -23,18 +23,18 @@ import onnxruntime
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-from edgeprune.export_onnx import to_onnx
-from edgeprune.families import family_of
-from edgeprune.frontend import features_of
-from edgeprune.light_encoders import put_light
-from edgeprune.methods import METHODS
-from edgeprune.mimic_layers import drop_positions, put_mimic, spec_of
-from edgeprune.models import count_parameters
-from edgeprune.recipes import build_settings, find_recipe, read_recipe
-from edgeprune.scopes import scopes_of
-from edgeprune.settings import FrontEnd, Mimic
-from edgeprune.steps import count_macs
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.recipe import build_settings, find_recipe, read_recipe
+from edgeprune.core.settings import FrontEnd, Mimic
+from edgeprune.core.tables import table, to_markdown
+from edgeprune.export.onnx import to_onnx
+from edgeprune.models.families import family_of
+from edgeprune.models.loading import count_parameters
+from edgeprune.quantization.methods import METHODS
+from edgeprune.quantization.module_scopes import scopes_of
+from edgeprune.replacement.frontend import features_of
+from edgeprune.replacement.frontend_placement import put_light
+from edgeprune.replacement.mimic_placement import drop_positions, put_mimic, spec_of
+from edgeprune.training.step_records import count_macs
 from edgeprune_device.system.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20

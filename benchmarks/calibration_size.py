@@ -28,9 +28,9 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgeprune import models
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.tables import table, to_markdown
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
 from edgeprune_calibration.clipping_ranges import tally
 from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.select_clips import RULES, pick
@@ -110,7 +110,7 @@ def line(rows: Sequence[dict[str, Any]], size: int) -> list[str]:
 
 def exported(model: Path) -> tuple[bytes, int, int]:
     """Return a model's float32 ONNX file for one second, its rate and window."""
-    classifier = models.load_classifier(str(model))
+    classifier = loading.load_classifier(str(model))
     return to_onnx(classifier, 16000, 18), 16000, 16000
 
 

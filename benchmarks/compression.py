@@ -24,18 +24,18 @@ from typing import Any
 
 import torch
 
-from edgeprune import models
-from edgeprune.console import Terminal
-from edgeprune.pipeline import compress
-from edgeprune.recipes import build_settings, to_toml
-from edgeprune.settings import STEPS, Settings
-from edgeprune.tables import Table, table, to_markdown
+from edgeprune.core.console import Terminal
+from edgeprune.core.recipe import build_settings, to_toml
+from edgeprune.core.settings import STEPS, Settings
+from edgeprune.core.tables import Table, table, to_markdown
+from edgeprune.models import loading
+from edgeprune.pipeline.compress import compress
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.bench.runner import bench
 from edgeprune_device.system.machine import machine_facts
 
 sys.path.append(str(Path(__file__).parent))
-STEPS["torch-pruning"] = ("peers_trim", "trim")
+STEPS["torch-pruning"] = ("peers_trim:trim", "trim")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 KWT, WORDS = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"
 ARABIC = SHARED / "data/arabic_speech_commands_20/labels.csv"
@@ -153,7 +153,7 @@ def make_sources(teacher: str, out: Path) -> dict[str, Path]:
 def make_scratch(source: Path, labels: tuple[str, ...], folder: Path) -> None:
     """Save a model of the same architecture with new weights; only fixed spectrograms are kept."""
     torch.manual_seed(20261121)
-    trained = models.load_classifier(str(source), labels)
+    trained = loading.load_classifier(str(source), labels)
     fresh = type(trained)(trained.config)
     fixed = dict(trained.named_buffers())
     for name, buffer in fresh.named_buffers():
@@ -162,7 +162,7 @@ def make_scratch(source: Path, labels: tuple[str, ...], folder: Path) -> None:
     for name, parameter in fresh.named_parameters():
         if parameter.std() > 0 and torch.equal(parameter, old[name]):
             raise SystemExit(f"{name} of the model from scratch is that of {source}")
-    models.save(fresh, folder)
+    loading.save(fresh, folder)
 
 
 def run_row(

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.tables import table, to_markdown
 from edgeprune_device.system.machine import machine_facts
 
 SIZES = ((350, 35), (1000, 10), (1750, 35))  # points, classes
@@ -54,7 +54,7 @@ tell({"pooled": pooled, "per_class": {str(c): float(v) for c, v in classes.items
 """
 
 SCORE = """
-from edgeprune.convexity import convexity
+from edgeprune.metrics.convexity import convexity
 found, first = timed(lambda: convexity(points, labels, permutations=0, draws=0))
 runs = {
     name: [timed(lambda: convexity(points, labels, **settings))[1]["cpu_s"] for _ in range(5)]
@@ -69,7 +69,7 @@ tell({"pooled": 100 * found.pooled, "per_class": {c: 100 * v for c, v in found.p
 """
 
 WHOLE = """
-from edgeprune.convexity import convexity
+from edgeprune.metrics.convexity import convexity
 found, spent = timed(lambda: convexity(points, labels))
 tell({"mean_of_classes": found.mean_of_classes, "interval": found.interval,
       "null_mean": found.null_mean, "null_high": found.null_high, **spent})
@@ -77,7 +77,7 @@ tell({"mean_of_classes": found.mean_of_classes, "interval": found.interval,
 
 PARTS = """
 import cProfile, pstats
-from edgeprune.convexity import convexity
+from edgeprune.metrics.convexity import convexity
 
 def profiled(**settings):
     profile = cProfile.Profile(time.process_time)

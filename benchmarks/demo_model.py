@@ -2,7 +2,7 @@
 
     python benchmarks/demo_model.py            (about 8 minutes on 2 cores)
 
-Writes ``edgeprune/demo_model/``: configuration and weights, without a head. It learns from
+Writes ``edgeprune/pipeline/demo_model/``: configuration and weights, without a head. It learns from
 recordings of another seed than the demonstration's, so that every bird the demonstration teaches
 and tests is new to it.
 """
@@ -17,14 +17,18 @@ from typing import Any
 import torch
 from transformers import AutoModelForAudioClassification, Wav2Vec2Config
 
-from edgeprune import compute, losses, models, train
-from edgeprune.audio import clips, load_windows
-from edgeprune.console import Terminal
-from edgeprune.recordings import Parameters, make_recordings
-from edgeprune.settings import Clips
+from edgeprune.core import distributed
+from edgeprune.core.console import Terminal
+from edgeprune.core.settings import Clips
+from edgeprune.data.synthetic_recordings import Parameters, make_recordings
+from edgeprune.data.windows import load_windows
+from edgeprune.models import loading
+from edgeprune.nn import losses
+from edgeprune.pipeline.clips import clips
+from edgeprune.training import loop
 from edgeprune_calibration.dataset import read_data
 
-TARGET = Path(__file__).resolve().parents[1] / "edgeprune" / "demo_model"
+TARGET = Path(__file__).resolve().parents[1] / "edgeprune" / "pipeline" / "demo_model"
 RECORDINGS = Parameters(seed=1000, individuals=36, clips=8, snr_db=(-2.0, 20.0))
 CONFIG: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 8, "num_attention_heads": 4,
@@ -53,27 +57,27 @@ def main() -> None:
     ready.mkdir(exist_ok=True)
     clips(raw, labels, read_data(labels).digest(), out=ready, settings=Clips(), ui=ui)
     windows = load_windows(ready)
-    model = models.load_classifier(str(raw), windows.labels)
-    plan = train.Plan(
+    model = loading.load_classifier(str(raw), windows.labels)
+    plan = loop.Plan(
         options.epochs, batch_size=32, learning_rate=1e-3, weight_decay=0.01, patience=99, seed=0
     )
 
     def loss(net: Any, samples: torch.Tensor, targets: torch.Tensor, _: int) -> torch.Tensor:
-        return losses.label_loss(models.logits_of(net, samples), targets, 0.1)
+        return losses.label_loss(loading.logits_of(net, samples), targets, 0.1)
 
     valid = windows.split("valid")
-    device = compute.choose_device(options.accelerator)
-    curve = train.fit(
+    device = distributed.choose_device(options.accelerator)
+    curve = loop.fit(
         model, windows.split("train"), valid, windows.labels, loss, plan,
         work=work / "training", device=device, ui=ui, title="demo model",
     )  # fmt: skip
     for step in curve:
         ui.say(f"epoch {step['epoch']:.0f}: {100 * step['valid_score']:.1f} %")
     test = windows.split("test")
-    accuracy = train.evaluate(model, test, windows.labels, device)
+    accuracy = loop.evaluate(model, test, windows.labels, device)
     model.to("cpu").base_model.save_pretrained(TARGET)
     size = (TARGET / "model.safetensors").stat().st_size
-    ui.say(f"test {100 * accuracy:.1f} %, {models.count_parameters(model.base_model) / 1e6:.2f} M "
+    ui.say(f"test {100 * accuracy:.1f} %, {loading.count_parameters(model.base_model) / 1e6:.2f} M "
            f"parameters, {size / 1e6:.2f} MB in {TARGET}")  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from compression import by_command
 
-from edgeprune.recipes import build_settings
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.tables import table, to_markdown
 from edgeprune_device.system.machine import machine_facts
 
 ESC10 = Path(__file__).resolve().parents[2] / "shared/data/esc10/labels.csv"

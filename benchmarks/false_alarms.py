@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from stream import make_stream, write
 
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.tables import table, to_markdown
 from edgeprune_calibration.calibrate import (
     Target,
     choose,

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.export_onnx import to_onnx
-from edgeprune.export_tflite import to_tflite
-from edgeprune.families import Family, family_of
-from edgeprune.methods import METHODS, method_of
-from edgeprune.scopes import scopes_of
+from edgeprune.export.onnx import to_onnx
+from edgeprune.export.tflite import to_tflite
+from edgeprune.models.families import Family, family_of
+from edgeprune.quantization.methods import METHODS, method_of
+from edgeprune.quantization.module_scopes import scopes_of
 
 OPSET = 18
 

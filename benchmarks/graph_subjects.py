@@ -18,8 +18,8 @@ import torch
 from base_shape import make as make_mimic
 from numpy.typing import NDArray
 
-from edgeprune import models
-from edgeprune.settings import Mimic
+from edgeprune.core.settings import Mimic
+from edgeprune.models import loading
 from edgeprune_calibration.dataset import Clip, read_data
 from edgeprune_device.audio.sound_files import read_clip, windows_of
 
@@ -90,12 +90,12 @@ def drawn(kind: Any, config: Any, window: int) -> Any:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         kind(config).save_pretrained(folder)
-        return models.load_classifier(folder, window_samples=window)
+        return loading.load_classifier(folder, window_samples=window)
 
 
 def trained(name: str) -> Callable[[int], Any]:
     """Return what loads a model of ``../shared/models``."""
-    return lambda _window: models.load_classifier(str(SHARED / "models" / name))
+    return lambda _window: loading.load_classifier(str(SHARED / "models" / name))
 
 
 SUBJECTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.tables import table, to_markdown
 
 BASE = "ORT float32, as exported"  # speed is told against it
 DASH = "-"

@@ -24,10 +24,10 @@ import torch
 from graph_ours import OPSET, OURS, Variant, Work
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from edgeprune.dynamic_int8 import no_advice
-from edgeprune.export_onnx import INPUT, OUTPUT, Scorer
-from edgeprune.export_tflite import Named, convert
-from edgeprune.shaping import fold_weight_norm
+from edgeprune.export.model_rewrites import fold_weight_norm
+from edgeprune.export.onnx import INPUT, OUTPUT, Scorer
+from edgeprune.export.tflite import Named, convert
+from edgeprune.quantization.dynamic_onnx import no_advice
 
 HERE = Path(__file__).resolve().parent / "peers_graphs"
 PEERS = Path("/tmp/edgeprune-peers")

@@ -34,8 +34,8 @@ from graph_subjects import RATE, SUBJECTS, Subject, calibration, questions
 from graph_table import to_text
 from graph_variants import ONNX, VARIANTS, last_line
 
-from edgeprune import models
-from edgeprune.answers import Answers, answer, compare, measure
+from edgeprune.deployment.evaluate import Answers, answer, compare, measure
+from edgeprune.models import loading
 from edgeprune_calibration.dataset import untracked
 from edgeprune_device.bench.statistics import round_orders, summarize
 from edgeprune_device.bench.worker_client import Round, last_words, run_child
@@ -140,10 +140,10 @@ def put(task: Task, name: str, work: Work) -> None:
     """Make one variant and write it as a bundle, of torch as a model folder."""
     variant, path = VARIANTS[name], task.path(name)
     if variant.format == "torch":
-        models.save(work.classifier, path)
+        loading.save(work.classifier, path)
         return
     data = variant.make(work)
-    labels = list(models.labels_of(work.classifier))
+    labels = list(loading.labels_of(work.classifier))
     manifest: dict[str, Any] = {
         "name": path.name, "runtime": runtime_name(variant.format),
         "model": {

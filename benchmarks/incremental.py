@@ -27,19 +27,22 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from edgeprune import hearing, kwt, models  # noqa: F401  kwt registers its config
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.families import family_of
-from edgeprune.fronts import fronts_of, plan_for
-from edgeprune.halves import halves_of
-from edgeprune.incremental import opened
-from edgeprune.methods import method_of
-from edgeprune.mimic_layers import drop_positions, put_mimic, spec_of
-from edgeprune.scopes import scopes_of
-from edgeprune.settings import Mimic
-from edgeprune.spectrogram_kinds import RECIPES, record_of
-from edgeprune.student import StudentConfig, StudentForAudioClassification
-from edgeprune.tables import table, to_markdown
+from edgeprune.core.settings import Mimic
+from edgeprune.core.tables import table, to_markdown
+from edgeprune.deployment.streaming import opened
+from edgeprune.deployment.streaming_frontend import fronts_of, plan_for
+from edgeprune.deployment.streaming_split import halves_of
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import (
+    input_length,
+    loading,
+)
+from edgeprune.models.families import family_of
+from edgeprune.nn.spectrogram_specs import RECIPES, record_of
+from edgeprune.nn.student import StudentConfig, StudentForAudioClassification
+from edgeprune.quantization.methods import method_of
+from edgeprune.quantization.module_scopes import scopes_of
+from edgeprune.replacement.mimic_placement import drop_positions, put_mimic, spec_of
 from edgeprune_device.system.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20
@@ -95,8 +98,8 @@ def speech(data: Path) -> NDArray[np.float32]:
 def makers(folder: Path) -> dict[str, Callable[[], Any]]:
     """Return the models by name; each is made when its turn comes."""
     return {
-        "KWT-1": lambda: models.load_classifier(str(folder / "kwt1_speech_commands")),
-        "Arabic words": lambda: models.load_classifier(str(folder / "w2v2_arabic_words")),
+        "KWT-1": lambda: loading.load_classifier(str(folder / "kwt1_speech_commands")),
+        "Arabic words": lambda: loading.load_classifier(str(folder / "w2v2_arabic_words")),
         "student, log-mel": student,
         "wav2vec2-base, group norm": lambda: waveform("group"),
         "wav2vec2-base, layer norm": lambda: waveform("layer"),
@@ -145,8 +148,8 @@ def whisper() -> Any:
     )  # fmt: skip
     config.edgeprune_frontend = record_of(RECIPES["whisper"])
     model = WhisperForAudioClassification._from_config(config, attn_implementation="sdpa").eval()
-    hearing.attach(model)
-    return hearing.fit_window(model, RATE).eval()
+    input_length.attach(model)
+    return input_length.fit_window(model, RATE).eval()
 
 
 def measure(name: str, model: Any, stream: NDArray[np.float32], count: int) -> list[Row]:

@@ -29,16 +29,16 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.audio import clips
-from edgeprune.console import Terminal
-from edgeprune.recipes import build_settings
-from edgeprune.score import score
-from edgeprune.scoring import score_only
-from edgeprune.settings import Settings
-from edgeprune.stages import Run, open_run
-from edgeprune.states import points_of, states
-from edgeprune.tables import Table, table, to_markdown
-from edgeprune.teach import teach
+from edgeprune.core.console import Terminal
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.settings import Settings
+from edgeprune.core.stages import Run, open_run
+from edgeprune.core.tables import Table, table, to_markdown
+from edgeprune.depth_pruning.score import score
+from edgeprune.depth_pruning.states import points_of, states
+from edgeprune.pipeline.clips import clips
+from edgeprune.pipeline.score import score_only
+from edgeprune.training.teach import teach
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.system.machine import machine_facts
 

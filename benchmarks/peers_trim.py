@@ -17,15 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeprune import compute, losses, models, train
-from edgeprune.audio import Windows, load_windows
-from edgeprune.console import Ui, points
-from edgeprune.distill import Teacher
-from edgeprune.families import family_of, layers_of, submodule
-from edgeprune.settings import Distill, Trim
-from edgeprune.shaping import fold_weight_norm
-from edgeprune.steps import count_macs, write_step
-from edgeprune.workshop import Workshop, recover
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Distill, Trim
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.export.model_rewrites import fold_weight_norm
+from edgeprune.models import loading
+from edgeprune.models.families import family_of, layers_of, submodule
+from edgeprune.nn import losses
+from edgeprune.training import loop
+from edgeprune.training.distill import Teacher
+from edgeprune.training.step_records import count_macs, write_step
+from edgeprune.width_pruning.trim_training import Workshop, recover
 
 CLIPS = 512  # that Taylor's gradients are taken over
 HALVINGS = 12
@@ -40,7 +43,7 @@ class Net(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Return logits (batch, labels)."""
-        return models.logits_of(self.model, samples)
+        return loading.logits_of(self.model, samples)
 
 
 def peers_trim(
@@ -49,7 +52,7 @@ def peers_trim(
 ) -> None:  # fmt: skip
     """Write the student, pruned and recovered, as the step ``trim`` would."""
     windows = load_windows(clips)
-    whole = models.load_classifier(str(student / "model"))
+    whole = loading.load_classifier(str(student / "model"))
     length = windows.window_samples
     wanted = (1 - settings.ratio) * count_macs(whole, length)
     low, high, pruned = 0.0, 0.95, whole
@@ -59,15 +62,15 @@ def peers_trim(
         low, high = (middle, high) if count_macs(pruned, length) > wanted else (low, middle)
     gone = 1 - count_macs(pruned, length) / count_macs(whole, length)
     ui.say(f"  torch-pruning, {settings.method}: {100 * gone:.1f} % of the MACs gone")
-    device = compute.choose_device(shared["accelerator"])
-    master = models.load_classifier(str(teacher / "model"))
+    device = distributed.choose_device(shared["accelerator"])
+    master = loading.load_classifier(str(teacher / "model"))
     shop = Workshop(Teacher(master, device, Distill(**shared["distill"]).views), windows,
-                    models.labels_of(pruned), shared, settings, device, ui)  # fmt: skip
+                    loading.labels_of(pruned), shared, settings, device, ui)  # fmt: skip
     torch.manual_seed(shared["seed"])
     curve = recover(pruned, shop, out / "work")  # as after a trim of ours
-    score = train.evaluate(pruned, windows.split("valid"), models.labels_of(pruned), device)
+    score = loop.evaluate(pruned, windows.split("valid"), loading.labels_of(pruned), device)
     ui.say(f"  after recovery: {points(score)} on the validation clips")
-    models.save(pruned.to("cpu"), out / "model")
+    loading.save(pruned.to("cpu"), out / "model")
     write_step(out, pruned, length, step="torch-pruning", valid_score=score, metric="accuracy",
                curve=curve, requested=settings.ratio, of="macs", reached={"macs": gone})  # fmt: skip
 
@@ -98,7 +101,7 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
             pruning_ratio=ratio, prune_head_dims=True, unwrapped_parameters=tokens or None,
         )  # fmt: skip
     if criterion == "taylor":
-        targets = torch.from_numpy(train_windows.targets(models.labels_of(model))[chosen])
+        targets = torch.from_numpy(train_windows.targets(loading.labels_of(model))[chosen])
         losses.label_loss(net(samples), targets, 0.0).backward()  # type: ignore[no-untyped-call]
     pruner.step()
     for part in attention:

@@ -21,9 +21,9 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.augment import coloured_noise
-from edgeprune.console import Silent
-from edgeprune.tables import table, to_text
+from edgeprune.core.console import Silent
+from edgeprune.core.tables import table, to_text
+from edgeprune.data.augment import coloured_noise
 from edgeprune_calibration.dataset import Clip, read_data
 from edgeprune_calibration.event_matching import Event, Outcome, match, read_detections, write_truth
 from edgeprune_calibration.splits import split_clips

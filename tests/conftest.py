@@ -55,10 +55,10 @@ def tiny_config(family: str, layers: int = 3) -> Any:
     """Return a configuration of a family, small enough to train in a second."""
     from transformers import CONFIG_MAPPING
 
-    import edgeprune.clap
-    import edgeprune.cnn14
-    import edgeprune.kwt
-    import edgeprune.student  # noqa: F401  all four register their configs
+    import edgeprune.nn.clap
+    import edgeprune.nn.cnn14
+    import edgeprune.nn.kwt
+    import edgeprune.nn.student  # noqa: F401  all four register their configs
 
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": layers,
             "num_attention_heads": 2}  # fmt: skip

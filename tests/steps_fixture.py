@@ -8,9 +8,9 @@ from typing import Any
 
 from conftest import TONES, make_model, make_recordings
 
-from edgeprune.audio import clips
-from edgeprune.console import Silent
-from edgeprune.settings import Augment, Clips, Distill
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Augment, Clips, Distill
+from edgeprune.pipeline.clips import clips
 
 SHARED: dict[str, Any] = {
     "distill": asdict(Distill(batch_size=12)), "seed": 1, "accelerator": "cpu",

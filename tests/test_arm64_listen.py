@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from conftest import RATE, TONES, shared, tone
 
-from edgeprune.wrap import Wrap, wrap
+from edgeprune.deployment.wrap import Wrap, wrap
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks/arm64_listen.py"
 

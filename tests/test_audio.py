@@ -14,10 +14,11 @@ import soundfile
 from conftest import RATE, make_recordings
 from numpy.typing import NDArray
 
-from edgeprune import cutting
-from edgeprune.audio import Windows, clips, load_windows
-from edgeprune.console import Silent
-from edgeprune.settings import Clips
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Clips
+from edgeprune.data import chunking
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.pipeline.clips import clips
 from edgeprune_calibration import dataset
 from edgeprune_device.audio.sound_files import read_clip
 from edgeprune_device.errors import EdgepruneError
@@ -201,7 +202,7 @@ def test_each_file_is_decoded_once_to_check_it_and_once_to_cut_it(
         decoded.append(path.name)
         return read_clip(path, *where)
 
-    monkeypatch.setattr(cutting, "read_clip", counted)
+    monkeypatch.setattr(chunking, "read_clip", counted)
     monkeypatch.setattr(dataset, "read_clip", counted)
     cut(backbone, data, tmp_path / "out")
     assert sorted(decoded) == sorted(2 * [f"{number}.wav" for number in range(len(FILES))])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import TONES, tone
 
-from edgeprune.augment import (
+from edgeprune.core.settings import Augment
+from edgeprune.data.augment import (
     augment,
     change_speed,
     coloured_noise,
@@ -15,7 +16,6 @@ from edgeprune.augment import (
     roll_out,
     shift,
 )
-from edgeprune.settings import Augment
 
 
 def seeded(seed: int = 0) -> torch.Generator:

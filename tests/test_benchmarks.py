@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import TONES, make_model
 
-from edgeprune import models
+from edgeprune.models import loading
 
 PROGRAM = Path(__file__).resolve().parents[1] / "benchmarks" / "compression.py"
 
@@ -31,7 +31,7 @@ def compression(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_every_row_is_a_recipe_and_none_is_forgotten_in_its_own_words(
     compression: ModuleType,
 ) -> None:
-    from edgeprune.recipes import build_settings
+    from edgeprune.core.recipe import build_settings
 
     for source, recipe in compression.ROWS.values():
         assert source in ("teacher", "pretrained", "scratch")
@@ -46,7 +46,7 @@ def test_a_model_from_scratch_holds_nothing_that_was_learnt(
 ) -> None:
     source = make_model(tmp_path / "trained", family, tuple(TONES))
     compression.make_scratch(source, tuple(TONES), tmp_path / "scratch")
-    old, new = (models.load_classifier(str(tmp_path / name)) for name in ("trained", "scratch"))
+    old, new = (loading.load_classifier(str(tmp_path / name)) for name in ("trained", "scratch"))
     before = dict(old.named_parameters())
     for name, weight in new.named_parameters():
         assert weight.numel() == 1 or weight.std() == 0 or not torch.equal(weight, before[name]), (

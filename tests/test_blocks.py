@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.blocks import ConvBlock, FrameBlock, TransformerBlock
+from edgeprune.nn.blocks import ConvBlock, FrameBlock, TransformerBlock
 
 REACH = {"conv": 1, "transformer": 10, "frame": 0}
 """How many frames to each side a block of kernel 3 hears."""

@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import FAMILY_NAMES, TONES
 
-from edgeprune import models
-from edgeprune.audio import Windows
-from edgeprune.bridges import attach
-from edgeprune.console import Silent
-from edgeprune.families import FAMILIES, keep_layers, layers_of
-from edgeprune.fit_bridges import fit_bridges, gaps, used_bridges
-from edgeprune.stack import Stack, run_cuts
+from edgeprune.core.console import Silent
+from edgeprune.data.windows import Windows
+from edgeprune.depth_pruning.fit_bridges import fit_bridges, gaps, used_bridges
+from edgeprune.depth_pruning.layer_stack import Stack, run_cuts
+from edgeprune.models import loading
+from edgeprune.models.bridges import attach
+from edgeprune.models.families import FAMILIES, keep_layers, layers_of
 from edgeprune_device.errors import EdgepruneError
 
 one_width = pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_bridge_is_placed_behind_the_block_before_its_gap() -> None:
 @one_width
 def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder: Path) -> None:
     """The same regression by numpy's solver, over rows that weigh a class token as all the rest."""
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     stack, clips = Stack(model), windows(40)
     found = fit_bridges(stack, clips, torch.device("cpu"), Silent())
     assert set(found) == {(1, 2), (1, 3), (2, 3)}
@@ -77,7 +77,7 @@ def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder:
 def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
     family_folder: Path, keep: tuple[int, ...], tmp_path: Path
 ) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     table = fit_bridges(Stack(model), windows(), torch.device("cpu"), Silent())
     heard = torch.from_numpy(windows(3, seed=1).samples)
     with torch.inference_mode():
@@ -85,52 +85,52 @@ def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
         plain = run_cuts(Stack(model), heard, [keep])[keep]
     keep_layers(model, keep)
     attach(model, used_bridges(table, keep, 3))
-    models.save(model, tmp_path / "bridged")
-    reloaded = models.load_classifier(str(tmp_path / "bridged"))
+    loading.save(model, tmp_path / "bridged")
+    reloaded = loading.load_classifier(str(tmp_path / "bridged"))
     assert reloaded.config.edgeprune_bridges == [0]
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(reloaded, heard), measured, atol=1e-5, rtol=1e-4
+            loading.logits_of(reloaded, heard), measured, atol=1e-5, rtol=1e-4
         )
     assert float((plain - measured).abs().max()) > 5e-6
-    assert models.count_parameters(reloaded) == models.count_parameters(model)
+    assert loading.count_parameters(reloaded) == loading.count_parameters(model)
 
 
 @one_width
 def test_bridges_move_with_their_blocks_when_the_model_is_cut_again(
     family_folder: Path, tmp_path: Path
 ) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     one = (torch.eye(16) * 2, torch.ones(16))
     attach(model, {0: one, 2: one})
     keep_layers(model, (0, 2))
     assert model.config.edgeprune_bridges == [0, 1]
-    models.save(model, tmp_path / "again")
-    reloaded = models.load_classifier(str(tmp_path / "again"))
+    loading.save(model, tmp_path / "again")
+    reloaded = loading.load_classifier(str(tmp_path / "again"))
     assert [hasattr(block, "bridge") for block in layers_of(reloaded)] == [True, True]
     heard = torch.from_numpy(windows(2).samples)
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(reloaded, heard), models.logits_of(model, heard)
+            loading.logits_of(reloaded, heard), loading.logits_of(model, heard)
         )
 
 
 @one_width
 def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     generator = torch.Generator().manual_seed(0)
     maps = [(torch.randn(16, 16, generator=generator), torch.randn(16, generator=generator))
             for _ in range(2)]  # fmt: skip
     for one in maps:
         attach(model, {1: one})
-    stack, heard = Stack(models.load_classifier(str(family_folder))), windows(2).samples
+    stack, heard = Stack(loading.load_classifier(str(family_folder))), windows(2).samples
     with torch.inference_mode():
         batch = stack.enter(torch.from_numpy(heard))
         state = stack.states(batch)[2]
         for weight, bias in maps:
             state = state @ weight.T + bias
         expected = stack.leave([stack.block(2, state, batch)], (0, 1, 2))
-        found = models.logits_of(model, torch.from_numpy(heard))
+        found = loading.logits_of(model, torch.from_numpy(heard))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -138,26 +138,26 @@ def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path
 def test_weights_without_the_bridges_that_the_config_names_are_refused(
     family_folder: Path, tmp_path: Path
 ) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     model.config.edgeprune_bridges = [1]
-    models.save(model, tmp_path / "model")
+    loading.save(model, tmp_path / "model")
     with pytest.raises(
         EdgepruneError, match=r"do not hold .*bridge.*, which config.json describes"
     ):
-        models.load_classifier(str(tmp_path / "model"))
+        loading.load_classifier(str(tmp_path / "model"))
 
 
 @one_width
 def test_bridges_are_part_of_the_exported_graph(family_folder: Path) -> None:
     import onnxruntime
 
-    from edgeprune.export_onnx import to_onnx
+    from edgeprune.export.onnx import to_onnx
 
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     attach(model, {1: (torch.randn(16, 16), torch.randn(16))})
     heard = windows(1).samples
     session = onnxruntime.InferenceSession(to_onnx(model, 16000, 18))
     (scores,) = session.run(None, {"samples": heard})
     with torch.inference_mode():
-        expected = models.logits_of(model, torch.from_numpy(heard)).softmax(dim=-1)
+        expected = loading.logits_of(model, torch.from_numpy(heard)).softmax(dim=-1)
     np.testing.assert_allclose(scores, expected.numpy(), atol=1e-4)

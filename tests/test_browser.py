@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scores_fixture import make_scores
 
-from edgeprune.score_report import score_report
+from edgeprune.reports.score_report import score_report
 
 pytestmark = pytest.mark.slow
 

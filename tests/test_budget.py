@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from edgeprune import budget, latencies
-from edgeprune.console import Silent
-from edgeprune.costs import Factor, Term
-from edgeprune.settings import Trim
-from edgeprune.units import Group
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Trim
+from edgeprune.export import timing
+from edgeprune.width_pruning import budget
+from edgeprune.width_pruning.cost_model import Factor, Term
+from edgeprune.width_pruning.units import Group
 from edgeprune_device.errors import EdgepruneError
 
 COARSE = [Term(100.0, "linear", (Factor("four", torch.full((4,), 0.25).double()),))]
@@ -52,7 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Give a model that is no model, and a clock that says what it is told, one after another."""
     times: list[float] = []
     monkeypatch.setattr(budget, "trim_to", lambda *_: None)
-    monkeypatch.setattr(latencies, "measure_latency", lambda *_: times.pop(0))
+    monkeypatch.setattr(timing, "measure_latency", lambda *_: times.pop(0))
     return times
 
 

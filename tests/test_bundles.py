@@ -11,10 +11,10 @@ from conftest import RATE
 from test_export_tflite import heard
 from test_student import make
 
-from edgeprune.bundles import describe, golden_inputs, write
-from edgeprune.export_onnx import Scorer, to_onnx
-from edgeprune.export_tflite import to_tflite
-from edgeprune.stamps import read_stamp
+from edgeprune.export.bundle_writer import describe, golden_inputs, write
+from edgeprune.export.model_metadata import read_stamp
+from edgeprune.export.onnx import Scorer, to_onnx
+from edgeprune.export.tflite import to_tflite
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import check_golden, open_model

@@ -15,8 +15,8 @@ import pytest
 import soundfile
 from conftest import RATE, make_model, make_recordings
 
-from edgeprune import cli
-from edgeprune.cutting import write_windows
+from edgeprune.cli import app
+from edgeprune.data.chunking import write_windows
 
 COMMANDS = ("compress", "score", "verify", "bench", "listen", "devices", "demo", "sensitivity")
 
@@ -32,7 +32,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """Run the command line in this process; return its exit status."""
     monkeypatch.setattr(sys, "argv", ["edgeprune", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        app.main()
     return int(end.value.code or 0)
 
 
@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_sentence(
     def full(_path: Path, window: int, cut: Any) -> Any:
         return write_windows(Path("/dev/full"), window, cut)
 
-    monkeypatch.setattr("edgeprune.audio.write_windows", full)
+    monkeypatch.setattr("edgeprune.data.windows.write_windows", full)
     assert call(monkeypatch, "compress", backbone, recordings, "-o", tmp_path / "run") == 2
     assert "error: The disk is full" in capsys.readouterr().err
     assert not (tmp_path / "run" / "clips").exists()
@@ -214,7 +214,7 @@ def test_a_missing_extra_is_one_sentence_and_status_3(
     def missing() -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
 
-    monkeypatch.setattr(cli, "app", missing)
+    monkeypatch.setattr(app, "app", missing)
     assert call(monkeypatch) == 3
     error = capsys.readouterr().err
     assert "needs torch, which is not installed" in error
@@ -225,10 +225,10 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     def broken() -> None:
         raise ModuleNotFoundError("No module named 'edgeprune.nowhere'", name="edgeprune.nowhere")
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(app, "app", broken)
     monkeypatch.setattr(sys, "argv", ["edgeprune"])
     with pytest.raises(ModuleNotFoundError):
-        cli.main()
+        app.main()
 
 
 def test_ctrl_c_says_how_to_go_on(

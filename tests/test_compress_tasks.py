@@ -13,12 +13,12 @@ import soundfile
 from conftest import RATE, TONES, tone
 from numpy.typing import NDArray
 
-from edgeprune import heads
-from edgeprune.console import Silent
-from edgeprune.pipeline import compress
-from edgeprune.recipes import build_settings
-from edgeprune.settings import Settings
-from edgeprune.verify import verify_command
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.settings import Settings
+from edgeprune.deployment.verify import verify_command
+from edgeprune.models import heads
+from edgeprune.pipeline.compress import compress
 from edgeprune_calibration.dataset import untracked
 from edgeprune_device.bundle.manifest import SCHEMA_VERSION
 from edgeprune_device.bundle.reader import read_bundle

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import make_model, make_recordings
 
-from edgeprune import compute
+from edgeprune.core import distributed
 from edgeprune_device.errors import EdgepruneError
 
 SHARED = {1: ["--cpu"], 2: ["--multi_gpu"]}
@@ -42,11 +42,11 @@ rounds = 3
 
 
 def test_one_process_is_the_main_one_and_waits_for_nobody() -> None:
-    assert compute.processes() == 1
-    assert compute.rank() == 0
-    compute.wait()
-    assert compute.same("decided") == "decided"
-    with compute.main_first():
+    assert distributed.processes() == 1
+    assert distributed.rank() == 0
+    distributed.wait()
+    assert distributed.same("decided") == "decided"
+    with distributed.main_first():
         pass
 
 
@@ -61,36 +61,36 @@ def test_the_mean_over_processes_of_shared_batches_is_the_batch_mean() -> None:
 
 def test_an_accelerator_that_is_not_there_is_refused() -> None:
     with pytest.raises(EdgepruneError, match="No accelerator is called 'tpu'"):
-        compute.choose_device("tpu")
+        distributed.choose_device("tpu")
     if not torch.cuda.is_available():
         with pytest.raises(EdgepruneError, match="no cuda accelerator"):
-            compute.choose_device("cuda")
+            distributed.choose_device("cuda")
 
 
 def test_precision_is_what_the_recipe_or_the_launcher_asks_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cpu, weight, samples = torch.device("cpu"), torch.ones(4, 4), torch.ones(2, 4)
-    monkeypatch.delenv(compute.LAUNCHER, raising=False)
+    monkeypatch.delenv(distributed.LAUNCHER, raising=False)
     try:
         for asked, kind in (
             ("full", torch.float32),
             ("bf16", torch.bfloat16),
             ("full", torch.float32),
         ):
-            assert compute.set_precision(asked) == asked
-            with compute.autocast(cpu):
+            assert distributed.set_precision(asked) == asked
+            with distributed.autocast(cpu):
                 assert (samples @ weight).dtype == kind
-        monkeypatch.setenv(compute.LAUNCHER, "bf16")
-        assert compute.set_precision("full") == "bf16"
-        monkeypatch.setenv(compute.LAUNCHER, "no")
-        assert compute.set_precision("bf16") == "bf16"
-        monkeypatch.setenv(compute.LAUNCHER, "fp16")
+        monkeypatch.setenv(distributed.LAUNCHER, "bf16")
+        assert distributed.set_precision("full") == "bf16"
+        monkeypatch.setenv(distributed.LAUNCHER, "no")
+        assert distributed.set_precision("bf16") == "bf16"
+        monkeypatch.setenv(distributed.LAUNCHER, "fp16")
         with pytest.raises(EdgepruneError, match="asks for fp16"):
-            compute.set_precision("full")
+            distributed.set_precision("full")
     finally:
-        monkeypatch.delenv(compute.LAUNCHER, raising=False)
-        compute.set_precision("full")
+        monkeypatch.delenv(distributed.LAUNCHER, raising=False)
+        distributed.set_precision("full")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune.convexity import Convexity, convexities, convexity, first_within
+from edgeprune.metrics.convexity import Convexity, convexities, convexity, first_within
 
 Points = NDArray[np.float64]
 Pairs = dict[tuple[int, int], float]

@@ -11,14 +11,14 @@ import torch
 from test_families import heard_by
 from test_masking import shaken
 
-from edgeprune import models
-from edgeprune.budget import cost_terms
-from edgeprune.costs import Factor, Ledger, Term, tabulate
-from edgeprune.criteria import choose_units, group_norms, unit_importance
-from edgeprune.masking import masks
-from edgeprune.steps import count_macs
-from edgeprune.trimming import trim_to
-from edgeprune.units import groups_of
+from edgeprune.models import loading
+from edgeprune.training.step_records import count_macs
+from edgeprune.width_pruning.budget import cost_terms
+from edgeprune.width_pruning.cost_model import Factor, Ledger, Term, tabulate
+from edgeprune.width_pruning.importance import choose_units, group_norms, unit_importance
+from edgeprune.width_pruning.masking import masks
+from edgeprune.width_pruning.removal import trim_to
+from edgeprune.width_pruning.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -48,7 +48,7 @@ def test_the_slope_of_a_gate_is_what_the_loss_changes_by(family_folder: Path) ->
     samples = heard_by(model, 2).double()
 
     def loss(given: Any, heard: torch.Tensor, _: torch.Tensor, __: int) -> torch.Tensor:
-        out: torch.Tensor = (models.logits_of(given, heard) ** 2).mean()
+        out: torch.Tensor = (loading.logits_of(given, heard) ** 2).mean()
         return out
 
     found = unit_importance("taylor", model, groups, [(samples, samples)], loss, 0)
@@ -129,7 +129,7 @@ def test_a_ratio_is_met_within_two_points_in_every_family(family_folder: Path, o
     groups, window = groups_of(model), heard_by(model).shape[1]
     terms = cost_terms(model, groups, window, of, {})
     size = (
-        models.count_parameters
+        loading.count_parameters
         if of == "parameters"
         else partial(count_macs, window_samples=window)
     )

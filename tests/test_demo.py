@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.demo import MODEL
+from edgeprune.pipeline.demo import MODEL
 from edgeprune_device.bundle.reader import read_bundle
 
 
 def test_the_shipped_model_is_small_safetensors_without_a_head() -> None:
-    from edgeprune import checkpoints
+    from edgeprune.models import checkpoints
 
     assert {p.name for p in MODEL.iterdir()} == {"config.json", "model.safetensors"}
     assert (MODEL / "model.safetensors").stat().st_size < 4_000_000

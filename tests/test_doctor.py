@@ -22,7 +22,7 @@ from conftest import RATE, TONES, tone
 from pulse_fixture import Pulse
 from typer.testing import CliRunner
 
-from edgeprune.cli import app
+from edgeprune.cli.app import app
 from edgeprune_device.doctor import probe as probe
 from edgeprune_device.doctor.probe import Failure, Opened
 from edgeprune_device.doctor.runner import FILE, doctor, schedule_said

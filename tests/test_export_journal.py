@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_journal import old_journal
 
-from edgeprune import cli
+from edgeprune.cli import app
 from edgeprune_device.detection.decider import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal import export as journal_export
@@ -63,7 +63,7 @@ def call(*arguments: str) -> int:
     sys.argv = ["edgeprune", *arguments]
     try:
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            app.main()
     finally:
         sys.argv = before
     return int(end.value.code or 0)

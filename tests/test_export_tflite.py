@@ -18,16 +18,17 @@ from test_student import KINDS
 from test_student import make as make_student
 from transformers import AutoModelForAudioClassification
 
-from edgeprune import export_tflite, models
-from edgeprune.audio import Windows
-from edgeprune.export_onnx import Scorer, agreement
-from edgeprune.export_tflite import convert, tflite_runner, to_tflite
+from edgeprune.data.windows import Windows
+from edgeprune.export import tflite
+from edgeprune.export.onnx import Scorer, agreement
+from edgeprune.export.tflite import convert, tflite_runner, to_tflite
+from edgeprune.models import loading
 from edgeprune_device.errors import EdgepruneError
 
 
 def heard(model: Any, seconds: float = 0.25, count: int = 3) -> Windows:
     """Make tones in noise at a model's own rate; KWT takes one second and no less."""
-    rate = models.sample_rate_of(model)
+    rate = loading.sample_rate_of(model)
     if model.config.model_type == "kwt":
         seconds = 1.0
     samples = np.stack([tone(500.0 * (i + 1), seconds, i, rate) for i in range(count)])
@@ -52,7 +53,7 @@ def agrees(model: Any, seconds: float = 0.25) -> bytes:
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_every_family_answers_as_torch_does(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", family, tuple(TONES), layers=2)
-    model = models.load_classifier(str(folder))
+    model = loading.load_classifier(str(folder))
     if family != "kwt":
         enliven(model)  # its answers differ from clip to clip
     names = list(model.state_dict())
@@ -62,7 +63,7 @@ def test_every_family_answers_as_torch_does(family: str, tmp_path: Path) -> None
 
 def test_mert_answers_as_torch_does(tmp_path: Path) -> None:
     make_mert(tmp_path)
-    agrees(models.load_classifier(str(tmp_path), tuple(TONES)))
+    agrees(loading.load_classifier(str(tmp_path), tuple(TONES)))
 
 
 @pytest.mark.slow
@@ -73,7 +74,7 @@ def test_a_conformer_with_relative_positions_answers_as_torch_does(tmp_path: Pat
     made = AutoModelForAudioClassification.from_config(config)
     enliven(made)
     made.save_pretrained(tmp_path)
-    agrees(models.load_classifier(str(tmp_path)))
+    agrees(loading.load_classifier(str(tmp_path)))
 
 
 @pytest.mark.parametrize("kind", some_of(KINDS, "transformer", "mfcc", "waveform"))
@@ -132,7 +133,7 @@ def test_an_lstm_over_many_frames_is_refused_before_anybody_waits(backbone: Path
 def test_input_and_output_are_named_and_weight_norm_is_folded(tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    model = models.load_classifier(str(make_model(tmp_path, "hubert", tuple(TONES), layers=1)))
+    model = loading.load_classifier(str(make_model(tmp_path, "hubert", tuple(TONES), layers=1)))
     interpreter = Interpreter(model_content=to_tflite(model, 4000))
     named = interpreter.get_signature_list()["serving_default"]
     assert named == {"inputs": ["samples"], "outputs": ["scores"]}
@@ -189,7 +190,7 @@ def test_the_terminal_is_spared_the_converters_log(
 
 
 def test_a_file_over_two_gigabytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_tflite, "MOST_BYTES", 1000)
+    monkeypatch.setattr(tflite, "MOST_BYTES", 1000)
     with pytest.raises(EdgepruneError, match=r"would have 0\.0 GB; 2 GB is the most"):
         to_tflite(make_student("conv"), RATE)
 

@@ -12,17 +12,17 @@ import torch
 from conftest import TONES, enliven, make_model, tone
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-from edgeprune import models
-from edgeprune.dynamic_int8 import to_int8
-from edgeprune.export_onnx import Scorer, onnx_runner, to_onnx
-from edgeprune.fake_int8 import (
+from edgeprune.export.onnx import Scorer, onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.families import family_of
+from edgeprune.quantization.dynamic_onnx import to_int8
+from edgeprune.quantization.fake_quantize import (
     fake_int8,
     layers_in,
     round_rows,
     round_weight,
     round_window,
 )
-from edgeprune.families import family_of
 from edgeprune_device.errors import EdgepruneError
 
 SAMPLES = 4060
@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     enliven(made)
     folder = tmp_path_factory.mktemp("model")
     made.save_pretrained(folder)
-    return models.load_classifier(str(folder))
+    return loading.load_classifier(str(folder))
 
 
 def sounds() -> torch.Tensor:
@@ -81,8 +81,8 @@ def test_it_answers_as_the_int8_file_does(model: Any, activations: str) -> None:
 
 def test_a_window_is_rounded_by_itself_whatever_is_in_its_batch(model: Any) -> None:
     with fake_int8(model, [""], "window"), torch.inference_mode():
-        together = models.logits_of(model, sounds()[:3])
-        alone = torch.cat([models.logits_of(model, x[None]) for x in sounds()[:3]])
+        together = loading.logits_of(model, sounds()[:3])
+        alone = torch.cat([loading.logits_of(model, x[None]) for x in sounds()[:3]])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-3)
 
 
@@ -105,7 +105,7 @@ def test_every_weight_of_a_model_in_fake_int8_can_learn(model: Any) -> None:
     trained = copy.deepcopy(model).train()
     trained.requires_grad_(True)
     with fake_int8(trained, [""]):
-        torch.autograd.backward(models.logits_of(trained, sounds()).logsumexp(dim=1).sum())
+        torch.autograd.backward(loading.logits_of(trained, sounds()).logsumexp(dim=1).sum())
     for name in layers_in(trained, ["wav2vec2.encoder.layers", "wav2vec2.feature_extractor"]):
         if "k_proj" not in name:  # its gradient can be next to nothing
             assert trained.get_submodule(name).weight.grad.abs().max() > 0, name
@@ -176,6 +176,6 @@ def test_what_cannot_be_rounded_is_refused(
 
 
 def test_attention_that_never_calls_its_layers_is_refused(tmp_path: Path) -> None:
-    wavlm = models.load_classifier(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
+    wavlm = loading.load_classifier(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
     with pytest.raises(EdgepruneError, match="never calls its layer"), fake_int8(wavlm, [""]):
         pass

@@ -12,12 +12,13 @@ import torch
 from conftest import FAMILY_NAMES, RATE, TONES, enliven, make_model, tiny_config, tone
 from transformers import AutoModel, AutoModelForAudioClassification
 
-from edgeprune import checkpoints, models
-from edgeprune.audio import clips, load_windows
-from edgeprune.console import Silent
-from edgeprune.dynamic_int8 import to_int8
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.families import (
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Clips
+from edgeprune.data.windows import load_windows
+from edgeprune.depth_pruning.states import layer_states
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import checkpoints, loading
+from edgeprune.models.families import (
     FAMILIES,
     depth_of,
     family_of,
@@ -25,9 +26,9 @@ from edgeprune.families import (
     keep_layers,
     layers_of,
 )
-from edgeprune.settings import Clips
-from edgeprune.states import layer_states
-from edgeprune.teach import freeze
+from edgeprune.pipeline.clips import clips
+from edgeprune.quantization.dynamic_onnx import to_int8
+from edgeprune.training.teach import freeze
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
 
@@ -39,7 +40,7 @@ def windows(count: int = 4, rate: int = RATE, seconds: float = 1.0) -> torch.Ten
 def heard_by(model: Any, count: int = 4) -> torch.Tensor:
     """Make windows of a quarter of a second, or KWT's of one, at a model's own rate."""
     seconds = 1.0 if model.config.model_type == "kwt" else 0.25
-    return windows(count, models.sample_rate_of(model), seconds)
+    return windows(count, loading.sample_rate_of(model), seconds)
 
 
 def cut_of(model: Any) -> list[int]:
@@ -60,7 +61,7 @@ def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Pa
         ui=Silent(),
     )  # fmt: skip
     found = load_windows(tmp_path)
-    model, labels, own = models.load_for(
+    model, labels, own = loading.load_for(
         str(source), found.labels, window_samples=found.window_samples
     )
     assert (labels, own) == (found.labels, False)
@@ -74,15 +75,15 @@ def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Pa
     freeze(model, "whole")
     weights = [p for p in model.parameters() if p.requires_grad]
     model.train()
-    loss = torch.nn.functional.cross_entropy(models.logits_of(model, samples), torch.arange(4) % 3)
+    loss = torch.nn.functional.cross_entropy(loading.logits_of(model, samples), torch.arange(4) % 3)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.optim.SGD(weights, lr=0.01).step()
     model.eval()
-    models.save(model, tmp_path / "student")
-    again = models.load_classifier(str(tmp_path / "student"), window_samples=found.window_samples)
+    loading.save(model, tmp_path / "student")
+    again = loading.load_classifier(str(tmp_path / "student"), window_samples=found.window_samples)
     with torch.inference_mode():
-        expected = models.logits_of(model, samples)
-        torch.testing.assert_close(models.logits_of(again, samples), expected, rtol=0, atol=0)
+        expected = loading.logits_of(model, samples)
+        torch.testing.assert_close(loading.logits_of(again, samples), expected, rtol=0, atol=0)
     assert float(expected.std(dim=0).max()) > 1e-3  # its answers differ from clip to clip
     data = to_onnx(again, found.window_samples, 18)
     run = onnx_runner(data)
@@ -99,7 +100,7 @@ def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Pa
 )
 def test_a_pruned_model_computes_what_its_kept_blocks_compute(family_folder: Path) -> None:
     """An oracle of its own: the full model with the other blocks replaced by the identity."""
-    pruned, full = (models.load_classifier(str(family_folder)) for _ in range(2))
+    pruned, full = (loading.load_classifier(str(family_folder)) for _ in range(2))
     sounds = heard_by(full, 2)
     keep_layers(pruned, [0, 1])
     last = layers_of(full)[2]
@@ -111,12 +112,12 @@ def test_a_pruned_model_computes_what_its_kept_blocks_compute(family_folder: Pat
         block.register_forward_hook(pass_through)
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(pruned, sounds), models.logits_of(full, sounds), rtol=0, atol=1e-5
+            loading.logits_of(pruned, sounds), loading.logits_of(full, sounds), rtol=0, atol=1e-5
         )
 
 
 def test_a_front_end_is_no_part_of_the_weights(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     if family_of(model.config.model_type).frontend:
         assert not [name for name in model.state_dict() if name.startswith("frontend")]
         fixed = {id(tensor) for tensor in model.frontend.buffers()}
@@ -126,10 +127,10 @@ def test_a_front_end_is_no_part_of_the_weights(family_folder: Path) -> None:
 def test_a_pruned_folder_is_read_by_transformers_own_auto_class(
     family_folder: Path, tmp_path: Path
 ) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     keep = cut_of(model)
     keep_layers(model, keep)
-    models.save(model, tmp_path / "one")
+    loading.save(model, tmp_path / "one")
     again = AutoModelForAudioClassification.from_pretrained(tmp_path / "one")
     assert depth_of(again.config) == len(keep) == len(layers_of(again))
     assert tuple(again.config.id2label.values()) == tuple(TONES)
@@ -139,11 +140,11 @@ def test_int8_keeps_the_convolutions_and_the_front_end_in_float(family_folder: P
     """Of a cut model at the oldest opset, which answers as torch does before it is quantized."""
     import onnx
 
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     keep_layers(model, cut_of(model))
     sounds = heard_by(model, 2)
     with torch.inference_mode():
-        expected = torch.softmax(models.logits_of(model, sounds), dim=-1).numpy()
+        expected = torch.softmax(loading.logits_of(model, sounds), dim=-1).numpy()
     data = to_onnx(model, sounds.shape[1], 17)
     run = onnx_runner(data)
     for sample, scores in zip(sounds.numpy(), expected, strict=True):
@@ -163,8 +164,8 @@ def test_int8_keeps_the_convolutions_and_the_front_end_in_float(family_folder: P
 def test_a_model_without_a_head_gets_one_for_the_labels(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / family, family)
     assert checkpoints.own_labels(str(folder)) == ()
-    model = models.load_classifier(str(folder), ("a", "b", "c", "d"))
-    assert models.logits_of(model, heard_by(model, 2)).shape == (2, 4)
+    model = loading.load_classifier(str(folder), ("a", "b", "c", "d"))
+    assert loading.logits_of(model, heard_by(model, 2)).shape == (2, 4)
     backbone = AutoModel.from_pretrained(folder).state_dict()
     loaded = model.base_model.state_dict()
     left_out = {name for name in set(backbone) - set(loaded) if not name.startswith("decoder.")}
@@ -176,26 +177,26 @@ def test_a_model_without_a_head_gets_one_for_the_labels(family: str, tmp_path: P
 @pytest.mark.parametrize("keep", [[], [1, 0], [0, 0], [0, 3], [-1, 0]])
 def test_layers_that_are_not_there_cannot_be_kept(family_folder: Path, keep: list[int]) -> None:
     with pytest.raises(EdgepruneError, match="cannot be kept"):
-        keep_layers(models.load_classifier(str(family_folder)), keep)
+        keep_layers(loading.load_classifier(str(family_folder)), keep)
 
 
 def test_wavlm_keeps_the_block_that_owns_the_position_bias(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
     with pytest.raises(EdgepruneError, match="Layer 0 of a wavlm model cannot be dropped"):
         keep_layers(model, [1, 2])
 
 
 def test_a_weighted_sum_over_layers_loses_the_weights_of_the_layers_that_go(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "hubert", tuple(TONES))))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "hubert", tuple(TONES))))
     model.config.use_weighted_layer_sum = True
     model.layer_weights = torch.nn.Parameter(torch.arange(4.0))
     keep_layers(model, [0, 2])
     assert model.layer_weights.tolist() == [0.0, 1.0, 3.0]
-    models.save(model, tmp_path / "pruned")
-    again = models.load_classifier(str(tmp_path / "pruned"))
+    loading.save(model, tmp_path / "pruned")
+    again = loading.load_classifier(str(tmp_path / "pruned"))
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(again, windows()), models.logits_of(model, windows())
+            loading.logits_of(again, windows()), loading.logits_of(model, windows())
         )
 
 

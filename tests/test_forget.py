@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgeprune.cli import app
+from edgeprune.cli.app import app
 from edgeprune_device.clips.clip_files import find_clips
 from edgeprune_device.clips.clip_recorder import Clips
 from edgeprune_device.clips.forget import Which, forget, list_clips, lock, moment_of

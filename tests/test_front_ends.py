@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.front_ends import FLOOR, LightMel, mel_edges
+from edgeprune.nn.fast_log_mel import FLOOR, LightMel, mel_edges
 
 RATE = 16000
 

@@ -13,16 +13,22 @@ import torch
 from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config
 from steps_fixture import SHARED, make_inputs
 
-from edgeprune import models
-from edgeprune.audio import load_windows
-from edgeprune.console import Silent
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.families import family_of
-from edgeprune.frontend import features_of, frontend
-from edgeprune.light_encoders import between, framing_of, path_of, put_light, refuse_front_end
-from edgeprune.mimic_layers import drop_positions, put_mimic
-from edgeprune.settings import FrontEnd
-from edgeprune.store_int8 import store_int8
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import FrontEnd
+from edgeprune.data.windows import load_windows
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.families import family_of
+from edgeprune.quantization.weight_only import store_int8
+from edgeprune.replacement.frontend import features_of, frontend
+from edgeprune.replacement.frontend_placement import (
+    between,
+    framing_of,
+    path_of,
+    put_light,
+    refuse_front_end,
+)
+from edgeprune.replacement.mimic_placement import drop_positions, put_mimic
 from edgeprune_device.errors import EdgepruneError
 
 QUICK = FrontEnd(width=8, layers=1, mels=12, stem_channels=2, epochs=2, whole_epochs=1,
@@ -38,7 +44,7 @@ def sound() -> torch.Tensor:
 
 
 def lightened(folder: Path, family: str, settings: FrontEnd) -> tuple[Any, torch.Tensor]:
-    model = models.load_classifier(str(make_model(folder, family, tuple(TONES))))
+    model = loading.load_classifier(str(make_model(folder, family, tuple(TONES))))
     usual = features_of(model, path_of(model.config), torch.zeros(1, RATE))
     torch.manual_seed(1)
     put_light(model, usual, RATE, settings)
@@ -53,11 +59,11 @@ def test_every_family_that_hears_samples_takes_each_kind(
     if family != "kwt":
         assert features_of(model, path_of(model.config), sound[:1]).shape == usual.shape
     with torch.inference_mode():
-        expected = models.logits_of(model, sound)
-    models.save(model, tmp_path / "light")
-    again = models.load_classifier(str(tmp_path / "light"))
+        expected = loading.logits_of(model, sound)
+    loading.save(model, tmp_path / "light")
+    again = loading.load_classifier(str(tmp_path / "light"))
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(again, sound), expected, rtol=0, atol=0)
+        torch.testing.assert_close(loading.logits_of(again, sound), expected, rtol=0, atol=0)
     if kind == "log-mel":
         data = to_onnx(again, RATE, 18)
         stored = store_int8(data, family_of(family).float_scopes)
@@ -81,7 +87,7 @@ def test_a_frame_of_the_encoder_is_as_long_as_what_it_hears() -> None:
 
 def test_half_the_frames_of_a_kwt_are_every_other_one(tmp_path: Path) -> None:
     model, usual = lightened(tmp_path / "m", "kwt", QUICK)
-    whole = models.load_classifier(str(tmp_path / "m"))
+    whole = loading.load_classifier(str(tmp_path / "m"))
     assert usual.shape[1] == 98
     assert model.config.num_tokens == 50
     torch.testing.assert_close(model.pos_embed[:, 1:], whole.pos_embed[:, 1::2])
@@ -126,11 +132,11 @@ def test_a_mimic_and_a_light_front_end_go_together(sound: torch.Tensor, tmp_path
     model, _ = lightened(tmp_path / "m", "wav2vec2", QUICK)
     put_mimic(model, 0, 3, sound[:1], kind="frame", hidden=8)
     drop_positions(model)
-    models.save(model.eval(), tmp_path / "both")
-    again = models.load_classifier(str(tmp_path / "both"))
+    loading.save(model.eval(), tmp_path / "both")
+    again = loading.load_classifier(str(tmp_path / "both"))
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(again, sound), models.logits_of(model, sound), rtol=0, atol=0
+            loading.logits_of(again, sound), loading.logits_of(model, sound), rtol=0, atol=0
         )
 
 
@@ -152,7 +158,7 @@ def test_the_step_leaves_a_model_that_costs_less(
     inputs: tuple[Path, Path], tmp_path: Path, distil: bool
 ) -> None:
     facts = run(inputs, tmp_path / "out", replace(QUICK, distil=distil))
-    model = models.load_classifier(str(tmp_path / "out" / "model"))
+    model = loading.load_classifier(str(tmp_path / "out" / "model"))
     assert "light-features" in json.dumps(model.config.edgeprune_parts)
     assert len(facts["curve"]) == 4
     assert facts["step"] == "frontend"
@@ -165,14 +171,14 @@ def test_its_features_come_near_the_teachers(inputs: tuple[Path, Path], tmp_path
         found = features_of(model, path, heard)
         return float((found - wanted).abs().mean())
 
-    master = models.load_classifier(str(inputs[0] / "model"))
+    master = loading.load_classifier(str(inputs[0] / "model"))
     path = path_of(master.config)
     heard = torch.from_numpy(np.array(load_windows(inputs[1]).samples[:16]))
     wanted = features_of(master, path, heard)
     facts = run(inputs, tmp_path / "out",
                 replace(QUICK, epochs=15, whole_epochs=0, label_epochs=0, learning_rate=1e-2))  # fmt: skip
-    fresh = models.load_classifier(str(inputs[0] / "model"))
+    fresh = loading.load_classifier(str(inputs[0] / "model"))
     put_light(fresh, wanted, RATE, QUICK)
-    trained = models.load_classifier(str(tmp_path / "out" / "model"))
+    trained = loading.load_classifier(str(tmp_path / "out" / "model"))
     assert distance(trained) < distance(fresh.eval())
     assert facts["curve"][-1]["loss"] < 0.7 * facts["curve"][0]["loss"]

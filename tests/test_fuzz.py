@@ -27,7 +27,7 @@ def real(
 ) -> Iterator[Path]:
     """Copy a bundle to where writing is cheap: one with an ONNX file, one with a TFLite file."""
     if request.param == "tflite":
-        from edgeprune.wrap import Wrap, wrap
+        from edgeprune.deployment.wrap import Wrap, wrap
 
         model = shared("models/mlperf_tiny/kws_ref_model.tflite", pytestconfig)
     ram = Path("/dev/shm")

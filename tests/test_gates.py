@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from edgeprune import gates
+from edgeprune.width_pruning import gates
 
 
 def test_a_straight_through_gate_is_a_step_with_the_gradient_of_a_line() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import TONES, make_model
 
-from edgeprune import models
+from edgeprune.models import loading
 from edgeprune_calibration.manifest import Clip
 from edgeprune_device.bundle.reader import read_bundle
 
@@ -31,7 +31,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     clip = tmp_path / "clip.wav"
     write_wav(clip, sound)
     subject = program.Subject(
-        lambda _window: models.load_classifier(str(folder)), "none", trained=1
+        lambda _window: loading.load_classifier(str(folder)), "none", trained=1
     )
     kept = (program.ONNX, "transformers, torch float32", "edgeprune ONNX, float32",
             "edgeprune ONNX, dynamic")  # fmt: skip

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional
 
-from edgeprune.export_onnx import INPUT, OUTPUT, onnx_runner
-from edgeprune.grouped_int8 import grouped_int8
+from edgeprune.export.onnx import INPUT, OUTPUT, onnx_runner
+from edgeprune.quantization.grouped_conv import grouped_int8
 
 CHANNELS, FRAMES = 12, 20
 

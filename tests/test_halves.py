@@ -13,23 +13,24 @@ from conftest import FAMILY_NAMES, RATE, TONES, enliven, make_model, tiny_config
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeprune import fronts, incremental, models
-from edgeprune.audio import Windows
-from edgeprune.bundles import describe, golden_inputs, write
-from edgeprune.console import Silent
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.families import family_of
-from edgeprune.fronts import plan_for
-from edgeprune.halves import back_of, halves_of
-from edgeprune.incremental import add_halves, compare, opened
-from edgeprune.light_encoders import put_light
-from edgeprune.methods import method_of
-from edgeprune.pipeline import compress
-from edgeprune.recipes import build_settings
-from edgeprune.scopes import scopes_of
-from edgeprune.seam import Seam, seam_of
-from edgeprune.settings import FrontEnd
-from edgeprune.shaping import shape
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.settings import FrontEnd
+from edgeprune.data.windows import Windows
+from edgeprune.deployment import streaming, streaming_frontend
+from edgeprune.deployment.streaming import add_halves, compare, opened
+from edgeprune.deployment.streaming_frontend import plan_for
+from edgeprune.deployment.streaming_split import back_of, halves_of
+from edgeprune.export.bundle_writer import describe, golden_inputs, write
+from edgeprune.export.model_rewrites import shape
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.families import family_of
+from edgeprune.nn.split_point import Seam, seam_of
+from edgeprune.pipeline.compress import compress
+from edgeprune.quantization.methods import method_of
+from edgeprune.quantization.module_scopes import scopes_of
+from edgeprune.replacement.frontend_placement import put_light
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.incremental import open_incremental, why_not
@@ -61,7 +62,7 @@ def model_of(family: str, folder: Path, window: int = WINDOW) -> Any:
         model.save_pretrained(folder / family)
     else:
         make_model(folder / family, family, tuple(TONES))
-    model = models.load_classifier(str(folder / family), window_samples=window)
+    model = loading.load_classifier(str(folder / family), window_samples=window)
     if hasattr(model.config, "edgeprune_normalize"):
         model.config.edgeprune_normalize = False
     return model
@@ -100,7 +101,7 @@ def test_every_other_family_scores_overlapping_windows_as_the_whole_file(
 
 
 def test_kwt_scores_overlapping_windows_as_the_whole_file(kwt_folder: Path) -> None:
-    model = models.load_classifier(str(kwt_folder))
+    model = loading.load_classifier(str(kwt_folder))
     scorer, run, hop = scorer_of(model, RATE, 2000)
     difference, moved = worst(scorer, run, hop, stream())
     assert (scorer.plan.left, scorer.plan.right, hop) == (0, 0, 1920)
@@ -123,7 +124,7 @@ def test_a_light_front_end_in_place_of_the_models_is_cut_too(
     part = model.frontend if family == "kwt" else model.base_model.feature_extractor
     part.register_forward_hook(lambda _, __, out: seen.append(out))
     with torch.no_grad():
-        models.logits_of(model, samples)
+        loading.logits_of(model, samples)
     put_light(model, seen[0], RATE, settings)
     scorer, run, hop = scorer_of(model.eval(), RATE, 4000)
     assert worst(scorer, run, hop, stream())[0] < 1e-5
@@ -131,8 +132,8 @@ def test_a_light_front_end_in_place_of_the_models_is_cut_too(
 
 @pytest.mark.parametrize("front_end", ["log-mel", "mfcc", "waveform", "cnn"])
 def test_every_stem_of_a_student_is_cut(front_end: str) -> None:
-    from edgeprune.stems import cnn_frames
-    from edgeprune.student import StudentConfig, StudentForAudioClassification
+    from edgeprune.nn.stems import cnn_frames
+    from edgeprune.nn.student import StudentConfig, StudentForAudioClassification
 
     cnn = front_end == "cnn"
     config = StudentConfig(
@@ -165,12 +166,12 @@ def test_frames_at_a_reflected_edge_are_counted(tmp_path: Path) -> None:
 
 
 def test_what_hangs_on_the_whole_window_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    grouped = models.load_classifier(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
+    grouped = loading.load_classifier(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
     grouped.config.edgeprune_normalize = True
     assert "zero mean and unit variance" in plan_for(grouped, WINDOW, 1600)[1]
     grouped.config.edgeprune_normalize = False
     assert "group norm" in plan_for(grouped, WINDOW, 1600)[1]
-    clap = models.load_classifier(
+    clap = loading.load_classifier(
         str(make_model(tmp_path / "c", "clap_audio_model", tuple(TONES))), window_samples=WINDOW
     )
     assert "repeats" in plan_for(clap, WINDOW, 1600)[1]
@@ -180,13 +181,13 @@ def test_the_measurement_alone_finds_what_the_sentences_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were group norm and normalisation not known, no chunk would have the window's frames."""
-    monkeypatch.setattr(fronts, "refusal", lambda model: "")
-    model = models.load_classifier(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
+    monkeypatch.setattr(streaming_frontend, "refusal", lambda model: "")
+    model = loading.load_classifier(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
 
     def front(classifier: Any, window: int) -> Any:
-        return fronts.chunk_front(classifier, window), ""
+        return streaming_frontend.chunk_front(classifier, window), ""
 
-    monkeypatch.setattr(fronts, "fronts_of", front)
+    monkeypatch.setattr(streaming_frontend, "fronts_of", front)
     for normalize in (False, True):
         model.config.edgeprune_normalize = normalize
         plan, why = plan_for(model, WINDOW, 1600)
@@ -214,7 +215,7 @@ def test_a_front_end_that_looks_at_one_far_sample_is_refused(
         return made
 
     assert plan_for(model, WINDOW, 1600)[0] is not None
-    monkeypatch.setattr(fronts, "shape", shaped)
+    monkeypatch.setattr(streaming_frontend, "shape", shaped)
     assert plan_for(model, WINDOW, 1600)[0] is None
 
 
@@ -230,10 +231,10 @@ def test_a_hop_is_a_number_of_frames_or_rounded_down_to_one(tmp_path: Path) -> N
 
 
 def test_every_family_has_one_seam_and_its_graph_computes_what_it_did(family_folder: Path) -> None:
-    from edgeprune.export_onnx import Scorer, traced
+    from edgeprune.export.onnx import Scorer, traced
 
     window = RATE
-    model = models.load_classifier(str(family_folder), window_samples=window)
+    model = loading.load_classifier(str(family_folder), window_samples=window)
     scorer = Scorer(shape(model, window, "onnx"))
     assert isinstance(seam_of(scorer), Seam)
     with_name, without = (onnx.load_from_string(x) for x in (
@@ -357,7 +358,7 @@ def test_halves_that_save_less_than_a_fifth_are_left_out_and_the_hop_stays(
     )
     for own, asked, kept in ((81.0, "auto", False), (79.0, "auto", True), (150.0, "on", True)):
         facts = {"difference": 0.0, "milliseconds": own, "whole": 100.0}
-        monkeypatch.setattr(incremental, "compare", lambda *_, facts=facts: (facts, ""))
+        monkeypatch.setattr(streaming, "compare", lambda *_, facts=facts: (facts, ""))
         made, files = add_halves(
             manifest, data, model, windows, windows.samples, asked, own_hop=True,
             calibrate="mse", run=onnx_runner(data),

@@ -10,15 +10,16 @@ import pytest
 import torch
 from conftest import FAMILY_NAMES, RATE, TONES, make_model
 
-from edgeprune import models
-from edgeprune.audio import Windows
-from edgeprune.checkpoints import check_task, own_labels, read_config
-from edgeprune.dynamic_int8 import to_int8
-from edgeprune.export_onnx import Scorer, agreement, onnx_runner, to_onnx
-from edgeprune.heads import BiLstmHead, MlpHead, put_head
-from edgeprune.tasks import TASKS
-from edgeprune.trimming import trim_to
-from edgeprune.units import groups_of
+from edgeprune.data.tasks import TASKS
+from edgeprune.data.windows import Windows
+from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.checkpoints import check_task, own_labels, read_config
+from edgeprune.models.heads import put_head
+from edgeprune.nn.heads import BiLstmHead, MlpHead
+from edgeprune.quantization.dynamic_onnx import to_int8
+from edgeprune.width_pruning.removal import trim_to
+from edgeprune.width_pruning.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
 TAGS = ("dog", "rain")
@@ -32,7 +33,7 @@ SAMPLES = 4000
 
 def load(folder: Path, task: str, head: str, labels: tuple[str, ...]) -> Any:
     torch.manual_seed(0)
-    return models.load_classifier(str(folder), labels, task=task, head=head)
+    return loading.load_classifier(str(folder), labels, task=task, head=head)
 
 
 def heard(count: int = 3) -> Windows:
@@ -46,11 +47,11 @@ def test_a_head_reloads_by_the_config_and_exports_with_its_activation(
     task: str, head: str, labels: tuple[str, ...], backbone: Path, tmp_path: Path
 ) -> None:
     model = load(backbone, task, head, labels)
-    models.save(model, tmp_path / "m")
-    again = models.load_classifier(str(tmp_path / "m"))
+    loading.save(model, tmp_path / "m")
+    again = loading.load_classifier(str(tmp_path / "m"))
     samples = torch.from_numpy(heard().samples)
     with torch.inference_mode():
-        assert torch.equal(models.logits_of(again, samples), models.logits_of(model, samples))
+        assert torch.equal(loading.logits_of(again, samples), loading.logits_of(model, samples))
         scores = Scorer(again)(samples[:1])
     assert own_labels(str(tmp_path / "m"), task) == labels
     sums = scores.sum(dim=-1)
@@ -59,7 +60,7 @@ def test_a_head_reloads_by_the_config_and_exports_with_its_activation(
     data = to_onnx(again, SAMPLES, 18)
     assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
     assert (
-        agreement(onnx_runner(data), Scorer(models.load_classifier(str(tmp_path / "m"))), heard())
+        agreement(onnx_runner(data), Scorer(loading.load_classifier(str(tmp_path / "m"))), heard())
         < 1e-4
     )
     assert len(to_int8(data)) > 0
@@ -70,7 +71,7 @@ def test_the_mlp_is_seed_4s_mean_over_time_and_1024_units(backbone: Path) -> Non
     assert isinstance(model.classifier, MlpHead)
     samples = torch.from_numpy(heard().samples)
     with torch.inference_mode():
-        logits, states = models.logits_and_states(model, samples)
+        logits, states = loading.logits_and_states(model, samples)
         mean = states[-1].mean(dim=1)
         first, last = model.classifier.hidden, model.classifier.out
         assert first.out_features == 1024
@@ -84,28 +85,28 @@ def test_the_mlp_reads_of_a_clip_what_the_familys_own_head_reads(
 ) -> None:
     folder = make_model(tmp_path / "m", family, tuple(TONES))
     torch.manual_seed(0)
-    model = models.load_classifier(str(folder), TAGS, head="mlp", window_samples=RATE)
+    model = loading.load_classifier(str(folder), TAGS, head="mlp", window_samples=RATE)
     sound = torch.randn(2, RATE) * 0.1
     with torch.inference_mode():
-        logits = models.logits_of(model, sound)
+        logits = loading.logits_of(model, sound)
     assert logits.shape == (2, 2)
     assert sum(isinstance(module, MlpHead) for module in model.modules()) == 1
-    models.save(model, tmp_path / "again")
-    again = models.load_classifier(str(tmp_path / "again"))
+    loading.save(model, tmp_path / "again")
+    again = loading.load_classifier(str(tmp_path / "again"))
     with torch.inference_mode():
-        assert torch.equal(models.logits_of(again, sound), logits)
+        assert torch.equal(loading.logits_of(again, sound), logits)
 
 
 @pytest.mark.parametrize("pooling", ["mean-max", "attentive"])
 def test_a_students_own_pooling_stays_under_an_mlp(pooling: str, tmp_path: Path) -> None:
-    plain = models.load_classifier(str(make_model(tmp_path / "m", "edgeprune-student", TAGS)))
+    plain = loading.load_classifier(str(make_model(tmp_path / "m", "edgeprune-student", TAGS)))
     plain.config.pooling = pooling
     model = type(plain)(plain.config)
     model.config.edgeprune_normalize = False
     put_head(model, "mlp", 3)
     sound = torch.randn(2, RATE) * 0.1
     with torch.inference_mode():
-        assert models.logits_of(model.eval(), sound).shape == (2, 3)
+        assert loading.logits_of(model.eval(), sound).shape == (2, 3)
     assert model.head.pooling == pooling
 
 
@@ -113,25 +114,25 @@ def test_a_students_own_pooling_stays_under_an_mlp(pooling: str, tmp_path: Path)
 def test_a_fresh_head_is_fresh_whatever_the_number_of_labels(family: str, tmp_path: Path) -> None:
     """As many labels as the checkpoint knows, but others: nothing of its head is left."""
     folder = make_model(tmp_path / "m", family, tuple(TONES))
-    own = models.load_classifier(str(folder))
-    fresh = models.load_classifier(str(folder), ("x", "y", "z"))
-    same = models.load_classifier(str(folder), tuple(TONES))
+    own = loading.load_classifier(str(folder))
+    fresh = loading.load_classifier(str(folder), ("x", "y", "z"))
+    same = loading.load_classifier(str(folder), tuple(TONES))
     old, new, kept = (
-        [p for p in models.head_parameters(m) if p.dim() > 1] for m in (own, fresh, same)
+        [p for p in loading.head_parameters(m) if p.dim() > 1] for m in (own, fresh, same)
     )
     assert old
     assert not any(torch.equal(a, b) for a, b in zip(old, new, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(old, kept, strict=True))
-    assert all(torch.isfinite(p).all() for p in models.head_parameters(fresh))
-    heads = {id(p) for m in (own, fresh) for p in models.head_parameters(m)}
+    assert all(torch.isfinite(p).all() for p in loading.head_parameters(fresh))
+    heads = {id(p) for m in (own, fresh) for p in loading.head_parameters(m)}
     for (name, a), b in zip(own.named_parameters(), fresh.parameters(), strict=True):
         assert id(a) in heads or torch.equal(a, b), name
 
 
 def test_a_bilstm_for_other_tokens_is_drawn_anew(backbone: Path, tmp_path: Path) -> None:
-    models.save(load(backbone, "ctc", "bilstm", LETTERS), tmp_path / "m")
-    own = models.load_classifier(str(tmp_path / "m"))
-    other = models.load_classifier(str(tmp_path / "m"), ("<pad>", "x", "y", "z"))
+    loading.save(load(backbone, "ctc", "bilstm", LETTERS), tmp_path / "m")
+    own = loading.load_classifier(str(tmp_path / "m"))
+    other = loading.load_classifier(str(tmp_path / "m"), ("<pad>", "x", "y", "z"))
     assert isinstance(other.lm_head, BiLstmHead)
     before, after = (m.lm_head.lstm.state_dict()["weight_hh_l0"] for m in (own, other))
     assert not torch.equal(before, after)
@@ -144,16 +145,16 @@ def test_an_mlp_reads_the_last_state_even_of_a_model_that_summed_them_all(tmp_pa
     config = read_config(str(folder))
     config.use_weighted_layer_sum = True
     AutoModelForAudioClassification.from_config(config).save_pretrained(tmp_path / "sum")
-    model = models.load_classifier(str(tmp_path / "sum"), ("x", "y", "z"), head="mlp")
+    model = loading.load_classifier(str(tmp_path / "sum"), ("x", "y", "z"), head="mlp")
     assert not hasattr(model, "layer_weights")
-    models.save(model, tmp_path / "again")
+    loading.save(model, tmp_path / "again")
     sound = torch.randn(1, SAMPLES)
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(models.load_classifier(str(tmp_path / "again")), sound),
-            models.logits_of(model, sound),
+            loading.logits_of(loading.load_classifier(str(tmp_path / "again")), sound),
+            loading.logits_of(model, sound),
         )
-    fresh = models.load_classifier(str(tmp_path / "sum"), ("x", "y"))
+    fresh = loading.load_classifier(str(tmp_path / "sum"), ("x", "y"))
     assert fresh.layer_weights.tolist() == [0.25] * 4
 
 
@@ -165,22 +166,22 @@ def test_a_model_trimmed_in_width_takes_other_labels(
 ) -> None:
     """The head reads the trimmed width and gives the new labels; what is under it stays."""
     folder = make_model(tmp_path / "m", family, TAGS)
-    model = models.load_classifier(str(folder), TAGS, head=head, window_samples=RATE)
+    model = loading.load_classifier(str(folder), TAGS, head=head, window_samples=RATE)
     width = narrow_hidden(model)
-    models.save(model, tmp_path / "narrow")
+    loading.save(model, tmp_path / "narrow")
     sound = torch.randn(2, RATE) * 0.1
     for asked in ("own", "mlp"):
-        other = models.load_classifier(str(tmp_path / "narrow"), ("x", "y", "z"), head=asked)
+        other = loading.load_classifier(str(tmp_path / "narrow"), ("x", "y", "z"), head=asked)
         with torch.inference_mode():
-            logits, states = models.logits_and_states(other, sound)
-            before = models.logits_and_states(model, sound)[1]
+            logits, states = loading.logits_and_states(other, sound)
+            before = loading.logits_and_states(model, sound)[1]
         assert logits.shape == (2, 3)
         assert states[-1].shape[-1] == width
         assert torch.equal(states[-1], before[-1])
-        models.save(other, tmp_path / f"other-{asked}")
-        again = models.load_classifier(str(tmp_path / f"other-{asked}"))
+        loading.save(other, tmp_path / f"other-{asked}")
+        again = loading.load_classifier(str(tmp_path / f"other-{asked}"))
         with torch.inference_mode():
-            assert torch.equal(models.logits_of(again, sound), logits)
+            assert torch.equal(loading.logits_of(again, sound), logits)
 
 
 def narrow_hidden(model: Any) -> int:
@@ -204,16 +205,16 @@ def test_the_bilstm_hears_both_ways(backbone: Path) -> None:
 
 
 def test_a_head_of_another_task_is_not_taken_for_ones_own(backbone: Path, tmp_path: Path) -> None:
-    models.save(load(backbone, "tags", "own", TAGS), tmp_path / "m")
-    assert models.load_for(str(tmp_path / "m"), TAGS, task="tags")[2]
-    assert not models.load_for(str(tmp_path / "m"), TAGS, task="classes")[2]
+    loading.save(load(backbone, "tags", "own", TAGS), tmp_path / "m")
+    assert loading.load_for(str(tmp_path / "m"), TAGS, task="tags")[2]
+    assert not loading.load_for(str(tmp_path / "m"), TAGS, task="classes")[2]
 
 
 def test_other_labels_take_the_place_of_a_head_of_ours(backbone: Path, tmp_path: Path) -> None:
-    models.save(load(backbone, "classes", "mlp", TAGS), tmp_path / "m")
-    other = models.load_classifier(str(tmp_path / "m"), ("x", "y", "z"))
+    loading.save(load(backbone, "classes", "mlp", TAGS), tmp_path / "m")
+    other = loading.load_classifier(str(tmp_path / "m"), ("x", "y", "z"))
     with torch.inference_mode():
-        assert models.logits_of(other, torch.zeros(1, SAMPLES)).shape == (1, 3)
+        assert loading.logits_of(other, torch.zeros(1, SAMPLES)).shape == (1, 3)
 
 
 def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_path: Path) -> None:
@@ -225,9 +226,9 @@ def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_
     assert own_labels(str(tmp_path / "m"), "ctc") == ()
     (tmp_path / "m" / "vocab.json").write_text('{"<pad>": 0, "a": 1, "b": 2, "|": 3}', "utf-8")
     assert own_labels(str(tmp_path / "m"), "ctc") == LETTERS
-    found, labels, own = models.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
+    found, labels, own = loading.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
     assert own
-    assert labels == models.labels_of(found) == LETTERS
+    assert labels == loading.labels_of(found) == LETTERS
     for wrong in ("{", "[1]", '{"<pad>": "no number"}'):
         (tmp_path / "m" / "vocab.json").write_text(wrong, "utf-8")
         with pytest.raises(EdgepruneError, match=r"vocab\.json is not"):
@@ -238,12 +239,12 @@ def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_
 def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "backbone", family)
     model = load(folder, "ctc", "own", LETTERS)
-    models.save(model, tmp_path / "m")
-    again = models.load_classifier(str(tmp_path / "m"))
+    loading.save(model, tmp_path / "m")
+    again = loading.load_classifier(str(tmp_path / "m"))
     data = to_onnx(again, SAMPLES, 18)
     assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
     loss = TASKS["ctc"].loss(
-        models.logits_of(again, torch.randn(2, SAMPLES)), torch.tensor([[1], [2]])
+        loading.logits_of(again, torch.randn(2, SAMPLES)), torch.tensor([[1], [2]])
     )
     loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss)
@@ -254,4 +255,4 @@ def test_a_family_without_frames_is_refused_for_transcripts(tmp_path: Path) -> N
     with pytest.raises(EdgepruneError, match="'kwt' give no frame by frame output"):
         check_task(read_config(str(folder)), "ctc")
     with pytest.raises(EdgepruneError, match="No bilstm head fits"):
-        models.load_classifier(str(folder), TAGS, head="bilstm")
+        loading.load_classifier(str(folder), TAGS, head="bilstm")

@@ -26,13 +26,13 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from edgeprune import checkpoints, models
-from edgeprune.checkpoints import read_config
-from edgeprune.clap import ClapAudioForAudioClassification, cropped_bias, position_index
-from edgeprune.families import depth_of, keep_layers
-from edgeprune.hearing import FITS, check_window, fit_window
-from edgeprune.layouts import config_of_mert
-from edgeprune.spectrogram_kinds import (
+from edgeprune.models import checkpoints, loading
+from edgeprune.models.checkpoint_formats import config_of_mert
+from edgeprune.models.checkpoints import read_config
+from edgeprune.models.families import depth_of, keep_layers
+from edgeprune.models.input_length import FITS, check_window, fit_window
+from edgeprune.nn.clap import ClapAudioForAudioClassification, cropped_bias, position_index
+from edgeprune.nn.spectrogram_specs import (
     recipe_from_extractor,
     recipe_from_record,
     record_of,
@@ -44,7 +44,7 @@ FITTED = ("audio-spectrogram-transformer", "whisper", "clap_audio_model")
 
 
 def sounds(model: Any, seconds: float, count: int = 3) -> torch.Tensor:
-    rate = models.sample_rate_of(model)
+    rate = loading.sample_rate_of(model)
     return torch.from_numpy(
         np.stack([tone(400.0 * (i + 1), seconds, i, rate) for i in range(count)])
     )
@@ -55,16 +55,16 @@ def test_a_fitted_model_reloads_as_it_was_and_hears_no_more_than_its_window(
     family: str, tmp_path: Path
 ) -> None:
     source = make_model(tmp_path / "m", family, LABELS)
-    model = models.load_classifier(str(source))
+    model = loading.load_classifier(str(source))
     heard = sounds(model, 0.25)
-    fitted = models.load_classifier(str(source), window_samples=heard.shape[1])
-    assert models.prepare(fitted, heard).numel() < models.prepare(model, heard).numel()
-    models.save(fitted, tmp_path / "fitted")
-    again = models.load_classifier(str(tmp_path / "fitted"))
+    fitted = loading.load_classifier(str(source), window_samples=heard.shape[1])
+    assert loading.prepare(fitted, heard).numel() < loading.prepare(model, heard).numel()
+    loading.save(fitted, tmp_path / "fitted")
+    again = loading.load_classifier(str(tmp_path / "fitted"))
     assert read_config(str(tmp_path / "fitted")).edgeprune_window == heard.shape[1]
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(again, heard), models.logits_of(fitted, heard), rtol=0, atol=0
+            loading.logits_of(again, heard), loading.logits_of(fitted, heard), rtol=0, atol=0
         )
     with pytest.raises(EdgepruneError, match=r"takes windows of 0.25 s, not 0.5 s"):
         fit_window(again, 2 * heard.shape[1])
@@ -74,16 +74,18 @@ def test_a_fitted_model_reloads_as_it_was_and_hears_no_more_than_its_window(
 def test_a_model_that_is_fitted_to_its_own_window_answers_as_before(
     family: str, tmp_path: Path
 ) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", family, LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", family, LABELS)))
     seconds = {"audio-spectrogram-transformer": 2.015, "whisper": 2.0, "clap_audio_model": 2.5}
     heard = sounds(model, seconds[family])
     fitted = fit_window(model, heard.shape[1])
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(fitted, heard), models.logits_of(model, heard))
+        torch.testing.assert_close(
+            loading.logits_of(fitted, heard), loading.logits_of(model, heard)
+        )
 
 
 def test_whisper_keeps_its_first_positions(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "whisper", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "whisper", LABELS)))
     fitted = fit_window(model, 4001)  # one sample over 12.5 positions of 320: 13
     assert fitted.config.max_source_positions == 13
     kept = fitted.encoder.embed_positions.weight
@@ -97,7 +99,7 @@ def test_ast_takes_the_middle_of_its_positions_or_stretches_them(
 ) -> None:
     """Rows of frequency stay; over time, as numpy's slices and interpolation give it."""
     source = make_model(tmp_path / "m", "audio-spectrogram-transformer", LABELS)
-    model = models.load_classifier(str(source))
+    model = loading.load_classifier(str(source))
     fitted = fit_window(model, 400 + 160 * (max_length - 1))
     assert fitted.config.max_length == max_length
     old, new = (
@@ -151,12 +153,12 @@ def test_the_index_of_positions_is_transformers_own() -> None:
 def test_claps_frames_run_through_its_strips_in_the_order_of_time(tmp_path: Path) -> None:
     """A sound that is loud in its third quarter alone changes the frames of that quarter most."""
     source = make_model(tmp_path / "m", "clap_audio_model", LABELS)
-    model = models.load_classifier(str(source))
+    model = loading.load_classifier(str(source))
     quiet = torch.zeros(1, 120000)
     loud = quiet.clone()
     loud[:, 62000:88000] = 0.3 * torch.randn(26000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        (a, *_), (b, *_) = (models.logits_and_states(model, x)[1] for x in (quiet, loud))
+        (a, *_), (b, *_) = (loading.logits_and_states(model, x)[1] for x in (quiet, loud))
     apart = (a - b).norm(dim=-1)[0]
     assert apart.shape == (32,)  # four strips of eight columns
     assert int(apart.argmax()) in range(16, 24)
@@ -164,15 +166,15 @@ def test_claps_frames_run_through_its_strips_in_the_order_of_time(tmp_path: Path
 
 
 def test_a_clap_stage_may_lose_all_its_pairs(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "clap_audio_model", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "clap_audio_model", LABELS)))
     keep_layers(model, [1, 2])
     assert model.config.depths == [0, 4]
-    models.save(model, tmp_path / "cut")
-    again = models.load_classifier(str(tmp_path / "cut"))
+    loading.save(model, tmp_path / "cut")
+    again = loading.load_classifier(str(tmp_path / "cut"))
     heard = sounds(model, 0.5)
     with torch.inference_mode():
-        expected, states = models.logits_and_states(model, heard)
-        torch.testing.assert_close(models.logits_of(again, heard), expected, rtol=0, atol=0)
+        expected, states = loading.logits_and_states(model, heard)
+        torch.testing.assert_close(loading.logits_of(again, heard), expected, rtol=0, atol=0)
     assert len(states) == 3
 
 
@@ -194,9 +196,9 @@ def test_a_window_that_a_model_cannot_take_is_refused_before_any_weight_is_read(
 
 
 def test_a_cnn14_needs_a_frame_for_its_last_block(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "cnn14", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "cnn14", LABELS)))
     with pytest.raises(EdgepruneError, match=r"halves time 2 times, so a window needs 4 frames"):
-        models.logits_of(model, torch.zeros(1, 900))
+        loading.logits_of(model, torch.zeros(1, 900))
 
 
 def test_the_checkpoints_feature_extractor_is_followed(tmp_path: Path) -> None:
@@ -204,13 +206,13 @@ def test_the_checkpoints_feature_extractor_is_followed(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "audio-spectrogram-transformer", LABELS)
     extractor = ASTFeatureExtractor(num_mel_bins=40, max_length=200, mean=-6.0, std=3.0)
     extractor.save_pretrained(folder)
-    model = models.load_classifier(str(folder))
+    model = loading.load_classifier(str(folder))
     heard = sounds(model, 1.0)
     theirs = ASTForAudioClassification.from_pretrained(folder)
     features = extractor(list(heard.numpy()), sampling_rate=16000, return_tensors="pt")
     with torch.inference_mode():
         expected = theirs(features["input_values"]).logits
-        torch.testing.assert_close(models.logits_of(model, heard), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(loading.logits_of(model, heard), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_of_a_whisper_that_writes_only_the_encoder_is_taken(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_of_a_whisper_that_writes_only_the_encoder_is_taken(tmp_path: Path) -> N
     whole.save_pretrained(tmp_path)
     WhisperFeatureExtractor(feature_size=40).save_pretrained(tmp_path)
     assert checkpoints.own_labels(str(tmp_path)) == ()
-    model = models.load_classifier(str(tmp_path), LABELS)
+    model = loading.load_classifier(str(tmp_path), LABELS)
     taken, given = model.encoder.state_dict(), whole.model.encoder.state_dict()
     assert set(taken) == set(given)
     assert all(torch.equal(taken[name], given[name]) for name in given)
@@ -243,7 +245,7 @@ def test_of_a_clap_only_the_audio_tower_is_taken(fused: bool, tmp_path: Path) ->
         feature_size=16, truncation="fusion" if fused else "rand_trunc"
     )
     extractor.save_pretrained(tmp_path)
-    model = models.load_classifier(str(tmp_path), LABELS)
+    model = loading.load_classifier(str(tmp_path), LABELS)
     assert isinstance(model, ClapAudioForAudioClassification)
     assert depth_of(model.config) == 3
     heard = sounds(model, 2.5, 1)
@@ -253,7 +255,7 @@ def test_of_a_clap_only_the_audio_tower_is_taken(fused: bool, tmp_path: Path) ->
         theirs = whole.audio_model(
             features["input_features"].float(), is_longer=torch.zeros(1, 1)
         ).pooler_output
-        ours = model.audio_model(models.prepare(model, heard)).pooler_output
+        ours = model.audio_model(loading.prepare(model, heard)).pooler_output
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
@@ -282,12 +284,12 @@ def make_mert(folder: Path, **changes: object) -> HubertModel:
 
 def test_mert_is_loaded_as_hubert_at_its_own_rate(tmp_path: Path) -> None:
     hubert = make_mert(tmp_path / "mert")
-    model = models.load_classifier(str(tmp_path / "mert"), LABELS)
-    assert (model.config.model_type, models.sample_rate_of(model)) == ("hubert", 24000)
+    model = loading.load_classifier(str(tmp_path / "mert"), LABELS)
+    assert (model.config.model_type, loading.sample_rate_of(model)) == ("hubert", 24000)
     taken, given = model.hubert.state_dict(), hubert.state_dict()
     assert all(torch.equal(taken[name], given[name]) for name in taken)
-    models.save(model, tmp_path / "saved")
-    assert models.sample_rate_of(models.load_classifier(str(tmp_path / "saved"))) == 24000
+    loading.save(model, tmp_path / "saved")
+    assert loading.sample_rate_of(loading.load_classifier(str(tmp_path / "saved"))) == 24000
 
 
 @pytest.mark.parametrize("name", ["feature_extractor_cqt", "deepnorm"])
@@ -301,18 +303,18 @@ def test_a_mert_that_is_no_hubert_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_rotary_positions_can_be_trained_through_after_inference(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "wav2vec2-conformer", LABELS)
-    model = models.load_classifier(str(folder))
+    model = loading.load_classifier(str(folder))
     heard = sounds(model, 0.25)
     with torch.inference_mode():
-        models.logits_of(model, heard)
-    models.logits_of(model.train(), heard).sum().backward()  # type: ignore[no-untyped-call]
+        loading.logits_of(model, heard)
+    loading.logits_of(model.train(), heard).sum().backward()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("kind", ["rotary", "relative"])
 def test_both_kinds_of_conformer_export(kind: str, tmp_path: Path) -> None:
     from transformers import AutoModelForAudioClassification
 
-    from edgeprune.export_onnx import onnx_runner, to_onnx
+    from edgeprune.export.onnx import onnx_runner, to_onnx
 
     config = tiny_config("wav2vec2-conformer")
     config.position_embeddings_type = kind
@@ -320,11 +322,11 @@ def test_both_kinds_of_conformer_export(kind: str, tmp_path: Path) -> None:
     made = AutoModelForAudioClassification.from_config(config)
     enliven(made)
     made.save_pretrained(tmp_path)
-    model = models.load_classifier(str(tmp_path))
+    model = loading.load_classifier(str(tmp_path))
     keep_layers(model, [0, 2])
     heard = sounds(model, 0.5)
     with torch.inference_mode():
-        expected = torch.softmax(models.logits_of(model, heard), dim=-1).numpy()
+        expected = torch.softmax(loading.logits_of(model, heard), dim=-1).numpy()
     run = onnx_runner(to_onnx(model, heard.shape[1], 17))
     for sample, scores in zip(heard.numpy(), expected, strict=True):
         np.testing.assert_allclose(run(sample[None])[0], scores, rtol=0, atol=1e-4)
@@ -334,7 +336,7 @@ def test_a_panns_checkpoint_loads_by_its_own_names(tmp_path: Path) -> None:
     """The names that PANNs' Cnn14_mAP=0.431.pth holds, its spectrogram's fixed tensors among them."""
     from safetensors.torch import save_file
 
-    from edgeprune.cnn14 import Cnn14Config, Cnn14ForAudioClassification
+    from edgeprune.nn.cnn14 import Cnn14Config, Cnn14ForAudioClassification
 
     config = Cnn14Config(channels=(4, 8, 8, 8, 8, 8), fc_size=8, num_labels=5)
     model = Cnn14ForAudioClassification(config)
@@ -350,19 +352,19 @@ def test_a_panns_checkpoint_loads_by_its_own_names(tmp_path: Path) -> None:
     save_file({**model.state_dict(), **fixed}, tmp_path / "model.safetensors", {"format": "pt"})
     config.architectures = ["Cnn14ForAudioClassification"]
     config.save_pretrained(tmp_path)
-    loaded = models.load_classifier(str(tmp_path))
+    loaded = loading.load_classifier(str(tmp_path))
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
 
 
 def test_published_sizes_are_those_of_the_configs_defaults() -> None:
-    from edgeprune.cnn14 import Cnn14Config, Cnn14ForAudioClassification
+    from edgeprune.nn.cnn14 import Cnn14Config, Cnn14ForAudioClassification
 
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cnn14 = Cnn14ForAudioClassification(Cnn14Config(num_labels=527))
         clap = ClapAudioForAudioClassification(ClapAudioConfig(num_labels=527))
         ast = ASTForAudioClassification(ASTConfig(num_labels=527))
-    assert round(models.count_parameters(cnn14) / 1e6, 1) == 80.8  # PANNs, Table XI: 80.8 M
+    assert round(loading.count_parameters(cnn14) / 1e6, 1) == 80.8  # PANNs, Table XI: 80.8 M
     assert depth_of(clap.config) == 6
     assert depth_of(ast.config) == 12

@@ -12,11 +12,12 @@ from test_masking import shaken
 from torch import Tensor
 from torch.nn import functional
 
-from edgeprune import losses, models
-from edgeprune.distill import Teacher
-from edgeprune.imitation import imitation_loss
-from edgeprune.settings import Distill
-from edgeprune.tasks import TASKS
+from edgeprune.core.settings import Distill
+from edgeprune.data.tasks import TASKS
+from edgeprune.models import loading
+from edgeprune.nn import losses
+from edgeprune.training.distill import Teacher
+from edgeprune.width_pruning.distillation_loss import imitation_loss
 
 LABELS = tuple(TONES)
 TARGETS = torch.tensor([0, 1, 2, 0])
@@ -35,7 +36,7 @@ class Deaf(Teacher):
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Any, Teacher, Tensor]:
     student = shaken(make_model(tmp_path / "student", "hubert", LABELS))
-    other = models.load_classifier(str(tmp_path / "student"))
+    other = loading.load_classifier(str(tmp_path / "student"))
     samples = torch.randn(4, RATE // 4, generator=torch.Generator().manual_seed(0)) * 0.1
     return student, Teacher(other, torch.device("cpu")), samples
 
@@ -46,7 +47,7 @@ def test_labels_alone_ask_no_teacher(pair: tuple[Any, Teacher, Tensor]) -> None:
     paper = Distill(label_share=1.0, hidden_weight=0.0, nothing_share=0.5)
     loss = imitation_loss(TASKS["classes"], Deaf(), LABELS, paper, lambda: None, 0.5)
     with torch.no_grad():
-        expected = functional.cross_entropy(models.logits_of(student, samples), TARGETS)
+        expected = functional.cross_entropy(loading.logits_of(student, samples), TARGETS)
         assert float(loss(student, samples, TARGETS, 0)) == pytest.approx(float(expected))
 
 
@@ -60,7 +61,7 @@ def test_the_parts_are_weighed_as_the_settings_say(
     settings = Distill(label_share=share, hidden_weight=weight, temperature=2.0)
     loss = imitation_loss(TASKS["classes"], teacher, LABELS, settings, lambda: None)
     with torch.no_grad():
-        logits, own = models.logits_and_states(student, samples)
+        logits, own = loading.logits_and_states(student, samples)
         answered, last = teacher(samples)
         expected = (
             share * functional.cross_entropy(logits, TARGETS)
@@ -76,13 +77,15 @@ def test_windows_that_hold_nothing_teach_silence_and_no_label(
 ) -> None:
     """All windows but the first hold nothing: the student hears zeros there, by this stand-in."""
     student, teacher, samples = pair
-    monkeypatch.setattr("edgeprune.distill.nothing", lambda given, _: torch.zeros_like(given))
+    monkeypatch.setattr(
+        "edgeprune.training.distill.nothing", lambda given, _: torch.zeros_like(given)
+    )
     settings = Distill(label_share=0.5, hidden_weight=1.0, temperature=1.0)
     loss = imitation_loss(TASKS["classes"], teacher, LABELS, settings, lambda: None, 1.0)
     with torch.no_grad():
         heard = samples.clone()
         heard[1:] = 0.0
-        logits, own = models.logits_and_states(student, heard)
+        logits, own = loading.logits_and_states(student, heard)
         answered, last = teacher(samples)
         wanted = answered.clone()
         wanted[1:] = 0.0  # every label alike

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 
-from edgeprune import checkpoints, models
-from edgeprune.kwt import KwtForAudioClassification
+from edgeprune.models import checkpoints, loading
+from edgeprune.nn.kwt import KwtForAudioClassification
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.audio.sound_files import fit_window, read_clip
 
@@ -23,7 +23,7 @@ def test_logits_equal_the_tflite_files_on_real_clips(kwt_folder: Path, arabic_cs
     source = interpreter.get_input_details()[0]["index"]
     target = interpreter.get_output_details()[0]["index"]
     interpreter.allocate_tensors()
-    model = models.load_classifier(str(kwt_folder))
+    model = loading.load_classifier(str(kwt_folder))
     clips = read_data(arabic_csv).clips
     worst = 0.0
     for clip in clips[:: len(clips) // CLIPS][:CLIPS]:
@@ -31,7 +31,7 @@ def test_logits_equal_the_tflite_files_on_real_clips(kwt_folder: Path, arabic_cs
         interpreter.set_tensor(source, window[None])
         interpreter.invoke()
         with torch.inference_mode():
-            own = models.logits_of(model, torch.from_numpy(window)[None]).numpy()
+            own = loading.logits_of(model, torch.from_numpy(window)[None]).numpy()
         worst = max(worst, float(np.abs(own - interpreter.get_tensor(target)).max()))
     assert worst < 1e-4
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgeprune.audio import Windows, clips, load_windows
-from edgeprune.console import Silent
-from edgeprune.recipes import build_settings
-from edgeprune.settings import Clips, Score
-from edgeprune.states import choose_points
-from edgeprune.tasks import TASKS
-from edgeprune.teach import _check_frames
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.settings import Clips, Score
+from edgeprune.data.tasks import TASKS
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.depth_pruning.states import choose_points
+from edgeprune.pipeline.clips import clips
+from edgeprune.training.teach import _check_frames
 from edgeprune_calibration.dataset import Dataset, check_audio, read_data
 from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import PARTS, split_clips
@@ -162,12 +163,12 @@ def test_settings_that_do_not_go_together_are_refused(
 
 
 def test_a_transcript_with_more_tokens_than_frames_is_an_error(backbone: Path) -> None:
-    from edgeprune import models
+    from edgeprune.models import loading
 
     rows = tuple({"label": label, "split": "train", "columns": {}} for label in ("ab", "a" * 9))
     labels = ("<pad>", "a", "b")
     windows = Windows(np.zeros((2, 4000), np.float32), np.tile([0, 4000], (2, 1)), np.arange(2),
                       rows, labels, 16000, task="ctc")  # fmt: skip
-    model = models.load_classifier(str(backbone), labels, task="ctc")
+    model = loading.load_classifier(str(backbone), labels, task="ctc")
     with pytest.raises(EdgepruneError, match="1 of 2 transcripts have more tokens"):
         _check_frames(model, windows, labels)  # nine times a: eight blanks between, 17 of 12 frames

@@ -10,12 +10,13 @@ import torch
 from conftest import RATE, TONES, make_model
 from torch import nn
 
-from edgeprune import costs, heads, models
-from edgeprune.macs import lstm_macs, macs_by_module
-from edgeprune.masking import masks_of
-from edgeprune.steps import count_macs
-from edgeprune.trimming import trim_to
-from edgeprune.units import groups_of
+from edgeprune.models import heads, loading
+from edgeprune.models.macs import lstm_macs, macs_by_module
+from edgeprune.training.step_records import count_macs
+from edgeprune.width_pruning import cost_model
+from edgeprune.width_pruning.masking import masks_of
+from edgeprune.width_pruning.removal import trim_to
+from edgeprune.width_pruning.units import groups_of
 
 WINDOW = RATE // 4
 
@@ -47,13 +48,13 @@ def recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(heads, "LSTM_UNITS", 6)
     source = make_model(tmp_path / "m", "wav2vec2")
     labels = ("<blank>", *TONES)
-    return models.load_classifier(str(source), labels, task="ctc", head="bilstm")
+    return loading.load_classifier(str(source), labels, task="ctc", head="bilstm")
 
 
 def test_a_head_of_lstms_is_counted_with_its_model(recogniser: Any) -> None:
     counts = macs_by_module(recogniser, WINDOW)
     with torch.inference_mode():
-        frames = models.logits_of(recogniser, torch.zeros(1, WINDOW)).shape[1]
+        frames = loading.logits_of(recogniser, torch.zeros(1, WINDOW)).shape[1]
     lstm, out = recogniser.lm_head.lstm, recogniser.lm_head.out
     assert counts["lm_head.lstm"] == by_hand(lstm, frames)
     assert counts["lm_head"] == by_hand(lstm, frames) + frames * out.weight.numel()
@@ -66,11 +67,11 @@ def test_a_head_of_lstms_is_counted_with_its_model(recogniser: Any) -> None:
 def test_narrower_states_make_an_lstm_cheaper_by_what_the_terms_say(recogniser: Any) -> None:
     groups = groups_of(recogniser, ("hidden",))
     assert groups
-    terms = costs.mac_terms(recogniser, groups, WINDOW)
-    table = costs.tabulate(terms)
-    assert float(costs.total(table, {})) == count_macs(recogniser, WINDOW)
+    terms = cost_model.mac_terms(recogniser, groups, WINDOW)
+    table = cost_model.tabulate(terms)
+    assert float(cost_model.total(table, {})) == count_macs(recogniser, WINDOW)
     assert any(term.component == "recurrent" and term.factors for term in terms)
     keep = {group.name: list(range(0, group.units, 2)) for group in groups}
-    expected = float(costs.total(table, masks_of(groups, keep)))
+    expected = float(cost_model.total(table, masks_of(groups, keep)))
     trim_to(recogniser, keep)
     assert count_macs(recogniser, WINDOW) == pytest.approx(expected, abs=0.5)

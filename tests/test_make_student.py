@@ -13,16 +13,17 @@ import torch
 from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config
 from steps_fixture import SHARED, make_inputs
 
-from edgeprune import losses, models
-from edgeprune.audio import load_windows
-from edgeprune.console import Silent
-from edgeprune.families import layers_of
-from edgeprune.inherit import PARTS, inherit, part_of
-from edgeprune.lessons import MATCHING, Lesson, matched_layers, matching, mix
-from edgeprune.make_student import build, make_student
-from edgeprune.settings import Distill, Student
-from edgeprune.student import StudentForAudioClassification
-from edgeprune.tasks import task_of
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Distill, Student
+from edgeprune.data.tasks import task_of
+from edgeprune.data.windows import load_windows
+from edgeprune.models import loading
+from edgeprune.models.families import layers_of
+from edgeprune.nn import losses
+from edgeprune.nn.student import StudentForAudioClassification
+from edgeprune.replacement.student import build, make_student
+from edgeprune.replacement.student_loss import MATCHING, Lesson, matched_layers, matching, mix
+from edgeprune.replacement.weight_transfer import PARTS, inherit, part_of
 from edgeprune_device.errors import EdgepruneError
 
 SMALL = Student(width=16, layers=2, mels=12, stem_channels=2, epochs=4, label_epochs=2, kernel=3)
@@ -56,10 +57,10 @@ def test_a_student_knows_the_datas_labels_and_no_others(
     inputs: tuple[Path, Path], tmp_path: Path, settings: Student
 ) -> None:
     facts = run(inputs, tmp_path / "out", settings)
-    model = models.load_classifier(str(tmp_path / "out" / "model"))
-    assert models.labels_of(model) == tuple(sorted(TONES))
+    model = loading.load_classifier(str(tmp_path / "out" / "model"))
+    assert loading.labels_of(model) == tuple(sorted(TONES))
     assert facts["step"] == "student"
-    assert facts["parameters"] == models.count_parameters(model)
+    assert facts["parameters"] == loading.count_parameters(model)
     assert facts["macs"] > 0
     assert len(facts["curve"]) == 6
     assert not (tmp_path / "out" / "work").exists()
@@ -90,7 +91,7 @@ def test_labels_can_be_learnt_where_the_teacher_does_not_know_them(
 def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
     """Without a label: its answers come near those of the teacher on what both hear."""
     windows = load_windows(inputs[1])
-    teacher = models.load_classifier(str(inputs[0] / "model")).requires_grad_(False)
+    teacher = loading.load_classifier(str(inputs[0] / "model")).requires_grad_(False)
     torch.manual_seed(0)
     for parameter in teacher.classifier.parameters():
         parameter.mul_(30.0)  # a teacher with opinions
@@ -113,7 +114,7 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", family, tuple(sorted(TONES)))
-    teacher = models.load_classifier(str(folder), window_samples=RATE)
+    teacher = loading.load_classifier(str(folder), window_samples=RATE)
     settings = replace(SMALL, intermediate=True, relation_weight=1.0)
     windows = replace(_labels(), labels=tuple(sorted(TONES)))
     student = build(settings, windows, RATE).train()
@@ -128,9 +129,9 @@ def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
 
 def test_only_the_answers_for_the_datas_labels_count(inputs: tuple[Path, Path]) -> None:
     windows = load_windows(inputs[1])
-    teacher = models.load_classifier(str(inputs[0] / "model"))
+    teacher = loading.load_classifier(str(inputs[0] / "model"))
     lesson = Lesson(teacher, windows.labels, SMALL, Distill(), 0.0, task_of("classes"))
-    known = models.labels_of(teacher)
+    known = loading.labels_of(teacher)
     assert [known[i] for i in lesson.columns.tolist()] == list(windows.labels)
 
 
@@ -164,7 +165,7 @@ def test_relations_ignore_rotation_and_size() -> None:
 
 @pytest.mark.parametrize("family", ["wav2vec2", "kwt"])
 def test_transformer_blocks_begin_as_the_teachers(tmp_path: Path, family: str) -> None:
-    teacher = models.load_classifier(str(make_model(tmp_path / "m", family, tuple(TONES))))
+    teacher = loading.load_classifier(str(make_model(tmp_path / "m", family, tuple(TONES))))
     settings = replace(SMALL, kind="transformer", heads=tiny_config(family).num_attention_heads)
     student = build(settings, _labels(), RATE)
     taken = inherit(student, teacher)
@@ -183,7 +184,7 @@ def test_every_part_is_found_in_every_transformer_family(family: str, tmp_path: 
         config.block = "transformer"
         model: Any = StudentForAudioClassification(config)
     else:
-        model = models.load_classifier(str(make_model(tmp_path / "m", family, tuple(TONES))))
+        model = loading.load_classifier(str(make_model(tmp_path / "m", family, tuple(TONES))))
     block = layers_of(model)[-1]
     found = {part: layer for part, endings in PARTS.items() if (layer := part_of(block, endings))}
     assert len({id(layer) for layer in found.values()}) == len(PARTS)
@@ -214,7 +215,7 @@ def test_settings_that_are_no_student_are_refused(wrong: dict[str, Any]) -> None
 
 
 def _labels() -> Any:
-    from edgeprune.audio import Windows
+    from edgeprune.data.windows import Windows
 
     empty = np.zeros((1, 2), dtype=np.int64)
     return Windows(np.zeros((1, RATE), np.float32), empty, np.zeros(1, np.int64), (), ("a",), RATE)

@@ -11,12 +11,12 @@ import torch
 from conftest import FAMILY_NAMES, TONES, make_model
 from test_families import heard_by
 
-from edgeprune import models
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.masking import masked_norm, masks, masks_of
-from edgeprune.trimming import trim_to
-from edgeprune.unit_table import CHANNELS, HEADS, HIDDEN, KINDS
-from edgeprune.units import groups_of, ready
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.width_pruning.masking import masked_norm, masks, masks_of
+from edgeprune.width_pruning.removal import trim_to
+from edgeprune.width_pruning.unit_table import CHANNELS, HEADS, HIDDEN, KINDS
+from edgeprune.width_pruning.units import groups_of, ready
 from edgeprune_device.errors import EdgepruneError
 
 CASES = (*KINDS, "all")
@@ -30,7 +30,7 @@ NOTHING = {
 
 def shaken(folder: Path) -> Any:
     """Load a model and shake every weight: biases of zero and norms of one hide mistakes."""
-    model = models.load_classifier(str(folder))
+    model = loading.load_classifier(str(folder))
     ready(model)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -58,14 +58,14 @@ def test_a_trimmed_model_answers_as_the_masked_one(family_folder: Path, case: st
         return
     samples = heard_by(model)
     with torch.inference_mode():
-        whole = models.logits_of(model, samples)
+        whole = loading.logits_of(model, samples)
         with masks(model, groups_of(model), masks_of(groups_of(model), keep)):
-            masked = models.logits_of(model, samples)
-        torch.testing.assert_close(models.logits_of(model, samples), whole, rtol=0, atol=0)
-        before = models.count_parameters(model)
+            masked = loading.logits_of(model, samples)
+        torch.testing.assert_close(loading.logits_of(model, samples), whole, rtol=0, atol=0)
+        before = loading.count_parameters(model)
         trim_to(model, keep)
-        trimmed = models.logits_of(model, samples)
-    assert models.count_parameters(model) < before
+        trimmed = loading.logits_of(model, samples)
+    assert loading.count_parameters(model) < before
     assert not torch.allclose(masked, whole, atol=1e-3)
     torch.testing.assert_close(trimmed, masked, rtol=0, atol=1e-5)
 
@@ -78,11 +78,11 @@ def test_a_model_trimmed_twice_saves_reloads_and_exports(
         trim_to(model, random_keep(model, KINDS, seed))
     samples = heard_by(model)
     with torch.inference_mode():
-        expected = models.logits_of(model, samples)
-    models.save(model, tmp_path / "trimmed")
-    again = models.load_classifier(str(tmp_path / "trimmed"))
+        expected = loading.logits_of(model, samples)
+    loading.save(model, tmp_path / "trimmed")
+    again = loading.load_classifier(str(tmp_path / "trimmed"))
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(again, samples), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(loading.logits_of(again, samples), expected, rtol=0, atol=1e-6)
     scores = torch.softmax(expected, dim=-1).numpy()
     run = onnx_runner(to_onnx(again, samples.shape[1], 18))
     for sample, expected_scores in zip(samples.numpy(), scores, strict=True):
@@ -116,7 +116,7 @@ def test_coordinates_that_are_off_do_not_grow_from_norm_to_norm() -> None:
 
 def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "wavlm", tuple(TONES))
-    model, other = (models.load_classifier(str(folder)) for _ in range(2))
+    model, other = (loading.load_classifier(str(folder)) for _ in range(2))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter, same in zip(model.parameters(), other.parameters(), strict=True):
@@ -125,8 +125,8 @@ def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_pa
     ready(other)
     ready(other)  # once more changes nothing
     with torch.inference_mode():
-        expected, states = models.logits_and_states(model, heard_by(model))
-        logits, own = models.logits_and_states(other, heard_by(model))
+        expected, states = loading.logits_and_states(model, heard_by(model))
+        logits, own = loading.logits_and_states(other, heard_by(model))
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
     for state, wanted in zip(own, states, strict=True):
         torch.testing.assert_close(state, wanted, rtol=0, atol=2e-5)
@@ -134,7 +134,7 @@ def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_pa
 
 @pytest.mark.parametrize("units", [[], [1, 0], [0, 0], [0, 99], [-1, 0]])
 def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: list[int]) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     ready(model)
     name = groups_of(model)[0].name
     with pytest.raises(EdgepruneError, match="cannot be kept"):
@@ -142,7 +142,7 @@ def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: lis
 
 
 def test_a_group_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", FAMILY_NAMES[0], tuple(TONES))))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", FAMILY_NAMES[0], tuple(TONES))))
     with pytest.raises(EdgepruneError, match=r"no group of units called 'front\.9'") as error:
         trim_to(model, {"front.9": [0]})
     assert "front.0" in error.value.hint

@@ -13,17 +13,20 @@ import torch
 from conftest import TONES, make_model
 from numpy.typing import NDArray
 
-from edgeprune import models, train
-from edgeprune.ablation import all_spans, greedy_removal, measure_cuts, without
-from edgeprune.audio import Windows, clips, load_windows
-from edgeprune.benches import Bench, some_clips
-from edgeprune.console import Silent
-from edgeprune.euclidean import draw_pairs, euclidean_convexity
-from edgeprune.families import keep_layers
-from edgeprune.probe import fit_probe, logistic_regression
-from edgeprune.settings import Clips
-from edgeprune.stack import Cut, Stack
-from edgeprune.tasks import TASKS
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Clips
+from edgeprune.data.clip_subsets import some_clips
+from edgeprune.data.tasks import TASKS
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.depth_pruning.ablation import all_spans, greedy_removal, measure_cuts, without
+from edgeprune.depth_pruning.euclidean_convexity import draw_pairs, euclidean_convexity
+from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.layer_stack import Cut, Stack
+from edgeprune.depth_pruning.linear_probe import fit_probe, logistic_regression
+from edgeprune.models import loading
+from edgeprune.models.families import keep_layers
+from edgeprune.pipeline.clips import clips
+from edgeprune.training import loop
 
 CPU = torch.device("cpu")
 LABELS = tuple(sorted(TONES))
@@ -45,7 +48,7 @@ def windows(
 
 @pytest.fixture
 def bench(model_folder: Path, windows: Windows) -> Bench:
-    stack = Stack(models.load_classifier(str(model_folder)))
+    stack = Stack(loading.load_classifier(str(model_folder)))
     return Bench(stack, windows.split("valid"), LABELS, CPU, Silent())
 
 
@@ -57,9 +60,9 @@ def test_a_measured_cut_is_right_where_the_really_cut_model_is(
     valid = windows.split("valid")
     assert len(found[0, 2]) == len(set(valid.clip.tolist())) < len(valid.clip)
     for cut, right in found.items():
-        really = models.load_classifier(str(model_folder))
+        really = loading.load_classifier(str(model_folder))
         keep_layers(really, cut)
-        logits = train.predict(really, valid, CPU)
+        logits = loop.predict(really, valid, CPU)
         np.testing.assert_array_equal(right, TASKS["classes"].values(logits, valid, LABELS))
 
 
@@ -154,7 +157,7 @@ def test_the_probe_is_logistic_regression_to_the_end() -> None:
 def test_a_probe_on_an_untrained_model_tells_tones_apart(
     model_folder: Path, windows: Windows
 ) -> None:
-    stack = Stack(models.load_classifier(str(model_folder)))
+    stack = Stack(loading.load_classifier(str(model_folder)))
     stack.head = fit_probe(stack, windows, LABELS, CPU, Silent())
     right = measure_cuts(Bench(stack, windows.split("test"), LABELS, CPU, Silent()), [(0, 1, 2)])
     assert right[0, 1, 2].mean() > 0.6

@@ -16,14 +16,14 @@ from conftest import RATE, TONES, enliven, tiny_config, tone
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune import models
-from edgeprune.activations import ranges_of
-from edgeprune.export_onnx import Scorer, onnx_runner, to_onnx
-from edgeprune.families import family_of
-from edgeprune.methods import METHODS, Scopes, method_of
-from edgeprune.onnx_methods import packed, to_int4
-from edgeprune.scopes import scopes_of, tflite_pattern
-from edgeprune.shaping import shape
+from edgeprune.export.model_rewrites import shape
+from edgeprune.export.onnx import Scorer, onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.families import family_of
+from edgeprune.quantization.activation_ranges import ranges_of
+from edgeprune.quantization.int4_fp16_onnx import packed, to_int4
+from edgeprune.quantization.methods import METHODS, Scopes, method_of
+from edgeprune.quantization.module_scopes import scopes_of, tflite_pattern
 from edgeprune_calibration.clipping_ranges import METHODS as RANGES
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.system.native_output import quiet
@@ -66,7 +66,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     enliven(model)
     folder = tmp_path_factory.mktemp("methods") / family
     model.save_pretrained(folder)
-    model = models.load_classifier(str(folder))
+    model = loading.load_classifier(str(folder))
     pitches = [TONES[label] for label in TONES] * 3
     clips = np.stack([tone(p, window / RATE, i) for i, p in enumerate(pitches)])
     shaped = {form: shape(model, window, form) for form in METHODS}
@@ -245,8 +245,8 @@ def test_4_bit_weights_are_within_half_a_step_and_the_operator_reads_them_so() -
 def test_a_module_is_found_in_tflite_names_and_its_namesakes_are_not() -> None:
     import re
 
-    name = "edgeprune.export_onnx.Scorer/a.Model_base/b.Encoder_feature_extractor/b.First_first"
-    block = "edgeprune.export_onnx.Scorer/a.Model_base/b.Encoder_feature_extractor/b.StridedConv_0"
+    name = "edgeprune.export.onnx.Scorer/a.Model_base/b.Encoder_feature_extractor/b.First_first"
+    block = "edgeprune.export.onnx.Scorer/a.Model_base/b.Encoder_feature_extractor/b.StridedConv_0"
     assert re.search(tflite_pattern("first"), f"{name}/torch.nn.Linear_frame;2")
     assert re.search(tflite_pattern("first"), f"{block};1;{name}@1;3")
     assert not re.search(tflite_pattern("first"), f"{block}/torch.nn.Linear_first_of_all;2")

@@ -14,21 +14,22 @@ import torch
 from conftest import FAMILY_NAMES, RATE, TONES, make_model, tiny_config
 from steps_fixture import SHARED, make_inputs
 
-from edgeprune import models, train
-from edgeprune.audio import load_windows
-from edgeprune.console import Silent
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.families import family_of, keep_layers, layers_of
-from edgeprune.mimic import States, mimic, source_of
-from edgeprune.mimic_layers import (
-    Mimic,
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Mimic as Settings
+from edgeprune.data.windows import load_windows
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.families import family_of, keep_layers, layers_of
+from edgeprune.nn.mimic import Mimic
+from edgeprune.replacement.mimic import States, mimic, source_of
+from edgeprune.replacement.mimic_placement import (
     drop_positions,
     put_mimic,
     refuse_mimic,
     rows_of,
     span_of,
 )
-from edgeprune.settings import Mimic as Settings
+from edgeprune.training import loop
 from edgeprune_device.errors import EdgepruneError
 
 QUICK = Settings(width=8, epochs=2, label_epochs=1)
@@ -37,7 +38,7 @@ NEVER = ("clap_audio_model", "cnn14")
 
 
 def load(folder: Path, family: str) -> Any:
-    return models.load_classifier(
+    return loading.load_classifier(
         str(make_model(folder, family, tuple(TONES))), window_samples=RATE
     )
 
@@ -65,12 +66,12 @@ def test_every_family_runs_reloads_and_exports_with_a_mimic(
     model = make(tmp_path / "m", family, span, kind="frame", layers=2)
     assert len(layers_of(model)) == (3 if span else 1)
     with torch.inference_mode():
-        expected, states = models.logits_and_states(model, sound)
+        expected, states = loading.logits_and_states(model, sound)
     assert len(states) == len(layers_of(model)) + 1
-    models.save(model, tmp_path / "mimic")
-    again = models.load_classifier(str(tmp_path / "mimic"))
+    loading.save(model, tmp_path / "mimic")
+    again = loading.load_classifier(str(tmp_path / "mimic"))
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(again, sound), expected, rtol=0, atol=0)
+        torch.testing.assert_close(loading.logits_of(again, sound), expected, rtol=0, atol=0)
     data = to_onnx(again, RATE, 18)
     scores = expected.softmax(dim=-1).numpy()
     np.testing.assert_allclose(onnx_runner(data)(sound[:1].numpy())[0], scores[0], atol=1e-4)
@@ -87,11 +88,11 @@ def test_every_kind_stands_in_for_all_layers(
     kind: str, sound: torch.Tensor, tmp_path: Path
 ) -> None:
     model = make(tmp_path / "m", "wav2vec2", (), kind=kind, heads=2)
-    models.save(model, tmp_path / "mimic")
-    again = models.load_classifier(str(tmp_path / "mimic"))
+    loading.save(model, tmp_path / "mimic")
+    again = loading.load_classifier(str(tmp_path / "mimic"))
     with torch.inference_mode():
         torch.testing.assert_close(
-            models.logits_of(again, sound), models.logits_of(model, sound), rtol=0, atol=0
+            loading.logits_of(again, sound), loading.logits_of(model, sound), rtol=0, atol=0
         )
 
 
@@ -100,7 +101,7 @@ def test_a_class_token_hears_the_frames(family: str, sound: torch.Tensor, tmp_pa
     """A frame-wise net alone would give every sound the same class token."""
     model = make(tmp_path / "m", family, (), kind="frame")
     with torch.inference_mode():
-        logits = models.logits_of(model, torch.stack([sound[0], sound[1] * 3]))
+        logits = loading.logits_of(model, torch.stack([sound[0], sound[1] * 3]))
     assert (logits[0] - logits[1]).abs().max() > 1e-4
 
 
@@ -111,10 +112,10 @@ def test_nothing_in_place_of_all_layers_is_the_front_end_and_the_head(
     base = model.wav2vec2
     with torch.inference_mode():
         features = base.feature_projection(base.feature_extractor(
-            models.prepare(model, sound)).transpose(1, 2))[0]  # fmt: skip
+            loading.prepare(model, sound)).transpose(1, 2))[0]  # fmt: skip
         plain = model.projector(base.encoder.layer_norm(features)).mean(dim=1)
         torch.testing.assert_close(
-            models.logits_of(model, sound), model.classifier(plain), rtol=0, atol=1e-6
+            loading.logits_of(model, sound), model.classifier(plain), rtol=0, atol=1e-6
         )
 
 
@@ -144,7 +145,7 @@ def test_a_cut_student_learns_the_teachers_states_only_where_they_are_its_own(
 ) -> None:
     master, cut = (load(tmp_path / "m", "wav2vec2") for _ in range(2))
     keep_layers(cut, [0, 1])
-    models.save(cut, tmp_path / "student" / "model")
+    loading.save(cut, tmp_path / "student" / "model")
     folder = tmp_path / "student"
     assert source_of(master, cut, (0, 2), folder) == (master, 0, 2)  # the whole stack
     assert source_of(master, cut, (1, 2), folder) == (master, 1, 2)
@@ -159,9 +160,9 @@ def test_of_two_layers_the_first_learns_the_middle_of_the_span_in_the_source(
     folder, clips = make_inputs(tmp_path)
     shutil.rmtree(folder / "model")
     make_model(folder / "model", "wav2vec2", (*TONES, "another"), layers=12)
-    cut = models.load_classifier(str(folder / "model"))
+    cut = loading.load_classifier(str(folder / "model"))
     keep_layers(cut, [0, 1, 2])
-    models.save(cut, tmp_path / "student" / "model")
+    loading.save(cut, tmp_path / "student" / "model")
     seen: list[States] = []
     learn = States.loss
 
@@ -229,13 +230,13 @@ def test_a_convolution_stays_within_its_row_of_ast_patches(
                          for x in (tokens, changed))  # fmt: skip
     same = (before == after).all(dim=1).reshape(rows, 5).all(dim=1)
     assert same.tolist() == [True, False, True]
-    models.save(model, tmp_path / "again")
-    again = models.load_classifier(str(tmp_path / "again"))
+    loading.save(model, tmp_path / "again")
+    again = loading.load_classifier(str(tmp_path / "again"))
     with torch.inference_mode():
-        assert torch.equal(models.logits_of(again, sound), models.logits_of(model, sound))
+        assert torch.equal(loading.logits_of(again, sound), loading.logits_of(model, sound))
     data = to_onnx(again, RATE, 18)
     with torch.inference_mode():
-        scores = models.logits_of(model, sound).softmax(dim=-1).numpy()
+        scores = loading.logits_of(model, sound).softmax(dim=-1).numpy()
     np.testing.assert_allclose(onnx_runner(data)(sound[:1].numpy())[0], scores[0], atol=1e-4)
 
 
@@ -264,9 +265,9 @@ def test_the_step_leaves_a_smaller_model_and_says_what_it_did(
     inputs: tuple[Path, Path], tmp_path: Path, settings: Settings
 ) -> None:
     facts = run(inputs, tmp_path / "out", settings)
-    model = models.load_classifier(str(tmp_path / "out" / "model"))
-    whole = models.load_classifier(str(inputs[0] / "model"))
-    assert models.count_parameters(model) < models.count_parameters(whole)
+    model = loading.load_classifier(str(tmp_path / "out" / "model"))
+    whole = loading.load_classifier(str(inputs[0] / "model"))
+    assert loading.count_parameters(model) < loading.count_parameters(whole)
     assert facts["span"] == ([1, 3] if settings.span else [0, 3])
     assert facts["positions"] is bool(settings.span)
     assert any(isinstance(block, Mimic) for block in layers_of(model))
@@ -280,13 +281,13 @@ def test_a_mimic_comes_near_the_states_it_stands_for(
     def distance(model: Any) -> float:
         sound = torch.from_numpy(np.array(load_windows(inputs[1]).samples[:16]))
         with torch.inference_mode():
-            wanted = models.logits_and_states(master, sound)[1][-1]
-            return float((models.logits_and_states(model, sound)[1][-1] - wanted).square().mean())
+            wanted = loading.logits_and_states(master, sound)[1][-1]
+            return float((loading.logits_and_states(model, sound)[1][-1] - wanted).square().mean())
 
-    master = models.load_classifier(str(inputs[0] / "model"))
+    master = loading.load_classifier(str(inputs[0] / "model"))
     run(inputs, tmp_path / "out", replace(QUICK, epochs=25, label_epochs=0, width=32))
-    trained = models.load_classifier(str(tmp_path / "out" / "model"))
-    fresh = models.load_classifier(str(inputs[0] / "model"))
+    trained = loading.load_classifier(str(tmp_path / "out" / "model"))
+    fresh = loading.load_classifier(str(inputs[0] / "model"))
     put_mimic(fresh, 0, 3, torch.zeros(1, RATE), kind="frame", hidden=32)
     assert family_of("wav2vec2").positions
     assert distance(trained) < 0.5 * distance(fresh.eval())
@@ -299,7 +300,7 @@ def test_a_frozen_mimic_is_left_as_it_learnt_the_states(
     run(inputs, tmp_path / "states", states)
     run(inputs, tmp_path / "frozen", replace(states, label_epochs=2, freeze=True))
     before, after = (
-        dict(models.load_classifier(str(tmp_path / name / "model")).named_parameters())
+        dict(loading.load_classifier(str(tmp_path / name / "model")).named_parameters())
         for name in ("states", "frozen")
     )
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -311,14 +312,14 @@ def test_a_regression_keeps_its_last_epoch_and_the_labels_stop_early(
     inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the task's score, the best epoch of a regression would be any: the head is not trained."""
-    plans: list[train.Plan] = []
-    train_a_while = train.fit
+    plans: list[loop.Plan] = []
+    train_a_while = loop.fit
 
     def watch(*given: Any, **named: Any) -> Any:
         plans.append(given[5])
         return train_a_while(*given, **named)
 
-    monkeypatch.setattr(train, "fit", watch)
+    monkeypatch.setattr(loop, "fit", watch)
     (tmp_path / "out").mkdir()
     shared = {**SHARED, "distill": {**SHARED["distill"], "patience": 2}}
     mimic(inputs[0], inputs[0], inputs[1], shared, out=tmp_path / "out", ui=Silent(),

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edgeprune.picks import RULES, Evidence
-from edgeprune.settings import PICKS
+from edgeprune.core.settings import PICKS
+from edgeprune.depth_pruning.selection_rules import RULES, Evidence
 
 LAYERS = 6
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from conftest import TONES, make_model, make_recordings
 
-from edgeprune.console import Silent
-from edgeprune.pipeline import check_floor, compress
-from edgeprune.recipes import build_settings
-from edgeprune.settings import Settings
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.settings import Settings
+from edgeprune.pipeline.compress import check_floor, compress
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from edgeprune.console import Silent
-from edgeprune.pipeline import compress
-from edgeprune.recipes import RECIPES, build_settings, find_recipe, read_recipe
-from edgeprune.variants import AUTO
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import RECIPES, build_settings, find_recipe, read_recipe
+from edgeprune.deployment.candidates import AUTO
+from edgeprune.pipeline.compress import compress
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from edgeprune.depth_search import halve, search
-from edgeprune.prune import fixed_layers
-from edgeprune.settings import Prune
+from edgeprune.core.settings import Prune
+from edgeprune.depth_pruning.depth_search import halve, search
+from edgeprune.depth_pruning.prune import fixed_layers
 from edgeprune_device.errors import EdgepruneError
 
 

@@ -10,13 +10,13 @@ import torch
 from conftest import RATE, TONES, make_model, tone
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-from edgeprune import models
-from edgeprune.audio import Windows
-from edgeprune.console import Silent
-from edgeprune.dynamic_int8 import to_int8
-from edgeprune.export_onnx import Scorer, agreement, onnx_runner, to_onnx
-from edgeprune.file_settings import Quantize
-from edgeprune.quantize import decision, empty_windows
+from edgeprune.core.console import Silent
+from edgeprune.core.deployment_settings import Quantize
+from edgeprune.data.windows import Windows
+from edgeprune.deployment.quantize import decision, empty_windows
+from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.quantization.dynamic_onnx import to_int8
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
@@ -39,7 +39,7 @@ def test_int8_is_smaller_and_agrees_where_the_weights_are_large(tmp_path: Path) 
     )  # fmt: skip
     torch.manual_seed(0)
     Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path)
-    model = models.load_classifier(str(tmp_path))
+    model = loading.load_classifier(str(tmp_path))
     data = to_onnx(model, 4000, 18)
     small = to_int8(data)
     assert len(small) < 0.5 * len(data)
@@ -49,7 +49,7 @@ def test_int8_is_smaller_and_agrees_where_the_weights_are_large(tmp_path: Path) 
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    first = models.load_classifier(str(make_model(tmp_path / "a", "hubert", LABELS)))
+    first = loading.load_classifier(str(make_model(tmp_path / "a", "hubert", LABELS)))
     data = to_onnx(first, 4000, 18)
     assert agreement(onnx_runner(data), Scorer(first), windows()) < 1e-4
     with torch.no_grad():
@@ -60,15 +60,15 @@ def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None
 
 
 def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
     names = list(model.state_dict())
     to_onnx(model, 4000, 18)
     assert list(model.state_dict()) == names
-    models.logits_of(model, torch.zeros(1, 4000))
+    loading.logits_of(model, torch.zeros(1, 4000))
 
 
 def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "kwt", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "kwt", LABELS)))
     rule = decision(
         onnx_runner(to_onnx(model, RATE, 18)), windows(seconds=1.0), LABELS,
         Quantize(smoothing_windows=3, refractory_seconds=2.0), Silent(),
@@ -78,7 +78,7 @@ def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path
 
 
 def test_where_no_label_means_nothing_no_threshold_is_low(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path, "kwt", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path, "kwt", LABELS)))
     run = onnx_runner(to_onnx(model, RATE, 18))
     unaware = decision(run, windows(seconds=1.0), LABELS, Quantize(), Silent())
     assert unaware["ignore"] == []

@@ -15,7 +15,7 @@ import soundfile
 import typer.main
 from conftest import RATE, TONES, tone
 
-from edgeprune.cli import app
+from edgeprune.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "device/README.md", "calibration/README.md", "benchmarks/README.md",

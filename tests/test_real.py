@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from conftest import shared
 
-from edgeprune.console import Silent
-from edgeprune.recipes import build_settings
-from edgeprune.scoring import score_only
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.pipeline.score import score_only
 
 RECIPE = """
 seeds = 1

@@ -159,7 +159,7 @@ def slow(device, rate):
 record.from_microphone = slow
 sys.argv = ["edgeprune", "calibration", "record", "-o", sys.argv[1], "--seconds", "0.2",
             "--clips", "100000", "--json"]
-from edgeprune.cli import main
+from edgeprune.cli.app import main
 main()
 """
 

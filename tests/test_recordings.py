@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgeprune.console import Silent
-from edgeprune.recordings import (
+from edgeprune.core.console import Silent
+from edgeprune.data.synthetic_recordings import (
     BACKGROUND,
     SAMPLE_RATE,
     Parameters,
@@ -19,7 +19,7 @@ from edgeprune.recordings import (
     make_recordings,
     make_stream,
 )
-from edgeprune.songs import SPECIES, Individual, song
+from edgeprune.data.synthetic_songs import SPECIES, Individual, song
 
 SMALL = Parameters(seed=3, individuals=6, clips=2)
 MIDDLE = Individual(pitch=1.0, tempo=1.0, timbre=(1.0, 0.0, 0.0, 0.0))

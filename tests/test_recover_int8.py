@@ -12,14 +12,15 @@ import pytest
 import torch
 from conftest import RATE, TONES, make_model, tone
 
-from edgeprune import models, train
-from edgeprune.audio import Windows
-from edgeprune.console import Silent
-from edgeprune.file_settings import Quantize
-from edgeprune.int8_units import deployed, units_of
-from edgeprune.recover_int8 import BITS as BITS_OF
-from edgeprune.recover_int8 import recover, recover_int8
-from edgeprune.settings import Distill
+from edgeprune.core.console import Silent
+from edgeprune.core.deployment_settings import Quantize
+from edgeprune.core.settings import Distill
+from edgeprune.data.windows import Windows
+from edgeprune.models import loading
+from edgeprune.quantization.layer_groups import deployed, units_of
+from edgeprune.quantization.qat import BITS as BITS_OF
+from edgeprune.quantization.qat import recover, recover_int8
+from edgeprune.training import loop
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(TONES)
@@ -29,9 +30,9 @@ BITS = 3
 @pytest.fixture
 def master(tmp_path: Path) -> Any:
     """Give a model that answers all three labels about as often."""
-    model = models.load_classifier(str(make_model(tmp_path / "m", "unispeech-sat", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "unispeech-sat", LABELS)))
     with torch.no_grad():
-        logits = models.logits_of(model, torch.from_numpy(sounds()))
+        logits = loading.logits_of(model, torch.from_numpy(sounds()))
         model.classifier.bias -= logits.mean(dim=0)
     return model
 
@@ -45,7 +46,7 @@ def answered(model: Any) -> Windows:
     """Label the sounds with a model's own answers, so that in float it is always right."""
     samples = sounds()
     with torch.inference_mode():
-        best = models.logits_of(model, torch.from_numpy(samples)).argmax(dim=1).tolist()
+        best = loading.logits_of(model, torch.from_numpy(samples)).argmax(dim=1).tolist()
     rows = tuple({"label": LABELS[k], "split": "valid" if i % 3 == 0 else "train", "columns": {}}
                  for i, k in enumerate(best))  # fmt: skip
     span = np.tile([0, samples.shape[1]], (len(samples), 1))
@@ -64,9 +65,9 @@ def test_a_model_in_coarse_weights_is_better_after_recovery(master: Any, tmp_pat
     assert done["after"] >= done["before"] + 0.03
     assert len(done["curve"]) == 3
     with deployed(student, units, "rows", BITS):  # the gain is in the model, not only in the report
-        again = train.evaluate(student, windows.split("valid"), LABELS, here)
+        again = loop.evaluate(student, windows.split("valid"), LABELS, here)
     assert again == pytest.approx(done["after"])
-    assert train.evaluate(master, windows.split("valid"), LABELS, here) == 1.0
+    assert loop.evaluate(master, windows.split("valid"), LABELS, here) == 1.0
 
 
 def test_a_recovery_that_does_not_help_leaves_the_student_as_it_was(
@@ -93,8 +94,8 @@ def test_the_stage_trains_only_where_rounding_costs_too_much(
     master: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows = answered(master)
-    models.save(master, tmp_path / "student" / "model")
-    monkeypatch.setattr("edgeprune.recover_int8.load_windows", lambda _: windows)
+    loading.save(master, tmp_path / "student" / "model")
+    monkeypatch.setattr("edgeprune.quantization.qat.load_windows", lambda _: windows)
     monkeypatch.setitem(BITS_OF, "weights4", BITS)
     shared = {"distill": {"batch_size": 8, "learning_rate": 2e-3}, "seed": 0, "accelerator": "cpu",
               "augment": {}}  # fmt: skip
@@ -109,7 +110,7 @@ def test_the_stage_trains_only_where_rounding_costs_too_much(
             tmp_path / "student", tmp_path, shared, out=out, settings=settings, ui=Silent()
         )
         found[name] = json.loads((out / "recover.json").read_text("utf-8"))
-        assert models.labels_of(models.load_classifier(str(out / "model"))) == LABELS
+        assert loading.labels_of(loading.load_classifier(str(out / "model"))) == LABELS
         assert not (out / "work").exists()
     assert found["eight"]["skipped"]
     assert not found["eight"]["curve"]

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.export_onnx import INPUT, OUTPUT, onnx_runner
-from edgeprune.row_int8 import row_int8
+from edgeprune.export.onnx import INPUT, OUTPUT, onnx_runner
+from edgeprune.quantization.per_token import row_int8
 
 ROWS, COLUMNS, OUT = 6, 32, 16
 SCOPE = "encoder/convs"

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from conftest import TONES
 
-from edgeprune import models
-from edgeprune.audio import Windows, clips, load_windows
-from edgeprune.console import Silent
-from edgeprune.convexity import convexity
-from edgeprune.score import choose_labelings, groups_of, score
-from edgeprune.settings import Clips, Score
-from edgeprune.states import load_states, states
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Clips, Score
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.depth_pruning.score import choose_labelings, groups_of, score
+from edgeprune.depth_pruning.states import load_states, states
+from edgeprune.metrics.convexity import convexity
+from edgeprune.models import loading
+from edgeprune.pipeline.clips import clips
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
 
@@ -33,7 +34,7 @@ def folders(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathF
         backbone, recordings, read_data(recordings).digest(),
         out=root / "clips", settings=Clips(window_seconds=0.4), ui=Silent(),
     )  # fmt: skip
-    models.save(models.load_classifier(str(backbone), tuple(TONES)), root / "model")
+    loading.save(loading.load_classifier(str(backbone), tuple(TONES)), root / "model")
     for name, model in (("teacher", root / "model"), ("untouched", backbone)):
         states(model, root / "clips", "cpu", out=root / name, settings=SETTINGS, ui=Silent())
     return root

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import TONES, make_model
 
-from edgeprune.console import Silent
-from edgeprune.picks import RULES
-from edgeprune.pipeline import compress
-from edgeprune.recipes import build_settings
-from edgeprune.scoring import score_only
-from edgeprune.settings import Settings
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.settings import Settings
+from edgeprune.depth_pruning.selection_rules import RULES
+from edgeprune.pipeline.compress import compress
+from edgeprune.pipeline.score import score_only
 from edgeprune_device.errors import EdgepruneError
 
 RECIPE: dict[str, Any] = {
@@ -129,7 +129,7 @@ def test_a_second_run_keeps_every_stage(
 def test_what_was_measured_before_an_interruption_is_not_measured_again(
     labelled: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune import measure
+    from edgeprune.depth_pruning import measure
 
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -151,7 +151,7 @@ def test_other_families_are_scored_and_reported_from_end_to_end(
     family: str, recordings: Path, tmp_path: Path
 ) -> None:
     """WavLM cannot lose layer 0, so that its ablation has no number; KWT reads a class token."""
-    from edgeprune.score_report import score_report
+    from edgeprune.reports.score_report import score_report
 
     model = make_model(tmp_path / "model", family, tuple(sorted(TONES)), layers=4)
     asked = settings(clips={"window_seconds": 0.0 if family == "kwt" else 0.3})
@@ -207,7 +207,7 @@ def test_an_unknown_stage_to_redo_is_named(
 def test_compress_cuts_by_any_rule_and_puts_bridges_over_the_gaps(
     rule: str, labelled: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    from edgeprune import models
+    from edgeprune.models import loading
 
     asked = build_settings(
         RECIPE,
@@ -218,7 +218,7 @@ def test_compress_cuts_by_any_rule_and_puts_bridges_over_the_gaps(
     done = compress(str(labelled), recordings, tmp_path / "run", asked, Silent())
     (seed,) = done["seeds"]
     assert len(seed["steps"][1]["kept"]) == 1  # anything holds
-    student = models.load_classifier(str(tmp_path / "run/seed-0/distill/model"))
+    student = loading.load_classifier(str(tmp_path / "run/seed-0/distill/model"))
     assert student.config.edgeprune_bridges == [0]
     assert seed["export_difference"] < 1e-4
     assert json.loads((tmp_path / "run/seed-0/depth/step.json").read_text())["rule"] == rule

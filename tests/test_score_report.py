@@ -13,9 +13,9 @@ import matplotlib.image
 import pytest
 from scores_fixture import make_scores
 
-from edgeprune.console import layer_list
-from edgeprune.score_plots import draw
-from edgeprune.score_report import facts_of, make_tables, read_scores, score_report
+from edgeprune.core.console import layer_list
+from edgeprune.reports.score_plots import draw
+from edgeprune.reports.score_report import facts_of, make_tables, read_scores, score_report
 from edgeprune_device.errors import EdgepruneError
 
 NASTY = '<b>&"x"'

@@ -15,12 +15,12 @@ from conftest import TONES, make_model
 from test_quantize import windows
 from typer.testing import CliRunner
 
-from edgeprune import models
-from edgeprune.cli import app
-from edgeprune.console import Silent
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.int8_units import HEAD, units_of
-from edgeprune.sensitivity import Row, Sensitivity, choose_mixed, sensitivity, to_mixed
+from edgeprune.cli.app import app
+from edgeprune.core.console import Silent
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.quantization.layer_groups import HEAD, units_of
+from edgeprune.quantization.sensitivity import Row, Sensitivity, choose_mixed, sensitivity, to_mixed
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
@@ -37,7 +37,7 @@ def model(folder: Path) -> Any:
 
     An input that is always zero has a weight so large that all others round to nothing.
     """
-    made = models.load_classifier(str(folder))
+    made = loading.load_classifier(str(folder))
     with torch.no_grad():
         made.projector.weight[0] = 0
         made.projector.bias[0] = 0
@@ -91,7 +91,7 @@ def test_every_unit_can_be_kept_in_float(model: Any) -> None:
 
 
 def test_units_hold_every_layer_once(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     layers = [path for unit in units_of(model) for path in unit.layers]
     assert len(layers) == len(set(layers)) > 0
     missing = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}

@@ -13,7 +13,7 @@ import pytest
 from faults_table import Tally
 from typer.testing import CliRunner
 
-from edgeprune.cli import app
+from edgeprune.cli.app import app
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import build_settings
 from edgeprune_device.system.systemd_unit import (

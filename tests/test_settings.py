@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from edgeprune import file_settings
-from edgeprune import settings as module
-from edgeprune.recipes import build_settings, read_recipe, to_toml
-from edgeprune.settings import Settings
+from edgeprune.core import deployment_settings
+from edgeprune.core import settings as module
+from edgeprune.core.recipe import build_settings, read_recipe, to_toml
+from edgeprune.core.settings import Settings
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
 
 
 def test_every_field_says_what_it_means() -> None:
-    source = inspect.getsource(module) + inspect.getsource(file_settings)
+    source = inspect.getsource(module) + inspect.getsource(deployment_settings)
     for item in dataclasses.fields(Settings):
         for field in (
             dataclasses.fields(getattr(Settings(), item.name))

@@ -17,12 +17,12 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2PositionalConvEmbedding,
 )
 
-from edgeprune import models
-from edgeprune.checkpoints import read_config
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.hearing import check_window
-from edgeprune.shaping import FusedAttention, PlainLayerNorm, Positions, shape
-from edgeprune.strided import WaveformEncoder
+from edgeprune.export.model_rewrites import FusedAttention, PlainLayerNorm, Positions, shape
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.checkpoints import read_config
+from edgeprune.models.input_length import check_window
+from edgeprune.nn.strided_conv import WaveformEncoder
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
@@ -30,15 +30,15 @@ LABELS = tuple(sorted(TONES))
 
 @pytest.mark.parametrize("runtime", ["onnx", "tflite"])
 def test_a_shaped_model_answers_as_before(family_folder: Path, runtime: str) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     kinds = [type(part).__name__ for part in model.modules()]
     torch.manual_seed(0)
     samples = 0.1 * torch.randn(1, 16000)
     with torch.no_grad():
-        expected = models.logits_of(model, samples)
-        found = models.logits_of(shape(model, samples.shape[1], runtime), samples)
-        again = models.logits_of(model, samples)
+        expected = loading.logits_of(model, samples)
+        found = loading.logits_of(shape(model, samples.shape[1], runtime), samples)
+        again = loading.logits_of(model, samples)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(again, expected)
     assert kinds == [type(part).__name__ for part in model.modules()]
@@ -81,7 +81,7 @@ def test_a_plain_layer_norm_is_a_layer_norm(affine: bool) -> None:
 
 
 def test_a_window_shorter_than_a_frame_is_refused(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
     with pytest.raises(EdgepruneError, match="A window of 8 samples is shorter than the") as error:
         to_onnx(model, 8, 18)
     assert error.value.status == 2
@@ -89,7 +89,7 @@ def test_a_window_shorter_than_a_frame_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_onnx_graph_holds_no_sum_that_would_be_fused_slowly(tmp_path: Path) -> None:
-    model = models.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
+    model = loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
     assert any(isinstance(part, WaveformEncoder) for part in shape(model, 4000, "onnx").modules())
     data = to_onnx(model, 4000, 18)
     graph = onnx.load_from_string(data).graph
@@ -100,7 +100,7 @@ def test_the_onnx_graph_holds_no_sum_that_would_be_fused_slowly(tmp_path: Path) 
     assert all(node.op_type != "Add" for node in normed)
     samples = 0.1 * np.random.default_rng(0).standard_normal((1, 4000)).astype(np.float32)
     with torch.no_grad():
-        expected = torch.softmax(models.logits_of(model, torch.from_numpy(samples)), -1).numpy()
+        expected = torch.softmax(loading.logits_of(model, torch.from_numpy(samples)), -1).numpy()
     np.testing.assert_allclose(onnx_runner(data)(samples), expected, atol=1e-5)
 
 

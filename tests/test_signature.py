@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from typer.testing import CliRunner
 
-from edgeprune.cli import app
+from edgeprune.cli.app import app
 from edgeprune_device.bundle.pack import pack_bundle, sign_bundle
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.signature import make_keys, read_private, read_public

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeprune.similarity import (
+from edgeprune.metrics.similarity import (
     block_influence,
     find_blocks,
     segment,

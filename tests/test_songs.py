@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeprune.recordings import SAMPLE_RATE
-from edgeprune.songs import SPECIES, Individual, Species, individual_of, song
+from edgeprune.data.synthetic_recordings import SAMPLE_RATE
+from edgeprune.data.synthetic_songs import SPECIES, Individual, Species, individual_of, song
 
 MIDDLE = Individual(pitch=1.0, tempo=1.0, timbre=(1.0,))
 BY_NAME = {species.name: species for species in SPECIES}

@@ -19,15 +19,15 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from edgeprune.spectrogram_kinds import (
+from edgeprune.nn.log_mel import (
+    LogMel,
+    frames_in,
+)
+from edgeprune.nn.spectrogram_specs import (
     RECIPES,
     recipe_from_extractor,
     recipe_from_record,
     record_of,
-)
-from edgeprune.spectrograms import (
-    LogMel,
-    frames_in,
 )
 from edgeprune_device.errors import EdgepruneError
 

@@ -12,15 +12,16 @@ import torch
 from conftest import FAMILY_NAMES, RATE, TONES, make_model
 from steps_fixture import make_inputs
 
-from edgeprune import models, ssf
-from edgeprune.audio import load_windows
-from edgeprune.console import Silent
-from edgeprune.settings import Teach
-from edgeprune.teach import fine_tune
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Teach
+from edgeprune.data.windows import load_windows
+from edgeprune.models import loading
+from edgeprune.training import ssf
+from edgeprune.training.teach import fine_tune
 
 
 def load(folder: Path, family: str) -> Any:
-    return models.load_classifier(
+    return loading.load_classifier(
         str(make_model(folder, family, tuple(TONES))), window_samples=RATE
     )
 
@@ -44,22 +45,22 @@ def test_folded_weights_compute_what_factors_and_offsets_did(family: str, tmp_pa
     sound = torch.randn(2, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
     names = list(model.state_dict())
     with torch.inference_mode():
-        before = models.logits_of(model, sound)
+        before = loading.logits_of(model, sound)
     attached = ssf.attach(model)
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(model, sound), before, rtol=0, atol=1e-5)
+        torch.testing.assert_close(loading.logits_of(model, sound), before, rtol=0, atol=1e-5)
     assert stir(model) >= len(attached) > 0
     with torch.inference_mode():
-        stirred = models.logits_of(model, sound)
+        stirred = loading.logits_of(model, sound)
     assert (stirred - before).abs().max() > 1e-4
     ssf.fold(model)
     assert sorted(model.state_dict()) == sorted(names)
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(model, sound), stirred, rtol=0, atol=1e-5)
-    models.save(model, tmp_path / "folded")
-    again = models.load_classifier(str(tmp_path / "folded"))
+        torch.testing.assert_close(loading.logits_of(model, sound), stirred, rtol=0, atol=1e-5)
+    loading.save(model, tmp_path / "folded")
+    again = loading.load_classifier(str(tmp_path / "folded"))
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(again, sound), stirred, rtol=0, atol=1e-5)
+        torch.testing.assert_close(loading.logits_of(again, sound), stirred, rtol=0, atol=1e-5)
 
 
 def test_a_factor_and_an_offset_are_what_the_paper_says() -> None:
@@ -88,7 +89,7 @@ def test_only_factors_offsets_and_the_head_are_trained(tmp_path: Path) -> None:
 def test_teaching_with_it_learns_the_tones(tmp_path: Path) -> None:
     teacher, clips = make_inputs(tmp_path, "kwt")
     windows = load_windows(clips)
-    model = models.load_classifier(str(teacher / "model"), windows.labels)
+    model = loading.load_classifier(str(teacher / "model"), windows.labels)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     curve = fine_tune(
         model, windows, windows.labels, replace(Teach(), tune="ssf", epochs=3, batch_size=12), 0,

@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import FAMILY_NAMES, TONES, make_model, tiny_config
 
-from edgeprune import models
-from edgeprune.families import fixed_layers_of, keep_layers
-from edgeprune.frames import frames_of
-from edgeprune.stack import Cut, Stack, run_cuts
+from edgeprune.depth_pruning.layer_stack import Cut, Stack, run_cuts
+from edgeprune.models import loading
+from edgeprune.models.families import fixed_layers_of, keep_layers
+from edgeprune.models.hidden_states import frames_of
 
 
 def heard(batch: int = 3) -> torch.Tensor:
@@ -28,25 +28,25 @@ def cuts_of(model: Any) -> list[Cut]:
 
 
 def test_every_cut_answers_as_the_model_that_was_really_cut(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     cuts = cuts_of(model)
     with torch.inference_mode():
         found = run_cuts(Stack(model), heard(), cuts)
         for cut in cuts:
-            really = models.load_classifier(str(family_folder))
+            really = loading.load_classifier(str(family_folder))
             keep_layers(really, cut)
             torch.testing.assert_close(
-                found[cut], models.logits_of(really, heard()), atol=1e-5, rtol=1e-5
+                found[cut], loading.logits_of(really, heard()), atol=1e-5, rtol=1e-5
             )
 
 
 def test_the_states_are_those_of_a_whole_run(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     stack = Stack(model)
     with torch.inference_mode():
         states = stack.states(stack.enter(heard()))
-        logits, given = models.logits_and_states(model, heard())
-        torch.testing.assert_close(logits, models.logits_of(model, heard()))
+        logits, given = loading.logits_and_states(model, heard())
+        torch.testing.assert_close(logits, loading.logits_of(model, heard()))
         assert len(states) == len(given) == 4
         assert len({state.shape for state in given}) == 1
         for ours, theirs in zip(states, given, strict=True):
@@ -57,11 +57,11 @@ def test_the_states_are_those_of_a_whole_run(family_folder: Path) -> None:
     "family_folder", [name for name in FAMILY_NAMES if name != "clap_audio_model"], indirect=True
 )  # transformers gives CLAP's states by stage
 def test_the_states_are_those_that_transformers_gives(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     stack = Stack(model)
     with torch.inference_mode():
         states = stack.states(stack.enter(heard()))
-        theirs = model(models.prepare(model, heard()), output_hidden_states=True).hidden_states
+        theirs = model(loading.prepare(model, heard()), output_hidden_states=True).hidden_states
         if stack.family.summed_normed:
             states[-1] = stack.finish(states[-1])
         for ours, given in zip(states, theirs, strict=True):
@@ -89,20 +89,20 @@ def test_last_norms_and_weighted_heads_are_part_of_it(
     if hasattr(made, "layer_weights"):
         made.layer_weights.data = torch.tensor([0.1, 2.0, -1.0, 0.7])
     made.save_pretrained(tmp_path)
-    model = models.load_classifier(str(tmp_path))
+    model = loading.load_classifier(str(tmp_path))
     with torch.inference_mode():
         found = run_cuts(Stack(model), heard(), [(0, 1, 2), (0, 2)])
         for cut in found:
-            really = models.load_classifier(str(tmp_path))
+            really = loading.load_classifier(str(tmp_path))
             keep_layers(really, cut)
             torch.testing.assert_close(
-                found[cut], models.logits_of(really, heard()), atol=1e-5, rtol=1e-5
+                found[cut], loading.logits_of(really, heard()), atol=1e-5, rtol=1e-5
             )
 
 
 def test_common_beginnings_run_once(tmp_path: Path) -> None:
     """Cuts 0-1-2, 0-1 and 0-2 take four blocks: 0, 1, 2 after 1, and 2 after 0."""
-    model = models.load_classifier(str(make_model(tmp_path, "wav2vec2", tuple(TONES))))
+    model = loading.load_classifier(str(make_model(tmp_path, "wav2vec2", tuple(TONES))))
     stack, ran = Stack(model), []
     for index, block in enumerate(stack.blocks):
         block.register_forward_hook(lambda *_, index=index: ran.append(index))
@@ -112,7 +112,7 @@ def test_common_beginnings_run_once(tmp_path: Path) -> None:
 
 
 def test_a_head_that_was_given_answers_from_the_mean_over_time(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     weight, bias = torch.randn(5, 16), torch.randn(5)
     stack = Stack(model, (weight, bias))
     with torch.inference_mode():
@@ -123,8 +123,8 @@ def test_a_head_that_was_given_answers_from_the_mean_over_time(family_folder: Pa
 
 
 def test_the_model_is_left_as_it_was(family_folder: Path) -> None:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     with torch.inference_mode():
-        before = models.logits_of(model, heard())
+        before = loading.logits_of(model, heard())
         run_cuts(Stack(model), heard(), cuts_of(model))
-        torch.testing.assert_close(models.logits_of(model, heard()), before)
+        torch.testing.assert_close(loading.logits_of(model, heard()), before)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgeprune.console import Silent
-from edgeprune.stages import Run, open_run
+from edgeprune.core.console import Silent
+from edgeprune.core.stages import Run, open_run
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -129,7 +129,9 @@ def test_a_full_disk_is_known_by_its_room_whatever_a_library_calls_it(
 
     with pytest.raises(type(error), match=str(error)):  # there is room: it is something else
         run.stage(writes, None, name="x")
-    monkeypatch.setattr("edgeprune.stages.shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    monkeypatch.setattr(
+        "edgeprune.core.stages.shutil.disk_usage", lambda _: SimpleNamespace(free=4096)
+    )
     with pytest.raises(EdgepruneError, match="The disk is full"):
         run.stage(writes, None, name="x")
 

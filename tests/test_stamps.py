@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import RATE, TONES, make_bundle, tone
 
-from edgeprune.export_tflite import convert, tflite_runner
-from edgeprune.stamps import read_stamp, runtime_needed, stamp_of, stamped
+from edgeprune.export.model_metadata import read_stamp, runtime_needed, stamp_of, stamped
+from edgeprune.export.tflite import convert, tflite_runner
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 

@@ -11,18 +11,19 @@ import pytest
 import torch
 from conftest import RATE, TONES, tone
 
-from edgeprune import models
-from edgeprune.audio import Windows, clips, load_windows
-from edgeprune.console import Silent
-from edgeprune.settings import Clips, Score
-from edgeprune.states import (
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Clips, Score
+from edgeprune.data.clip_subsets import one_point_a_clip
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.depth_pruning.states import (
     choose_points,
     layer_states,
     load_states,
-    one_point_a_clip,
     sound_frames,
     states,
 )
+from edgeprune.models import loading
+from edgeprune.pipeline.clips import clips
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
 
@@ -42,11 +43,11 @@ def clip_folder(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempP
 def test_padding_is_left_out_of_every_average(backbone: Path, clip_folder: Path) -> None:
     """What stands in the padding's frames cannot matter: it is replaced, the average stays."""
     windows = load_windows(clip_folder).split("valid").take(np.arange(4))
-    model = models.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_classifier(str(backbone), tuple(TONES))
     found, _, _ = layer_states(model, windows, np.arange(4), CPU, Silent())
     assert found.shape == (4, 4, 16)  # the first block's input and three outputs, four clips
     with torch.inference_mode():
-        _, full = models.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
+        _, full = loading.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
     frames = full[0].shape[1]
     first, last = windows.sound[0] / windows.window_samples
     middles = (np.arange(frames) + 0.5) / frames
@@ -60,10 +61,10 @@ def test_cosines_and_angles_are_those_of_flattened_states(
     backbone: Path, clip_folder: Path
 ) -> None:
     windows = load_windows(clip_folder).split("valid").take(np.arange(3))
-    model = models.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_classifier(str(backbone), tuple(TONES))
     _, cosines, angles = layer_states(model, windows, np.arange(3), CPU, Silent())
     with torch.inference_mode():
-        _, full = models.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
+        _, full = loading.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
     inside = sound_frames(windows.sound, windows.window_samples, full[0].shape[1]).astype(bool)
     each = []
     for clip in range(3):
@@ -79,10 +80,10 @@ def test_the_order_of_the_points_and_the_batches_do_not_matter(
     backbone: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows = load_windows(clip_folder)
-    model = models.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_classifier(str(backbone), tuple(TONES))
     chosen = np.array([40, 3, 17, 5, 60, 61, 2])
     whole, cosines, _ = layer_states(model, windows, chosen, CPU, Silent())
-    monkeypatch.setattr("edgeprune.states.BATCH", 3)
+    monkeypatch.setattr("edgeprune.depth_pruning.states.BATCH", 3)
     order = np.array([4, 0, 6, 2, 1, 5, 3])
     part, again, _ = layer_states(model, windows, chosen[order], CPU, Silent())
     np.testing.assert_allclose(part, whole[:, order], atol=1e-5)
@@ -106,10 +107,10 @@ def test_stretches_are_averaged_in_the_place_they_have_in_their_file(
           settings=Clips(context="file", window_seconds=0.4))  # fmt: skip
     windows = load_windows(tmp_path)
     assert windows.samples.shape == (2, 6400)
-    model = models.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_classifier(str(backbone), tuple(TONES))
     found, _, _ = layer_states(model, windows, np.arange(4), CPU, Silent())
     with torch.inference_mode():
-        _, full = models.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
+        _, full = loading.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
     half = full[0].shape[1] // 2
     for point in range(4):
         part = slice(0, half) if windows.column("label")[point] == "low" else slice(half, None)
@@ -122,8 +123,8 @@ def test_stretches_are_averaged_in_the_place_they_have_in_their_file(
 def test_states_are_kept_on_disk_and_read_back(
     backbone: Path, clip_folder: Path, tmp_path: Path
 ) -> None:
-    model = models.load_classifier(str(backbone), tuple(TONES))
-    models.save(model, tmp_path / "model")
+    model = loading.load_classifier(str(backbone), tuple(TONES))
+    loading.save(model, tmp_path / "model")
     states(tmp_path / "model", clip_folder, "cpu", out=tmp_path, settings=Score(neighbours=3),
            ui=Silent())  # fmt: skip
     kept = load_states(tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, spearmanr
 
-from edgeprune.statistics import (
+from edgeprune.metrics.statistics import (
     bootstrap_interval,
     rank_correlation,
     sign_flip_test,

@@ -17,7 +17,7 @@ import pytest
 from faults_table import Tally
 from typer.testing import CliRunner
 
-from edgeprune.cli import app
+from edgeprune.cli.app import app
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.monitoring.latency import LatencyTrack
 from edgeprune_device.monitoring.status import (
@@ -232,7 +232,7 @@ def test_ctrl_c_ends_following_without_an_error(
         raise KeyboardInterrupt
 
     StatusFile(tmp_path, {}).write(RUNNING)
-    monkeypatch.setattr("edgeprune.cli_operate.time.sleep", interrupt)
+    monkeypatch.setattr("edgeprune.cli.recorder.time.sleep", interrupt)
     done = CliRunner().invoke(app, ["status", str(tmp_path), "--follow"])
     assert (done.exit_code, done.exception) == (0, None)
     assert "since      2026-05-01T04:12:00+00:00, written" in done.stdout

@@ -11,12 +11,12 @@ import torch
 from steps_fixture import SHARED, make_inputs
 from test_train import StopsAt
 
-from edgeprune import models
-from edgeprune.console import Silent
-from edgeprune.frontend import frontend
-from edgeprune.make_student import make_student
-from edgeprune.mimic import mimic
-from edgeprune.settings import FrontEnd, Mimic, Student
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import FrontEnd, Mimic, Student
+from edgeprune.models import loading
+from edgeprune.replacement.frontend import frontend
+from edgeprune.replacement.mimic import mimic
+from edgeprune.replacement.student import make_student
 
 TINY: dict[str, Any] = {"width": 8, "layers": 1, "mels": 12, "stem_channels": 2}
 STEPS: dict[str, tuple[Callable[..., None], Any]] = {
@@ -48,7 +48,7 @@ def test_a_step_goes_on_where_it_was_interrupted(
     assert not (tmp_path / "cut" / "step.json").exists()
     run(tmp_path / "cut", Silent())
     expected, found = (
-        models.load_classifier(str(tmp_path / out / "model")).state_dict()
+        loading.load_classifier(str(tmp_path / out / "model")).state_dict()
         for out in ("straight", "cut")
     )
     assert set(found) == set(expected)

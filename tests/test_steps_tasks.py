@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from test_compress_tasks import RECIPE, chords, melodies  # noqa: F401  fixtures
 
-from edgeprune.console import Silent
-from edgeprune.pipeline import compress
-from edgeprune.recipes import build_settings
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.pipeline.compress import compress
 from edgeprune_device.bundle.reader import read_bundle
 
 TINY = {"width": 8, "layers": 1, "mels": 12, "stem_channels": 2}

@@ -10,10 +10,10 @@ import pytest
 from conftest import RATE, TONES, make_model
 from onnx import numpy_helper
 
-from edgeprune import models
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.families import family_of
-from edgeprune.store_int8 import store_int8, to_int8
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.families import family_of
+from edgeprune.quantization.weight_only import store_int8, to_int8
 
 
 def test_rounding_is_to_the_nearest_of_255_steps_of_each_channel() -> None:
@@ -32,7 +32,7 @@ def test_a_channel_of_zeros_stays_zeros() -> None:
 
 @pytest.fixture
 def exported(family_folder: Path) -> tuple[bytes, tuple[str, ...]]:
-    model = models.load_classifier(str(family_folder))
+    model = loading.load_classifier(str(family_folder))
     return to_onnx(model, RATE, 18), family_of(model.config.model_type).float_scopes
 
 
@@ -63,7 +63,7 @@ def test_the_file_is_smaller_and_answers_like_the_rounded_weights(
 
 def test_every_large_weight_is_in_8_bits_and_the_front_end_in_16(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "kwt", "kwt", tuple(TONES))
-    model = models.load_classifier(str(folder))
+    model = loading.load_classifier(str(folder))
     data = store_int8(to_onnx(model, RATE, 18), ("frontend",))
     kinds = {
         x.name: (x.data_type, np.prod(x.dims))

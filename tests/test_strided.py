@@ -13,7 +13,14 @@ from torch.nn import functional
 from transformers import Wav2Vec2Config
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
 
-from edgeprune.strided import FirstConv, StridedConv, WaveformEncoder, cosines, fits, frames_of
+from edgeprune.nn.strided_conv import (
+    FirstConv,
+    StridedConv,
+    WaveformEncoder,
+    cosines,
+    fits,
+    frames_of,
+)
 
 
 def encoder(norm: str, **given: object) -> Wav2Vec2FeatureEncoder:

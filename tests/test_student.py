@@ -11,12 +11,12 @@ import torch
 from conftest import RATE, TONES, tone
 from transformers import AutoModel, AutoModelForCTC
 
-from edgeprune import models
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.families import family_of
-from edgeprune.stems import cnn_frames
-from edgeprune.store_int8 import store_int8
-from edgeprune.student import StudentConfig, StudentForAudioClassification, StudentForCTC
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.families import family_of
+from edgeprune.nn.stems import cnn_frames
+from edgeprune.nn.student import StudentConfig, StudentForAudioClassification, StudentForCTC
+from edgeprune.quantization.weight_only import store_int8
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_mel_bins": 12,
          "num_mfcc": 8, "stem_channels": 2}  # fmt: skip
@@ -56,11 +56,11 @@ def test_every_kind_reloads_and_exports_as_it_was(
 ) -> None:
     model = make(kind)
     with torch.inference_mode():
-        expected = models.logits_of(model, windows)
-    models.save(model, tmp_path / "student")
-    again = models.load_classifier(str(tmp_path / "student"))
+        expected = loading.logits_of(model, windows)
+    loading.save(model, tmp_path / "student")
+    again = loading.load_classifier(str(tmp_path / "student"))
     with torch.inference_mode():
-        torch.testing.assert_close(models.logits_of(again, windows), expected, rtol=0, atol=0)
+        torch.testing.assert_close(loading.logits_of(again, windows), expected, rtol=0, atol=0)
     data = to_onnx(again, RATE, 18)
     stored = store_int8(data, family_of("edgeprune-student").float_scopes)
     for sample, scores in zip(windows.numpy(), expected.softmax(dim=-1).numpy(), strict=True):
@@ -70,9 +70,9 @@ def test_every_kind_reloads_and_exports_as_it_was(
 
 def test_a_new_head_leaves_the_rest_as_it_was_trained(tmp_path: Path) -> None:
     model = make("conv")
-    models.save(model, tmp_path / "student")
-    other = models.load_classifier(str(tmp_path / "student"), ("a", "b", "c", "d"))
-    assert models.labels_of(other) == ("a", "b", "c", "d")
+    loading.save(model, tmp_path / "student")
+    other = loading.load_classifier(str(tmp_path / "student"), ("a", "b", "c", "d"))
+    assert loading.labels_of(other) == ("a", "b", "c", "d")
     trained = model.student.state_dict()
     assert all(torch.equal(v, trained[k]) for k, v in other.student.state_dict().items())
     backbone = AutoModel.from_pretrained(tmp_path / "student")
@@ -81,8 +81,8 @@ def test_a_new_head_leaves_the_rest_as_it_was_trained(tmp_path: Path) -> None:
 
 def test_training_masks_what_it_hears_and_evaluation_does_not(windows: torch.Tensor) -> None:
     model = make("conv")
-    same = models.logits_of(model, windows)
-    torch.testing.assert_close(models.logits_of(model, windows), same, rtol=0, atol=0)
+    same = loading.logits_of(model, windows)
+    torch.testing.assert_close(loading.logits_of(model, windows), same, rtol=0, atol=0)
     heard: list[torch.Tensor] = []
     model.student.stem.first.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
     model.train()

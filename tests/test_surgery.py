@@ -12,8 +12,8 @@ import torch
 from conftest import TONES, make_model
 from torch import nn
 
-from edgeprune import models, surgery
-from edgeprune.families import keep_layers, layers_of
+from edgeprune.models import loading, serialization
+from edgeprune.models.families import keep_layers, layers_of
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -30,17 +30,17 @@ class Half(nn.Module):
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setitem(surgery.PARTS, "half", f"{__name__}:Half")
+    monkeypatch.setitem(serialization.PARTS, "half", f"{__name__}:Half")
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(Half=Half))
-    return models.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", tuple(TONES))))
+    return loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", tuple(TONES))))
 
 
 def same_after_reloading(model: Any, folder: Path) -> Any:
     samples = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
-    models.save(model, folder)
-    again = models.load_classifier(str(folder))
+    loading.save(model, folder)
+    again = loading.load_classifier(str(folder))
     with torch.inference_mode():
-        expected, found = (models.logits_of(m, samples) for m in (model, again))
+        expected, found = (loading.logits_of(m, samples) for m in (model, again))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert type(again) is type(model)
     return again
@@ -76,8 +76,8 @@ def test_layers_dropped_after_trimming_leave_the_widths_with_their_layers(
 
 
 def test_a_part_in_place_of_a_block_reloads_with_its_weights(model: Any, tmp_path: Path) -> None:
-    surgery.put(
-        model, "wav2vec2.encoder.layers.1", surgery.make_part({"part": "half", "width": 16})
+    serialization.put(
+        model, "wav2vec2.encoder.layers.1", serialization.make_part({"part": "half", "width": 16})
     )
     again = same_after_reloading(model, tmp_path / "part")
     assert isinstance(layers_of(again)[1], Half)
@@ -86,7 +86,7 @@ def test_a_part_in_place_of_a_block_reloads_with_its_weights(model: Any, tmp_pat
 
 
 def test_an_untouched_model_records_nothing(model: Any, tmp_path: Path) -> None:
-    models.save(model, tmp_path / "plain")
+    loading.save(model, tmp_path / "plain")
     assert "edgeprune_" not in (tmp_path / "plain" / "config.json").read_text().replace(
         "edgeprune_normalize", ""
     )
@@ -94,4 +94,4 @@ def test_an_untouched_model_records_nothing(model: Any, tmp_path: Path) -> None:
 
 def test_a_part_nobody_knows_is_named() -> None:
     with pytest.raises(EdgepruneError, match="a part 'whole', which this edgeprune does not know"):
-        surgery.make_part({"part": "whole"})
+        serialization.make_part({"part": "whole"})

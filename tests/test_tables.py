@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from edgeprune.tables import table, to_html, to_markdown, to_text
+from edgeprune.core.tables import table, to_html, to_markdown, to_text
 
 SHOWN = table(("file", "ms"), [("teacher", 120.5), ("student", 8)], title="Latency", main=1)
 NASTY = table(("a|b", "<i>"), [("x|y", '<script>"&'), ("", "plain")], title="<b>&")

@@ -12,7 +12,7 @@ import soundfile
 from conftest import RATE, TONES, make_bundle, tone
 from numpy.typing import NDArray
 
-from edgeprune.answers import answer, compare, measure
+from edgeprune.deployment.evaluate import answer, compare, measure
 from edgeprune_calibration.dataset import read_data, untracked
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.writer import golden_files, write_bundle

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgeprune.audio import Windows
-from edgeprune.losses import frame_logit_loss, tag_logit_loss, tag_loss, transcript_loss
-from edgeprune.tasks import TASKS, task_of
+from edgeprune.data.tasks import TASKS, task_of
+from edgeprune.data.windows import Windows
+from edgeprune.nn.losses import frame_logit_loss, tag_logit_loss, tag_loss, transcript_loss
 from edgeprune_device.errors import EdgepruneError
 
 TAGS = ("dog", "rain", "wind")

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from conftest import TONES, make_model, make_recordings
 
-from edgeprune import models
-from edgeprune.audio import clips, load_windows
-from edgeprune.checkpoints import read_config
-from edgeprune.console import Silent
-from edgeprune.pipeline import compress
-from edgeprune.recipes import build_settings
-from edgeprune.settings import Augment, Clips, Teach
-from edgeprune.steps import count_macs, read_step
-from edgeprune.teach import teach
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.settings import Augment, Clips, Teach
+from edgeprune.data.windows import load_windows
+from edgeprune.models import loading
+from edgeprune.models.checkpoints import read_config
+from edgeprune.pipeline.clips import clips
+from edgeprune.pipeline.compress import compress
+from edgeprune.training.step_records import count_macs, read_step
+from edgeprune.training.teach import teach
 from edgeprune_device.bundle.reader import read_bundle
 
 FITTED = ("audio-spectrogram-transformer", "whisper", "clap_audio_model")
@@ -39,9 +40,13 @@ def taught(folder: Path, family: str, few: Path, settings: Teach) -> tuple[Any, 
     teach(source, heard, 0, "cpu", asdict(Augment()), out=made, settings=settings, ui=Silent())
     window = load_windows(heard).window_samples
     assert read_step(made)["macs"] == count_macs(
-        models.load_classifier(str(made / "model")), window
+        loading.load_classifier(str(made / "model")), window
     )
-    return models.load_classifier(str(source)), models.load_classifier(str(made / "model")), window
+    return (
+        loading.load_classifier(str(source)),
+        loading.load_classifier(str(made / "model")),
+        window,
+    )
 
 
 @pytest.mark.parametrize("when", ["auto", "always"])
@@ -52,7 +57,7 @@ def test_a_teacher_hears_the_clips_window_and_no_silence_behind_it(
     given, left, window = taught(tmp_path, family, few, Teach(when=when, epochs=1, batch_size=16))
     assert read_config(str(tmp_path / "teach" / "model")).edgeprune_window == window
     assert count_macs(left, window) < count_macs(given, window)
-    assert models.labels_of(left) == tuple(sorted(TONES))
+    assert loading.labels_of(left) == tuple(sorted(TONES))
 
 
 def test_a_whisper_with_an_mlp_head_loses_layers_and_is_deployed(few: Path, tmp_path: Path) -> None:

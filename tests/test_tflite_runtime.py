@@ -15,9 +15,9 @@ import pytest
 from conftest import TONES, enliven, make_model
 from test_export_tflite import heard
 
-from edgeprune import models
-from edgeprune.bundles import describe, golden_inputs, write
-from edgeprune.export_tflite import to_tflite
+from edgeprune.export.bundle_writer import describe, golden_inputs, write
+from edgeprune.export.tflite import to_tflite
+from edgeprune.models import loading
 from edgeprune_device.system.native_output import quiet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make one model's bundles, of each recipe one, as ai-edge-litert answers."""
     folder = tmp_path_factory.mktemp("bundles")
-    model = models.load_classifier(
+    model = loading.load_classifier(
         str(make_model(folder.with_name("source"), "wav2vec2", tuple(TONES), layers=2))
     )
     enliven(model)

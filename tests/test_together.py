@@ -10,10 +10,10 @@ from conftest import make_recordings
 from test_pipeline import RECIPE
 from typer.testing import CliRunner
 
-from edgeprune.cli import app
-from edgeprune.console import Silent
-from edgeprune.pipeline import compress
-from edgeprune.recipes import build_settings
+from edgeprune.cli.app import app
+from edgeprune.core.console import Silent
+from edgeprune.core.recipe import build_settings
+from edgeprune.pipeline.compress import compress
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.choose_variant import pick

@@ -12,14 +12,16 @@ import pytest
 import torch
 from conftest import TONES, tone
 
-from edgeprune import losses, models, train
-from edgeprune.audio import Windows
-from edgeprune.console import Silent
-from edgeprune.tasks import TASKS
+from edgeprune.core.console import Silent
+from edgeprune.data.tasks import TASKS
+from edgeprune.data.windows import Windows
+from edgeprune.models import loading
+from edgeprune.nn import losses
+from edgeprune.training import loop
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
-PLAN = train.Plan(
+PLAN = loop.Plan(
     epochs=4, batch_size=6, learning_rate=1e-3, weight_decay=0.0, patience=9, seed=3
 )  # fmt: skip
 
@@ -33,7 +35,7 @@ def tones(each: int, seed: int) -> Windows:
 
 
 def loss(model: Any, samples: torch.Tensor, targets: torch.Tensor, _: int) -> torch.Tensor:
-    return losses.label_loss(models.logits_of(model, samples), targets, 0.1)
+    return losses.label_loss(loading.logits_of(model, samples), targets, 0.1)
 
 
 class StopsAt(Silent):
@@ -51,8 +53,8 @@ class StopsAt(Silent):
 
 def run(folder: Path, work: Path, ui: Any = None) -> tuple[list[dict[str, float]], Any]:
     torch.manual_seed(0)
-    model = models.load_classifier(str(folder), LABELS)
-    curve = train.fit(
+    model = loading.load_classifier(str(folder), LABELS)
+    curve = loop.fit(
         model, tones(8, 0), tones(3, 500), LABELS, loss, PLAN,
         work=work, device=torch.device("cpu"), ui=ui or Silent(), title="test",
     )  # fmt: skip
@@ -65,7 +67,7 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
     straight, expected = run(backbone, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
         run(backbone, tmp_path / "cut", StopsAt(10))  # in the middle of the third epoch of 4 steps
-    assert (tmp_path / "cut" / train.CHECKPOINT).exists()
+    assert (tmp_path / "cut" / loop.CHECKPOINT).exists()
     resumed, model = run(backbone, tmp_path / "cut")
     assert resumed == straight
     for name, value in expected.state_dict().items():
@@ -115,7 +117,7 @@ def test_training_that_diverges_says_so(
 def test_the_model_is_left_at_its_best_epoch(backbone: Path, tmp_path: Path) -> None:
     curve, model = run(backbone, tmp_path / "work")
     valid = tones(3, 500)
-    logits = train.predict(model, valid, torch.device("cpu"))
+    logits = loop.predict(model, valid, torch.device("cpu"))
     score = TASKS["classes"].score(logits, valid, LABELS)
     assert score == max(s["valid_score"] for s in curve)
 
@@ -131,7 +133,7 @@ def test_a_clip_of_several_windows_is_judged_by_their_mean_score() -> None:
 
 
 def test_the_learning_rate_rises_then_falls_to_one_per_cent() -> None:
-    factor = train.warmup_cosine(100)
+    factor = loop.warmup_cosine(100)
     values = [factor(step) for step in range(100)]
     assert values[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert values[10] == pytest.approx(1.0)
@@ -142,10 +144,10 @@ def test_the_learning_rate_rises_then_falls_to_one_per_cent() -> None:
 def test_a_front_end_that_is_no_longer_the_teachers_is_trained_with_the_rest(
     backbone: Path,
 ) -> None:
-    from edgeprune.distill import same_front_end
-    from edgeprune.teach import freeze
+    from edgeprune.training.distill import same_front_end
+    from edgeprune.training.teach import freeze
 
-    student, teacher = (models.load_classifier(str(backbone), LABELS) for _ in range(2))
+    student, teacher = (loading.load_classifier(str(backbone), LABELS) for _ in range(2))
     assert same_front_end(student, teacher)
     first = student.wav2vec2.feature_extractor.conv_layers[0].conv.weight
     with torch.no_grad():
@@ -162,7 +164,7 @@ def test_what_is_frozen_keeps_its_statistics_while_the_rest_is_trained() -> None
     first, second = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), first), second)
     model[0].requires_grad_(False)
-    train.to_training(model)
+    loop.to_training(model)
     model(torch.randn(8, 1, 20) + 5)
     assert first.running_mean is not None
     assert second.running_mean is not None

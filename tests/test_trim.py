@@ -15,16 +15,19 @@ from conftest import RATE, make_recordings
 from test_families import heard_by
 from test_masking import random_keep, shaken
 
-from edgeprune import latencies, models
-from edgeprune.audio import Windows, clips
-from edgeprune.console import Silent
-from edgeprune.export_onnx import onnx_runner, to_onnx
-from edgeprune.settings import Augment, Clips, Teach, Trim
-from edgeprune.steps import count_macs, read_step
-from edgeprune.teach import teach
-from edgeprune.trim import _trim_exactly, trim
-from edgeprune.unit_table import KINDS
-from edgeprune.units import groups_of
+from edgeprune.core.console import Silent
+from edgeprune.core.settings import Augment, Clips, Teach, Trim
+from edgeprune.data.windows import Windows
+from edgeprune.export import timing
+from edgeprune.export.onnx import onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.pipeline.clips import clips
+from edgeprune.training.step_records import count_macs, read_step
+from edgeprune.training.teach import teach
+from edgeprune.width_pruning import latency_model
+from edgeprune.width_pruning.trim import _trim_exactly, trim
+from edgeprune.width_pruning.unit_table import KINDS
+from edgeprune.width_pruning.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
 SHARED: dict[str, Any] = {
@@ -79,9 +82,9 @@ def test_the_ratio_that_was_asked_is_met_within_two_points(
 ) -> None:
     chosen = Trim(**{**asdict(settings), "epochs": 2, "recovery_epochs": 1, "gate_rate": 0.1})
     facts = run(stages, tmp_path / "out", chosen)
-    given = models.load_classifier(str(stages[0] / "model"))
-    left = models.load_classifier(str(tmp_path / "out" / "model"))
-    sizes = {"macs": lambda m: count_macs(m, WINDOW), "parameters": models.count_parameters}
+    given = loading.load_classifier(str(stages[0] / "model"))
+    left = loading.load_classifier(str(tmp_path / "out" / "model"))
+    sizes = {"macs": lambda m: count_macs(m, WINDOW), "parameters": loading.count_parameters}
     for name, size in sizes.items():
         assert facts["reached"][name] == pytest.approx(1 - size(left) / size(given), abs=1e-9)
     assert facts["reached"][settings.of] == pytest.approx(settings.ratio, abs=0.02)
@@ -99,12 +102,14 @@ def test_a_latency_that_was_asked_is_measured_and_met(
 ) -> None:
     """A clock that counts: every multiply-accumulate takes 1 ns, every window 50 us."""
     monkeypatch.setattr(
-        latencies, "measure_latency", lambda model, window: 0.05 + 1e-6 * count_macs(model, window)
+        timing,
+        "measure_latency",
+        lambda model, window: 0.05 + 1e-6 * count_macs(model, window),
     )
     facts = run(stages, tmp_path / "out", Trim(of="latency", ratio=0.4, method="magnitude",
                                                recovery_epochs=0))  # fmt: skip
     assert facts["reached"]["latency"] == pytest.approx(0.4, abs=0.02)
-    left = models.load_classifier(str(tmp_path / "out" / "model"))
+    left = loading.load_classifier(str(tmp_path / "out" / "model"))
     assert facts["latency_ms"]["after"] == pytest.approx(0.05 + 1e-6 * count_macs(left, WINDOW))
 
 
@@ -122,14 +127,14 @@ def test_prices_are_found_again_from_what_variants_took() -> None:
     measured = [
         true["always"] + sum(true[name] * amount for name, amount in row.items()) for row in amounts
     ]
-    assert latencies.price(amounts, measured) == pytest.approx(true, abs=1e-9)
+    assert latency_model.price(amounts, measured) == pytest.approx(true, abs=1e-9)
 
 
 def test_work_that_no_width_changes_is_part_of_the_price_of_a_window() -> None:
     """A spectrogram of 5e5 multiply-accumulates at 3e-7 ms, in every variant alike."""
     amounts = [{"linear": 1e6 * n, "fixed": 5e5} for n in range(1, 8)]
     measured = [0.3 + 2e-6 * row["linear"] + 3e-7 * row["fixed"] for row in amounts]
-    found = latencies.price(amounts, measured)
+    found = latency_model.price(amounts, measured)
     assert found == pytest.approx({"linear": 2e-6, "always": 0.45}, abs=1e-9)
 
 
@@ -160,7 +165,7 @@ def test_an_interrupted_trim_ends_where_an_uninterrupted_one_does(
         facts.pop("latency_ms")
     assert resumed == straight
     kept, other = (
-        models.load_classifier(str(tmp_path / name / "model")) for name in ("straight", "cut")
+        loading.load_classifier(str(tmp_path / name / "model")) for name in ("straight", "cut")
     )
     for name, value in kept.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
@@ -178,10 +183,10 @@ def test_a_trimmed_student_of_a_trimmed_student_exports(
         trim(made, given, heard, SHARED, out=out, settings=QUICK, ui=Silent())
     facts = read_step(tmp_path / "2")
     assert facts["reached"]["macs"] == pytest.approx(0.5, abs=0.02)
-    model = models.load_classifier(str(tmp_path / "2" / "model"))
+    model = loading.load_classifier(str(tmp_path / "2" / "model"))
     samples = torch.randn(1, WINDOW) * 0.1
     with torch.inference_mode():
-        expected = torch.softmax(models.logits_of(model, samples), dim=-1)
+        expected = torch.softmax(loading.logits_of(model, samples), dim=-1)
     found = onnx_runner(to_onnx(model, WINDOW, 18))(samples.numpy())
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
 
@@ -193,9 +198,11 @@ def test_more_than_there_is_is_refused_before_anything_is_trained(
     def trained(*_: Any) -> Any:
         raise AssertionError("it was trained")
 
-    monkeypatch.setattr("edgeprune.trim.rank", trained)
+    monkeypatch.setattr("edgeprune.width_pruning.trim.rank", trained)
     monkeypatch.setattr(
-        latencies, "measure_latency", lambda model, window: 0.05 + 1e-6 * count_macs(model, window)
+        timing,
+        "measure_latency",
+        lambda model, window: 0.05 + 1e-6 * count_macs(model, window),
     )
     with pytest.raises(EdgepruneError, match=f"90 % of the {of} cannot be trimmed"):
         run(stages, tmp_path / "out", Trim(ratio=0.9, what=("feed-forward",), of=of))
@@ -217,7 +224,7 @@ def test_what_is_not_met_is_said_and_written_down(
             name: list(range(len(all_))) for name, all_ in list(scores.items())[1:]
         }
 
-    monkeypatch.setattr("edgeprune.trim.choose", one)
+    monkeypatch.setattr("edgeprune.width_pruning.trim.choose", one)
     facts = run(stages, tmp_path / "out", Trim(ratio=0.1, what=("feed-forward",), method="random",
                                                recovery_epochs=0), Hears())  # fmt: skip
     assert facts["met"] is False
@@ -234,7 +241,7 @@ def test_every_family_is_trimmed_exactly(family_folder: Path) -> None:
     sound = np.tile([0, heard.shape[1]], (len(heard), 1))
     windows = Windows(heard, sound, np.arange(len(heard)), rows, ("low",), RATE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgeprune.trim.EXACT", 1e-6)
+        patch.setattr("edgeprune.width_pruning.trim.EXACT", 1e-6)
         _trim_exactly(model, groups, keep, windows)
     assert next(model.parameters()).dtype == torch.float32
 
@@ -251,7 +258,7 @@ def test_a_part_that_reads_trimmed_units_in_an_unknown_way_is_found(
             else:
                 linear.weight += 1e-3
 
-    monkeypatch.setattr("edgeprune.trim.trim_to", wrongly)
+    monkeypatch.setattr("edgeprune.width_pruning.trim.trim_to", wrongly)
     asked = Trim(ratio=0.05, what=("feed-forward",), method="random", recovery_epochs=0)
     match = {"shape": "cannot run: it has a part", "value": "differs from the masked one by"}[how]
     with pytest.raises(EdgepruneError, match=match) as caught:

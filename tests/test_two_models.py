@@ -19,10 +19,10 @@ from test_bundle import edit, replace_file, zipped
 from test_export_tflite import heard
 from test_student import make
 
-from edgeprune.bundles import describe, golden_inputs, write
-from edgeprune.export_onnx import to_onnx
-from edgeprune.export_tflite import to_tflite
-from edgeprune.verify import verify_command
+from edgeprune.deployment.verify import verify_command
+from edgeprune.export.bundle_writer import describe, golden_inputs, write
+from edgeprune.export.onnx import to_onnx
+from edgeprune.export.tflite import to_tflite
 from edgeprune_calibration.calibrate import Target, calibrate
 from edgeprune_device.bench.runner import bench
 from edgeprune_device.bundle.reader import Bundle, read_bundle

@@ -12,16 +12,16 @@ from conftest import FAMILY_NAMES, TONES, make_model
 from test_families import heard_by
 from test_masking import random_keep, shaken
 
-from edgeprune import models, surgery
-from edgeprune.families import FAMILIES
-from edgeprune.heads import put_head
-from edgeprune.masking import masks, masks_of
-from edgeprune.mimic_layers import put_mimic
-from edgeprune.recipes import CHOICES, EACH_OF, build_settings
-from edgeprune.settings import Trim
-from edgeprune.trimming import trim_to
-from edgeprune.unit_table import KINDS, ROWS
-from edgeprune.units import groups_of, ready, refusals
+from edgeprune.core.recipe import CHOICES, EACH_OF, build_settings
+from edgeprune.core.settings import Trim
+from edgeprune.models import loading, serialization
+from edgeprune.models.families import FAMILIES
+from edgeprune.models.heads import put_head
+from edgeprune.replacement.mimic_placement import put_mimic
+from edgeprune.width_pruning.masking import masks, masks_of
+from edgeprune.width_pruning.removal import trim_to
+from edgeprune.width_pruning.unit_table import KINDS, ROWS
+from edgeprune.width_pruning.units import groups_of, ready, refusals
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -50,7 +50,7 @@ def test_every_coordinate_of_a_place_belongs_to_a_unit(family_folder: Path) -> N
 
 def test_what_cannot_go_is_said_in_a_sentence(tmp_path: Path) -> None:
     for family, word in (("clap_audio_model", "stage"), ("wav2vec2-conformer", "rotary")):
-        model = models.load_classifier(str(make_model(tmp_path / family, family, tuple(TONES))))
+        model = loading.load_classifier(str(make_model(tmp_path / family, family, tuple(TONES))))
         (why,) = refusals(model, KINDS)
         assert word in why
         assert "hidden" not in [group.kind for group in groups_of(model)]
@@ -63,9 +63,9 @@ def both_ways(model: object, seed: int = 0) -> None:
     samples = heard_by(model)
     with torch.no_grad():
         with masks(model, groups_of(model), masks_of(groups_of(model), keep)):  # type: ignore[arg-type]
-            masked = models.logits_of(model, samples)
+            masked = loading.logits_of(model, samples)
         trim_to(model, keep)
-        torch.testing.assert_close(models.logits_of(model, samples), masked, rtol=0, atol=1e-5)
+        torch.testing.assert_close(loading.logits_of(model, samples), masked, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["frame", "conv", "transformer"])
@@ -77,12 +77,12 @@ def test_a_mimic_among_the_blocks_is_trimmed_with_them(
     put_mimic(model, 1, 3, heard_by(model), kind=kind, hidden=8, layers=2, kernel=3, heads=2)
     assert any(group.name.startswith("mimic") for group in groups_of(model))
     both_ways(model)
-    models.save(model.eval(), tmp_path / "again")
-    again = models.load_classifier(str(tmp_path / "again"))
+    loading.save(model.eval(), tmp_path / "again")
+    again = loading.load_classifier(str(tmp_path / "again"))
     samples = heard_by(model)
     with torch.no_grad():
         torch.testing.assert_close(
-            models.logits_of(again, samples), models.logits_of(model, samples), rtol=0, atol=1e-6
+            loading.logits_of(again, samples), loading.logits_of(model, samples), rtol=0, atol=1e-6
         )
 
 
@@ -133,5 +133,5 @@ def test_a_weighted_sum_and_a_recognizer_keep_their_places(tmp_path: Path) -> No
         ready(model)
         put_head(model, head, 5)
         model.eval()
-        assert surgery.parts_of(model) or head == "own"
+        assert serialization.parts_of(model) or head == "own"
         both_ways(model)

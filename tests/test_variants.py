@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import RATE
 
-from edgeprune.audio import Windows
-from edgeprune.console import Silent
-from edgeprune.export import RUNNERS
-from edgeprune.tasks import same_decisions, task_of
-from edgeprune.variants import TARGETS, Variant, choose, score_of, try_files
+from edgeprune.core.console import Silent
+from edgeprune.data.tasks import same_decisions, task_of
+from edgeprune.data.windows import Windows
+from edgeprune.deployment.candidates import TARGETS, Variant, choose, score_of, try_files
+from edgeprune.export.export import RUNNERS
 from edgeprune_device.errors import EdgepruneError
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.headline import headline
-from edgeprune.picks import RULES
-from edgeprune.verdict import against, compare, pick_table
+from edgeprune.depth_pruning.rule_comparison import against, compare, headline, pick_table
+from edgeprune.depth_pruning.selection_rules import RULES
 
 LAYERS = 4
 VALID = {1: 0.40, 2: 0.86, 3: 0.89, 4: 0.90}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import TONES, make_bundle, make_recordings
 
-from edgeprune.answers import Answers, compare, measure
-from edgeprune.console import Silent
-from edgeprune.statistics import bootstrap_interval
-from edgeprune.verify import clips_digest, verify_command
+from edgeprune.core.console import Silent
+from edgeprune.deployment.evaluate import Answers, compare, measure
+from edgeprune.deployment.verify import clips_digest, verify_command
+from edgeprune.metrics.statistics import bootstrap_interval
 from edgeprune_calibration.dataset import Clip, read_data
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle.reader import read_bundle

@@ -34,8 +34,8 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"edgeprune", "edgeprune_calibration", "edgeprune_device"}
     for page in ("report.html.j2", "scores.html.j2", "page.css"):
-        assert f"edgeprune/{page}" in names
-    assert "edgeprune/demo_model/model.safetensors" in names
+        assert f"edgeprune/reports/{page}" in names
+    assert "edgeprune/pipeline/demo_model/model.safetensors" in names
     assert wheel.stat().st_size < 4_500_000
 
 

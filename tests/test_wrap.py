@@ -22,9 +22,9 @@ from onnx import TensorProto, helper
 from spoiled import strange_manifests
 from typer.testing import CliRunner
 
-from edgeprune.cli import app
-from edgeprune.foreign_kinds import KINDS
-from edgeprune.wrap import Wrap, wrap
+from edgeprune.cli.app import app
+from edgeprune.deployment.known_models import KINDS
+from edgeprune.deployment.wrap import Wrap, wrap
 from edgeprune_device.audio.sound_files import read_clip
 from edgeprune_device.bundle.manifest import sealed
 from edgeprune_device.bundle.reader import read_bundle

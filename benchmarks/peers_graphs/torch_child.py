@@ -16,9 +16,9 @@ import numpy as np
 import torch
 import transformers
 
-from edgeprune import models
-from edgeprune.checkpoints import read_config
-from edgeprune.export_onnx import Scorer
+from edgeprune.export.onnx import Scorer
+from edgeprune.models import loading
+from edgeprune.models.checkpoints import read_config
 from edgeprune_device.bench.worker_client import (
     NOISE_LEVEL,
     NS_PER_MS,
@@ -43,7 +43,7 @@ def main() -> None:
     _ = transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)]  # imports its code
     before = status_bytes("VmRSS")
     start = time.perf_counter_ns()
-    scorer = Scorer(models.load_classifier(str(given.folder))).eval()
+    scorer = Scorer(loading.load_classifier(str(given.folder))).eval()
     loaded = time.perf_counter_ns()
     rng = np.random.default_rng(0)
 

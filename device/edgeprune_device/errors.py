@@ -1,6 +1,6 @@
 """The one error type of the three packages: a sentence, a hint, an exit status.
 
-``edgeprune.cli.main`` is the only place that prints it and ends the program.
+``edgeprune.cli.app.main`` is the only place that prints it and ends the program.
 
 Exit statuses
 -------------

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
-from edgeprune import cli
+from edgeprune.cli import app
 from edgeprune_device.audio import sources
 from edgeprune_device.recorder import (
     components,
@@ -83,7 +83,7 @@ def main() -> None:
         opened.Schedule = Schedule
     if seconds := read(BLOCK_SECONDS):
         sources.BLOCK_SECONDS = float(seconds)
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

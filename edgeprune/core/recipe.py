@@ -1,0 +1,319 @@
+"""Recipes: the settings of a run, read from TOML, merged with the command line's, and checked.
+
+Those that ship with edgeprune stand in ``presets/``; the resolved one is saved beside the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from edgeprune.core.settings import PICKS, STEPS, UNITS, Settings
+from edgeprune_device.errors import EdgepruneError
+
+RECIPES = Path(__file__).parent / "presets"
+CHOICES: dict[str, tuple[str, ...]] = {
+    "accelerator": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("full", "bf16"),
+    "clips.context": ("clip", "file"),
+    "clips.task": ("classes", "tags", "ctc"),
+    "clips.tokens": ("characters", "words"),
+    "teach.head": ("own", "mlp", "bilstm"),
+    "teach.when": ("auto", "always"),
+    "teach.tune": ("whole", "all", "head", "ssf"),
+    "prune.curve": ("untouched", "teacher"),
+    "prune.pick": PICKS,
+    "trim.of": ("macs", "parameters", "latency"),
+    "trim.method": ("masks", "magnitude", "taylor", "random"),
+    "trim.gate": ("straight-through", "hard-concrete"),
+    "trim.mask_loss": ("budget", "lagrangian", "genova"),
+    "trim.encoder": ("trained", "frozen"),
+    "score.split": ("train", "valid", "test", "all"),
+    "frontend.kind": ("log-mel", "mfcc", "narrow"),
+    "frontend.loss": ("mse", "l1-cosine"),
+    "mimic.kind": ("frame", "conv", "transformer", "none"),
+    "mimic.loss": ("mse", "l1-cosine"),
+    "student.kind": ("conv", "transformer", "frame", "cnn"),
+    "student.front_end": ("log-mel", "mfcc", "waveform"),
+    "student.pooling": ("mean", "mean-max", "attentive"),
+    "student.init": ("random", "teacher"),
+    "quantize.method": ("auto", "dynamic", "weights", "weights4", "half", "static", "none"),
+    "quantize.incremental": ("auto", "on", "off"),
+    "quantize.target": ("here", "pi4", "pi5", "x86"),
+    "quantize.calibrate": ("minmax", "percentile", "entropy", "mse"),
+}
+EACH_OF: dict[str, Collection[str]] = {
+    "finetune.rules": PICKS, "steps": STEPS, "export.formats": ("onnx", "tflite"),
+    "trim.what": UNITS,
+}  # fmt: skip
+POSITIVE = (
+    "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
+    "distill.patience", "score.max_clips", "score.permutations", "score.draws", "measure.clips",
+    "trim.rounds", "trim.epochs",
+    "frontend.width", "frontend.mels", "mimic.width", "mimic.heads", "student.width",
+    "student.expansion", "student.heads", "student.mels",
+    "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
+    "quantize.try_clips", "quantize.calibration_clips",
+)  # fmt: skip
+AT_LEAST_ZERO = (
+    "max_drop", "quantize.max_loss", "quantize.recover_epochs",
+    "clips.window_seconds", "teach.learning_rate", "prune.keep", "prune.tolerance",
+    "prune.recovery_epochs", "distill.epochs", "distill.nothing_share", "distill.label_epochs",
+    "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
+    "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
+    "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
+    "trim.recovery_epochs",
+    "frontend.layers", "frontend.stem_channels", "frontend.epochs", "frontend.whole_epochs",
+    "frontend.label_epochs", "frontend.learning_rate", "mimic.span", "mimic.epochs",
+    "mimic.label_epochs", "mimic.learning_rate",
+    "student.layers", "student.stem_channels", "student.epochs", "student.label_epochs",
+    "student.learning_rate", "student.mix", "student.relation_weight",
+    "measure.bridge_clips", "augment.shift_seconds", "augment.noise_share", "augment.mask_share",
+    "augment.mask_time", "augment.mask_band", "distill.views", "distill.label_share",
+)  # fmt: skip
+MORE_THAN_ZERO = (
+    "trim.ratio",
+    "trim.gate_rate",
+    "frontend.hop_ms",
+    "student.hop_ms",
+    "student.frame_ms",
+    "augment.speed",
+    "distill.temperature",
+    "quantize.precision",
+    "bench.seconds",
+)
+BETWEEN = {"mimic.layers": (1, 2), "bench.rounds": (3, 7), "export.opset": (17, 20)}
+AT_MOST_ONE = (
+    "augment.noise_share", "augment.mask_share", "augment.mask_time", "augment.mask_band",
+    "student.mix",
+    "trim.ratio",
+    "distill.label_share",
+    "quantize.precision",
+    "teach.label_smoothing",
+    "distill.nothing_share",
+)  # fmt: skip
+ODD = ("mimic.kernel", "frontend.kernel", "student.kernel")
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: one that ships with edgeprune, by its name, or the user's own.
+
+    Raises
+    ------
+    EdgepruneError
+        Neither a file nor a name that is known.
+
+    """
+    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    if name in known and not Path(name).exists():
+        return RECIPES / f"{name}.toml"
+    if not Path(name).is_file():
+        raise EdgepruneError(
+            f"There is no recipe {name!r}.", f"Name a TOML file, or one of: {', '.join(known)}."
+        )
+    return Path(name)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a recipe file into plain nested values.
+
+    Raises
+    ------
+    EdgepruneError
+        No such file, or not TOML.
+
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise EdgepruneError(f"The recipe {path} could not be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgepruneError(f"The recipe {path} is not TOML: {error}.") from error
+
+
+def build_settings(*layers: Mapping[str, Any]) -> Settings:
+    """Merge plain nested values, later ones first, into checked settings.
+
+    Raises
+    ------
+    EdgepruneError
+        An unknown name (the nearest known one is named), a wrong type or a value out of range.
+
+    """
+    settings = Settings()
+    for values in layers:
+        settings = _merge(settings, values, "")
+    for name, known in CHOICES.items():
+        if _get(settings, name) not in known:
+            raise EdgepruneError(
+                f"{name} = {_get(settings, name)!r} is not known.", f"Known: {', '.join(known)}."
+            )
+    for name, allowed in EACH_OF.items():
+        for value in _get(settings, name):
+            if value not in allowed:
+                raise EdgepruneError(
+                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(allowed)}."
+                )
+    for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
+        for name in names:
+            value = _get(settings, name)
+            if (min(value, default=least) if isinstance(value, tuple) else value) < least:
+                raise EdgepruneError(f"{name} = {value} must be at least {least}.")
+    for name in MORE_THAN_ZERO:
+        value = _get(settings, name)
+        if (min(value) if isinstance(value, tuple) else value) <= 0:
+            raise EdgepruneError(f"{name} = {value} must be more than 0.")
+    for name in AT_MOST_ONE:
+        if _get(settings, name) > 1:
+            raise EdgepruneError(f"{name} = {_get(settings, name)} must be at most 1.")
+    for name, (least, most) in BETWEEN.items():
+        if not least <= _get(settings, name) <= most:
+            raise EdgepruneError(f"{name} = {_get(settings, name)} must be from {least} to {most}.")
+    for name in ODD:
+        if _get(settings, name) < 1 or _get(settings, name) % 2 == 0:
+            raise EdgepruneError(f"{name} = {_get(settings, name)} must be odd, and at least 1.")
+    _check_task(settings)
+    _check_order(settings.steps)
+    if not settings.export.formats or len(set(settings.export.formats)) < len(
+        settings.export.formats
+    ):
+        raise EdgepruneError(
+            f"export.formats = {list(settings.export.formats)} names no format, or one twice.",
+            "Known: onnx, tflite.",
+        )
+    if settings.export.together and len(settings.export.formats) < 2:
+        raise EdgepruneError(
+            "export.together asks for two formats in one bundle, and export.formats names one.",
+            "Use --format onnx,tflite.",
+        )
+    if settings.quantize.incremental == "on" and "onnx" not in settings.export.formats:
+        raise EdgepruneError(
+            "quantize.incremental = 'on' asks for an ONNX file in two halves, and export.formats "
+            "names no onnx.",
+            "Use --format onnx, or set it to 'auto' or 'off'.",
+        )
+    if not settings.bench.threads:
+        raise EdgepruneError("bench.threads = () names no thread count.")
+    if settings.clips.fractions[0] <= 0:
+        raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
+    for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
+        low, high = _get(settings, name)
+        if low > high:
+            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
+    if settings.max_drop >= 1:
+        raise EdgepruneError(
+            f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
+            "One point of accuracy is 0.01.",
+        )
+    return settings
+
+
+def _check_order(steps: Sequence[str]) -> None:
+    """Raise where a step could not use what the steps before it leave."""
+    if "student" in steps[1:]:
+        raise EdgepruneError(
+            "The step student begins anew, so that what the steps before it did would be lost.",
+            "Name it first, or leave the others out.",
+        )
+    before = steps[: len(steps) - 1 - steps[::-1].index("depth")] if "depth" in steps else ()
+    if lost := {"depth", "mimic", "student"} & set(before):
+        raise EdgepruneError(
+            f"The step depth follows {min(lost)}, which leaves other layers than were scored.",
+            "Name depth once, and before it only trim or frontend.",
+        )
+
+
+def _check_task(settings: Settings) -> None:
+    """Raise where two settings do not go with each other's task."""
+    task, head = settings.clips.task, settings.teach.head
+    if head != "own" and (head == "bilstm") != (task == "ctc"):
+        fits = "bilstm" if task == "ctc" else "mlp"
+        raise EdgepruneError(
+            f"teach.head = {head!r} does not go with clips.task = {task!r}.",
+            f"Use {fits}, or the model's own.",
+        )
+    if task == "ctc" and settings.score.labelings:
+        raise EdgepruneError(
+            "Transcripts (clips.task = 'ctc') are recognised, not scored as classes.",
+            "Run edgeprune score --label COLUMN for another column, or leave score.labelings out.",
+        )
+    if task != "classes" and settings.clips.context == "file":
+        raise EdgepruneError(
+            f"Stretches of files (--frames) have one class each, and clips.task = {task!r}.",
+            "Leave one of the two out.",
+        )
+
+
+def to_toml(settings: Settings) -> str:
+    """Write settings as a recipe that ``read_recipe`` reads back to the same settings."""
+    top, tables = [], []
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if dataclasses.is_dataclass(value):
+            lines = [
+                f"{f.name} = {_toml(getattr(value, f.name))}" for f in dataclasses.fields(value)
+            ]
+            tables.append("\n".join([f"[{item.name}]", *lines]))
+        else:
+            top.append(f"{item.name} = {_toml(value)}")
+    return "\n\n".join(["\n".join(top), *tables]) + "\n"
+
+
+def _merge(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    fields = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+    kinds = get_type_hints(type(settings))
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known: {', '.join(fields)}."
+            raise EdgepruneError(f"The recipe has no setting {prefix}{name}.", hint)
+        changes[name] = _fit(fields[name], kinds[name], value, f"{prefix}{name}")
+    return dataclasses.replace(settings, **changes)
+
+
+def _fit(default: Any, kind: Any, value: Any, name: str) -> Any:
+    """Check a value against the type of its field."""
+    if dataclasses.is_dataclass(default):
+        if isinstance(value, Mapping):
+            return _merge(default, value, f"{name}.")
+    elif isinstance(default, tuple):
+        if isinstance(value, (list, tuple)):
+            kinds = get_args(kind)
+            if kinds[-1] is Ellipsis:
+                kinds = kinds[:1] * len(value)
+            if len(value) == len(kinds) and all(map(_is_a, value, kinds)):
+                return tuple(k(item) for item, k in zip(value, kinds, strict=True))
+    elif _is_a(value, kind):
+        return kind(value)
+    raise EdgepruneError(f"{name} = {value!r} has the wrong type.", f"Its default is {default!r}.")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Tell whether a value is of a kind; an integer is a float, a truth value or NaN is not."""
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind
+
+
+def _get(settings: Settings, name: str) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)

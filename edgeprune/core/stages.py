@@ -1,0 +1,250 @@
+"""Run one stage of a recipe, or reuse what it left behind.
+
+A stage is a plain function ``stage(*inputs, out=FOLDER, settings=..., ui=...)`` that reads its
+inputs and writes only to ``out``. It works in ``NAME.partial/``; when it is done, ``stage.json``
+is written there and the folder is renamed, so a folder called NAME is whole. The record holds a
+key made of the settings and the identity of every input: the same key is reused, another key is
+made anew. An interrupted stage with the same key finds its own files again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeprune import __version__
+from edgeprune.core import distributed
+from edgeprune.core.console import Silent, Ui, duration
+from edgeprune_device.errors import EdgepruneError
+
+TRAINING = ("teach", "prune", "trim", "mimic", "frontend", "make_student", "distill", "finetune",
+            "recover_int8")  # fmt: skip
+"""Stages in which every process of ``accelerate launch`` takes part."""
+RECORD = "stage.json"
+RUN = "run.json"
+RECIPE = "recipe.toml"
+LEAST_FREE_BYTES = 2**20  # with less, whatever failed failed for want of space
+
+
+class Run:
+    """One output folder and the stages in it."""
+
+    def __init__(self, folder: Path, ui: Ui) -> None:
+        self.folder = folder
+        self.ui = ui
+        self.precision = "full"
+        """Of training, see ``compute``: what was trained otherwise is another result."""
+
+    def stage(self, work: Callable[..., None], settings: Any, *inputs: Any, name: str) -> Path:
+        """Run a stage, or keep its folder if settings and inputs are those it was made from.
+
+        Parameters
+        ----------
+        work : callable
+            ``work(*inputs, out, settings, ui)``.
+        settings : frozen dataclass, mapping or None
+        inputs : Path or str or number
+            Folders of earlier stages, source files, or plain values.
+        name : str
+            Folder, relative to the run's.
+
+        Returns
+        -------
+        Path
+            The finished folder.
+
+        Raises
+        ------
+        EdgepruneError
+            The disk is full, or what the stage itself raises.
+
+        """
+        if distributed.rank():
+            return self._follow(work, settings, inputs, name)
+        out = self.folder / name
+        trained = self.precision != "full" and work.__name__ in TRAINING
+        key = stage_key(work, settings, (*inputs, self.precision) if trained else inputs)
+        partial = out.with_name(out.name + ".partial")
+        if _recorded_key(out) == key:
+            shutil.rmtree(partial, ignore_errors=True)  # begun with other settings, and given up
+            self.ui.say(f"{name:<16} kept")
+            distributed.same(False)
+            return out
+        if partial.exists() and _recorded_key(partial) != key:
+            shutil.rmtree(partial)
+        start = time.monotonic()
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            _write_record(partial, {"key": key, "finished": False})
+            distributed.same(True)
+            distributed.wait()  # until the others have copied what an interrupted stage left
+            work(*inputs, out=partial, settings=settings, ui=self.ui)
+            seconds = time.monotonic() - start
+            record = {"key": key, "finished": True, "made": secrets.token_hex(8)}
+            _write_record(partial, {**record, "seconds": round(seconds, 2)})
+            if out.exists():
+                shutil.rmtree(out)
+            partial.rename(out)
+        except EdgepruneError:
+            shutil.rmtree(partial)  # bad input: nothing in it can be gone on from
+            raise
+        except Exception as error:  # a full disk has many names: numpy's, torch's, safetensors'
+            _refuse(error, out)
+            raise
+        self.ui.say(f"{name:<16} {duration(seconds)}")
+        distributed.wait()
+        return out
+
+    def _follow(
+        self, work: Callable[..., None], settings: Any, inputs: tuple[Any, ...], name: str
+    ) -> Path:
+        """Take part in a stage's training beside the main process, and keep nothing."""
+        out = self.folder / name
+        if not distributed.same(None):
+            return out
+        with tempfile.TemporaryDirectory() as folder:
+            own = Path(folder) / "stage"
+            shutil.copytree(out.with_name(out.name + ".partial"), own)
+            distributed.wait()
+            if work.__name__ in TRAINING:
+                work(*inputs, out=own, settings=settings, ui=Silent())
+        distributed.wait()
+        return out
+
+    def abandon(self, *made_again: str) -> None:
+        """Remove the run if it holds no stage but those named: bad input leaves nothing."""
+        if {path.name for path in self.folder.iterdir()} <= {RUN, RECIPE, *made_again}:
+            shutil.rmtree(self.folder)
+
+    def forget(self, name: str) -> None:
+        """Remove a stage's result, so that it and its readers run again."""
+        for folder in (self.folder / name, self.folder / f"{name}.partial"):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+
+def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
+    """Open an output folder for a command on given inputs.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if missing.
+    identity : dict
+        What the folder is for (command, model, data, labelling).
+
+    Raises
+    ------
+    EdgepruneError
+        The folder holds something else, or another run.
+
+    """
+    record = folder / RUN
+    if folder.exists() and not folder.is_dir():
+        raise EdgepruneError(f"{folder} is a file, not a folder for results.")
+    if record.exists():
+        try:
+            found = dict(json.loads(record.read_text("utf-8")))
+        except (OSError, TypeError, ValueError):
+            raise EdgepruneError(
+                f"{record} is damaged, so what {folder} holds is not known.",
+                "Name another folder with -o, or delete this one.",
+            ) from None
+        for name, value in identity.items():
+            if found.get(name) != value:
+                raise EdgepruneError(
+                    f"{folder} holds another run: its {name} is {found.get(name)}, not {value}.",
+                    "Name another folder with -o, or delete this one.",
+                )
+    elif folder.exists() and any(folder.iterdir()):
+        raise EdgepruneError(
+            f"{folder} is not empty and holds no run of edgeprune.", "Name another folder with -o."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not record.exists():
+            record.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        record.unlink(missing_ok=True)  # half a record would stand in the way of the next run
+        _refuse(error, folder)
+        raise
+    return Run(folder, ui)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole: beside its place, then renamed, so that what is there can be trusted."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, allow_nan=False), "utf-8")
+    partial.replace(path)
+
+
+def stage_key(work: Callable[..., None], settings: Any, inputs: tuple[Any, ...]) -> str:
+    """Return the digest that decides whether a stage's result can be reused."""
+    described = {
+        "version": __version__,
+        "stage": work.__name__,
+        "settings": _plain(settings),
+        "inputs": [_identity(item) for item in inputs],
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(settings: Any) -> Any:
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return json.loads(json.dumps(dataclasses.asdict(settings)))
+    return json.loads(json.dumps(settings))
+
+
+def _identity(item: Any) -> Any:
+    """Return what an input is: which making of a stage, a listing of sizes and times, or itself.
+
+    A stage that was made again is another input even if its own key is the same.
+    """
+    if not isinstance(item, Path):
+        return json.loads(json.dumps(item))
+    for folder in (item, *item.parents):  # a file or folder inside a stage's folder
+        if (folder / RECORD).is_file():
+            record = json.loads((folder / RECORD).read_text("utf-8"))
+            return [record["made"], str(item.relative_to(folder))]
+        if (folder / RUN).is_file():
+            break
+    paths = sorted(p for p in item.rglob("*") if p.is_file()) if item.is_dir() else [item]
+    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+
+
+def _recorded_key(folder: Path) -> str | None:
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    partial = folder.name.endswith(".partial")
+    key: str | None = record.get("key") if record.get("finished") or partial else None
+    return key
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+def _refuse(error: Exception, out: Path) -> None:
+    """Say the file system's refusals in a sentence; return if the error is another."""
+    number = error.errno if isinstance(error, OSError) else None
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and free < LEAST_FREE_BYTES):
+        raise EdgepruneError(
+            f"The disk is full: {out} could not be written.",
+            "Free some space and run the same command again; finished stages are kept.",
+        ) from error
+    if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+        raise EdgepruneError(f"{out} cannot be written: {os.strerror(number)}.") from error

@@ -1,0 +1,137 @@
+"""Cut sounds into windows and write them as they come.
+
+One sound is decoded at a time, so that memory is bounded by the longest of them, not by how many
+there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.core.settings import Clips
+from edgeprune_calibration.dataset import Clip
+from edgeprune_device.audio.sound_files import fit_window, read_clip, seconds_of, windows_of
+from edgeprune_device.errors import EdgepruneError
+
+LONGEST_WINDOW_SECONDS = 10.0
+
+Piece = tuple[Path, float | None, float | None]
+"""What is decoded at once: a file, and the seconds it is read from and to."""
+Cut = Iterator[tuple[NDArray[np.float32], list[tuple[int, int, int]]]]
+"""Windows, each with the points in it: which clip, its first sample, the one after its last."""
+
+
+def pieces_of(clips: Sequence[Clip], in_files: bool) -> list[tuple[Piece, list[int]]]:
+    """Return what is decoded at once, and which clips that holds: one, or all of a file."""
+    if not in_files:
+        return [((c.path, c.start_seconds, c.end_seconds), [i]) for i, c in enumerate(clips)]
+    files: dict[Piece, list[int]] = {}
+    for index, clip in enumerate(clips):
+        files.setdefault((clip.path, None, None), []).append(index)
+    return list(files.items())
+
+
+def window_samples(settings: Clips, own: int, rate: int, pieces: Sequence[Piece]) -> int:
+    """Choose the window's length in samples; the headers say how long the sounds are."""
+    wanted = round(settings.window_seconds * rate)
+    if own and wanted not in (0, own):
+        raise EdgepruneError(
+            f"This model takes windows of {own / rate:g} s, not {settings.window_seconds:g} s.",
+            "Leave --window out.",
+        )
+    if own or wanted:
+        return own or wanted
+    lengths = [math.floor(seconds_of(*piece) * rate + 0.5) for piece in pieces]  # as soxr rounds
+    tenth = rate // 10
+    if settings.task == "ctc":  # a transcript cannot be cut
+        return math.ceil(max(lengths) / tenth) * tenth
+    usual = math.ceil(float(np.quantile(lengths, 0.95)) / tenth) * tenth
+    return min(usual, round(LONGEST_WINDOW_SECONDS * rate))
+
+
+def cut_clips(
+    pieces: Iterable[tuple[Piece, list[int]]], _clips: Sequence[Clip], rate: int, window: int
+) -> Cut:
+    """Cut each clip into windows side by side; it is a point in every one of them."""
+    for (path, start, end), (clip,) in pieces:
+        sound = read_clip(path, rate, start, end)
+        if len(sound) <= window:
+            samples, first = fit_window(sound, window)
+            yield samples, [(clip, first, first + len(sound))]
+        else:
+            for samples in windows_of(sound, window, window):
+                yield samples, [(clip, 0, window)]
+
+
+def cut_files(
+    pieces: Iterable[tuple[Piece, list[int]]], clips: Sequence[Clip], rate: int, window: int
+) -> Cut:
+    """Cut each file into windows that overlap by half; those without a point are left out.
+
+    A stretch is a point in the window whose middle is nearest to its own, the earlier of equals.
+    """
+    for (path, start, end), members in pieces:
+        sound = read_clip(path, rate, start, end)
+        stretches = np.array([_stretch(clips[i], rate, len(sound), window) for i in members])
+        if len(sound) < window:
+            sound, shift = fit_window(sound, window)
+            stretches += shift
+        last = len(sound) - window
+        begins = np.array([*range(0, last, window // 2), last])
+        borders = (begins[1:] + begins[:-1] + window) / 2  # halfway from middle to middle
+        home = np.searchsorted(borders, stretches.mean(axis=1))
+        for number in np.unique(home):
+            begin, here = begins[number], np.flatnonzero(home == number)
+            inside = np.clip(stretches[here] - begin, 0, window).tolist()
+            points = [(members[i], *ends) for i, ends in zip(here, inside, strict=True)]
+            yield sound[begin : begin + window], points
+
+
+def _stretch(clip: Clip, rate: int, length: int, window: int) -> tuple[int, int]:
+    """Return a stretch's first sample in its file, and the one after its last: one at least."""
+    if clip.start_seconds is None and clip.end_seconds is None and length > window:
+        raise EdgepruneError(
+            f"A row of {clip.path} gives no start and end, and the file, {length / rate:g} s, is "
+            f"longer than the window, {window / rate:g} s.",
+            "Give both, or let rows be heard as clips of their own.",
+        )
+    first = min(round((clip.start_seconds or 0.0) * rate), length - 1)
+    last = length if clip.end_seconds is None else round(clip.end_seconds * rate)
+    return first, max(first + 1, min(last, length))
+
+
+def write_windows(path: Path, window: int, cut: Cut) -> list[tuple[int, int, int, int]]:
+    """Write windows as they come, as ``np.save`` would all of them.
+
+    Returns
+    -------
+    list of tuple
+        The points, sorted: clip, first sample, the one after the last, window.
+
+    """
+    points: list[tuple[int, int, int, int]] = []
+    count = 0
+    with path.open("wb") as file:
+        _write_header(file, 0, window)
+        for samples, found in cut:
+            file.write(samples.tobytes())
+            points.extend((*point, count) for point in found)
+            count += 1
+        file.seek(0)
+        _write_header(file, count, window)  # as long as the first: numpy leaves room for growth
+    return sorted(points)
+
+
+def _write_header(file: BinaryIO, count: int, window: int) -> None:
+    described = {
+        "descr": np.dtype(np.float32).str,
+        "fortran_order": False,
+        "shape": (count, window),
+    }
+    np.lib.format.write_array_header_1_0(file, described)

@@ -1,0 +1,122 @@
+"""Labelled clips as windows of samples: read, resampled, split and stored once, then mapped.
+
+The window is what a model hears. A clip that is shorter stands in the middle of zeros, one that is
+longer becomes several windows; ``sound`` says where in each there is sound, so that averages can
+leave the rest out. With ``clips.context = "file"`` a clip is a stretch of its file, the file is
+what is cut, and several points (phones, say) lie in one window.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_calibration.dataset import Clip
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one split, or of all, and the labelled points that lie in them."""
+
+    samples: NDArray[np.float32]
+    """(windows, window_samples), in [-1, 1]."""
+    sound: NDArray[np.int64]
+    """(n, 2): each point's first sample in its window, and the one after its last."""
+    clip: NDArray[np.int64]
+    """(n,): which clip each point is, or was cut from."""
+    rows: tuple[dict[str, Any], ...]
+    """Every clip of the data: path, label, split, group, columns."""
+    labels: tuple[str, ...]
+    """The data's labels, sorted."""
+    sample_rate: int
+    """Hz."""
+    window: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))
+    """(n,): which of ``samples`` each point lies in; left out: each in its own."""
+    task: str = "classes"
+    """What the labels are, a row of ``tasks.TASKS``."""
+    tokens: str = "characters"
+    """What a transcript is cut into, where the task is one of those."""
+
+    def __post_init__(self) -> None:
+        """Without another word, the points are the windows."""
+        if not len(self.window):
+            object.__setattr__(self, "window", np.arange(len(self.samples)))
+
+    @property
+    def window_samples(self) -> int:
+        """Length of a window in samples."""
+        return int(self.samples.shape[1])
+
+    def column(self, name: str) -> list[str]:
+        """Return one labelling of the points: ``label``, ``group`` or a column of the manifest."""
+        rows = [self.rows[index] for index in self.clip]
+        if name in ("label", "group", "split"):
+            return [str(row[name]) for row in rows]
+        return [str(row["columns"].get(name, "")) for row in rows]
+
+    def targets(self, labels: Sequence[str]) -> NDArray[np.int64]:
+        """Return each point's class as an index into a model's labels."""
+        index = {label: i for i, label in enumerate(labels)}
+        return np.array([index[label] for label in self.column("label")], dtype=np.int64)
+
+    def where(self, split: str) -> NDArray[np.int64]:
+        """Return which points stand in a split."""
+        chosen = np.array([row["split"] == split for row in self.rows], dtype=bool)[self.clip]
+        return np.flatnonzero(chosen)
+
+    def split(self, name: str) -> Windows:
+        """Return the points of one split, in their windows."""
+        return self.take(self.where(name))
+
+    def only(self, index: NDArray[np.int64]) -> Windows:
+        """Return some of the points; no sample is read."""
+        return replace(self, sound=self.sound[index], clip=self.clip[index],
+                       window=self.window[index])  # fmt: skip
+
+    def heard(self, points: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the windows that some points lie in: (points, window_samples)."""
+        return np.array(self.samples[self.window[points]])
+
+    def take(self, index: NDArray[np.int64]) -> Windows:
+        """Return some of the points; the samples of the windows they lie in are read."""
+        used = self.window[index]
+        window = np.arange(len(used))
+        if not np.array_equal(self.window, np.arange(len(self.samples))):  # points share windows
+            used, window = np.unique(used, return_inverse=True)
+        return replace(self, samples=self.samples[used], sound=self.sound[index],
+                       clip=self.clip[index], window=window)  # fmt: skip
+
+
+def load_windows(folder: Path) -> Windows:
+    """Load what the ``clips`` stage wrote; samples are mapped, not read."""
+    described = json.loads((folder / "clips.json").read_text("utf-8"))
+    table = np.array(described["points"], dtype=np.int64).reshape(-1, 4)
+    return Windows(
+        samples=np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False),
+        sound=table[:, 1:3], clip=table[:, 0], window=table[:, 3], rows=tuple(described["rows"]),
+        labels=tuple(described["labels"]), sample_rate=described["sample_rate"],
+        task=described["task"], tokens=described["tokens"],
+    )  # fmt: skip
+
+
+def stored_clips(folder: Path, split: str) -> tuple[Clip, ...]:
+    """Return one split's clips as the manifest had them, to be read again from their files."""
+    return tuple(
+        Clip(path=Path(row["path"]), label=row["label"], group=row["group"] or None, split=split,
+             start_seconds=row["start"], end_seconds=row["end"], columns=row["columns"])
+        for row in read_description(folder)["rows"] if row["split"] == split
+    )  # fmt: skip
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read what the ``clips`` stage says of the data."""
+    described: dict[str, Any] = json.loads((folder / "clips.json").read_text("utf-8"))
+    return described

@@ -1,0 +1,127 @@
+"""Cut a model's file in two, so that a recorder computes the frames of overlapping windows once.
+
+front    a chunk of samples -> its frames: exported for the chunk's length, quantized alike
+back     a window's frames -> scores: the deployed file itself, from its seam on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgeprune.deployment.streaming_frontend import chunk_front
+from edgeprune.export.onnx import FRAMES, traced
+from edgeprune.export.onnx_graph import inside_of, open_file, rewritten
+from edgeprune.quantization.methods import Method
+from edgeprune.quantization.module_scopes import Scopes
+from edgeprune_device.bundle.frame_overlap import Plan, problem_of_incremental
+
+FILES = {"front": "front.onnx", "back": "back.onnx"}
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The two files of a model, and how their frames lie."""
+
+    plan: Plan
+    axis: int
+    front: bytes
+    back: bytes
+    entry: Mapping[str, Any]
+    """The manifest's ``model.incremental``."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Name in the bundle to content."""
+        return {FILES["front"]: self.front, FILES["back"]: self.back}
+
+
+def halves_of(
+    classifier: Any, data: bytes, plan: Plan, method: Method, scopes: Scopes,
+    clips: NDArray[np.float32], opset: int,
+) -> tuple[Halves | None, str]:  # fmt: skip
+    """Return a deployed file's halves, or why it cannot be cut.
+
+    Parameters
+    ----------
+    classifier : transformers.PreTrainedModel
+        What the file was made of.
+    data : bytes
+        The deployed ONNX file.
+    plan : Plan
+        As ``plan_for`` returned it.
+    method : callable
+        How the file was quantized: the front is, too.
+    scopes : Scopes
+    clips : array (n, window)
+        What the method calibrates with.
+    opset : int
+
+    """
+    front = chunk_front(classifier, plan.chunk_samples)
+    raw = traced(front, plan.chunk_samples, [FRAMES], opset)
+    made = method(raw, scopes, np.ascontiguousarray(clips[:, : plan.chunk_samples]))
+    back, why = back_of(data, clips[:1])
+    if not back:
+        return None, why
+    entry = {
+        "step": plan.step, "left": plan.left, "right": plan.right, "axis": front.axis,
+        "front": _half("front", made), "back": _half("back", back),
+    }  # fmt: skip
+    if problem := problem_of_incremental({
+        "format": "onnx", "input": {"shape": [1, plan.window_samples]}, "incremental": entry,
+    }):  # fmt: skip
+        return None, f"It cannot be cut: {problem}."
+    return Halves(plan, front.axis, made, back, entry), ""
+
+
+def back_of(data: bytes, clips: NDArray[np.float32]) -> tuple[bytes, str]:
+    """Return a deployed file from its seam on, or nothing and why it cannot be cut there.
+
+    Parameters
+    ----------
+    data : bytes
+        An ONNX file in which a tensor is called ``frames``.
+    clips : array (n, window)
+        Any: one is run, to see what the tensor is.
+
+    """
+    model = onnx.load_from_string(data)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    if FRAMES not in makers:
+        return b"", "The quantized file has no tensor at its front end's end any more."
+    wanted = [model.graph.output[0].name]
+    seen: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name in (*seen, FRAMES):
+            continue
+        seen.add(name)
+        if name == model.graph.input[0].name:
+            return b"", "The samples reach its scores by another way than its front end."
+        wanted += makers[name].input if name in makers else []
+    frames = next(inside_of(data, [FRAMES], clips[:1]))[FRAMES]
+    if frames.dtype != np.float32:
+        return b"", f"Its frames are no single precision ({frames.dtype})."
+    nodes = [node for node in model.graph.node if seen & set(node.output)]
+    del model.graph.input[:]
+    model.graph.input.append(
+        helper.make_tensor_value_info(FRAMES, TensorProto.FLOAT, list(frames.shape))
+    )
+    return rewritten(model, nodes, ()), ""
+
+
+def _half(name: str, data: bytes) -> dict[str, Any]:
+    """Return a file's entry in the manifest, with the shapes that the runtime finds in it."""
+    session = open_file(data)
+    sides = {"input": session.get_inputs()[0], "output": session.get_outputs()[0]}
+    return {"file": FILES[name], **{
+        side: {"name": x.name, "shape": list(x.shape), "dtype": "float32"}
+        for side, x in sides.items()
+    }}  # fmt: skip

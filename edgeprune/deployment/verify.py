@@ -1,0 +1,187 @@
+"""Verify a bundle: how right the deployed file itself is on the test split, beside its teacher.
+
+Needs no torch: it runs on the recorder as on the workstation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.core.tables import table, to_text
+from edgeprune.deployment.evaluate import TASK_OF, Answers, answer, compare, measure
+from edgeprune_calibration.dataset import NO_GROUP, Clip, Dataset, Track, check_audio, read_data
+from edgeprune_calibration.splits import split_clips
+from edgeprune_device.audio.sound_files import file_digest, seconds_of
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.errors import EdgepruneError
+
+
+def verify_bundles(
+    bundles: dict[str, Path], clips: Sequence[Clip], track: Track
+) -> tuple[dict[str, Any], dict[str, Answers]]:
+    """Verify several bundles on the same clips; the first is the teacher of the others.
+
+    Returns
+    -------
+    report : dict
+        By name: the bundle's digest, the clips', ``measure`` and, for all but the first, ``compare``.
+        A bundle's second model file has a name of its own, such as ``bundle, model.tflite``.
+    answers : dict of Answers
+
+    """
+    if not clips:
+        raise EdgepruneError("The test split holds no clip.", "Choose another with --split.")
+    report: dict[str, Any] = {}
+    answers: dict[str, Answers] = {}
+    digest = clips_digest(clips)
+    for name, path in bundles.items():
+        for index, bundle in enumerate(read_bundle(path).variants):
+            row = f"{name}, {bundle.file}" if index else name
+            answers[row] = answer(bundle, clips, track)
+            report[row] = {"bundle": bundle.name, "digest": bundle.digest, "file": bundle.file,
+                           "clips_digest": digest, **measure(answers[row], clips)}  # fmt: skip
+            if len(answers) > 1:
+                first = next(iter(answers.values()))
+                report[row] |= compare(answers[row], first, clips)
+    return report, answers
+
+
+def verify_command(
+    bundle: Path, data: Path, teacher: Path | None = None, *, label: str = "", group: str = "",
+    split: str = "test", max_drop: float = 0.01, out: Path | None = None, track: Track,
+) -> dict[str, Any]:  # fmt: skip
+    """Verify a bundle against its teacher, or against what its manifest says of its teacher.
+
+    Parameters
+    ----------
+    bundle, teacher : Path
+        Bundles; ``teacher`` may be None.
+    data : Path
+        As ``read_data``.
+    label, group : str
+        Columns; empty: those the bundle was made with.
+    split : str
+        ``train``, ``valid``, ``test`` or ``all``.
+    max_drop : float
+        Share of the score that may be lost: 0.01 is one point.
+    out : Path or None
+        Folder for ``verify.json``.
+    track : callable
+        Shows progress.
+
+    Returns
+    -------
+    dict
+        What was measured by name, ``baseline``, ``held``, ``verdict``, ``text``.
+
+    Raises
+    ------
+    EdgepruneError
+        Bad data or bundle; clips that are not those of the recorded baseline without a teacher.
+
+    """
+    read = read_bundle(bundle)
+    made = read.manifest["provenance"]
+    column = label or made.get("label_column", "label")
+    task, tokens = TASK_OF[read.activation], read.tokens or "characters"
+    dataset = read_data(data, column, group or None, task=task, tokens=tokens)
+    apart = made.get("group_column")  # empty: the bundle was made with none
+    if (
+        not group
+        and apart not in (None, dataset.group_column)
+        and (not apart or all(clip.columns.get(apart) for clip in dataset.clips))
+    ):
+        dataset = read_data(data, column, apart or NO_GROUP, task=task, tokens=tokens)
+    dataset, bad = check_audio(dataset, track)
+    clips = _clips_of(dataset, split, made.get("settings", {}).get("clips", {}))
+    if task == "ctc":  # a transcript cannot be cut: compress leaves such clips out, too
+        fit = [math.floor(seconds_of(c.path, c.start_seconds, c.end_seconds) * read.sample_rate + 0.5)
+               <= read.window_samples for c in clips]  # fmt: skip
+        bad += [
+            f"{c.path} is longer than the window" for c, f in zip(clips, fit, strict=True) if not f
+        ]
+        clips = [c for c, f in zip(clips, fit, strict=True) if f]
+    paths = ({"teacher": teacher} if teacher else {}) | {"bundle": bundle}
+    result, _ = verify_bundles(paths, clips, track)
+    baseline = (
+        result["teacher"]["score"] if teacher
+        else _recorded(read, result["bundle"]["clips_digest"])
+    )  # fmt: skip
+    # Of a bundle with two model files, the board may take either: the worse one must hold.
+    own = {name: found for name, found in result.items() if name.split(", ")[0] == "bundle"}
+    worst = min(own, key=lambda name: float(own[name]["score"]))
+    shown = worst.replace(", ", "'s ")
+    lost = baseline - own[worst]["score"]
+    held = lost <= max_drop + 1e-9
+    verdict = (
+        f"The {shown} is {100 * abs(lost):.2f} points {'under' if lost > 0 else 'over'} its teacher "
+        f"in {result['bundle']['metric']} on {len(clips)} {split} clips; --max-drop allows "
+        f"{100 * max_drop:g} under."
+    )
+    done = {**result, "baseline": baseline, "split": split, "left_out": bad,
+            "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_report(done, out / "verify.json")
+    return {**done, "text": _text(done, tuple(result))}
+
+
+def _clips_of(dataset: Dataset, split: str, made: dict[str, Any]) -> Sequence[Clip]:
+    """Return the clips of a split, made as ``compress`` made it where the data names none."""
+    if split == "all":
+        return dataset.clips
+    given = {key: made[key] for key in ("fractions", "test_fold") if made.get(key)}
+    parts = split_clips(dataset, made.get("split_seed", 0), **given)
+    if split not in parts:
+        raise EdgepruneError(f"There is no split {split!r}.", "Known: train, valid, test, all.")
+    return parts[split]
+
+
+def _recorded(bundle: Bundle, digest: str) -> float:
+    """Return the teacher's score as the bundle records it for these very clips.
+
+    Bundles made before there were other tasks call it accuracy.
+    """
+    found = bundle.manifest["provenance"].get("metrics", {}).get("teacher")
+    if not found or found["clips_digest"] != digest:
+        raise EdgepruneError(
+            f"The bundle {bundle.name} does not record its teacher's score on these clips.",
+            "Name the teacher's bundle: --teacher "
+            f"RUN/seed-{bundle.manifest['provenance'].get('seed', 0)}/export-teacher/bundle",
+        )
+    score: float = found["score"] if "score" in found else found["accuracy"]
+    return score
+
+
+def clips_digest(clips: Sequence[Clip]) -> str:
+    """Return a digest of which clips these are: their files' content, parts and labels."""
+    contents = {path: file_digest(path) for path in {clip.path for clip in clips}}
+    rows = [[contents[c.path], c.label, c.start_seconds, c.end_seconds] for c in clips]
+    return hashlib.sha256(json.dumps(sorted(rows, key=json.dumps)).encode()).hexdigest()
+
+
+def _text(done: dict[str, Any], names: Sequence[str]) -> str:
+    metrics = list(done[names[0]]["metrics"])
+    rows = []
+    for name in names:
+        found = done[name]
+        rows.append((name, found["clips"],
+                     *(f"{100 * v['value']:.2f} % [{100 * v['interval'][0]:.1f}, "
+                       f"{100 * v['interval'][1]:.1f}]" for v in found["metrics"].values()),
+                     f"{100 * found['agreement']:.2f} %" if "agreement" in found else "",
+                     f"{found['golden_difference']:.1e}"))  # fmt: skip
+    headers = ("", "clips", *(f"{metric} [95 %]" for metric in metrics), "agreement",
+               "golden difference")  # fmt: skip
+    return f"{to_text(table(headers, rows))}\n\n{done['verdict']}"
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write verify.json whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    partial.replace(path)

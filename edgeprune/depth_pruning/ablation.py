@@ -1,0 +1,96 @@
+"""Measured ablation: how often each cut of a model is right, on the same clips for all.
+
+This is the truth that convexity, similarity and block influence are held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgeprune.data.tasks import task_of
+from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.layer_stack import Bridges, Cut, batches, run_cuts
+
+Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[Any]]"]
+"""Cuts -> for each, how right every clip was (``Task.values``)."""
+
+
+def measure_cuts(
+    bench: Bench, cuts: Iterable[Cut], bridges: Bridges | None = None, title: str = "ablation"
+) -> dict[Cut, NDArray[Any]]:
+    """Run cuts of a model on clips, without retraining.
+
+    Parameters
+    ----------
+    bench : Bench
+    cuts : iterable of tuple
+        The layers each keeps.
+    bridges : mapping, optional
+        See ``stack.run_cuts``.
+    title : str
+        Of the progress bar.
+
+    Returns
+    -------
+    dict
+        Cut -> array (clips,): of classes, whether the one with the highest mean score is the
+        clip's; of other tasks, how right the clip is, from 0 to 1.
+
+    """
+    wanted = list(dict.fromkeys(cuts))
+    logits: dict[Cut, list[NDArray[np.float32]]] = {cut: [] for cut in wanted}
+    with torch.inference_mode():
+        for batch in batches(bench.windows, bench.device, bench.ui, title):
+            for cut, answer in run_cuts(bench.stack, batch, wanted, bridges).items():
+                logits[cut].append(answer.cpu().numpy())
+    values = task_of(bench.windows.task).values
+    return {
+        cut: values(np.concatenate(parts), bench.windows, bench.labels)
+        for cut, parts in logits.items()
+    }
+
+
+def without(layers: int, start: int, stop: int) -> Cut:
+    """Return the cut that drops layers start to stop - 1."""
+    return (*range(start), *range(stop, layers))
+
+
+def all_spans(layers: int, fixed: Sequence[int]) -> dict[tuple[int, int], Cut]:
+    """Return every cut that drops one span (i, j) of neighbours and leaves ``fixed`` layers alone."""
+    return {
+        (i, j): without(layers, i, j)
+        for i in range(layers) for j in range(i + 1, layers + 1)
+        if j - i < layers and not any(i <= layer < j for layer in fixed)
+    }  # fmt: skip
+
+
+def greedy_removal(measure: Measure, layers: int, fixed: Sequence[int]) -> list[int]:
+    """Remove the layer that costs least, measured, again and again.
+
+    Parameters
+    ----------
+    measure : callable
+        Measures the candidates of one step.
+    layers : int
+    fixed : sequence of int
+        Layers that stay.
+
+    Returns
+    -------
+    list of int
+        The layers in the order of their removal; of equal costs, the later layer goes first.
+
+    """
+    keep, order = list(range(layers)), []
+    while len(keep) > max(1, len(fixed)):
+        steps = {tuple(k for k in keep if k != i): i for i in keep if i not in fixed}
+        found = measure(list(steps))
+        best = max(steps, key=lambda cut: (float(found[cut].sum()), steps[cut]))
+        order.append(steps[best])
+        keep = list(best)
+    return order

@@ -1,0 +1,101 @@
+"""Cut, then fine-tune, then measure: what a rule's layers are worth after training.
+
+Each distinct cut is trained once, on the labels alone (arXiv 2408.11858, figure 2), from the model
+as it is. A cut that is done is written, so that an interrupted run goes on with the next.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Finetune, Teach
+from edgeprune.core.stages import write_json
+from edgeprune.data.clip_subsets import groups_of_clips, some_clips
+from edgeprune.data.tasks import task_of
+from edgeprune.data.windows import load_windows
+from edgeprune.depth_pruning.measure import cut_name
+from edgeprune.depth_pruning.selection_rules import RULES
+from edgeprune.metrics.statistics import bootstrap_interval
+from edgeprune.models import loading
+from edgeprune.models.families import keep_layers
+from edgeprune.training import loop
+from edgeprune.training.teach import fine_tune
+
+SEED = 0
+
+
+def finetune(
+    model: str | Path, clips: Path, measured: Path, teaching: dict[str, Any], most: int,
+    accelerator: str, *, out: Path, settings: Finetune, ui: Ui,
+) -> None:  # fmt: skip
+    """Write ``finetuned.json``: accuracies after training, by cut, and ``right/CUT.npy``.
+
+    Parameters
+    ----------
+    model : Path or str
+    clips, measured : Path
+        Folders of the ``clips`` and ``measure`` stages.
+    teaching : dict
+        The ``teach`` stage's settings; its epochs give way to these.
+    most : int
+        Test clips at most, as for ``measure``.
+    accelerator : str
+
+    """
+    keeps = json.loads((measured / "measured.json").read_text("utf-8"))["keeps"]
+    windows = load_windows(clips)
+    device = distributed.choose_device(accelerator)
+    valid, test = windows.split("valid"), some_clips(windows, "test", most)
+    plan = replace(Teach(**teaching), epochs=settings.epochs)
+    groups = groups_of_clips(test)
+    (out / "right").mkdir(exist_ok=True)
+    found: dict[str, dict[str, Any]] = {}
+    cuts = wanted_cuts(keeps, settings.rules)
+    for number, keep in enumerate(cuts, 1):
+        name = cut_name(keep)
+        record = out / "right" / f"{name}.json"
+        if not record.exists():
+            torch.manual_seed(SEED)  # a fresh head's weights
+            student, labels, _ = loading.load_for(
+                str(model), windows.labels, window_samples=windows.window_samples
+            )
+            keep_layers(student, keep)
+            fine_tune(
+                student, windows, labels, plan, SEED,
+                work=out / "work" / name, device=device, ui=ui, title=f"cut {number} of {len(cuts)}",
+            )  # fmt: skip
+            logits = loop.predict(student.to(device), test, device)
+            right = task_of(test.task).values(logits, test, labels)
+            np.save(out / "right" / f"{name}.npy", right)
+            facts = {"keep": list(keep), "accuracy": float(right.mean()),
+                     "interval": list(bootstrap_interval(right, groups)),
+                     "valid_accuracy": loop.evaluate(student, valid, labels, device)}  # fmt: skip
+            write_json(record, facts)
+            shutil.rmtree(out / "work")
+        found[name] = json.loads(record.read_text("utf-8"))
+        ui.say(f"  {number} of {len(cuts)}: {len(keep):>2} layers fine-tuned: "
+               f"{points(found[name]['accuracy'])} of the test clips")  # fmt: skip
+    (out / "finetuned.json").write_text(json.dumps(found, indent=1), "utf-8")
+
+
+def wanted_cuts(
+    keeps: Mapping[str, Mapping[str, Sequence[int]]], rules: Sequence[str]
+) -> list[tuple[int, ...]]:
+    """Return the distinct cuts of some rules, the deepest first.
+
+    Empty: all but those that need bridges, which fine-tuning does not put in.
+    """
+    wanted = rules or [name for name, rule in RULES.items() if rule.measured != "bridged"]
+    chosen = [depths for rule, depths in keeps.items() if rule.split()[0] in wanted]
+    cuts = {tuple(keep) for depths in chosen for keep in depths.values()}
+    return sorted(cuts, key=lambda cut: (-len(cut), cut))

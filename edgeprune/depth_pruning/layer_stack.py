@@ -1,0 +1,244 @@
+"""A classifier as front end, blocks and head, so that any choice of blocks runs from any state.
+
+Measured ablation tries many cuts on the same clips. Two cuts that begin with the same layers share
+that work, and all of them share the front end::
+
+    samples -- enter --> state 0 -- block 0 --> state 1 -- ... --> state L -- leave --> logits
+
+``run_cuts`` walks the cuts as a tree of common beginnings, batch by batch, and holds one path of
+it at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.core.console import Ui
+from edgeprune.data.windows import Windows
+from edgeprune.models.families import blocks_of, family_of, layers_of, submodule
+from edgeprune.models.hidden_states import frames_of
+from edgeprune.models.loading import prepare
+
+BATCH = 32
+
+Cut = tuple[int, ...]
+"""The layers that are kept, from 0, ascending."""
+Bridges = Mapping[tuple[int, int], tuple[Tensor, Tensor]]
+"""(i, j) -> (weight (hidden, hidden), bias (hidden,)): stands in for layers i to j - 1."""
+
+
+class _Entered(Exception):
+    """How the first block's input is caught; no error."""
+
+    def __init__(self, hidden: Tensor, rest: tuple[Any, ...], options: dict[str, Any]) -> None:
+        super().__init__()
+        self.hidden, self.rest, self.options = hidden, rest, options
+
+
+@dataclass
+class Batch:
+    """Some windows on their way through a model."""
+
+    hidden: Tensor
+    """(batch, tokens, hidden), or CNN14's picture: state 0."""
+    rest: tuple[Any, ...] = ()
+    """What every block is given behind its state."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What it is given by name (WavLM: the position bias of block 0)."""
+
+
+class Stack:
+    """A model of a known family, opened between its blocks.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A classifier.
+    head : tuple of Tensor, optional
+        Weight (labels, hidden) and bias (labels,) of a linear head on the mean over time, where
+        the model's own head does not know the labels.
+
+    """
+
+    def __init__(self, model: Any, head: tuple[Tensor, Tensor] | None = None) -> None:
+        self.model = model.eval()
+        self.family = family_of(model.config.model_type)
+        self.blocks = layers_of(model)
+        self.head = head
+        self.window_samples = 0
+        """Of the windows that entered last."""
+
+    def __len__(self) -> int:
+        """Count the blocks."""
+        return len(self.blocks)
+
+    def enter(self, samples: Tensor) -> Batch:
+        """Run the front end on windows (batch, samples)."""
+
+        def stop(_: nn.Module, args: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+            given = dict(options)
+            hidden = args[0] if args else given.pop("hidden_states")
+            raise _Entered(hidden, args[1:], given)
+
+        self.window_samples = samples.shape[-1]
+        first = blocks_of(self.model)[0]
+        hook = first.register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
+        try:
+            self.model(prepare(self.model, samples))
+        except _Entered as caught:
+            return Batch(caught.hidden, caught.rest, caught.options)
+        finally:
+            hook.remove()
+        raise RuntimeError("the model did not run its first block")
+
+    def block(self, index: int, hidden: Tensor, batch: Batch) -> Tensor:
+        """Run one layer on a state (batch, tokens, hidden)."""
+        out = self.blocks[index](hidden, *batch.rest, **batch.options)
+        if "position_bias" in batch.options:
+            batch.options["position_bias"] = out[1]
+        state: Tensor = out[0] if isinstance(out, tuple) else out
+        return state
+
+    def states(self, batch: Batch) -> list[Tensor]:
+        """Return every state, as the blocks give it: the first block's input, then each output."""
+        states = [batch.hidden]
+        for index in range(len(self)):
+            states.append(self.block(index, states[-1], batch))
+        return states
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Apply what stands behind the last block: the final norm, where there is one."""
+        if hasattr(self.model, "finish"):
+            finished: Tensor = self.model.finish(hidden)
+            return finished
+        family, config = self.family, self.model.config
+        there = getattr(config, "do_stable_layer_norm", False) or not family.stable_only
+        if family.final_norm and there:
+            normed: Tensor = submodule(self.model, family.final_norm)(hidden)
+            return normed
+        return hidden
+
+    def pooled(self, hidden: Tensor) -> Tensor:
+        """Return the mean over time (batch, hidden) of a last state, finished."""
+        return frames_of(self.model, self.finish(hidden)).mean(dim=1)
+
+    def leave(self, states: Sequence[Tensor], kept: Sequence[int]) -> Tensor:
+        """Return logits (batch, labels).
+
+        Parameters
+        ----------
+        states : sequence of Tensor
+            The first block's input, then the output of every kept block.
+        kept : sequence of int
+            Which blocks those were (a head on a weighted sum of states has a weight for each).
+
+        """
+        if self.head is not None:
+            weight, bias = self.head
+            return self.pooled(states[-1]) @ weight.T + bias
+        last = self.finish(states[-1])
+        if hasattr(self.model, "classify"):  # our own classes
+            logits: Tensor = self.model.classify(last)
+            return logits
+        if getattr(self.model.config, "use_weighted_layer_sum", False):
+            share = self.model.layer_weights[[0, *(i + 1 for i in kept)]].softmax(dim=-1)
+            summed = [*states[:-1], last if self.family.summed_normed else states[-1]]
+            last = (torch.stack(summed) * share[:, None, None, None]).sum(dim=0)
+        elif self.family.upsample:
+            last = self._upsampled(last)
+        with self._encoded(last) as given:
+            answered: Tensor = self.model(**given).logits
+        return answered
+
+    def _upsampled(self, last: Tensor) -> Tensor:
+        """Give the last state the frames of the front end (SEW), zeros where it lacks some."""
+        found: Tensor = submodule(self.model, self.family.upsample)(last)
+        frames = int(self.model._get_feat_extract_output_lengths(self.window_samples))
+        return nn.functional.pad(found, (0, 0, 0, max(0, frames - found.shape[1])))
+
+    @contextmanager
+    def _encoded(self, last: Tensor) -> Iterator[dict[str, Any]]:
+        """Let the head find this last state in place of a run of the encoder.
+
+        Yields what the model is called with: Whisper's takes the encoder's outputs, in place of
+        any other's encoder something stands that gives them.
+        """
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        base, config = self.model.base_model, self.model.config
+        weighted = getattr(config, "use_weighted_layer_sum", False)
+        tokens = self.family.class_tokens
+        found = BaseModelOutputWithPooling(
+            last_hidden_state=last, pooler_output=last[:, :tokens].mean(dim=1) if tokens else None
+        )
+        config.use_weighted_layer_sum = False
+        try:
+            if base is self.model:
+                yield {"encoder_outputs": (last,)}
+            else:
+                base.forward = lambda *_, **__: found
+                yield {self.model.main_input_name: last}
+        finally:
+            if base is not self.model:
+                del base.forward
+            config.use_weighted_layer_sum = weighted
+
+
+def batches(windows: Windows, device: torch.device, ui: Ui, title: str) -> Iterator[Tensor]:
+    """Read the windows of every point, in order, a batch (batch, samples) at a time."""
+    starts = range(0, len(windows.clip), BATCH)
+    for start in ui.track(starts, title, len(starts)):
+        yield torch.from_numpy(windows.heard(slice(start, start + BATCH))).to(device)
+
+
+def run_cuts(
+    stack: Stack, samples: Tensor, cuts: Sequence[Cut], bridges: Bridges | None = None
+) -> dict[Cut, Tensor]:
+    """Run many cuts of a model on the same windows, each common beginning once.
+
+    Parameters
+    ----------
+    stack : Stack
+    samples : Tensor (batch, samples)
+    cuts : sequence of tuple
+        The layers each keeps, ascending.
+    bridges : mapping, optional
+        Stand in for the layers that are left out; a gap without a bridge is closed as it is.
+
+    Returns
+    -------
+    dict
+        Cut -> logits (batch, labels).
+
+    """
+    found: dict[Cut, Tensor] = {}
+    batch = stack.enter(samples)
+    depth = len(stack)
+
+    def crossed(hidden: Tensor, start: int, stop: int) -> Tensor:
+        if bridges is None or start == stop or (start, stop) not in bridges:
+            return hidden
+        weight, bias = bridges[start, stop]
+        return hidden @ weight.T + bias
+
+    def walk(kept: Cut, states: list[Tensor], below: Sequence[Cut]) -> None:
+        at = kept[-1] + 1 if kept else 0
+        following: dict[int, list[Cut]] = {}
+        for cut in below:
+            if len(cut) == len(kept):
+                last = crossed(states[-1], at, depth)
+                found[cut] = stack.leave([*states[:-1], last], kept)
+            else:
+                following.setdefault(cut[len(kept)], []).append(cut)
+        for layer, group in following.items():
+            hidden = crossed(states[-1], at, layer)
+            walk((*kept, layer), [*states, stack.block(layer, hidden, batch)], group)
+
+    walk((), [batch.hidden], list(dict.fromkeys(cuts)))
+    return found

@@ -1,0 +1,251 @@
+"""Choose the layers to keep: a rule proposes, measurement decides.
+
+``convexity-plateau``, the default: the first candidate is the cut after the first layer whose
+convexity is within ``tolerance`` of the curve's peak (arXiv 2408.11858 keeps layers 0..L and
+fine-tunes). The curve is that of the model as it came: fine-tuning makes the last layers convex for
+any labels. Each cut is recovered for a few epochs and judged by its validation accuracy:
+
+- if it holds (within ``max_drop`` of the teacher), shallower cuts follow in the order of their
+  convexity, each taken from the recovered one before it; none is tried that is shallower than one
+  that failed;
+- if it does not, deeper cuts follow one by one until one holds.
+
+Any other rule of ``picks.py`` orders the layers, measured removal included, and the smallest depth
+that holds is found by halving. ``step.json`` lists every candidate tried.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Augment, Distill, Prune
+from edgeprune.core.stages import write_json
+from edgeprune.data.augment import to_augment
+from edgeprune.data.clip_subsets import some_clips
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.depth_pruning.ablation import greedy_removal, measure_cuts
+from edgeprune.depth_pruning.depth_search import halve, search
+from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.fit_bridges import fit_bridges, used_bridges
+from edgeprune.depth_pruning.layer_stack import Bridges, Stack
+from edgeprune.depth_pruning.selection_rules import RULES, Evidence, Rule, evidence_of, to_evidence
+from edgeprune.models import checkpoints, loading
+from edgeprune.models.bridges import attach
+from edgeprune.models.families import fixed_layers_of, keep_layers, layers_of
+from edgeprune.training import loop
+from edgeprune.training.distill import train_student
+from edgeprune.training.loop import RECOVERY_SPEED
+from edgeprune.training.step_records import read_step, write_step
+from edgeprune_device.errors import EdgepruneError
+
+MEASURED_CLIPS = (
+    500  # validation clips that measured removal chooses on, training clips for bridges
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What is needed to try a cut."""
+
+    teacher: Path
+    whole: Path
+    """The model to be cut."""
+    windows: Windows
+    distill: Distill
+    epochs: int
+    seed: int
+    accelerator: str
+    sound: Augment
+    bridges: Bridges | None = None
+    """Those of the whole model; None where gaps are closed as they are."""
+
+
+def prune(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], scores: Path,
+    max_drop: float, *, out: Path, settings: Prune, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the recovered cut: the step ``depth`` of a recipe, see ``steps``.
+
+    Parameters
+    ----------
+    teacher, student, clips, scores : Path
+        Folders of the earlier stages; the scores are the teacher's.
+    shared : dict
+        ``distill`` (what of that stage's settings every training takes), ``seed``, ``accelerator``,
+        ``augment``.
+    max_drop : float
+        How far under the teacher's score a cut may be.
+
+    Raises
+    ------
+    EdgepruneError
+        The student no longer has the layers that were scored.
+
+    """
+    facts = json.loads((scores / "layers.json").read_text("utf-8"))
+    known = to_evidence(evidence_of(facts, settings.tolerance, settings.curve))
+    rule, layers = RULES[settings.pick], known.layers
+    if rule.depth and not known.convexity:  # transcripts are no classes
+        settings = replace(settings, pick="backward")
+        rule = RULES[settings.pick]
+        ui.say("  no convexity without classes: the last layers are dropped first (backward)")
+    _check_depth(student, layers)
+    floor = _teacher_accuracy(teacher) - max_drop
+    judge = Judge(teacher, student / "model", load_windows(clips), Distill(**shared["distill"]),
+                  settings.recovery_epochs, shared["seed"], shared["accelerator"],
+                  to_augment(shared))  # fmt: skip
+    fixed = fixed_layers(settings, layers)
+    stay = fixed_layers_of(checkpoints.read_config(str(teacher / "model")))
+    if fixed is None and len(stay) == layers:  # there is nothing to choose
+        fixed = list(stay)
+    bridge = settings.bridge or (rule.measured == "bridged" and fixed is None)
+    if bridge or (rule.measured and fixed is None):
+        judge, known = measure_first(judge, known, rule, bridge, fixed is None, out, ui)
+    tried: list[dict[str, Any]] = []
+    start = judge.whole
+
+    def holds(keep: Sequence[int]) -> bool:
+        nonlocal start
+        nested = rule.depth is not None and not bridge and fixed is None
+        folder = _folder(out, keep)
+        accuracy = try_cut(judge, start if nested else judge.whole, keep, folder, ui)
+        held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
+        tried.append({"keep": list(keep), "layers": len(keep), "valid_score": accuracy,
+                      "convexity": known.convexity[len(keep)] if first and known.convexity else None,
+                      "held": held})  # fmt: skip
+        ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
+               f"({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
+        start = folder / "model" if held else start
+        return held
+
+    least = max(stay, default=0) + 1
+    if fixed is not None:
+        keep = fixed
+        if len(keep) < layers:
+            holds(keep)
+    elif rule.depth:
+        keep = search(known.convexity, rule.depth(known), least, holds)
+    else:
+        keep = halve(lambda depth: rule.keep(known, depth), least, layers, holds)
+    best = _folder(out, keep) / "model" if len(keep) < layers else judge.whole
+    shutil.copytree(best, out / "model", dirs_exist_ok=True)
+    for candidate in tried:
+        shutil.rmtree(_folder(out, candidate["keep"]))
+    before = read_step(student)
+    reached = [c["valid_score"] for c in tried if c["keep"] == list(keep)]
+    write_step(
+        out, loading.load_classifier(str(out / "model")), judge.windows.window_samples,
+        step="depth", valid_score=reached[0] if reached else before["valid_score"], curve=[],
+        unchanged=len(keep) == layers and before["unchanged"],
+        kept=list(keep), of_layers=layers, floor=floor, tried=tried,
+        rule="given" if fixed is not None else settings.pick, bridged=bridge,
+        first_candidate=rule.depth(known) if rule.depth else None,
+    )  # fmt: skip
+
+
+def _check_depth(student: Path, layers: int) -> None:
+    """Refuse a student whose layers are not those that were scored."""
+    found = len(layers_of(loading.load_classifier(str(student / "model"))))
+    if found != layers:
+        raise EdgepruneError(
+            f"The step depth would cut a model of {found} layers by the scores of {layers}.",
+            "Name depth before mimic and student in the recipe's steps.",
+        )
+
+
+def measure_first(
+    judge: Judge, known: Evidence, rule: Rule, bridge: bool, search: bool, out: Path, ui: Ui
+) -> tuple[Judge, Evidence]:
+    """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
+    device = distributed.choose_device(judge.accelerator)
+    model = loading.load_classifier(str(judge.whole)).to(device)
+    stack, labels = Stack(model), loading.labels_of(model)
+    if bridge and not stack.family.bridges:
+        raise EdgepruneError(
+            f"No linear bridge can stand in for layers of a {model.config.model_type} model: its "
+            "states differ in width.",
+            "Choose another rule with --pick, or leave the bridge out.",
+        )
+    if bridge:
+        train_clips = some_clips(judge.windows, "train", MEASURED_CLIPS)
+        judge = replace(judge, bridges=fit_bridges(stack, train_clips, device, ui))
+    if rule.measured and search:
+        given = judge.bridges if rule.measured == "bridged" else None
+        record = out / "removal.json"
+        if not record.exists():
+            clips = some_clips(judge.windows, "valid", MEASURED_CLIPS)
+            bench = Bench(stack, clips, labels, device, ui)
+            measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
+            always = fixed_layers_of(model.config)
+            stay = (0,) if bridge else always  # nothing can bridge what stands first
+            write_json(record, greedy_removal(measure, known.layers, stay))
+        known = replace(known, removal=json.loads(record.read_text("utf-8")))
+    return judge, known
+
+
+def _teacher_accuracy(teacher: Path) -> float:
+    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_score"]
+    return accuracy
+
+
+def _folder(out: Path, keep: Sequence[int]) -> Path:
+    return out / ("layers-" + "-".join(map(str, keep)))
+
+
+def fixed_layers(settings: Prune, layers: int) -> list[int] | None:
+    """Return the layers the user named; None where the rule decides.
+
+    Raises
+    ------
+    EdgepruneError
+        Both ways of naming them were used, or layers that are not there.
+
+    """
+    if settings.keep and settings.layers:
+        raise EdgepruneError("Both --keep and --layers were given.", "Use one of them.")
+    if settings.keep > layers:
+        raise EdgepruneError(f"The model has {layers} layers; {settings.keep} cannot be kept.")
+    keep = list(range(settings.keep)) if settings.keep else list(settings.layers)
+    if keep and (keep != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= layers):
+        raise EdgepruneError(
+            f"Layers {', '.join(map(str, keep))} cannot be kept of a model with {layers} layers.",
+            f"Name them in ascending order, from 0 to {layers - 1}.",
+        )
+    return keep or None
+
+
+def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui) -> float:
+    """Cut a model, recover it for a few epochs, save it, and return its validation accuracy.
+
+    A cut that was tried before an interruption is read, not trained again.
+    """
+    record = folder / "accuracy.json"
+    if record.exists():
+        accuracy: float = json.loads(record.read_text("utf-8"))
+        return accuracy
+    student, teacher = (loading.load_classifier(str(f)) for f in (start, judge.teacher / "model"))
+    depth = len(layers_of(student))
+    keep_layers(student, keep)
+    if judge.bridges is not None:
+        attach(student, used_bridges(judge.bridges, tuple(keep), depth))
+    if judge.epochs:
+        train_student(
+            student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
+            work=folder / "work", accelerator=judge.accelerator, ui=ui,
+            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED, sound=judge.sound,
+        )  # fmt: skip
+    valid, labels = judge.windows.split("valid"), loading.labels_of(student)
+    device = distributed.choose_device(judge.accelerator)
+    accuracy = loop.evaluate(student, valid, labels, device)
+    loading.save(student.to("cpu"), folder / "model")
+    write_json(record, accuracy)
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    return accuracy

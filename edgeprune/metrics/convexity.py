@@ -1,0 +1,183 @@
+"""Graph convexity: how convex the classes are in a space, exactly, over all pairs.
+
+Tětková, Brüsch, Dorszewski et al. 2023/2025 ("On convex decision regions in deep network
+representations"); used for pruning in Dorszewski et al. 2024, arXiv 2408.11858.
+
+The steps:
+1. Each point's k nearest neighbours by Euclidean distance, exactly; of equally near ones the first
+   in the points' order. An edge stands where either point is among the other's neighbours.
+2. For every ordered pair of one class a shortest path. The pair's score is the share of the path's
+   inner points that belong to the class: 1 if there are none, 0 if there is no path.
+3. A class's score is the mean over its pairs. A class with one member has none and is left out.
+4. The null: the same with permuted labels. Its mean has a closed form, given the graph.
+5. The interval: the same with clips, or whole groups of them, drawn with replacement.
+
+A step costs 1e-9 of the mean edge beside its length. So exact duplicates are neighbours at a
+vanishing distance, and of equally long paths the one with the fewest steps counts; if that leaves
+several, the one Dijkstra finds first. ``reference=True`` follows nnconvexity 0.1.1 instead: exact
+duplicates use up neighbours without an edge, and ties are all Dijkstra's.
+
+One shortest-path tree per source serves all its pairs and all labellings: nothing is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.metrics.pair_scores import class_means, intervals, score_pairs
+from edgeprune.metrics.shortest_paths import neighbour_graph
+
+
+@dataclass(frozen=True)
+class Convexity:
+    """The convexity of one labelling in one space; what was not asked for is NaN."""
+
+    pooled: float
+    """Mean over all pairs of one class, 0 to 1 (what PyPI's nnconvexity reports)."""
+    mean_of_classes: float
+    """Mean of the classes' scores, 0 to 1 (what the papers plot)."""
+    per_class: dict[str, float]
+    """Each class's score; a class with one member has no pair and is left out."""
+    interval: tuple[float, float]
+    """95 % of ``mean_of_classes`` over draws of clips or groups."""
+    pooled_interval: tuple[float, float]
+    """95 % of ``pooled`` over the same draws."""
+    null_mean: float
+    """Expected ``mean_of_classes`` under permuted labels, exactly."""
+    null_high: float
+    """The 97.5th percentile of the same, from the permutations."""
+    connected: float
+    """Share of all pairs, whatever their classes, that a path joins: the others score 0."""
+
+
+def convexity(
+    points: NDArray[np.floating],
+    labels: Sequence[Hashable],
+    *,
+    k: int = 10,
+    permutations: int = 40,
+    draws: int = 1000,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+    reference: bool = False,
+) -> Convexity:
+    """Measure the graph convexity of one labelling; see ``convexities``."""
+    return convexities(
+        points, {"": labels}, k=k, permutations=permutations, draws=draws,
+        groups=None if groups is None else {"": groups}, seed=seed, reference=reference,
+    )[""]  # fmt: skip
+
+
+def convexities(
+    points: NDArray[np.floating],
+    labelings: Mapping[str, Sequence[Hashable]],
+    *,
+    k: int = 10,
+    permutations: int = 40,
+    draws: int = 1000,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    reference: bool = False,
+) -> dict[str, Convexity]:
+    """Measure the graph convexity of labellings that share their points.
+
+    The intervals say how far the scores depend on which clips, or groups, were recorded; the
+    graph is held fixed, so they do not cover how it, or the model, would change with others.
+
+    Parameters
+    ----------
+    points : array (n, d)
+        One layer's representation of n clips.
+    labelings : mapping of str to sequences of n labels
+        Labels of any type but None; a class's name is its label's text.
+    k : int
+        Neighbours in the graph (the papers use 10), 1 <= k < n.
+    permutations : int
+        Random labellings for ``null_high``, the greatest of fewer than 39; 0 for none.
+    draws : int
+        Draws for the intervals; 0 for none.
+    groups : mapping of str to sequences of n names
+        What is drawn whole in a labelling's intervals, such as speakers. Clips are drawn where it
+        is absent, and where every class lies within one group: drawing whole groups would leave
+        every class as it is.
+    seed : int
+        Of permutations and draws; no labelling's depend on the others.
+    reference : bool
+        Follow the rules of nnconvexity 0.1.1.
+
+    Raises
+    ------
+    ValueError
+        Too few points, values that are not finite, a point without a label, or no class with two
+        members.
+
+    """
+    graph = neighbour_graph(points, k, reference=reference)
+    n = graph.shape[0]
+    names, tables, units = {}, [], []
+    for name, labels in labelings.items():
+        names[name], codes = _numbered(name, labels, n)
+        shuffled = np.random.default_rng((seed, 0))
+        tables.append(
+            np.stack([codes, *(shuffled.permutation(codes) for _ in range(permutations))], axis=1)
+        )
+        units.append(_units(name, codes, (groups or {}).get(name)))
+    adjacent, longer, sums, pairs = score_pairs(graph, tables, keep=draws > 0)
+    found = {}
+    for name, table, unit, total, matrices in zip(names, tables, units, sums, pairs, strict=True):
+        sizes = np.bincount(table[:, 0])
+        scored = sizes > 1
+        scores = class_means(total[:, 0], table[:, 0])
+        null = [class_means(total[:, p], table[:, p]).mean() for p in range(1, 1 + permutations)]
+        interval, pooled_interval = intervals(matrices, table[:, 0], unit, draws, seed)
+        found[name] = Convexity(
+            pooled=float(total[:, 0].sum() / (sizes * (sizes - 1)).sum()),
+            mean_of_classes=float(scores.mean()),
+            per_class=dict(zip(names[name][scored].tolist(), scores.tolist(), strict=True)),
+            interval=interval,
+            pooled_interval=pooled_interval,
+            null_mean=float(adjacent + longer * (sizes[scored].mean() - 2) / max(n - 2, 1)),
+            null_high=float(np.quantile(null, 0.975, method="weibull")) if null else float("nan"),
+            connected=adjacent + longer,
+        )
+    return found
+
+
+def _numbered(
+    name: str, labels: Sequence[Hashable], n: int
+) -> tuple[NDArray[np.str_], NDArray[np.unsignedinteger]]:
+    """Return a labelling's class names in order, and each point's class from 0."""
+    if len(labels) != n or any(label is None for label in labels):
+        raise ValueError(f"{name!r} does not give each of the {n} points a label")
+    names, codes = np.unique([str(label) for label in labels], return_inverse=True)
+    if len(names) == n:
+        raise ValueError(f"no class of {name!r} has two members")
+    return names, codes.astype(np.min_scalar_type(len(names)))
+
+
+def _units(
+    name: str, codes: NDArray[np.unsignedinteger], groups: Sequence[str] | None
+) -> NDArray[np.integer]:
+    """Return what each point is drawn with: its group, or itself if groups change no class."""
+    if groups is not None:
+        if len(groups) != len(codes):
+            raise ValueError(f"{name!r} has {len(codes)} labels and {len(groups)} groups")
+        _, units = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        if len(np.unique(np.stack([codes, units], axis=1), axis=0)) > codes.max() + 1:
+            return units
+    return np.arange(len(codes))
+
+
+def first_within(curve: Sequence[float], tolerance: float) -> int:
+    """Return the first index whose value is within ``tolerance`` (a share) of the curve's peak.
+
+    Index 0 is the encoder's input, which no cut can stand after, so the search starts at 1.
+    """
+    layers = np.asarray(curve[1:], dtype=float)
+    if layers.size == 0:
+        raise ValueError("the curve has no layer")
+    return 1 + int(np.argmax(layers >= layers.max() * (1.0 - tolerance)))

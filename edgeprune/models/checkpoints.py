@@ -1,0 +1,209 @@
+"""Checkpoints: what a model folder or hub id says of itself, read before any weight is loaded.
+
+Safetensors only, ``trust_remote_code`` never; what is wrong is said in a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from logging import ERROR, getLogger
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from edgeprune.models.checkpoint_formats import own_config, without_fusion
+from edgeprune.models.families import Family, family_of
+from edgeprune.models.input_length import read_recipe
+from edgeprune.nn.spectrogram_specs import (
+    record_of,
+)
+from edgeprune_device.errors import EdgepruneError
+
+TAGS = "multi_label_classification"
+PROBLEMS = {"classes": "single_label_classification", "tags": TAGS}
+"""Task -> what transformers calls it in a config."""
+
+CHATTER = ("torchao", "torch.utils._pytree")
+"""Loggers that warn of their own libraries' parts as soon as litert-torch has brought torchao."""
+
+
+def read_config(source: str) -> Any:
+    """Read a model's configuration, from a folder or a hub id.
+
+    Raises
+    ------
+    EdgepruneError
+        No such model, a configuration that cannot be read, a family without a row in the table,
+        or weights only as a pickle.
+
+    """
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    for name in ("huggingface_hub", *CHATTER):
+        getLogger(name).setLevel(ERROR)
+    logging.disable_progress_bar()
+    folder = Path(source)
+    if folder.exists():
+        _check_folder(folder)
+    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise EdgepruneError(f"There is no model folder {source}.", "Check the path.")
+    try:
+        config = own_config(source)
+        if not folder.exists():
+            _check_hub(source)
+        if recipe := read_recipe(source, config):
+            config.edgeprune_frontend = record_of(recipe)
+            config.sampling_rate = recipe.sampling_rate
+    except (OSError, ValueError) as error:
+        raise EdgepruneError(
+            f"The model {source} could not be read: {first_line(error)}",
+            "Give a folder with config.json and model.safetensors, or a hub id such as "
+            "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
+        ) from error
+    return without_fusion(config) if config.model_type == "clap_audio_model" else config
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder whose model type or weights we would not load."""
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise EdgepruneError(
+            f"{folder} holds no config.json, so it is not a model folder.",
+            "Save the model with save_pretrained() and name that folder.",
+        )
+    try:
+        model_type = json.loads(config_file.read_text("utf-8")).get("model_type", "")
+    except (ValueError, AttributeError) as error:
+        raise EdgepruneError(f"{config_file} is not a JSON object: {error}.") from error
+    family_of(model_type)
+    if not list(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+            p.name for p in folder.glob("*.pt*")
+        )
+        found = f"only {pickles[0]}, a pickle that could run code" if pickles else "no weights"
+        raise EdgepruneError(
+            f"{folder} holds {found}; edgeprune reads safetensors.",
+            "Convert it where you trust it: "
+            "AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)",
+        )
+    for weights in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(weights, framework="numpy"):  # reads the header and compares lengths
+                pass
+        except (OSError, SafetensorError) as error:
+            raise EdgepruneError(
+                f"{weights} is damaged or no safetensors file: {first_line(error)}",
+                "Copy it again; of a git checkout, fetch its large files (git lfs pull).",
+            ) from error
+
+
+def _check_hub(source: str) -> None:
+    """Refuse a hub id without safetensors of its own, and fetch those it has."""
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+    for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
+        if cached_file(source, name, _raise_exceptions_for_missing_entries=False):
+            return
+    raise EdgepruneError(
+        f"{source} has no safetensors on the hub, only a pickle that could run code.",
+        "Convert it where you trust it, and name the folder: for each of AutoModel and "
+        f'AutoFeatureExtractor, .from_pretrained("{source}").save_pretrained(FOLDER)',
+    )
+
+
+def normalizes(source: str, config: Any, family: Family) -> bool:
+    """Whether samples are scaled to zero mean and unit variance before this model.
+
+    A folder that edgeprune saved says so in its config; any other is asked for its feature
+    extractor's ``do_normalize`` (transformers' default for these families is True).
+    """
+    if not family.normalize:
+        return False
+    saved = getattr(config, "edgeprune_normalize", None)
+    if saved is not None:
+        return bool(saved)
+    from transformers import Wav2Vec2FeatureExtractor
+
+    try:
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(source)
+    except OSError:
+        return True
+    return bool(extractor.do_normalize)
+
+
+def task_in(config: Any) -> str:
+    """Return the task of the head that a config describes: classes, tags or ctc."""
+    if (getattr(config, "architectures", None) or [""])[0].endswith("ForCTC"):
+        return "ctc"
+    return "tags" if getattr(config, "problem_type", None) == TAGS else "classes"
+
+
+def check_task(config: Any, task: str) -> None:
+    """Refuse a family that has no model for a task.
+
+    Raises
+    ------
+    EdgepruneError
+        transformers has no CTC model of it.
+
+    """
+    from transformers import MODEL_FOR_CTC_MAPPING
+
+    if task == "ctc" and type(config) not in MODEL_FOR_CTC_MAPPING:
+        raise EdgepruneError(
+            f"Models of type {config.model_type!r} give no frame by frame output, which recognising "
+            "transcripts (clips.task = 'ctc') needs.",
+            "Use a wav2vec2, hubert, wavlm, data2vec-audio, unispeech-sat, sew, wav2vec2-conformer "
+            "or wav2vec2-bert model.",
+        )
+
+
+def own_labels(source: str, task: str = "classes") -> tuple[str, ...]:
+    """Return the labels of the checkpoint's own trained head; empty if it has none for the task.
+
+    transformers names untrained labels LABEL_0, LABEL_1, ... A CTC model's labels are those of its
+    ``vocab.json``, or of its config where edgeprune saved it; the blank must be its first.
+    """
+    config = read_config(source)
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    if task_in(config) != task or not architecture.endswith(("Classification", "ForCTC")):
+        return ()
+    labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+    if all(x.startswith("LABEL_") for x in labels):
+        return vocabulary_of(source, config) if task == "ctc" else ()
+    return labels if task != "ctc" or config.pad_token_id == 0 else ()
+
+
+def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:
+    """Return the tokens of a checkpoint's ``vocab.json`` in order; empty where it does not serve.
+
+    Raises
+    ------
+    EdgepruneError
+        It is no JSON object of whole numbers.
+
+    """
+    from transformers.utils import cached_file
+
+    file = cached_file(source, "vocab.json", _raise_exceptions_for_missing_entries=False)
+    if file is None or config.pad_token_id != 0:
+        return ()
+    try:
+        stated = json.loads(Path(file).read_text("utf-8"))
+    except ValueError as error:
+        raise EdgepruneError(f"{file} is not JSON: {first_line(error)}.") from error
+    if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
+        raise EdgepruneError(
+            f"{file} is not a JSON object of tokens and their numbers.",
+            'A vocabulary reads {"<pad>": 0, "a": 1, ...}.',
+        )
+    tokens = sorted(stated, key=lambda token: int(stated[token]))
+    whole = [stated[token] for token in tokens] == list(range(config.vocab_size))
+    return tuple(tokens) if whole else ()
+
+
+def first_line(error: Exception) -> str:
+    """Return an error's first line, or its type where it says nothing."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,144 @@
+"""Heads: which of a model's parts they are, how one becomes fresh, and Seed 4's two kinds.
+
+``mlp`` (Genova, Esling, Hurlin): what the family's own head reads of a clip, 1024 ReLU units, the
+labels. That is the mean over time in the waveform families, Whisper, wav2vec2-BERT and CLAP, class
+tokens in KWT and AST, and in a student of ours and CNN14 what their own pooling gives. ``bilstm``:
+two bidirectional LSTM layers of 256, then the labels of every frame. Each is a part that a config
+can name (``surgery.PARTS``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from edgeprune.models import serialization
+from edgeprune.models.families import layers_of
+from edgeprune_device.errors import EdgepruneError
+
+MLP_UNITS = 1024
+LSTM_UNITS = 256
+LSTM_LAYERS = 2
+OURS = ("mlp", "bilstm", "through")
+ROOTS = ("projector", "classifier", "head", "fc_audioset", "lm_head", "layer_weights")
+"""What belongs to a head, from the model: each family has some."""
+PLACES = {
+    "mlp": ("classifier", "head.linear", "head", "fc_audioset"), "bilstm": ("lm_head",),
+}  # fmt: skip
+"""Kind of our heads -> where one stands; the first that a model has."""
+LABEL_LAYERS = tuple(
+    f"{place}{inner}" for place in ("classifier", "head", "head.linear", "fc_audioset", "lm_head")
+    for inner in ("", ".dense", ".out")
+)  # fmt: skip
+"""Where the linear layer whose outputs are the labels may stand: a family's own, or in one of ours."""
+
+
+def relabel(config: Any, count: int) -> None:
+    """Have a recorded head (``surgery``) built for another number of labels, its widths as they are.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+        Changed in place.
+    count : int
+        Labels.
+
+    """
+    if parts := getattr(config, "edgeprune_parts", None):
+        config.edgeprune_parts = {
+            path: {**spec, "outputs": count} if spec["part"] in ("mlp", "bilstm") else spec
+            for path, spec in parts.items()
+        }
+    if shapes := getattr(config, "edgeprune_shapes", None):
+        layers = {f"{path}.{leaf}" for path in LABEL_LAYERS for leaf in ("weight", "bias")}
+        config.edgeprune_shapes = {
+            name: [count, *shape[1:]] if name in layers else shape for name, shape in shapes.items()
+        }
+
+
+def forget_head(config: Any) -> None:
+    """Take a head of ours out of a config, so that its model is built with its family's own.
+
+    Raises
+    ------
+    EdgepruneError
+        The head was trimmed with its model: the family's own would be too wide for it.
+
+    """
+    for name in ("edgeprune_sizes", "edgeprune_shapes"):
+        if any(path.split(".")[0] in ROOTS for path in getattr(config, name, None) or {}):
+            raise EdgepruneError(
+                "The widths that this model's head reads were trimmed, so that it cannot be given "
+                "a head for another task.",
+                "Start from the model it was made of.",
+            )
+    parts = getattr(config, "edgeprune_parts", None) or {}
+    left = {path: spec for path, spec in parts.items() if spec["part"] not in OURS}
+    if left != parts:
+        config.edgeprune_parts = left
+
+
+def head_parameters(model: Any) -> list[nn.Parameter]:
+    """Return the parameters that belong to a model's head alone."""
+    backbone = {id(p) for p in layers_of(model).parameters()}
+    return [
+        p for name, p in model.named_parameters()
+        if name.split(".")[0] in ROOTS and id(p) not in backbone
+    ]  # fmt: skip
+
+
+def renew_head(model: Any) -> None:
+    """Draw all of a head's weights anew, in place, as its family (or torch, of ours) draws them."""
+    ours = [f"{path}." for path in serialization.parts_of(model)]
+    for parameter in head_parameters(model):
+        parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # or it would stay
+    for name, module in model.named_modules():
+        if name.split(".")[0] not in ROOTS:
+            continue
+        if any(name.startswith(path) for path in ours) and hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+        else:
+            model._init_weights(module)
+    if hasattr(model, "layer_weights"):  # of a weighted sum of all states: each as much
+        nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
+
+
+def put_head(model: Any, kind: str, outputs: int) -> None:
+    """Put a fresh head of ours in the place of a model's own, in place.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        With a head: a classifier for ``mlp``, a CTC model for ``bilstm``.
+    kind : str
+        ``own`` (nothing is done), ``mlp`` (of the last block's states, even where a family's own
+        head reads a weighted sum of all) or ``bilstm``.
+    outputs : int
+        Labels.
+
+    Raises
+    ------
+    EdgepruneError
+        The family's head stands where none of ours fits.
+
+    """
+    if kind == "own":
+        return
+    known = dict(model.named_modules())
+    path = next((name for name in PLACES[kind] if name in known), "")
+    if not path:
+        raise EdgepruneError(
+            f"No {kind} head fits a {type(model).__name__}.", "Use teach.head = 'own'."
+        )
+    first = getattr(model, "projector", None) if kind == "mlp" else None
+    old = first if isinstance(first, nn.Linear) else model.get_submodule(path)
+    inputs = next(m.in_features for m in old.modules() if isinstance(m, nn.Linear))
+    if old is first:
+        serialization.put(model, "projector", serialization.make_part({"part": "through"}))
+    size = {"units": MLP_UNITS} if kind == "mlp" else {"units": LSTM_UNITS, "layers": LSTM_LAYERS}
+    spec = {"part": kind, "inputs": inputs, "outputs": outputs, **size}
+    serialization.put(model, path, serialization.make_part(spec))
+    if getattr(model.config, "use_weighted_layer_sum", False):
+        model.config.use_weighted_layer_sum = False
+        del model.layer_weights

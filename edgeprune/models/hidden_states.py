@@ -1,0 +1,78 @@
+"""A block's state as frames in time, whatever order its family keeps its tokens in.
+
+Representations are means over time, and a point's are the mean over the frames of its sound; so
+every state is looked at as (batch, frames, hidden), time along one axis:
+
+- leading class tokens are left out;
+- AST's patches, row by row of frequencies, are averaged over frequencies;
+- CLAP's are too, and its states of earlier stages are carried to the last (see ``clap.py``);
+- CNN14's pictures are averaged over frequencies, and over time down to the last block's frames;
+  channels that a state lacks are zeros. Distances, inner products and CKA are as without them;
+  cosines between states of different width compare channels of the same number and say little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from edgeprune.models.families import blocks_of, family_of, layers_of
+from edgeprune.models.input_length import share_heard
+
+
+def frames_of(model: Any, state: Tensor) -> Tensor:
+    """Look at a state of a model as frames in time.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    state : Tensor
+        As a block gives it, or as the final norm left it.
+
+    Returns
+    -------
+    Tensor (batch, frames, hidden)
+
+    """
+    config = model.config
+    if config.model_type == "clap_audio_model":
+        found: Tensor = model.frames(state, share_heard(config))
+        return found
+    if config.model_type == "cnn14":
+        bands: Tensor = model.frames(state)
+        return bands
+    sound = state[:, family_of(config.model_type).class_tokens :]
+    if config.model_type == "audio-spectrogram-transformer":
+        rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        return sound.reshape(sound.shape[0], rows, -1, sound.shape[-1]).mean(dim=1)
+    return sound
+
+
+@contextmanager
+def block_states(model: Any) -> Iterator[list[Tensor]]:
+    """Collect the first layer's input and every layer's output, as they are, of one run.
+
+    A model without layers (a small CNN) has no states.
+    """
+    blocks = blocks_of(model)
+    ends: list[Any] = list(layers_of(model))
+    if family_of(model.config.model_type).unit > 1:
+        ends = [layer.blocks[-1] for layer in ends]
+    states: list[Tensor] = []
+
+    def entered(_: nn.Module, args: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+        states.append(args[0] if args else options["hidden_states"])
+
+    def left(_: nn.Module, __: Any, out: Any) -> None:
+        states.append(out[0] if isinstance(out, tuple) else out)
+
+    hooks = [b.register_forward_pre_hook(entered, with_kwargs=True) for b in blocks[:1]]
+    hooks += [block.register_forward_hook(left) for block in ends]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()

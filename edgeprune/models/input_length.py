@@ -1,0 +1,279 @@
+"""What a spectrogram model hears: its front end, and its fit to the window of the clips.
+
+AST, Whisper and CLAP were trained on windows of 10, 30 and 10 seconds. Filling up one second with
+silence would cost a small board ten to thirty times the work, so the model is fitted to the
+window once it is known (``fit_window``):
+
+- AST: the middle of its position embeddings over time, or their bilinear interpolation where the
+  window is longer (Gong et al. 2021, arXiv 2104.01778, and its code);
+- Whisper: its first positions, as many as the window has frames;
+- CLAP: a smaller picture, of 1, 2 or 3 strips of time instead of 4 (0.625, 2.5 and 5.625 seconds),
+  and attention windows that shrink as it does, with the middle of their tables of positions. The
+  sound fills the picture as CLAP's extractor fills it: repeated as often as it fits, then zeros.
+
+wav2vec2-BERT and CNN14 take any length. The config records window and front end
+(``edgeprune_window``, ``edgeprune_frontend``), so that a saved folder reloads alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.models import serialization
+from edgeprune.models.families import family_of
+from edgeprune.nn.log_mel import (
+    LogMel,
+    check_length,
+    frames_in,
+)
+from edgeprune.nn.spectrogram_specs import (
+    RECIPES,
+    Recipe,
+    recipe_from_extractor,
+    recipe_from_record,
+)
+from edgeprune.nn.strided_conv import check_reach
+from edgeprune_device.errors import EdgepruneError
+
+State = dict[str, Tensor]
+CLAP_STRETCH = 1024 / 1000  # CLAP's picture is this much wider than the frames that fill it
+
+
+def read_recipe(source: str, config: Any) -> Recipe | None:
+    """Return a checkpoint's front end; None for a model that takes samples or has its own.
+
+    From its config where edgeprune saved it, otherwise from its ``preprocessor_config.json``;
+    without one, as the family's published checkpoints have it. The number of mel filters is the
+    model's.
+    """
+    kind = family_of(config.model_type).frontend
+    if not kind:
+        return None
+    if record := getattr(config, "edgeprune_frontend", None):
+        return recipe_from_record(record)
+    if kind == "panns":
+        return replace(
+            RECIPES[kind], sampling_rate=config.sampling_rate, frame=config.frame_length,
+            fft=config.frame_length, hop=config.hop_length, mels=config.num_mel_bins,
+            lowest=config.frequency_min, highest=config.frequency_max,
+        )  # fmt: skip
+    recipe = recipe_from_extractor(kind, _extractor(source, config))
+    if kind == "seamless":
+        return replace(recipe, mels=config.feature_projection_input_dim // recipe.stride)
+    return replace(recipe, mels=config.num_mel_bins)
+
+
+def _extractor(source: str, config: Any) -> dict[str, Any]:
+    """Read what a checkpoint says of its feature extractor."""
+    from transformers import SequenceFeatureExtractor
+
+    try:
+        stated: dict[str, Any] = SequenceFeatureExtractor.get_feature_extractor_dict(source)[0]
+    except OSError:
+        return {"truncation": "fusion"} if getattr(config, "enable_fusion", False) else {}
+    return stated
+
+
+def recipe_of(model: Any) -> Recipe:
+    """Return the front end that a loaded model's config records."""
+    return recipe_from_record(model.config.edgeprune_frontend)
+
+
+def attach(model: Any) -> None:
+    """Give a loaded model the front end that its config records, as ``model.frontend``."""
+    recipe = recipe_of(model)
+    model.frontend = LogMel(recipe, room_of(model.config, recipe)).to(model.device)
+
+
+def room_of(config: Any, recipe: Recipe) -> int:
+    """Return what ``LogMel`` fills up to: AST's frames, Whisper's and CLAP's samples, or 0."""
+    if recipe.kind == "ast":
+        return int(config.max_length)
+    if recipe.kind == "whisper":
+        return 2 * int(config.max_source_positions) * recipe.hop
+    if recipe.kind == "clap":
+        return _clap_room(config.num_mel_bins, config.spec_size, recipe)
+    return 0
+
+
+def share_heard(config: Any) -> float:
+    """Return the share of a model's input that its window fills (CLAP repeats the sound)."""
+    window = getattr(config, "edgeprune_window", 0)
+    if not window or config.model_type != "clap_audio_model":
+        return 1.0
+    return float(window / room_of(config, recipe_from_record(config.edgeprune_frontend)))
+
+
+def check_window(config: Any, window_samples: int) -> None:
+    """Raise if a model cannot take windows of this length.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+        As ``read_config`` returns it.
+    window_samples : int
+
+    Raises
+    ------
+    EdgepruneError
+        The window is too short for a frame, longer than the model hears, or not the one that the
+        model was fitted to.
+
+    """
+    family = family_of(config.model_type)
+    if family.frozen and hasattr(config, "conv_kernel"):
+        check_reach(config.conv_kernel, config.conv_stride, window_samples)
+    if not family.frontend:
+        return
+    recipe = recipe_from_record(config.edgeprune_frontend)
+    check_length(window_samples, recipe)
+    if recipe.kind in FITS:
+        FITS[recipe.kind][0](config, recipe, window_samples)
+
+
+def fit_window(model: Any, window_samples: int) -> Any:
+    """Return a model that hears windows of this length, and no more than them.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        As ``load_classifier`` returns it; it is not changed.
+    window_samples : int
+
+    Raises
+    ------
+    EdgepruneError
+        As ``check_window``; or the model was fitted to another window, or trimmed before it was
+        fitted.
+
+    """
+    kind = family_of(model.config.model_type).frontend
+    if kind not in FITS:
+        return model
+    fitted = getattr(model.config, "edgeprune_window", 0)
+    if fitted == window_samples:
+        return model
+    recipe = recipe_of(model)
+    if serialization.edited(model.config) and not fitted:
+        raise EdgepruneError(
+            "This model was trimmed, or given parts of our own, before it was fitted to a window.",
+            "Fit the model it was made of first: compress does.",
+        )
+    if fitted:
+        raise EdgepruneError(
+            f"This model takes windows of {fitted / recipe.sampling_rate:g} s, not "
+            f"{window_samples / recipe.sampling_rate:g} s.",
+            "Start from the model it was made of.",
+        )
+    check_window(model.config, window_samples)
+    plan, apply = FITS[kind]
+    config = copy.deepcopy(model.config)
+    for name, value in plan(config, recipe, window_samples).items():
+        setattr(config, name, value)
+    config.edgeprune_window = window_samples
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at once
+        made = type(model)(config)
+    state = apply(model.state_dict(), model.config, config)
+    made.load_state_dict(state)
+    made.train(model.training)
+    made.to(model.device)
+    attach(made)
+    return made
+
+
+def _plan_ast(config: Any, recipe: Recipe, window: int) -> dict[str, int]:
+    frames = frames_in(window, recipe)
+    if frames < config.patch_size:
+        least = recipe.frame + (config.patch_size - 1) * recipe.hop
+        raise EdgepruneError(
+            f"A window of {window / recipe.sampling_rate:.3g} s has {frames} frames, fewer than a "
+            f"patch of this model; {least / recipe.sampling_rate:.3g} s is the least.",
+            "Choose longer windows with --window.",
+        )
+    return {"max_length": frames}
+
+
+def _fit_ast(state: State, old: Any, new: Any) -> State:
+    """Cut or stretch the position embeddings (1, 2 + rows x columns, hidden) over time."""
+    rows = _patches(old.num_mel_bins, old.patch_size, old.frequency_stride)
+    before, after = (_patches(c.max_length, c.patch_size, c.time_stride) for c in (old, new))
+    (name,) = (key for key in state if key.endswith("embeddings.position_embeddings"))
+    tokens, grid = state[name][:, :2], state[name][:, 2:]
+    picture = grid.reshape(1, rows, before, -1).permute(0, 3, 1, 2)
+    if after <= before:
+        start = before // 2 - after // 2
+        picture = picture[..., start : start + after]
+    else:
+        picture = nn.functional.interpolate(picture, (rows, after), mode="bilinear")
+    places = picture.permute(0, 2, 3, 1).flatten(1, 2)
+    return {**state, name: torch.cat([tokens, places], dim=1)}
+
+
+def _patches(length: int, patch: int, stride: int) -> int:
+    return (length - patch) // stride + 1
+
+
+def _plan_whisper(config: Any, recipe: Recipe, window: int) -> dict[str, int]:
+    positions = frames_in(window, recipe) // 2
+    if positions > config.max_source_positions:
+        longest = room_of(config, recipe) / recipe.sampling_rate
+        raise _too_long(window / recipe.sampling_rate, longest)
+    return {"max_source_positions": positions}
+
+
+def _fit_whisper(state: State, _: Any, new: Any) -> State:
+    """Keep the first positions."""
+    name = "encoder.embed_positions.weight"
+    return {**state, name: state[name][: new.max_source_positions]}
+
+
+def _plan_clap(config: Any, recipe: Recipe, window: int) -> dict[str, int]:
+    strips = config.spec_size // config.num_mel_bins
+    for count in range(1, strips + 1):
+        size = count * config.num_mel_bins
+        attention, rest = divmod(config.window_size * count, strips)
+        if rest == 0 and window <= _clap_room(config.num_mel_bins, size, recipe):
+            return {"spec_size": size, "window_size": attention}
+    longest = room_of(config, recipe) / recipe.sampling_rate
+    raise _too_long(window / recipe.sampling_rate, longest)
+
+
+def _fit_clap(state: State, _: Any, new: Any) -> State:
+    """Keep the middle of the tables of relative positions; their index is made anew."""
+    from edgeprune.nn.clap import cropped_bias, position_index
+
+    found = {}
+    for name, tensor in state.items():
+        if name.endswith("relative_position_bias_table"):
+            tensor = cropped_bias(tensor, new.window_size)
+        elif name.endswith("relative_position_index"):
+            tensor = position_index(new.window_size)
+        found[name] = tensor
+    return found
+
+
+def _clap_room(mels: int, size: int, recipe: Recipe) -> int:
+    """Return the samples that fill a picture of ``size`` x ``size``."""
+    return round(size * (size // mels) / CLAP_STRETCH * recipe.hop)
+
+
+def _too_long(seconds: float, longest: float) -> EdgepruneError:
+    return EdgepruneError(
+        f"This model hears windows of at most {longest:g} s, not {seconds:g} s.",
+        "Choose shorter windows with --window.",
+    )
+
+
+Plan = Callable[[Any, Recipe, int], dict[str, int]]
+Apply = Callable[[State, Any, Any], State]
+FITS: dict[str, tuple[Plan, Apply]] = {  # front end -> what the config becomes, and the tensors
+    "ast": (_plan_ast, _fit_ast),
+    "whisper": (_plan_whisper, _fit_whisper),
+    "clap": (_plan_clap, _fit_clap),
+}

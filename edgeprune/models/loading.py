@@ -1,0 +1,230 @@
+"""Model folders: load them, run them on windows of samples, save what was made of them.
+
+A window of raw samples goes in. Where the family's feature extractor scales samples to zero mean
+and unit variance, or makes a spectrogram of them, that happens here in torch, so that training,
+export and the deployed graph share one definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.data.tasks import task_of
+from edgeprune.models import input_length, serialization
+from edgeprune.models.checkpoints import (
+    PROBLEMS,
+    check_task,
+    first_line,
+    normalizes,
+    own_labels,
+    read_config,
+    task_in,
+)
+from edgeprune.models.families import family_of
+from edgeprune.models.heads import forget_head, put_head, relabel, renew_head
+from edgeprune.models.heads import head_parameters as head_parameters
+from edgeprune.models.hidden_states import block_states, frames_of
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.ctc import BLANK_NAME
+
+NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
+
+
+LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+MASKING = ("mask_time_prob", "mask_feature_prob")
+
+
+def load_classifier(
+    source: str, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own",
+    window_samples: int = 0,
+) -> Any:  # fmt: skip
+    """Load a model with a head (a classifier, or a CTC model), in evaluation mode and float32.
+
+    Parameters
+    ----------
+    source : str
+        Folder or hub id.
+    labels : sequence of str, optional
+        Give the model a fresh head for these labels (its own stays if it was trained on just
+        them); without it, the checkpoint's own head.
+    task : str
+        ``classes``, ``tags`` or ``ctc``; empty: what the checkpoint was made for.
+    head : str
+        Of a fresh head, the kind: see ``heads``. ``own``: the kind that the checkpoint has.
+    window_samples : int
+        Fit a spectrogram model to windows of this length (``hearing.fit_window``); 0: as it is.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+
+    """
+    import transformers
+
+    config = read_config(source)
+    task = task or task_in(config)
+    check_task(config, task)
+    auto = getattr(transformers, task_of(task).model)
+    family = family_of(config.model_type)
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
+    if labels is not None:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        if (task_in(config) == "ctc") == (task == "ctc"):
+            relabel(config, len(labels))
+        else:
+            forget_head(config)
+        if task == "ctc":
+            config.vocab_size, config.pad_token_id = len(labels), 0
+        else:
+            config.problem_type = PROBLEMS[task]
+        options["ignore_mismatched_sizes"] = True
+    for name in (*LAYERDROP, *MASKING):
+        if hasattr(config, name):  # layers must not vanish while they are scored or distilled
+            setattr(config, name, 0.0)
+    if family.attention:
+        options["attn_implementation"] = family.attention
+    try:
+        if serialization.edited(config):
+            kind = auto._model_mapping[type(config)]
+            model = serialization.load_edited(kind, source, config, **options)
+        else:
+            model = auto.from_pretrained(source, config=config, trust_remote_code=False, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise EdgepruneError(
+            f"The weights of {source} could not be loaded: {first_line(error)}",
+            "Only safetensors are read; check that model.safetensors belongs to config.json.",
+        ) from error
+    model.config.edgeprune_normalize = normalizes(source, config, family)
+    model.config.architectures = [type(model).__name__]  # of a fresh head: what it is now
+    _forget_rotations(model)
+    if family.frontend:
+        input_length.attach(model)
+    if window_samples:
+        model = input_length.fit_window(model, window_samples)
+    if labels is not None:
+        if head != "own":
+            put_head(model, head, len(labels))
+        elif known_labels(source, task) != tuple(labels):
+            renew_head(model)
+    return model.eval()
+
+
+def known_labels(source: str, task: str) -> tuple[str, ...]:
+    """Return what ``own_labels`` does, the blank of a CTC model under our name for it."""
+    return tuple(BLANK_NAME if i == 0 and task == "ctc" else name
+                 for i, name in enumerate(own_labels(source, task)))  # fmt: skip
+
+
+def _forget_rotations(model: nn.Module) -> None:
+    """Have rotary embeddings made anew in every run.
+
+    transformers keeps them from one run to the next, and those of a run in inference mode cannot
+    be trained through.
+    """
+
+    def forget(module: Any, _: Any) -> None:
+        module.cached_sequence_length = None
+
+    for module in model.modules():
+        if hasattr(module, "cached_rotary_positional_embedding"):
+            module.register_forward_pre_hook(forget)
+
+
+def load_for(
+    source: str, labels: Sequence[str], *, task: str = "classes", head: str = "own",
+    window_samples: int = 0,
+) -> tuple[Any, tuple[str, ...], bool]:  # fmt: skip
+    """Load a model for labels: with its own head if that knows them all, else a fresh one.
+
+    Parameters
+    ----------
+    source, labels, task, head, window_samples
+        As for ``load_classifier``.
+
+    Returns
+    -------
+    model : transformers.PreTrainedModel
+    labels : tuple of str
+        In the order of its outputs; its own head may know more.
+    own : bool
+        Whether it is its own head.
+
+    """
+    known = own_labels(source, task)
+    own = set(labels) <= set(known_labels(source, task))
+    model = load_classifier(
+        source, None if own else labels, task=task, head=head, window_samples=window_samples
+    )
+    if own and task == "ctc":  # a vocab.json names the labels that its config does not
+        model.config.id2label = dict(enumerate(known))
+        model.config.label2id = {label: index for index, label in enumerate(known)}
+    return model, known if own else tuple(labels), own
+
+
+def labels_of(model: Any) -> tuple[str, ...]:
+    """Return a classifier's labels in the order of its outputs."""
+    return tuple(str(model.config.id2label[index]) for index in sorted(model.config.id2label))
+
+
+def sample_rate_of(model: Any) -> int:
+    """Return the rate in Hz that a model was trained at (the waveform families: 16 kHz)."""
+    return int(getattr(model.config, "sampling_rate", 16000))
+
+
+def prepare(model: Any, samples: Tensor) -> Tensor:
+    """Turn windows (batch, samples) into what the model takes, as its feature extractor would."""
+    if family_of(model.config.model_type).frontend:
+        features: Tensor = model.frontend(samples)
+        return features
+    if not model.config.edgeprune_normalize:
+        return samples
+    centred = samples - samples.mean(dim=-1, keepdim=True)
+    variance = (centred * centred).mean(dim=-1, keepdim=True)
+    return centred / torch.sqrt(variance + NORMALIZE_EPSILON)
+
+
+def logits_and_states(model: Any, samples: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a classifier on raw windows.
+
+    Returns
+    -------
+    logits : Tensor (batch, labels), of a CTC model (batch, frames, labels)
+    states : tuple of Tensor (batch, frames, hidden)
+        The input of the first layer, then every layer's output, as ``frames_of`` looks at them:
+        all of one shape, tokens that stand for no stretch of sound left out.
+
+    """
+    with block_states(model) as states:
+        logits = logits_of(model, samples)
+    return logits, tuple(frames_of(model, state) for state in states)
+
+
+def logits_of(model: Any, samples: Tensor) -> Tensor:
+    """Run a model on raw windows (batch, samples).
+
+    Logits are (batch, labels), those of a CTC model (batch, frames, labels).
+    """
+    logits: Tensor = model(prepare(model, samples)).logits
+    return logits
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the trainable numbers of a model; fixed front-end matrices do not count."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write a folder that ``load_classifier`` reloads.
+
+    transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
+    """
+    serialization.record(model)
+    model.should_save_on_this_rank = lambda _: True  # every process has a folder of its own
+    model.save_pretrained(folder)
+    del model.should_save_on_this_rank

@@ -1,0 +1,4 @@
+"""The recipes, read top to bottom.
+
+What ``compress``, ``score``, ``sensitivity`` and ``demo`` run, stage by stage.
+"""

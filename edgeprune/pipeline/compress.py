@@ -1,0 +1,205 @@
+"""The recipe, read top to bottom: clips, teach, steps, distill, export, quantize, verify.
+
+The steps are what makes the student smaller: ``depth`` (score, prune), ``trim``, ``mimic``,
+``frontend`` and ``student``, in the order that the recipe names. Each seed goes through all of
+them on its own, on the same splits; the best by validation score becomes the bundle, which is then
+measured beside its teacher, and the report says it all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui
+from edgeprune.core.settings import STEPS, Settings
+from edgeprune.core.stages import Run
+from edgeprune.deployment.quantize import quantize
+from edgeprune.depth_pruning.score import score
+from edgeprune.depth_pruning.states import points_of, states
+from edgeprune.export.export import bundle_name, export
+from edgeprune.pipeline.deliver import delivered, deploy, in_order, measure_speed, publish, verify
+from edgeprune.pipeline.inputs import open_command
+from edgeprune.quantization.qat import recover_int8
+from edgeprune.reports.compress_report import report
+from edgeprune.training.distill import distill
+from edgeprune.training.step_records import step_folders
+from edgeprune.training.teach import teach
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+
+STAGES = ("clips", "untouched", "deploy", "bench")
+SEED_STAGES = ("distill", "recover-int8", "export-teacher", "export", "quantize", "verify")
+RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "label_share",
+            "nothing_share", "views")  # fmt: skip
+"""What every step's training takes from the stage ``distill``."""
+LICENCE = "as the model and the recordings it was made from; see provenance"
+
+
+def compress(
+    model: str, data: Path, out: Path, settings: Settings, ui: Ui, redo: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Turn a model and labelled clips into a bundle the recorder can run, and report on it.
+
+    Parameters
+    ----------
+    model : str
+        Folder in Hugging Face's layout, or a hub id.
+    data : Path
+        Folder of class folders, or a manifest.
+    out : Path
+        The run's folder; finished stages in it are reused.
+    settings : Settings
+    ui : Ui
+    redo : tuple of str
+        Stages to run again although nothing changed.
+
+    Returns
+    -------
+    dict
+        The report, as in ``report.json``; empty in all but the main one of several processes.
+
+    Raises
+    ------
+    EdgepruneError
+        Bad input (nothing is written then), or what a stage refuses.
+
+    """
+    own = ("states", "score") if "depth" in settings.steps else ()
+    known = (STAGES[0], "teach", *own, *step_folders(settings.steps), *SEED_STAGES, *STAGES[1:])
+    precision = distributed.set_precision(settings.precision)
+    run, source, clip_folder = open_command("compress", model, data, out, settings, ui, redo, known)
+    run.precision = precision
+    decided: dict[str, str] = {}
+    for seed in range(settings.seeds):
+        decided = one_seed(run, source, clip_folder, seed, settings, decided)
+    best = best_seed(out, settings.seeds)
+    chosen = f"seed-{best}"
+    folders = [out / f"seed-{seed}" for seed in range(settings.seeds)]
+    final = run.stage(
+        deploy, settings, str(source), *[f / "verify" for f in folders],
+        out / chosen / "quantize", clip_folder, name="deploy",
+    )  # fmt: skip
+    files = (
+        out / chosen / "export-teacher" / "bundle",
+        out / chosen / "export" / bundle_name(settings.export.formats[0]),
+        *(final / name for name in delivered(settings, decided)),
+    )
+    speed = run.stage(measure_speed, settings.bench, *files, name="bench")
+    if distributed.rank():
+        return {}
+    inputs = [clip_folder, speed, final, *folders]
+    done = report(out, model, best, settings, inputs, ui)
+    for name in delivered(settings, decided):
+        publish(final / name, out / name)
+    return done
+
+
+def one_seed(
+    run: Run, source: str | Path, clip_folder: Path, seed: int, s: Settings, decided: dict[str, str]
+) -> dict[str, str]:
+    """Run the recipe for one seed, in ``seed-N/``.
+
+    Returns
+    -------
+    dict
+        Which format comes first and how each is quantized: what seed 0 decided holds for all, so
+        that every row of the report is one kind of file.
+
+    """
+    name = f"seed-{seed}"
+    files = run.folder / name
+    taught = run.stage(
+        teach, s.teach, source, clip_folder, seed, s.accelerator, asdict(s.augment),
+        name=f"{name}/teach",
+    )  # fmt: skip
+    shared = {
+        "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
+        "accelerator": s.accelerator, "ignore": s.quantize.ignore, "augment": asdict(s.augment),
+    }  # fmt: skip
+    student = taught
+    for step, folder in zip(s.steps, step_folders(s.steps), strict=True):
+        inputs: tuple[Any, ...] = (taught, student, clip_folder, shared)
+        if step == "depth":
+            inputs = (*inputs, scores_of(run, source, taught, clip_folder, name, s), s.max_drop)
+        work, settings = step_of(step, s)
+        student = run.stage(work, settings, *inputs, name=f"{name}/{folder}")
+    student = run.stage(
+        distill, s.distill, taught, student, clip_folder, shared, name=f"{name}/distill"
+    )
+    if s.quantize.recover_epochs:
+        student = run.stage(
+            recover_int8, s.quantize, student, clip_folder, shared, name=f"{name}/recover-int8"
+        )
+    title = run.folder.resolve().name
+    formats = s.export.formats
+    for stage, made, own in (("export-teacher", taught, ("onnx",)), ("export", student, formats)):
+        run.stage(
+            export, s.export, made / "model", clip_folder, f"{title}-{stage}", LICENCE,
+            s.quantize.hop_seconds, list(own), name=f"{name}/{stage}",
+        )  # fmt: skip
+    deployed = run.stage(
+        quantize, s.quantize, student / "model", files / "export", clip_folder, title, LICENCE,
+        list(formats), decided, name=f"{name}/quantize",
+    )  # fmt: skip
+    found: dict[str, str] = decided
+    if not distributed.rank():
+        found = json.loads((deployed / "quantize.json").read_text("utf-8"))["decided"]
+    run.stage(
+        verify, None, files / "export-teacher" / "bundle",
+        files / "export" / bundle_name(formats[0]),
+        *(deployed / bundle_name(format) for format in in_order(formats, found)), clip_folder,
+        name=f"{name}/verify",
+    )  # fmt: skip
+    return found
+
+
+def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
+    """Return a step's stage and its settings; each is imported when a recipe names it."""
+    work_name, settings = STEPS[step]
+    module, _, function = work_name.partition(":")
+    work = getattr(importlib.import_module(module), function)
+    return work, getattr(s, settings)
+
+
+def scores_of(
+    run: Run, source: str | Path, taught: Path, clip_folder: Path, name: str, s: Settings
+) -> Path:
+    """Score the layers of the teacher and of the model as it came."""
+    facts = json.loads((taught / "teach.json").read_text("utf-8"))
+    asked = points_of(s.score)
+    heard = run.stage(
+        states, asked, taught / "model", clip_folder, s.accelerator, name=f"{name}/states"
+    )
+    before: Path | str = ""
+    if not facts["skipped"]:
+        before = run.stage(states, asked, source, clip_folder, s.accelerator, name="untouched")
+    return run.stage(score, s.score, clip_folder, heard, before, name=f"{name}/score")
+
+
+def best_seed(out: Path, seeds: int) -> int:
+    """Return the seed whose student is best on the validation clips; the first of equals."""
+    accuracies = []
+    for seed in range(seeds):
+        folder = out / f"seed-{seed}"
+        student = json.loads((folder / "distill" / "distill.json").read_text("utf-8"))
+        accuracies.append(student["valid_score"])
+    return int(np.argmax(accuracies))
+
+
+def check_floor(done: dict[str, Any], max_drop: float) -> None:
+    """Raise with status 1 if the delivered file lost more than allowed on the test split."""
+    lost = -done["delivered"]["bundle"]["difference"]
+    if lost > max_drop + 1e-9:
+        raise EdgepruneError(
+            f"The bundle is {100 * lost:.2f} points under its teacher on the test clips; "
+            f"--max-drop allows {100 * max_drop:g}.",
+            "Allow more with --max-drop, ask the recipe's steps for less, or distill for longer.",
+            FAILED_CHECK,
+        )

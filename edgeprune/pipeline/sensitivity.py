@@ -1,0 +1,95 @@
+"""What ``edgeprune sensitivity`` runs: int8 sensitivity, layer group by layer group, as a table."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgeprune.core.settings import Clips
+from edgeprune.data.clip_subsets import spread
+from edgeprune.data.windows import load_windows
+from edgeprune.export.onnx import to_onnx
+from edgeprune.export.timing import OPSET, time_onnx
+from edgeprune.models import loading
+from edgeprune.pipeline.clips import clips as read_clips
+from edgeprune.quantization.fake_quantize import check_rounding
+from edgeprune.quantization.layer_groups import units_of
+from edgeprune.quantization.sensitivity import choose_mixed, to_mixed
+from edgeprune.quantization.sensitivity import sensitivity as measure
+from edgeprune_device.errors import EdgepruneError
+
+
+def run(
+    model: str, data: Path, out: Path, *, label: str, activations: str, clips: int,
+    most_lost: float, reverse: bool, ui: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure a model's sensitivity; write ``sensitivity.json`` and ``sensitivity.md``.
+
+    Raises
+    ------
+    EdgepruneError
+        Bad model, data or options; a model without a head for the data's labels.
+
+    """
+    check_rounding(activations)
+    if clips < 1 or most_lost < 0:
+        raise EdgepruneError("--clips must be at least 1, and --most-lost not negative.")
+    classifier = loading.load_classifier(model)
+    units = [unit for unit in units_of(classifier) if unit.scopes]
+    with tempfile.TemporaryDirectory() as work:
+        read_clips(
+            model, data, "", out=Path(work), settings=Clips(label=label or Clips().label), ui=ui
+        )
+        valid = load_windows(Path(work)).split("valid")
+        if unknown := sorted(set(valid.labels) - set(loading.labels_of(classifier))):
+            raise EdgepruneError(f"The model has no output for {unknown[0]!r}, a label of {data}.",
+                                 "Give a model that was taught these labels.")  # fmt: skip
+        valid = spread(valid, clips)
+    whole = to_onnx(classifier, valid.window_samples, OPSET)
+    times = (time_onnx(whole, valid.window_samples),
+             time_onnx(to_mixed(whole, classifier, (), activations), valid.window_samples))  # fmt: skip
+    table = measure(classifier, valid, units, activations, times, ui, reverse=reverse)
+    done = {**table.facts(), "most_lost": most_lost, "float": choose_mixed(table, most_lost)}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "sensitivity.json").write_text(json.dumps(done, indent=1), "utf-8")
+    (out / "sensitivity.md").write_text(as_markdown(done), "utf-8")
+    return done
+
+
+HEADS = ("unit", "lost", "same %", "KL", "back %", "KL back", "ms")
+"""Of a unit alone in int8: points lost, answers that stay, divergence in nats; of it alone in float,
+what of the two is won back; what int8 saves."""
+
+
+def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a row of the table as text."""
+    share, less = row["saved_agreement"], row["saved_divergence"]
+    return (row["unit"], f"{100 * row['loss']:.2f}", f"{100 * row['agreement']:.2f}",
+            f"{row['divergence']:.1e}", "" if share is None else f"{100 * share:.2f}",
+            "" if less is None else f"{less:.1e}", f"{row['gain_ms']:.2f}")  # fmt: skip
+
+
+def as_markdown(done: dict[str, Any]) -> str:
+    """Return the table as Markdown, with what holds for the whole model."""
+    lines = [summary_text(done), "", f"| {' | '.join(HEADS)} |", "|---" + "|---:" * 6 + "|"]
+    lines += [f"| {' | '.join(cells_of(row))} |" for row in done["rows"]]
+    return "\n".join([*lines, "", choice_text(done), ""])
+
+
+def summary_text(done: dict[str, Any]) -> str:
+    """Say what the whole model loses in int8, and what was measured."""
+    return (f"int8 with scales by {done['activations']}, {done['clips']} clips: "
+            f"{done['metric']} {100 * done['score']:.1f} % in float, "
+            f"{100 * done['int8_loss']:.2f} points less in int8, "
+            f"{100 * done['int8_agreement']:.1f} % agree, KL {done['int8_divergence']:.1e}; "
+            f"{done['float_ms']:.1f} -> {done['int8_ms']:.1f} ms")  # fmt: skip
+
+
+def choice_text(done: dict[str, Any]) -> str:
+    """Name the layer groups to leave in float for the loss that is allowed."""
+    asked = f"For at most {100 * done['most_lost']:g} points lost"
+    if not done["float"]:
+        return f"{asked}, all can be int8."
+    return f"{asked}, leave in float: {', '.join(done['float'])}."

@@ -1,0 +1,149 @@
+"""Win back what int8 lost: a few epochs of distillation in which the student rounds as its file will.
+
+Quantization-aware training (Jacob et al. 2018, arXiv 1712.05877) against the float model's answers
+(Polino et al. 2018, arXiv 1802.05668). The weights that come out are in float, at places where
+rounding does less harm; exporting and quantizing them is as before.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.deployment_settings import Quantize
+from edgeprune.core.settings import Augment, Distill
+from edgeprune.data.augment import USUAL
+from edgeprune.data.tasks import task_of
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.models import loading
+from edgeprune.quantization.layer_groups import Unit, deployed, units_of
+from edgeprune.training import loop
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, student_loss
+from edgeprune.training.teach import freeze
+from edgeprune_device.errors import EdgepruneError
+
+SPEED = 0.3
+"""Of the usual learning rate: the model is trained already."""
+BITS = {"weights4": 4}
+"""Bits of a method's weights; of the others, 8."""
+
+
+def recover_int8(
+    student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Quantize, ui: Ui
+) -> None:
+    """Write ``model/`` and ``recover.json``: the student, trained again where int8 costs too much.
+
+    Nothing is trained where fake int8 loses no more than ``settings.max_loss`` of the validation
+    score. The teacher is the student itself, in float.
+
+    Parameters
+    ----------
+    student : Path
+        The stage ``distill``'s folder.
+    clips : Path
+        The ``clips`` stage's folder.
+    shared : dict
+        ``distill``, ``seed``, ``accelerator`` and ``augment``, as every step has them.
+
+    """
+    windows = load_windows(clips)
+    model, teacher = (loading.load_classifier(str(student / "model")) for _ in range(2))
+    units = [unit for unit in units_of(model) if unit.scopes]  # the rest stays in float
+    bits = BITS.get(settings.method, 8)
+    device = distributed.choose_device(shared["accelerator"])
+    labels, valid = loading.labels_of(model), windows.split("valid")
+    whole = loop.evaluate(model, valid, labels, device)
+    done = recover(
+        model, teacher, windows, units, Distill(**shared["distill"]), settings.recover_epochs,
+        shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui, bits=bits,
+        sound=Augment(**shared["augment"]), enough=whole - settings.max_loss - 1e-9,
+    )  # fmt: skip
+    done |= {"float": whole, "skipped": not done["curve"]}
+    loading.save(model.to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
+    (out / "recover.json").write_text(json.dumps(done, indent=1), "utf-8")
+
+
+def recover(
+    student: Any, teacher: Any, windows: Windows, units: Sequence[Unit], settings: Distill,
+    epochs: int, seed: int, *, work: Path, accelerator: str, ui: Ui, activations: str = "rows",
+    bits: int = 8, sound: Augment = USUAL, enough: float = math.inf,
+) -> dict[str, Any]:  # fmt: skip
+    """Train a student in place to answer as its teacher does, while it rounds as its int8 file.
+
+    All weights learn, those of the waveform encoder, too. The student is left at the best epoch by
+    the validation score in fake int8, and as it was where no epoch is better than that.
+
+    Parameters
+    ----------
+    student : transformers.PreTrainedModel
+    teacher : transformers.PreTrainedModel
+        The model in float; none of its weights changes. It may be the student's twin.
+    windows : Windows
+        Splits ``train`` and ``valid``.
+    units : sequence of Unit
+        What the file has in int8 (``int8_units.units_of``, less what stays in float).
+    settings : Distill
+        Batch size, learning rate (0: three tenths of the usual), temperature, weights, patience.
+    epochs : int
+        1 to 3 are enough.
+    seed : int
+    work : Path
+        Folder of the checkpoint.
+    accelerator : str
+    ui : Ui
+    activations : str
+        Of the encoder's convolutions: ``rows`` or ``window``.
+    bits : int
+        Of the weights.
+    sound : Augment
+        How the clips are changed.
+    enough : float
+        With this validation score in fake int8, nothing is trained.
+
+    Returns
+    -------
+    dict
+        ``before`` and ``after``: the validation score in fake int8; ``curve``.
+
+    Raises
+    ------
+    EdgepruneError
+        No epoch was asked for, or there is nothing to round.
+
+    """
+    device = distributed.choose_device(accelerator)
+    labels, valid = loading.labels_of(student), windows.split("valid")
+    with deployed(student, units, activations, bits):
+        before = loop.evaluate(student, valid, labels, device)
+    if before >= enough:
+        ui.say(f"  int{bits}: {points(before)} on the validation clips, nothing to win back")
+        return {"before": before, "after": before, "curve": []}
+    if epochs < 1 or not units:
+        raise EdgepruneError(
+            f"Recovery from int8 needs at least one epoch and one unit in int8, not {epochs} and "
+            f"{len(units)}.", "Leave recovery out, or set epochs to 1 or more.",
+        )  # fmt: skip
+    usual = loop.default_learning_rate(loading.count_parameters(student))
+    plan = loop.Plan(epochs, settings.batch_size, settings.learning_rate or SPEED * usual,
+                      WEIGHT_DECAY, settings.patience, seed, settings.views, sound)  # fmt: skip
+    known = copy.deepcopy(student.state_dict())
+    freeze(student, "all")
+    master = Teacher(teacher, device, settings.views)
+    loss = student_loss(task_of(windows.task), master, labels, settings, epochs, 0.0)
+    with deployed(student, units, activations, bits):
+        curve = loop.fit(student, windows.split("train"), valid, labels, loss, plan, work=work,
+                          device=device, ui=ui, title="recover int8")  # fmt: skip
+    after = max((row["valid_score"] for row in curve), default=before)
+    if after <= before:
+        student.load_state_dict(known)
+        after = before
+    ui.say(f"  int8 recovery: {points(before)} -> {points(after)} on the validation clips")
+    return {"before": before, "after": after, "curve": curve}

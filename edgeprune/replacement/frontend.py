@@ -1,0 +1,121 @@
+"""The step ``frontend``: a light front end in place of the waveform encoder (or of KWT's MFCC).
+
+A third of a wav2vec2's work is its convolutional encoder, so that no cut through the transformer
+makes it more than 2.9 times as fast. The light one first learns the teacher's own features, then the
+whole model learns the teacher's answers and states, then the labels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import FrontEnd
+from edgeprune.data.tasks import task_of
+from edgeprune.data.windows import load_windows
+from edgeprune.models import loading
+from edgeprune.models.families import submodule
+from edgeprune.nn import losses
+from edgeprune.replacement.frontend_placement import between, path_of, put_light
+from edgeprune.replacement.mimic_placement import watched
+from edgeprune.training import loop
+from edgeprune.training.step_records import write_step
+from edgeprune.training.train_modules import answers_loss, patience_of, plan_of, train_parts
+
+LEARNING_RATE = 1e-3  # of the fresh part
+
+
+def frontend(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    settings: FrontEnd, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the student with a light front end: ``model/`` and ``step.json``.
+
+    The features to learn are the teacher's where the student's have as many channels, and the
+    student's own as it came where an earlier step trimmed them.
+
+    Raises
+    ------
+    EdgepruneError
+        The family hears spectra already; a hop that is shorter than KWT's own.
+
+    """
+    windows = load_windows(clips)
+    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    path, sound = path_of(model.config), torch.zeros(1, windows.window_samples)
+    usual = features_of(model, path, sound)
+    source = master
+    if features_of(master, path, sound).shape != usual.shape:
+        source = loading.load_classifier(str(student / "model"))
+    torch.manual_seed(shared["seed"])
+    part = put_light(model, usual, loading.sample_rate_of(model), settings)
+    device = distributed.choose_device(shared["accelerator"])
+    run = partial(train_parts, model, windows, device=device, ui=ui)
+    curve: list[dict[str, float]] = []
+    if settings.distil and settings.epochs:
+        lesson = Features(source.to(device), path, part, settings.loss)
+        rate = settings.learning_rate or LEARNING_RATE
+        plan = plan_of(settings.epochs, rate, shared, last=True)
+        curve = run(lesson.loss, plan, trained=[part], work=out / "work" / "features",
+                    title="front end")  # fmt: skip
+    count = settings.whole_epochs + settings.label_epochs
+    if epochs := count if settings.distil else count + settings.epochs:
+        if settings.distil:
+            loss = answers_loss(model, master, windows, shared, device, settings.whole_epochs)
+        else:
+            loss = loop.labels_loss(windows)
+        rate = settings.learning_rate or loop.default_learning_rate(loading.count_parameters(model))
+        plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
+        curve += run(loss, plan, trained=[model], work=out / "work" / "whole",
+                     title="whole model")  # fmt: skip
+    task, valid = task_of(windows.task), windows.split("valid")
+    score = loop.evaluate(model, valid, loading.labels_of(model), device)
+    ui.say(f"  light front end: {task.metric} {points(score)} on the validation clips")
+    loading.save(model.requires_grad_(True).to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
+    write_step(
+        out, model, windows.window_samples, step="frontend", valid_score=score,
+        metric=task.metric, curve=curve, kind=settings.kind, distil=settings.distil,
+        seed=shared["seed"],
+    )  # fmt: skip
+
+
+def features_of(model: Any, path: str, samples: Tensor) -> Tensor:
+    """Return what a model's front end makes of windows (batch, samples)."""
+    with torch.no_grad(), watched({"features": submodule(model, path)}) as seen:
+        loading.logits_of(model, samples)
+    return seen["features"]
+
+
+@dataclass
+class Features:
+    """The first part of the training: regression of features."""
+
+    source: Any
+    path: str
+    part: nn.Module
+    kind: str
+    """Of the loss: ``mse`` or ``l1-cosine``."""
+
+    def __post_init__(self) -> None:
+        """Leave the source as it is."""
+        self.source.eval().requires_grad_(False)
+
+    def loss(self, student: Any, samples: Tensor, _: Tensor, __: int) -> Tensor:
+        """Return the distance of the light front end's features from the source's."""
+        wanted = features_of(self.source, self.path, samples)
+        found: Tensor = self.part(loading.prepare(student, samples))
+        if self.source.config.model_type == "kwt":  # (batch, frames, cepstra)
+            step = student.config.frame_step / self.source.config.frame_step
+            wanted = between(wanted, found.shape[1], step)
+        else:  # (batch, channels, frames)
+            found, wanted = found.transpose(1, 2), wanted.transpose(1, 2)
+        return losses.state_loss(found, wanted, self.kind)

@@ -1,0 +1,202 @@
+"""Light encoders: parts that give a model the features it is used to, for a fraction of the work.
+
+``light-features``   in place of a waveform encoder: log-mel spectra or cepstra in the encoder's own
+                     framing, small convolutions, as many channels as the encoder had
+``narrow-features``  the waveform encoder's convolutions with fewer channels
+``light-frontend``   in place of KWT's front end: log-mel spectra at a longer hop, one linear layer
+                     to its cepstra
+
+They are trained to the features they replace before anything else is (``frontend.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.core.settings import FrontEnd
+from edgeprune.models import serialization
+from edgeprune.models.families import family_of
+from edgeprune_device.errors import EdgepruneError
+
+
+def framing_of(config: Any) -> tuple[int, int]:
+    """Return a waveform encoder's reach and step in samples, from its kernels and strides.
+
+    A window of n samples has ``(n - reach) // step + 1`` frames.
+    """
+    kernels, strides = config.conv_kernel, config.conv_stride
+    reach = 1 + sum((k - 1) * prod(strides[:i]) for i, k in enumerate(kernels))
+    return int(reach), prod(strides)
+
+
+def path_of(config: Any) -> str:
+    """Return where a model's front end stands, from ``model.base_model``, by its config.
+
+    Raises
+    ------
+    EdgepruneError
+        The family hears spectra already.
+
+    """
+    name = config.model_type
+    if name == "kwt":
+        return "frontend"
+    path = family_of(name).frozen
+    if not path or not hasattr(config, "conv_kernel"):
+        raise EdgepruneError(
+            f"Models of type {name} hear spectra already: there is no waveform encoder to replace.",
+            "Leave the step frontend out of the recipe.",
+        )
+    return path
+
+
+def refuse_front_end(config: Any, settings: FrontEnd) -> None:
+    """Raise where the step ``frontend`` cannot work, as far as a model's config and the recipe tell.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+    settings : FrontEnd
+
+    Raises
+    ------
+    EdgepruneError
+        As ``path_of`` and ``put_light``.
+
+    """
+    path_of(config)
+    kwt, rate = config.model_type == "kwt", int(getattr(config, "sampling_rate", 16000))
+    channels = int(config.num_mfcc if kwt else config.conv_dim[-1])
+    with torch.device("meta"):
+        make_light(spec_of(config, channels, rate, settings))
+
+
+def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd) -> nn.Module:
+    """Put a fresh light front end into a model, in place, and return it.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A waveform family's, or KWT's.
+    features : Tensor
+        What its front end gave until now: (batch, channels, frames), KWT's (batch, frames, cepstra).
+    sample_rate : int
+        Hz.
+    settings : FrontEnd
+
+    Raises
+    ------
+    EdgepruneError
+        KWT's frames would not become fewer, or only log-mel spectra can take its front end's place;
+        or the settings are no front end.
+
+    """
+    config, path = model.config, path_of(model.config)
+    kwt = config.model_type == "kwt"
+    spec = spec_of(config, features.shape[2 if kwt else 1], sample_rate, settings)
+    made = make_light(spec)
+    if kwt:
+        thin_tokens(model, spec["step"])
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    serialization.put(model, f"{prefix}{path}", made)
+    return made
+
+
+def spec_of(config: Any, channels: int, rate: int, settings: FrontEnd) -> dict[str, Any]:
+    """Return what a light front end is made from.
+
+    ``log-mel`` and ``mfcc`` read ``width``, ``layers``, ``kernel``, ``stem_channels`` and ``mels`` of
+    the settings, ``narrow`` reads ``width`` alone, and KWT's front end ``mels`` and ``hop_ms``.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+    channels : int
+        What the model is used to, a frame.
+    rate : int
+        Hz.
+    settings : FrontEnd
+
+    Raises
+    ------
+    EdgepruneError
+        What KWT cannot have.
+
+    """
+    if config.model_type == "kwt":
+        return {"part": "light-frontend", "sample_rate": rate, "mels": settings.mels,
+                "reach": config.frame_length, "step": _longer_step(config, settings, rate),
+                "cepstra": channels}  # fmt: skip
+    if settings.kind == "narrow":
+        return {"part": "narrow-features", "kernels": list(config.conv_kernel),
+                "strides": list(config.conv_stride), "width": settings.width,
+                "channels": channels}  # fmt: skip
+    reach, step = framing_of(config)
+    return {"part": "light-features", "front_end": settings.kind, "step": step,
+            "sample_rate": rate, "reach": reach, "channels": channels, "width": settings.width,
+            "layers": settings.layers, "kernel": settings.kernel, "mels": settings.mels,
+            "stem_channels": settings.stem_channels}  # fmt: skip
+
+
+def make_light(spec: Mapping[str, Any]) -> nn.Module:
+    """Build a light front end from its spec.
+
+    Raises
+    ------
+    EdgepruneError
+        There is no such front end: bands too narrow for their frames, an even kernel.
+
+    """
+    try:
+        return serialization.make_part(spec)
+    except ValueError as error:
+        raise EdgepruneError(
+            f"There is no such front end: {error}.", "Change the recipe's [frontend]."
+        ) from error
+
+
+def _longer_step(config: Any, settings: FrontEnd, sample_rate: int) -> int:
+    """Return KWT's new hop in samples."""
+    step: int = round(settings.hop_ms * sample_rate / 1000)
+    if settings.kind == "narrow":
+        raise EdgepruneError(
+            "A kwt model has no waveform encoder to narrow.", 'Use frontend.kind = "log-mel".'
+        )
+    if settings.kind == "mfcc":
+        raise EdgepruneError(
+            "A kwt model has its cepstra made by a linear layer on log-mel spectra, which training "
+            "may change.",
+            'Use frontend.kind = "log-mel".',
+        )
+    if step < int(config.frame_step):
+        raise EdgepruneError(
+            f"frontend.hop_ms = {settings.hop_ms:g} is shorter than the model's "
+            f"{1000 * config.frame_step / sample_rate:g} ms.",
+            "A longer hop gives fewer tokens, and so less work.",
+        )
+    return step
+
+
+def between(frames: Tensor, count: int, step: float) -> Tensor:
+    """Return frames (batch, count, width) from among others, each ``step`` of theirs apart."""
+    last = frames.shape[1] - 1
+    places = torch.arange(count, device=frames.device) * step
+    below = places.long().clamp_max(last)
+    share = (places - below)[None, :, None]
+    return frames[:, below] * (1 - share) + frames[:, (below + 1).clamp_max(last)] * share
+
+
+def thin_tokens(model: Any, step: int) -> None:
+    """Give a KWT the tokens of a longer hop, its position embeddings taken between its own."""
+    config = model.config
+    count = (config.num_samples - config.frame_length) // step + 1
+    own = model.pos_embed.detach()
+    thinned = between(own[:, 1:], count, step / config.frame_step)
+    model.pos_embed = nn.Parameter(torch.cat([own[:, :1], thinned], dim=1))
+    config.mask_time_length = max(1, round(config.mask_time_length * config.frame_step / step))
+    config.num_tokens, config.frame_step = count + 1, step

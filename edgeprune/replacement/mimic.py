@@ -1,0 +1,179 @@
+"""The step ``mimic``: train a small net to the states of a span of blocks, and put it in their place.
+
+Seed 3 (arXiv 2409.16302) showed that one or two frame-wise layers in place of all transformer blocks
+lose little. First the mimic learns the teacher's states behind the span (and, of two layers, the
+first one those in the middle of it); then the head, and the mimic unless it is frozen, learn the
+labels and the teacher's answers. ``distil = false`` is the paper's control: the same net, trained on
+labels alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Mimic as Settings
+from edgeprune.data.tasks import task_of
+from edgeprune.data.windows import load_windows
+from edgeprune.models import loading
+from edgeprune.models.families import family_of, layers_of
+from edgeprune.nn import losses
+from edgeprune.nn.mimic import Mimic
+from edgeprune.replacement.mimic_placement import (
+    drop_positions,
+    put_mimic,
+    span_of,
+    spec_of,
+    watched,
+)
+from edgeprune.training import loop
+from edgeprune.training.step_records import write_step
+from edgeprune.training.train_modules import answers_loss, patience_of, plan_of, train_parts
+
+LEARNING_RATE = 1e-3  # Seed 3's
+
+
+def mimic(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    settings: Settings, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the student with a mimic in it: ``model/`` and ``step.json``.
+
+    The states to learn are the teacher's where the student still has its layers or the whole stack
+    is replaced, and the student's own as it came where earlier steps changed them.
+
+    Raises
+    ------
+    EdgepruneError
+        The span is none of this model, or there is no such mimic: see ``mimic_layers``.
+
+    """
+    windows = load_windows(clips)
+    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    first, stop = span_of(model, settings.span)
+    depth = len(layers_of(model))
+    source, begin, target = source_of(master, model, (first, stop), student)
+    torch.manual_seed(shared["seed"])
+    sound = torch.zeros(1, windows.window_samples)
+    part = put_mimic(model, first, stop, sound, **spec_of(settings))
+    whole = (first, stop) == (0, depth)
+    dropped = whole and not settings.positions and drop_positions(model)
+    device = distributed.choose_device(shared["accelerator"])
+    rate = settings.learning_rate or LEARNING_RATE
+    run = partial(train_parts, model, windows, device=device, ui=ui)
+    curve: list[dict[str, float]] = []
+    if settings.distil and part.layers and settings.epochs:
+        middle = target - (target + 1 - begin) // 2 if len(part.layers) > 1 else None
+        states = States(source.to(device), part, target, middle, settings.loss)
+        plan = plan_of(settings.epochs, rate, shared, last=True)
+        curve = run(states.loss, plan, trained=[part],
+                    work=out / "work" / "states", title="mimic")  # fmt: skip
+    if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
+        if settings.distil:
+            loss = answers_loss(model, master, windows, shared, device)
+        else:
+            loss = loop.labels_loss(windows)
+        frozen = settings.freeze and settings.distil
+        plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
+        curve += run(loss, plan, trained=[] if frozen else [part], head=True,
+                     work=out / "work" / "labels", title="labels")  # fmt: skip
+    task = task_of(windows.task)
+    valid = windows.split("valid")
+    score = loop.evaluate(model, valid, loading.labels_of(model), device)
+    ui.say(f"  mimic of layers {first} to {stop - 1}: {task.metric} {points(score)} "
+           "on the validation clips")  # fmt: skip
+    loading.save(model.requires_grad_(True).to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
+    write_step(
+        out, model, windows.window_samples, step="mimic", valid_score=score, metric=task.metric,
+        curve=curve, span=[first, stop], replaced=stop - first, of=depth, kind=settings.kind,
+        positions=not dropped, distil=settings.distil, seed=shared["seed"],
+    )  # fmt: skip
+
+
+def source_of(
+    master: Any, model: Any, span: tuple[int, int], student: Path
+) -> tuple[Any, int, int]:
+    """Return the model whose states are learnt, and that span's first and last block in it.
+
+    Where layers were dropped and the span reaches to the last, it is the teacher's to the last; of
+    its layers it begins with the first, or with the one as far up as the student's.
+
+    Parameters
+    ----------
+    master, model : transformers.PreTrainedModel
+        The teacher, and the student as it came.
+    span : tuple of int
+        The student's first block in the span, and the one behind the last.
+    student : Path
+        The student's folder, for another copy of it.
+
+    """
+    (first, stop), theirs, own = span, len(layers_of(master)), len(layers_of(model))
+    alike = master.config.model_type == model.config.model_type
+    alike = alike and width_of(master) == width_of(model)
+    if alike and (theirs == own or stop == own):
+        return master, first * theirs // own, stop - own + theirs - 1
+    return loading.load_classifier(str(student / "model")), first, stop - 1
+
+
+def width_of(model: Any) -> int:
+    """Return how many numbers a frame has between a model's blocks, trimmed or not."""
+    shapes = getattr(model.config, "edgeprune_shapes", None) or {}
+    norms = [shape[0] for name, shape in shapes.items()
+             if family_of(model.config.model_type).layers in name and "norm" in name]  # fmt: skip
+    return int(norms[0] if norms else model.config.hidden_size)
+
+
+@dataclass
+class States:
+    """The first part of the training: regression of states."""
+
+    source: Any
+    part: Mimic
+    target: int
+    """The source's block whose output the mimic learns."""
+    middle: int | None
+    """The one the first of two layers learns."""
+    kind: str
+    """Of the loss: ``mse`` (Seed 3's) or ``l1-cosine``."""
+
+    def __post_init__(self) -> None:
+        """Leave the source as it is."""
+        self.source.eval().requires_grad_(False)
+
+    def loss(self, student: Any, samples: Tensor, _: Tensor, __: int) -> Tensor:
+        """Return the distance of the mimic's states from the source's."""
+        blocks = layers_of(self.source)
+        sought = {"end": blocks[self.target]}
+        own: dict[str, nn.Module] = {"end": self.part}
+        if self.middle is not None:
+            sought["middle"] = blocks[self.middle]
+            own["middle"] = self.part.layers[0]
+        with torch.no_grad(), watched(sought) as wanted:
+            loading.logits_of(self.source, samples)
+        with watched(own) as found:
+            loading.logits_of(student, samples)
+        skip = self.part.class_tokens
+        total = _distance(found["end"], wanted["end"], skip, self.kind)
+        if self.middle is not None:
+            frames = losses.to_frames(wanted["middle"][:, skip:], found["middle"].shape[1])
+            total = total + losses.state_loss(found["middle"], frames, self.kind)
+        return total
+
+
+def _distance(found: Tensor, wanted: Tensor, skip: int, kind: str) -> Tensor:
+    """Compare states (batch, tokens, hidden): class tokens with theirs, frames with theirs."""
+    frames = losses.to_frames(wanted[:, skip:], found.shape[1] - skip)
+    total = losses.state_loss(found[:, skip:], frames, kind)
+    if skip:
+        total = total + losses.state_loss(found[:, :skip], wanted[:, :skip], kind)
+    return total

@@ -1,0 +1,68 @@
+"""What a student of transformer blocks can take over from its teacher: weights of the same shape.
+
+Blocks are taken evenly spaced, the last from the last. The families name their parts differently;
+one literal table says which is which.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgeprune.models.families import layers_of
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "q": ("q_proj", "attn.q", "linear_q", "query", "q"),
+    "k": ("k_proj", "attn.k", "linear_k", "key", "k"),
+    "v": ("v_proj", "attn.v", "linear_v", "value", "v"),
+    "out": ("out_proj", "o_proj", "attn.out", "linear_out", "attention.output.dense", "out"),
+    "inner": ("intermediate_dense", "fc1", "intermediate.dense", "inner"),
+    "outer": ("output_dense", "fc2", "output.dense", "outer"),
+}
+"""Layer of our TransformerBlock -> how its name ends in the families' blocks, and in our own; of a
+conformer's two feed-forward parts the first."""
+
+
+def inherit(student: Any, teacher: Any) -> list[str]:
+    """Copy what fits from a teacher's blocks into a student's, in place.
+
+    Returns
+    -------
+    list of str
+        The student's tensors that were copied.
+
+    """
+    taken: list[str] = []
+    own, theirs = layers_of(student), layers_of(teacher)
+    for index, block in enumerate(own):
+        source = theirs[round((index + 1) * len(theirs) / len(own)) - 1]
+        for name, endings in PARTS.items():
+            layer: Any = getattr(block, name, None)
+            found = part_of(source, endings)
+            if not isinstance(layer, nn.Linear) or found is None:
+                continue
+            if layer.weight.shape != found.weight.shape:
+                continue
+            with torch.no_grad():
+                layer.weight.copy_(found.weight)
+                if found.bias is None:
+                    layer.bias.zero_()
+                else:
+                    layer.bias.copy_(found.bias)
+            taken += [f"blocks.{index}.{name}.weight", f"blocks.{index}.{name}.bias"]
+    return taken
+
+
+def part_of(block: nn.Module, endings: tuple[str, ...]) -> nn.Linear | None:
+    """Return a block's linear layer whose name has one of these endings, None without one.
+
+    Of several with the same ending the least deep, and of those the first.
+    """
+    layers = [(name, m) for name, m in block.named_modules() if isinstance(m, nn.Linear)]
+    for ending in endings:
+        found = [pair for pair in layers if f".{pair[0]}".endswith(f".{ending}")]
+        if found:
+            return min(found, key=lambda pair: pair[0].count("."))[1]
+    return None

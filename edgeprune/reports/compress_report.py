@@ -1,0 +1,389 @@
+"""The report: what a run did and measured, as report.json, report.md and report.html.
+
+``report.json`` holds every number; the other two and the terminal's table are views of it. All
+figures come from the stages' own records and from the delivered files; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune import __version__
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Settings
+from edgeprune.core.tables import Table, table, to_html, to_markdown, to_text
+from edgeprune.data.windows import read_description
+from edgeprune.export.export import bundle_name
+from edgeprune.metrics.statistics import LEAST_GROUPS
+from edgeprune.metrics.task_metrics import METRICS, interval, value
+from edgeprune.reports import plots
+from edgeprune.reports.html import read_json, render, write
+from edgeprune.training.step_records import read_step, step_folders
+from edgeprune_device.bundle.reader import read_bundle
+
+ROWS = ("teacher", "student", "bundle")
+OTHER = "other"
+"""Row of the deployed file in the format that was not decided for."""
+TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle",
+          "other": "other format"}  # fmt: skip
+QUANTIZED = {"none": ", float32", "dynamic": ", int8", "weights": ", int8 weights",
+             "weights4": ", int4 weights", "half": ", float16", "static": ", int8 static"}  # fmt: skip
+TEMPLATE = "report.html.j2"
+
+
+def report(
+    out: Path, model: str, best_seed: int, settings: Settings, inputs: Sequence[Path], ui: Ui
+) -> dict[str, Any]:
+    """Write the report of a finished ``compress`` run.
+
+    Parameters
+    ----------
+    out : Path
+        The run's folder.
+    model : str
+        As the user named it.
+    best_seed : int
+        The seed that is delivered.
+    settings : Settings
+    inputs : sequence of Path
+        The finished ``clips``, ``bench`` and ``deploy`` stages, then each seed's folder.
+    ui : Ui
+
+    Returns
+    -------
+    dict
+        What ``report.json`` holds, and ``text``: the table for the terminal.
+
+    """
+    clip_folder, speed_folder, final, *folders = inputs
+    r = gather(out, model, best_seed, settings, clip_folder, speed_folder, final, folders)
+    tables = make_tables(r)
+    figures = make_figures(r)
+    write(out / "report.json", json.dumps(r, indent=1, ensure_ascii=False) + "\n")
+    write(out / "report.md", to_page(r, tables))
+    page = render(
+        TEMPLATE, r=r, tables={name: to_html(t) for name, t in tables.items()}, figures=figures,
+        facts=facts_of(r), has_depth=bool(tables["candidates"].rows),
+        recipe=(out / "recipe.toml").read_text("utf-8"),
+    )  # fmt: skip
+    write(out / "report.html", page)
+    ui.say(f"report           {out / 'report.html'}")
+    shown = f"\n{to_text(tables['summary'])}\n\n{r['headline']}\n"
+    text = f"{shown}Report: {out / 'report.html'}\nBundle: {out / 'bundle'}"
+    return {**r, "text": text}
+
+
+def gather(
+    out: Path, model: str, best_seed: int, settings: Settings, clip_folder: Path,
+    speed_folder: Path, final: Path, folders: Sequence[Path],
+) -> dict[str, Any]:  # fmt: skip
+    """Collect every number of a run from its stages' records."""
+    data = read_description(clip_folder)
+    tested = [row for row in data["rows"] if row["split"] == "test"]
+    seeds = [_seed(folder, settings) for folder in folders]
+    speed = read_json(speed_folder / "bench.json")
+    chosen = out / f"seed-{best_seed}"
+    bundles = {
+        "teacher": chosen / "export-teacher" / "bundle",
+        "student": chosen / "export" / bundle_name(settings.export.formats[0]),
+        "bundle": final / "bundle",
+        OTHER: next(final.glob("bundle-*"), final / "bundle"),  # of two in one bundle: that
+    }  # fmt: skip
+    found = [name for name in (*ROWS, OTHER) if name in seeds[0]["verify"]]
+    groups = [row["group"] for row in tested]
+    drawn = groups if all(groups) and len(set(groups)) >= LEAST_GROUPS else None
+    rows = {
+        name: _row(name, folders, seeds, bundles[name], speed, drawn, data["task"])
+        for name in found
+    }
+    r: dict[str, Any] = {
+        "name": out.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "edgeprune_version": __version__, "model": model,
+        "data": {
+            "source": data["source"], "digest": data["digest"], "labels": data["labels"],
+            "task": data["task"], "interval_over": "groups" if drawn else "clips",
+            "label_column": data["label_column"], "group_column": data["group_column"],
+            "left_out": data["left_out"], "sample_rate": data["sample_rate"],
+            "window_seconds": data["window_samples"] / data["sample_rate"],
+            **{f"{part}_clips": sum(row["split"] == part for row in data["rows"])
+               for part in ("train", "valid", "test")},
+        },
+        "settings": json.loads(json.dumps(asdict(settings))), "machine": _machine(speed),
+        "summary": rows, "seeds": seeds, "best_seed": best_seed,
+        "delivered": read_json(chosen / "verify" / "verify.json"),
+        "scores": scores_of(folders), "bench": speed,
+        "bundle": str(out / "bundle"),
+        "files": read_json(chosen / "quantize" / "quantize.json"),
+    }  # fmt: skip
+    return {**r, "headline": headline(r)}
+
+
+def scores_of(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read every seed's scores of its teacher's layers; none where no step asked for them."""
+    files = [folder / "score" / "layers.json" for folder in folders]
+    return [read_json(file) for file in files if file.is_file()]
+
+
+def _seed(folder: Path, settings: Settings) -> dict[str, Any]:
+    taught = read_json(folder / "teach" / "teach.json")
+    names = ("teach", *step_folders(settings.steps))
+    steps = [read_step(folder / name) for name in names]
+    distilled = read_json(folder / "distill" / "distill.json")
+    verified = read_json(folder / "verify" / "verify.json")
+    exported = read_json(folder / "export" / "export.json")
+    return {
+        "seed": int(folder.name.removeprefix("seed-")),
+        "teacher_valid": taught["valid_score"], "taught": not taught["skipped"],
+        "steps": steps, "verify": verified,
+        "export_difference": max(x["worst_difference_to_torch"] for x in exported.values()),
+        "learning": {**{name: step["curve"] for name, step in zip(names, steps, strict=True)},
+                     "distill": distilled["curve"]},
+        "seconds": {
+            stage.parent.name: read_json(stage)["seconds"] for stage in sorted(folder.glob("*/stage.json"))
+        },
+    }  # fmt: skip
+
+
+def _row(
+    name: str, folders: Sequence[Path], seeds: Sequence[dict[str, Any]], bundle: Path,
+    speed: dict[str, Any], groups: list[str] | None, task: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return one line of the before/after table: the metrics over all seeds, size and speed."""
+    tallies = [np.load(f / "verify" / f"{name}.npy") for f in folders]
+    base = [np.load(f / "verify" / "teacher.npy") for f in folders]
+    measured = [m for m in METRICS[task] if m.name in seeds[0]["verify"][name]["metrics"]]
+    metrics = {m.name: {"value": float(np.mean([value(m, tally) for tally in tallies])),
+                        "interval": interval(m, tallies, groups)} for m in measured}  # fmt: skip
+    main = measured[0]
+    found = [s["verify"][name] for s in seeds]
+    model = read_bundle(bundle).variants[-1 if name == OTHER else 0].manifest["model"]
+    one = next(v for v in speed["variants"] if v["name"] == name and v["threads"] == _least(speed))
+    return {
+        "metric": main.name, "score": metrics[main.name]["value"],
+        "interval": metrics[main.name]["interval"], "metrics": metrics,
+        "by_seed": [v["score"] for v in found],
+        "difference": float(np.mean([v.get("difference", 0.0) for v in found])),
+        "difference_interval": interval(main, tallies, groups, base),
+        "agreement": float(np.mean([v.get("agreement", 1.0) for v in found])),
+        "layers": model["layers"], "parameters": model["parameters"],
+        "quantization": model["quantization"], "format": model["format"],
+        "bytes": one["model_bytes"], "p50_ms": one["p50_ms"], "p90_ms": one["p90_ms"],
+        "p99_ms": one["p99_ms"], "real_time_factor": one["real_time_factor"],
+        "peak_rss_mb": one["peak_rss_mb"], "threads": one["threads"],
+    }  # fmt: skip
+
+
+def _least(speed: dict[str, Any]) -> int:
+    return min(int(v["threads"]) for v in speed["variants"])
+
+
+def _machine(speed: dict[str, Any]) -> str:
+    machine = speed["machine"]
+    return f"{machine['model']} ({machine['architecture']}, {machine['cores']} cores)"
+
+
+def headline(r: dict[str, Any]) -> str:
+    """Say in one sentence what the run came to."""
+    before, after = r["summary"]["teacher"], r["summary"]["bundle"]
+    low, high = after["difference_interval"]
+    smaller = (
+        f"{before['parameters'] / 1e6:.2f} M parameters became {after['parameters'] / 1e6:.2f} M"
+    )
+    if before["layers"] != after["layers"]:
+        smaller = f"{before['layers']} layers became {after['layers']}"
+    return (
+        f"{smaller}, {before['bytes'] / 1e6:.1f} MB became "
+        f"{after['bytes'] / 1e6:.1f} MB, {before['p50_ms']:.1f} ms a window became "
+        f"{after['p50_ms']:.1f} ms; test {before['metric']} went from {points(before['score'])} to "
+        f"{points(after['score'])} ({100 * after['difference']:+.1f} points, 95 % interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f})."
+    )
+
+
+def make_tables(r: dict[str, Any]) -> dict[str, Table]:
+    """Make the report's tables from its numbers."""
+    return {
+        "summary": _summary(r), "metrics": _metrics(r), "seeds": _seeds(r), "steps": _steps(r),
+        "candidates": _candidates(r), "files": _files(r), "speed": _speed(r), "labels": _labels(r),
+    }  # fmt: skip
+
+
+def _summary(r: dict[str, Any]) -> Table:
+    rows = []
+    for name, v in r["summary"].items():
+        low, high = v["interval"]
+        made = f", {v['format']}{QUANTIZED[v['quantization']]}"
+        title = TITLES[name] + made * (name in (ROWS[-1], OTHER))
+        rows.append((
+            title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
+            f"{points(v['score'])} [{100 * low:.1f}, {100 * high:.1f}]",
+            "" if name == "teacher" else f"{100 * v['difference']:+.2f}",
+            "" if name == "teacher" else points(v["agreement"]),
+            f"{v['p50_ms']:.1f} / {v['p90_ms']:.1f} / {v['p99_ms']:.1f}",
+            f"{r['summary']['teacher']['p50_ms'] / v['p50_ms']:.2f} x", f"{v['peak_rss_mb']:.0f} MB",
+        ))  # fmt: skip
+    headers = ("", "layers", "parameters", "file", f"test {v['metric']} [95 %]", "points", "agreement",
+               "p50 / p90 / p99 ms", "speed", "peak memory")  # fmt: skip
+    return table(headers, rows, main=2)
+
+
+def _metrics(r: dict[str, Any]) -> Table:
+    """Show every metric of every file, with its interval."""
+    rows = []
+    for name in r["summary"]["teacher"]["metrics"]:
+        found = [row["metrics"][name] for row in r["summary"].values()]
+        rows.append((name, *(f"{points(v['value'])} [{100 * v['interval'][0]:.1f}, "
+                             f"{100 * v['interval'][1]:.1f}]" for v in found)))  # fmt: skip
+    return table(("test clips", *(f"{name} [95 %]" for name in r["summary"])), rows)
+
+
+def _seeds(r: dict[str, Any]) -> Table:
+    rows = [
+        (f"seed {s['seed']}" + (" (delivered)" if s["seed"] == r["best_seed"] else ""),
+         f"{s['steps'][-1]['layers']} of {s['steps'][0]['layers']}",
+         *(points(s["verify"][name]["score"]) for name in ROWS),
+         f"{100 * s['verify']['bundle']['difference']:+.2f}",
+         points(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
+        for s in r["seeds"]
+    ]  # fmt: skip
+    return table(("", "layers kept", *ROWS, "points", "agreement", "export vs torch"), rows)
+
+
+def _steps(r: dict[str, Any]) -> Table:
+    """Tell what each step left of the model: layers, parameters, work and validation score."""
+    rows = [
+        (f"seed {s['seed']}" if number == 0 else "", step["step"], step["layers"],
+         f"{step['parameters'] / 1e6:.3f} M", f"{step['macs'] / 1e6:.1f} M",
+         f"{100 * step['macs'] / s['steps'][0]['macs']:.0f} %", points(step["valid_score"]),
+         asked_and_reached(step))
+        for s in r["seeds"] for number, step in enumerate(s["steps"])
+    ]  # fmt: skip
+    headers = ("", "step", "layers", "parameters", "MACs a window", "of the teacher's",
+               "valid. score", "asked and reached")  # fmt: skip
+    return table(headers, rows, "What every step left of the model")
+
+
+def asked_and_reached(step: dict[str, Any]) -> str:
+    """Say what a trim was asked to remove and what it removed; empty for other steps."""
+    if "requested" not in step:
+        return ""
+    return (f"{100 * step['requested']:.0f} % of {step['of']} asked, "
+            f"{100 * step['reached'][step['of']]:.1f} % removed")  # fmt: skip
+
+
+def _candidates(r: dict[str, Any]) -> Table:
+    depth = [(s, step) for s in r["seeds"] for step in s["steps"] if step["step"] == "depth"]
+    rows = [
+        (f"seed {s['seed']}", f"{c['layers']} of {step['of_layers']}", _convexity(c),
+         points(c["valid_score"]), points(step["floor"]),
+         ("holds, kept" if c["keep"] == step["kept"] else "holds") if c["held"]
+         else "under the floor")
+        for s, step in depth for c in step["tried"]
+    ]  # fmt: skip
+    return table(("", "layers", "convexity", "valid. score", "floor", "verdict"), rows,
+                 "Every cut that was tried, in that order")  # fmt: skip
+
+
+def _convexity(candidate: dict[str, Any]) -> str:
+    """Write the convexity a cut stands at; layers picked from between have none."""
+    return "" if candidate["convexity"] is None else points(candidate["convexity"])
+
+
+def _files(r: dict[str, Any]) -> Table:
+    """Show every file that was tried for the delivered seed, and why one was chosen."""
+    rows = [
+        (f"{v['format']}{QUANTIZED[v['method']]}", f"{v['bytes'] / 1e6:.2f} MB",
+         f"{v['milliseconds']:.2f}", points(v["score"]), f"{100 * -v['loss']:+.2f}",
+         points(v["agreement"]), v["why"])
+        for v in r["files"]["tried"]
+    ]  # fmt: skip
+    headers = ("", "bytes", "ms here", "valid. score", "points", "agreement", "kept")
+    return table(headers, rows, f"Files tried; target: {r['files']['target']}")
+
+
+def _speed(r: dict[str, Any]) -> Table:
+    rows = [
+        (TITLES.get(v["name"], v["name"]), v["threads"], f"{v['p50_ms']:.2f}", f"{v['p90_ms']:.2f}",
+         f"{v['p99_ms']:.2f}", f"{v['speedup']:.2f} x", f"{v['real_time_factor']:.4f}",
+         f"{v['peak_rss_mb']:.0f}", f"{v['load_ms']:.0f}", v["n"])
+        for v in r["bench"]["variants"]
+    ]  # fmt: skip
+    return table(("", "threads", "p50 ms", "p90 ms", "p99 ms", "speed", "real-time factor",
+                  "peak MB", "load ms", "windows"), rows)  # fmt: skip
+
+
+def _labels(r: dict[str, Any]) -> Table:
+    verified, tags = r["delivered"], r["data"]["task"] == "tags"
+    key = "average_precision" if tags else "recall"
+    rows = [
+        (label, *(points(verified[name]["per_label"][label][key]) for name in ROWS),
+         *([points(found["recall"])] if tags else []), points(found["precision"]))
+        for label, found in verified["bundle"]["per_label"].items()
+    ]  # fmt: skip
+    shown = "average precision" if tags else "recall"
+    headers = ("label", *(f"{shown}, {name}" for name in ROWS),
+               *(["recall, bundle"] if tags else []), "precision, bundle")  # fmt: skip
+    return table(headers, rows, "Delivered seed, test clips")
+
+
+def make_figures(r: dict[str, Any]) -> dict[str, str]:
+    """Draw the report's figures."""
+    least = _least(r["bench"])
+    samples = {TITLES[v["name"]]: v["samples_ms"] for v in r["bench"]["variants"]
+               if v["threads"] == least}  # fmt: skip
+    curves = {f"{stage}, seed {s['seed']}": curve for s in r["seeds"]
+              for stage, curve in s["learning"].items() if curve}  # fmt: skip
+    return {
+        "convexity": plots.convexity_figure(
+            [scores["curves"] for scores in r["scores"]],
+            r["scores"][0]["task"],
+            [
+                len(step["kept"])
+                for s in r["seeds"]
+                for step in s["steps"]
+                if step["step"] == "depth"
+            ],
+        )
+        if r["scores"] and r["scores"][0]["task"]
+        else "",
+        "latency": plots.latency_figure(samples),
+        "learning": plots.learning_figure(curves) if curves else "",
+    }
+
+
+def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
+    """List what the report says of data, method and machine."""
+    data = r["data"]
+    notes = r["bench"].get("notes", [])
+    return [
+        ("model", r["model"]), ("data", data["source"]), ("data digest", data["digest"][:16]),
+        ("labels", f"{len(data['labels'])} of column {data['label_column']}"),
+        ("clips", ", ".join(f"{data[f'{p}_clips']} {p}" for p in ("train", "valid", "test"))),
+        ("kept apart by", data["group_column"] or "nothing: clips are split one by one"),
+        ("machine", r["machine"]), ("bundle", r["bundle"]),
+        *(("speed, note", note) for note in notes),
+    ]  # fmt: skip
+
+
+def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
+    """Return report.md."""
+    titles = {"summary": "Before and after", "metrics": "Metrics", "seeds": "Seeds",
+              "steps": "Steps", "candidates": "Cuts tried", "files": "Files tried", "speed": "Speed here",
+              "labels": "Labels"}  # fmt: skip
+    parts = [f"# {r['name']}", r["headline"]]
+    for name, title in titles.items():
+        if not tables[name].rows:
+            continue
+        parts += [f"## {title}", to_markdown(tables[name])]
+    parts += [
+        "## How this was made",
+        "\n".join(f"- {name}: {value}" for name, value in facts_of(r)),
+    ]
+    return "\n\n".join(parts) + "\n"

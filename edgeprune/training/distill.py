@@ -1,0 +1,227 @@
+"""Train a student against its teacher: logits and last hidden state, then the labels.
+
+The recovery after a trial cut (``prune.py``) is the same with fewer epochs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Augment, Distill
+from edgeprune.data.augment import USUAL, nothing, to_augment
+from edgeprune.data.tasks import Task, task_of
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.models import loading
+from edgeprune.models.families import family_of, submodule
+from edgeprune.nn import losses
+from edgeprune.training import loop
+from edgeprune.training.step_records import read_step
+from edgeprune.training.teach import freeze
+from edgeprune_device.inference.ctc import BLANK
+
+WEIGHT_DECAY = 0.01
+
+
+def distill(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    settings: Distill, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the student: a model folder ``model/`` and ``distill.json`` with its learning curve.
+
+    A model that no step changed is its teacher already and is copied; so is any where the settings
+    ask for no epoch. Data with a label that means "nothing" (one of ``shared["ignore"]``) teaches
+    silence itself; with any other, ``settings.nothing_share`` of the windows hold nothing.
+    """
+    facts = read_step(student)
+    if facts["unchanged"] or not settings.epochs + settings.label_epochs:
+        shutil.copytree(student / "model", out / "model", dirs_exist_ok=True)
+        left = {"skipped": True, "valid_score": facts["valid_score"], "curve": [],
+                "metric": task_of(load_windows(clips).task).metric}  # fmt: skip
+        (out / "distill.json").write_text(json.dumps(left), "utf-8")
+        ui.say("  the student is the teacher: nothing was dropped" if facts["unchanged"]
+               else "  the recipe asks for no epoch: the student stays as it is")  # fmt: skip
+        return
+    windows = load_windows(clips)
+    model, master = (loading.load_classifier(str(f / "model")) for f in (student, teacher))
+    share = nothing_share_of(windows, shared)
+    curve = train_student(
+        model, master, windows, settings, (settings.epochs, settings.label_epochs), shared["seed"],
+        nothing_share=share, work=out / "work", accelerator=shared["accelerator"], ui=ui,
+        title="distill", sound=to_augment(shared),
+    )  # fmt: skip
+    valid, labels = windows.split("valid"), loading.labels_of(model)
+    best = loop.evaluate(model, valid, labels, distributed.choose_device(shared["accelerator"]))
+    ui.say(f"  student: {task_of(windows.task).metric} {points(best)} on the validation clips")
+    loading.save(model.to("cpu"), out / "model")
+    shutil.rmtree(out / "work", ignore_errors=True)
+    done = {"skipped": False, "valid_score": best, "metric": task_of(windows.task).metric,
+            "curve": curve, "seed": shared["seed"]}  # fmt: skip
+    (out / "distill.json").write_text(json.dumps(done, indent=1), "utf-8")
+
+
+def nothing_share_of(windows: Windows, shared: Mapping[str, Any]) -> float:
+    """Return the share of a student's windows that hold nothing.
+
+    None does where one of the data's labels means that (``shared["ignore"]``), or where the task
+    has no answer to it.
+    """
+    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
+    return 0.0 if aware else Distill(**shared["distill"]).nothing_share
+
+
+def train_student(
+    student: Any, teacher: Any, windows: Windows, settings: Distill, epochs: tuple[int, int],
+    seed: int, *, work: Path, accelerator: str, ui: Ui, title: str, nothing_share: float = 0.0,
+    speed: float = 1.0, sound: Augment = USUAL,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train a student in place.
+
+    Parameters
+    ----------
+    epochs : tuple of int
+        Those against the teacher, and those on labels.
+    nothing_share : float
+        Share of the windows that hold nothing, see ``student_loss``.
+    speed : float
+        Learning rate, as a multiple of teaching's default.
+    sound : Augment
+        How the clips are changed.
+
+    """
+    device = distributed.choose_device(accelerator)
+    freeze(student, "whole" if same_front_end(student, teacher) else "all")
+    usual = loop.default_learning_rate(loading.count_parameters(student))
+    rate = settings.learning_rate or usual * speed
+    plan = loop.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
+                      seed, settings.views, sound)  # fmt: skip
+    master = Teacher(teacher, device, settings.views)
+    return loop.fit(
+        student, windows.split("train"), windows.split("valid"), loading.labels_of(student),
+        student_loss(
+            task_of(windows.task), master, loading.labels_of(student), settings, epochs[0], nothing_share
+        ), plan, work=work, device=device, ui=ui, title=title,
+    )  # fmt: skip
+
+
+def same_front_end(student: Any, teacher: Any) -> bool:
+    """Tell whether a student hears through its teacher's waveform encoder, weight by weight."""
+    if student.config.model_type != teacher.config.model_type:
+        return False
+    path = family_of(student.config.model_type).frozen
+    if not path:
+        return True
+    own, other = (submodule(model, path).state_dict() for model in (student, teacher))
+    return own.keys() == other.keys() and all(
+        torch.equal(own[n].cpu(), other[n].cpu()) for n in own
+    )
+
+
+class Teacher:
+    """A model whose answers are learnt from.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        It is moved to the device, and none of its weights changes.
+    device : torch.device
+    views : int
+        Where clips are shown in a fixed number of views, each is heard once and its answers (logits
+        and last state, in half precision) are kept; 0: nothing is.
+
+    """
+
+    def __init__(self, model: Any, device: torch.device, views: int = 0) -> None:
+        self.model = model.eval().requires_grad_(False).to(device)
+        self.labels = loading.labels_of(model)
+        self.views = views
+        self._known: dict[bytes, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (see ``tasks``) and last hidden state (batch, frames, hidden)."""
+        key = b""
+        if self.views:
+            key = hashlib.blake2b(samples.cpu().numpy().tobytes(), digest_size=16).digest()
+            if key in self._known:
+                logits, last = (x.to(samples.device).float() for x in self._known[key])
+                return logits, last
+        with torch.no_grad():
+            logits, states = loading.logits_and_states(self.model, samples)
+        if self.views:
+            self._known[key] = (logits.half().cpu(), states[-1].half().cpu())
+        return logits, states[-1]
+
+
+def columns_of(teacher: Sequence[str], labels: Sequence[str], task: Task) -> list[int]:
+    """Return where a teacher's outputs hold a student's labels; a transcript's blank is always first."""
+    if task.name == "ctc":
+        return [BLANK, *(teacher.index(label) for label in labels[1:])]
+    return [teacher.index(label) for label in labels]
+
+
+def student_loss(
+    task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
+    nothing_share: float,
+) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
+    """Return the loss of an epoch: the teacher's logits and last states, later the labels.
+
+    Some of the student's windows hold nothing (noise, scraps, a sound's edge): there, no label may
+    stand out, so that the recorder stays silent (tasks that have a ``silence``). States are compared
+    where the student's have the teacher's shape.
+    """
+    column = torch.tensor(columns_of(teacher.labels, labels, task))
+
+    def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
+        heard, empty = with_nothing(samples, nothing_share)
+        answered, last = teacher(samples)
+        wanted = answered[..., column.to(answered.device)].clone()
+        if task.silence is not None:
+            wanted[empty] = task.silence(wanted[empty])
+        logits, own = loading.logits_and_states(student, heard)
+        soft = task.soft_loss(logits, wanted, settings.temperature)
+        full = ~empty
+        if epoch >= distill_epochs:
+            known = task.loss(logits[full], targets[full])
+            return settings.label_share * known + (1 - settings.label_share) * soft
+        if (
+            not own or own[-1].shape != last.shape
+        ):  # fewer frames or another width: only the answers compare
+            return soft
+        return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
+
+    return loss
+
+
+def with_nothing(samples: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Put windows that hold nothing (``augment.nothing``) in the place of a share of a batch's.
+
+    Parameters
+    ----------
+    samples : Tensor (batch, window)
+    share : float
+        From 0 to 1; which windows is drawn from torch's generator.
+
+    Returns
+    -------
+    heard : Tensor (batch, window)
+    empty : Tensor (batch,)
+        Which of them hold nothing; never the first, so that something is left to learn from.
+
+    """
+    if not share:
+        return samples, torch.zeros(len(samples), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    heard = samples.clone()
+    empty = torch.rand(len(samples), generator=generator) < share
+    empty[:1] = False
+    heard[empty] = nothing(samples[empty], generator)
+    return heard, empty

@@ -1,0 +1,118 @@
+"""Scale and shift the features of a frozen model (SSF), the paper's baseline for learned masks.
+
+Lian, Zhou, Feng, Wang 2022, "Scaling & Shifting Your Features", arXiv 2210.08823: behind every
+linear layer, convolution and norm, one factor and one offset a channel are trained, and nothing else
+but the head. Both belong to the layer before them, as ``s (W x + b) + t = (s W) x + (s b + t)``, so
+they are trained as what changes its weights, and folded into those at the end: the model is then
+of the shape it came in, and costs what it did. A layer without a bias has no place for an offset,
+and gets the factor alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from edgeprune.models.families import family_of
+from edgeprune.models.loading import head_parameters
+
+KINDS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+)
+LEARNING_RATE = 1e-3  # the factors begin at 1: what suits fresh weights would suit them, too
+
+
+class Scaled(nn.Module):
+    """A weight, each output channel times its factor."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight (channels, ...) as it is used."""
+        return weight * self.scale.view(-1, *[1] * (weight.dim() - 1))
+
+
+class Shifted(nn.Module):
+    """A bias, times the weight's factors, plus an offset."""
+
+    def __init__(self, scaled: Scaled) -> None:
+        super().__init__()
+        self.scaled = scaled
+        self.shift = nn.Parameter(torch.zeros(len(scaled.scale)))
+
+    def forward(self, bias: Tensor) -> Tensor:
+        """Return the bias (channels,) as it is used."""
+        return bias * self.scaled.scale + self.shift
+
+
+def attach(model: Any) -> list[str]:
+    """Freeze a model but for its head, and give its layers factors and offsets, in place.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        With a head. The front end that fine-tuning leaves alone is left alone.
+
+    Returns
+    -------
+    list of str
+        The layers that have them now.
+
+    """
+    head = {id(p) for p in head_parameters(model)}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in head)
+    chosen = dict(_layers(model, head))
+    for layer in chosen.values():
+        scaled = Scaled(len(layer.weight))
+        parametrize.register_parametrization(layer, "weight", scaled)
+        if getattr(layer, "bias", None) is not None:
+            parametrize.register_parametrization(layer, "bias", Shifted(scaled))
+    return list(chosen)
+
+
+def fold(model: Any) -> None:
+    """Fold the factors and offsets into the weights, in place; all can be trained again."""
+    for module in list(model.modules()):
+        for name in ("bias", "weight"):  # the bias reads the weight's factors
+            if parametrize.is_parametrized(module, name):
+                _fold_one(module, name)
+    model.requires_grad_(True)
+
+
+def _fold_one(module: Any, name: str) -> None:
+    """Put the value that a parameter has been given in the place of what it was given by."""
+    chain = module.parametrizations[name]
+    if not isinstance(chain[-1], Scaled | Shifted):
+        return
+    with torch.no_grad():
+        value = getattr(module, name).detach().clone()
+        if len(chain) > 1:  # weight-norm came before, and stays
+            del chain[len(chain) - 1]
+            setattr(module, name, value)
+        else:
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+def _layers(model: Any, head: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield the layers of the encoder that have channels: neither the head's nor the front end's."""
+    frozen = family_of(model.config.model_type).frozen
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    for name, module in model.named_modules():
+        fixed = name.startswith(("frontend", f"{prefix}frontend"))
+        fixed = fixed or bool(frozen and name.startswith(f"{prefix}{frozen}"))
+        weight = getattr(module, "weight", None) if isinstance(module, KINDS) else None
+        if weight is not None and not fixed and not any(id(p) in head for p in module.parameters()):
+            yield name, module

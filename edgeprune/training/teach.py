@@ -1,0 +1,141 @@
+"""Make the teacher: the given model with a head that knows these labels.
+
+If the model's own head knows every label, it is the teacher as it is; otherwise it gets a fresh
+head and is fine-tuned on the training clips, its waveform encoder left alone. A model of spectrograms
+is fitted to the clips' window (``hearing.fit_window``), and so are all that are made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Augment, Teach
+from edgeprune.data.augment import USUAL
+from edgeprune.data.tasks import task_of
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.models import loading
+from edgeprune.models.families import family_of, submodule
+from edgeprune.training import loop, ssf
+from edgeprune.training.step_records import write_step
+from edgeprune_device.errors import EdgepruneError
+
+
+def teach(
+    model: str | Path, clips: Path, seed: int, accelerator: str, sound: dict[str, Any], *,
+    out: Path, settings: Teach, ui: Ui,
+) -> None:  # fmt: skip
+    """Write the teacher: a model folder ``model/``, ``teach.json`` and, as any step, ``step.json``."""
+    windows = load_windows(clips)
+    task, device = task_of(windows.task), distributed.choose_device(accelerator)
+    torch.manual_seed(seed)  # the fresh head's weights
+    if settings.when == "auto":
+        teacher, labels, skipped = loading.load_for(
+            str(model), windows.labels, task=task.name, head=settings.head,
+            window_samples=windows.window_samples,
+        )  # fmt: skip
+    else:
+        labels, skipped = windows.labels, False
+        teacher = loading.load_classifier(
+            str(model), labels, task=task.name, head=settings.head,
+            window_samples=windows.window_samples,
+        )  # fmt: skip
+    _check_rate(teacher, windows)
+    _check_frames(teacher, windows, labels)
+    valid = windows.split("valid")
+    curve: list[dict[str, float]] = []
+    if not skipped:
+        curve = fine_tune(
+            teacher, windows, labels, settings, seed, work=out / "work", device=device, ui=ui,
+            title="teach", sound=Augment(**sound),
+        )  # fmt: skip
+    score = loop.evaluate(teacher, valid, labels, device)
+    ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
+           + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
+    if score == 0:
+        ui.say("  note: the teacher is never right, so nothing can be learnt from it: more clips, "
+               "more teach.epochs or another teach.learning_rate")  # fmt: skip
+    loading.save(teacher.to("cpu"), out / "model")
+    write_step(out, teacher, windows.window_samples, step="teach", valid_score=score,
+               metric=task.metric, curve=curve, unchanged=True)  # fmt: skip
+    shutil.rmtree(out / "work", ignore_errors=True)
+    facts = {"skipped": skipped, "valid_score": score, "metric": task.metric, "curve": curve,
+             "seed": seed, "labels": list(labels)}  # fmt: skip
+    (out / "teach.json").write_text(json.dumps(facts, indent=1), "utf-8")
+
+
+def fine_tune(
+    model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int, *,
+    work: Path, device: torch.device, ui: Ui, title: str, sound: Augment = USUAL,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train a model on the labels of the training clips, in place; returns its learning curve."""
+    if settings.tune == "ssf":
+        ssf.attach(model)
+    else:
+        freeze(model, settings.tune)
+    loss = loop.labels_loss(windows, settings.label_smoothing)
+    plan = replace(plan_of(settings, model, seed), augment=sound)
+    curve = loop.fit(
+        model, windows.split("train"), windows.split("valid"), labels, loss, plan,
+        work=work, device=device, ui=ui, title=title,
+    )  # fmt: skip
+    if settings.tune == "ssf":
+        ssf.fold(model)
+    return curve
+
+
+def freeze(model: Any, tune: str) -> None:
+    """Leave trainable what fine-tuning may change: all but the waveform encoder, the head, or all."""
+    if tune == "head":
+        head = {id(p) for p in loading.head_parameters(model)}
+        for parameter in model.parameters():
+            parameter.requires_grad_(id(parameter) in head)
+        return
+    frozen = family_of(model.config.model_type).frozen
+    if frozen and tune != "all":
+        submodule(model, frozen).requires_grad_(False)
+
+
+def plan_of(settings: Teach, model: Any, seed: int) -> loop.Plan:
+    """Build the training plan from the settings."""
+    usual = loop.default_learning_rate(loading.count_parameters(model))
+    rate = settings.learning_rate or (ssf.LEARNING_RATE if settings.tune == "ssf" else usual)
+    return loop.Plan(settings.epochs, settings.batch_size, rate, settings.weight_decay,
+                      settings.patience, seed)  # fmt: skip
+
+
+def _check_frames(model: Any, windows: Windows, labels: Sequence[str]) -> None:
+    """Raise where a model gives fewer frames than transcripts have tokens.
+
+    A token said twice in a row needs a blank frame between.
+    """
+    if windows.task != "ctc":
+        return
+    with torch.no_grad():
+        frames = loading.logits_of(model, torch.zeros(1, windows.window_samples)).shape[1]
+    targets = task_of("ctc").targets(windows, labels)
+    twice = ((targets[:, 1:] == targets[:, :-1]) & (targets[:, 1:] != 0)).sum(dim=1)
+    needed = (targets != 0).sum(dim=1) + twice
+    if crowded := int((needed > frames).sum()):
+        raise EdgepruneError(
+            f"{crowded} of {len(needed)} transcripts have more tokens than the model gives frames "
+            f"({frames} a window of {windows.window_samples / windows.sample_rate:g} s; the longest "
+            f"needs {int(needed.max())}).",
+            "Check those clips, or use words as tokens (clips.tokens).",
+        )
+
+
+def _check_rate(model: Any, windows: Windows) -> None:
+    if loading.sample_rate_of(model) != windows.sample_rate:
+        raise EdgepruneError(
+            f"The model wants {loading.sample_rate_of(model)} Hz, the clips were read at "
+            f"{windows.sample_rate} Hz."
+        )

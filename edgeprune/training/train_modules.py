@@ -1,0 +1,95 @@
+"""Train some modules of a model and leave all others alone: what mimics and light front ends need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgeprune.core.console import Ui
+from edgeprune.core.settings import Distill
+from edgeprune.data.augment import to_augment
+from edgeprune.data.tasks import task_of
+from edgeprune.data.windows import Windows
+from edgeprune.models import loading
+from edgeprune.training import loop
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of, student_loss
+
+
+def train_parts(
+    model: Any, windows: Windows, loss: loop.Loss, plan: loop.Plan, *,
+    trained: Sequence[nn.Module], work: Path, device: torch.device, ui: Ui, title: str,
+    head: bool = False,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train some modules of a model, and its head if asked; returns the learning curve."""
+    model.requires_grad_(False)
+    for module in trained:
+        module.requires_grad_(True)
+    if head:
+        for parameter in loading.head_parameters(model):
+            parameter.requires_grad_(True)
+    return loop.fit(
+        model, windows.split("train"), windows.split("valid"), loading.labels_of(model), loss, plan,
+        work=work, device=device, ui=ui, title=title,
+    )  # fmt: skip
+
+
+def plan_of(
+    epochs: int, rate: float, shared: dict[str, Any], turn: int = 0, *, patience: int = 0,
+    last: bool = False,
+) -> loop.Plan:  # fmt: skip
+    """Return a plan of so many epochs.
+
+    Parameters
+    ----------
+    epochs : int
+    rate : float
+        Peak learning rate.
+    shared : dict
+        What a step is given, see ``steps``.
+    turn : int
+        Which training of its step it is.
+    patience : int
+        Epochs without a better validation score before stopping; 0: none is left out.
+    last : bool
+        Keep the last epoch, not the best by the task's score: of a regression of states, while the
+        rest of the model has not seen what they have become, that score says little.
+
+    """
+    common = Distill(**shared["distill"])
+    return loop.Plan(
+        epochs, common.batch_size, rate, WEIGHT_DECAY, patience or epochs, shared["seed"] + turn,
+        views=common.views, augment=to_augment(shared), last=last,
+    )  # fmt: skip
+
+
+def patience_of(shared: dict[str, Any], epochs: int) -> int:
+    """Return how long a training on answers and labels waits for a better score, in epochs."""
+    return int(shared["distill"].get("patience", epochs))
+
+
+def answers_loss(
+    model: Any, teacher: Any, windows: Windows, shared: dict[str, Any], device: torch.device,
+    epochs: int = 0,
+) -> loop.Loss:  # fmt: skip
+    """Return the loss against a teacher's answers: first and its last states, then and labels.
+
+    Parameters
+    ----------
+    model, teacher : transformers.PreTrainedModel
+    windows : Windows
+    shared : dict
+        What a step is given, see ``steps``.
+    device : torch.device
+    epochs : int
+        How many epochs learn answers and states, before those that learn labels and answers.
+
+    """
+    common, task = Distill(**shared["distill"]), task_of(windows.task)
+    return student_loss(
+        task, Teacher(teacher, device, common.views), loading.labels_of(model), common, epochs,
+        nothing_share_of(windows, shared),
+    )  # fmt: skip

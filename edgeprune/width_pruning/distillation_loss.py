@@ -1,0 +1,154 @@
+"""Train a model that was or is being trimmed against its teacher: answers, labels, last states.
+
+Where the student's states are narrower than the teacher's, a linear layer maps them to the
+teacher's (DPHuBERT, Peng et al. 2023, arXiv 2305.17651). It is fitted in closed form before the
+training, learns with the student, and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgeprune.core.settings import Distill
+from edgeprune.data.tasks import Task
+from edgeprune.data.windows import Windows
+from edgeprune.models import loading
+from edgeprune.nn import losses
+from edgeprune.training.distill import Teacher, columns_of, with_nothing
+
+MATCH = "edgeprune_match"
+"""Name of the mapping among a model's modules while it trains."""
+MATCH_WINDOWS = 128
+MATCH_BATCH = 32
+RIDGE = 1e-3  # of the mean squared state
+
+StateMask = Callable[[], Tensor | None]
+"""Gives the mask (hidden,) of the states at this forward pass; None: they are whole."""
+
+
+def imitation_loss(
+    task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, state_mask: StateMask,
+    nothing_share: float = 0.0,
+) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
+    """Return the loss: labels, the teacher's answers and its last states, together.
+
+    A part that weighs nothing is left out: with ``label_share`` 1 and ``hidden_weight`` 0 the
+    teacher is not asked, and the loss is the task's own.
+
+    Parameters
+    ----------
+    task : Task
+        What the labels are.
+    teacher : Teacher
+    labels : sequence of str
+        In the order of the student's outputs.
+    settings : Distill
+        The weights of the parts.
+    state_mask : callable
+        See ``StateMask``.
+    nothing_share : float
+        Share of the student's windows that hold nothing: there, no label may stand out in its
+        answers. None does where the teacher's answers weigh nothing.
+
+    """
+    share, weight = settings.label_share, settings.hidden_weight
+    column = torch.tensor(columns_of(teacher.labels, labels, task) if share < 1 else [])
+
+    def answers(logits: Tensor, answered: Tensor, empty: Tensor) -> Tensor:
+        wanted = answered[..., column.to(answered.device)]
+        if task.silence is not None:
+            wanted[empty] = task.silence(wanted[empty])
+        return task.soft_loss(logits, wanted, settings.temperature)
+
+    def loss(student: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
+        if share == 1 and not weight:
+            return task.loss(loading.logits_of(student, samples), targets)
+        heard, empty = with_nothing(samples, nothing_share if share < 1 else 0.0)
+        answered, last = teacher(samples)
+        logits, states = loading.logits_and_states(student, heard)
+        full = ~empty
+        value = logits.new_zeros(())
+        if share:
+            value = value + share * task.loss(logits[full], targets[full])
+        if share < 1:
+            value = value + (1 - share) * answers(logits, answered, empty)
+        own = _comparable(student, states[-1], state_mask()) if weight and states else None
+        if own is None or own.shape != last.shape:  # other frames: only the answers compare
+            return value
+        return value + weight * losses.hidden_loss(own[full], last[full])
+
+    return loss
+
+
+def _comparable(student: Any, own: Tensor, mask: Tensor | None) -> Tensor:
+    """Return a student's states as they compare with the teacher's: masked, and mapped."""
+    if mask is not None:
+        own = own * mask
+    if hasattr(student, MATCH):
+        own = getattr(student, MATCH)(own)
+    return own
+
+
+@contextmanager
+def matched(student: Any, teacher: Teacher, train: Windows, always: bool) -> Iterator[None]:
+    """Give a student the mapping to its teacher's states for a while, where it needs one.
+
+    Parameters
+    ----------
+    student : transformers.PreTrainedModel
+    teacher : Teacher
+    train : Windows
+        What it is fitted on.
+    always : bool
+        Even if the states are equally wide (masks will narrow them).
+
+    """
+    device = next(teacher.model.parameters()).device
+    student.to(device)
+    own, other = _states(student, teacher, train, device)
+    if own.shape[0] == other.shape[0] and (always or own.shape != other.shape):
+        setattr(student, MATCH, fit_match(own, other))
+    try:
+        yield
+    finally:
+        if hasattr(student, MATCH):
+            delattr(student, MATCH)
+
+
+def fit_match(own: Tensor, other: Tensor) -> nn.Linear:
+    """Return the linear layer that maps states (n, a) to others (n, b) best, by ridge regression."""
+    x, y = own.double(), other.double()
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    gram = x.T @ x
+    ridge = RIDGE * gram.diagonal().mean().clamp_min(1e-12)
+    weight = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(gram), x.T @ y).T
+    layer = nn.Linear(x.shape[1], y.shape[1]).to(own.device)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(mean_y - weight @ mean_x)
+    return layer
+
+
+def _states(
+    student: Any, teacher: Teacher, train: Windows, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return the last states of student and teacher, frames one under the other."""
+    student.eval()
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    count = min(MATCH_WINDOWS, len(train.samples))
+    chosen = np.linspace(0, len(train.samples) - 1, count).astype(int)
+    with torch.no_grad():
+        for start in range(0, count, MATCH_BATCH):
+            rows = chosen[start : start + MATCH_BATCH]
+            samples = torch.from_numpy(np.array(train.samples[rows])).to(device)
+            for model, states in zip((student, teacher.model), found, strict=True):
+                states.append(loading.logits_and_states(model, samples)[1][-1].flatten(0, 1))
+    own, other = (torch.cat(states) for states in found)
+    return own, other

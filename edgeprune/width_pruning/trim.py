@@ -1,0 +1,212 @@
+"""Trim a student to a share of its cost: the step ``trim`` of a recipe, see ``steps``.
+
+In every round
+
+1. the units are ranked: by gates learned with the model against the teacher (Genova's masks; Seed
+   4), or by a criterion (``criteria``);
+2. the threshold is put where the cost that is left is nearest to the one that was asked;
+3. the units under it are trimmed away for good (``trimming``);
+4. the rest is trained against the teacher again.
+
+What a cost is, and when what was asked is met: see ``budget``. What no choice of units can meet is
+refused before anything is trained; what was not met is said, and stands in ``step.json``.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeprune.core import distributed
+from edgeprune.core.console import Ui, points
+from edgeprune.core.settings import Distill, Trim
+from edgeprune.core.stages import write_json
+from edgeprune.data.windows import Windows, load_windows
+from edgeprune.models import loading
+from edgeprune.models.checkpoints import first_line
+from edgeprune.training import loop
+from edgeprune.training.distill import Teacher
+from edgeprune.training.step_records import read_step, write_step
+from edgeprune.width_pruning import cost_model, latency_model
+from edgeprune.width_pruning.budget import (
+    check_possible,
+    choose,
+    cost_of,
+    cost_terms,
+    in_words,
+    is_met,
+)
+from edgeprune.width_pruning.masking import masks, masks_of
+from edgeprune.width_pruning.removal import trim_to
+from edgeprune.width_pruning.trim_training import Workshop, rank, recover
+from edgeprune.width_pruning.units import Group, groups_of, ready, refusals
+from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
+
+EXACT = 1e-5
+"""Largest difference of trimmed and masked logits, as a share of the largest logit; both are
+computed in double precision, so that rounding is no part of it."""
+
+
+def trim(
+    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Trim,
+    ui: Ui,
+) -> None:  # fmt: skip
+    """Write the trimmed and recovered student ``model/``, and ``step.json``.
+
+    Its ``met`` tells whether what went is within two points of what was asked.
+
+    Parameters
+    ----------
+    teacher, student, clips : Path
+        Folders of the earlier stages.
+    shared : dict
+        ``distill`` (of that stage's settings, what every training reads: weights of the losses,
+        ``views``, ``nothing_share``), ``seed``, ``accelerator``, ``augment``, ``ignore``.
+
+    Raises
+    ------
+    EdgepruneError
+        The model has no unit of the kinds that may go, or they cost less than what is to go: both
+        before anything is trained.
+
+    """
+    device = distributed.choose_device(shared["accelerator"])
+    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    ready(model)
+    groups = _groups(model, settings)
+    for why in refusals(model, settings.what):
+        ui.say(f"  {why}")
+    windows = load_windows(clips)
+    known = Teacher(master, device, Distill(**shared["distill"]).views)
+    shop = Workshop(known, windows, loading.labels_of(model), shared, settings, device, ui)
+    work = out / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    before = _before(model, groups, windows.window_samples, shop, work)
+    terms = cost_terms(model, groups, windows.window_samples, settings.of, before["prices"])
+    check_possible(groups, terms, before[settings.of] * (1 - settings.ratio), settings, ui)
+    curve: list[dict[str, float]] = []
+    for number in range(1, settings.rounds + 1):
+        goal = before[settings.of] * (1 - settings.ratio * number / settings.rounds)
+        model, learned = one_round(model, shop, goal, before, number, work / f"round-{number}")
+        curve += [{**row, "epoch": len(curve) + place + 1} for place, row in enumerate(learned)]
+    score = loop.evaluate(model, windows.split("valid"), shop.labels, device)
+    loading.save(model.to("cpu"), out / "model")
+    _report(out, model, shop, before, curve, score, read_step(student))
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def one_round(
+    model: Any, shop: Workshop, goal: float, before: Mapping[str, Any], number: int, work: Path
+) -> tuple[Any, list[dict[str, float]]]:
+    """Rank, choose, trim and recover once; returns the model and its learning curve."""
+    torch.manual_seed(shop.shared["seed"] * 1009 + number)
+    s, groups = shop.settings, _groups(model, shop.settings)
+    work.mkdir(parents=True, exist_ok=True)
+    terms = cost_terms(model, groups, shop.windows.window_samples, s.of, before["prices"])
+    curve, scores = rank(model, groups, terms, goal, shop, work)
+    model.to("cpu")
+    if not (work / "keep.json").exists():
+        write_json(
+            work / "keep.json",
+            distributed.same(
+                choose(model, terms, scores, goal, shop.windows.window_samples, s, shop.ui)
+            ),
+        )
+    keep = json.loads((work / "keep.json").read_text("utf-8"))
+    _trim_exactly(model, groups, keep, shop.windows)
+    shop.ui.say(f"  round {number} of {s.rounds}: {in_words(keep, groups)}")
+    if s.recovery_epochs:
+        curve += recover(model, shop, work / "recover")
+    return model, curve
+
+
+def _trim_exactly(
+    model: Any, groups: Sequence[Group], keep: Mapping[str, Sequence[int]], windows: Windows
+) -> None:
+    """Trim, and compare with the masked model on real windows."""
+    samples = torch.from_numpy(np.array(windows.samples[:4]))
+    masked = copy.deepcopy(model).double().eval()
+    with torch.no_grad(), masks(masked, groups, masks_of(groups, keep)):
+        expected = loading.logits_of(masked, samples.double())
+    del masked
+    trim_to(model, keep)
+    unknown = "it has a part that reads trimmed units in a way that is not known"
+    hint = "Please report this with the model's config.json; trim.what names kinds of units."
+    try:
+        with torch.no_grad():
+            found = loading.logits_of(copy.deepcopy(model).double().eval(), samples.double())
+    except RuntimeError as error:  # shapes that do not fit
+        raise EdgepruneError(
+            f"The trimmed model cannot run: {unknown} ({first_line(error)}).", hint, FAILED_CHECK
+        ) from error
+    apart = float((found - expected).abs().max())
+    if not apart <= EXACT * (largest := float(expected.abs().max())):
+        raise EdgepruneError(
+            f"The trimmed model differs from the masked one by {apart:.1e}, where the largest "
+            f"logit is {largest:.1e}: {unknown}.",
+            hint,
+            FAILED_CHECK,
+        )
+
+
+def _groups(model: Any, settings: Trim) -> tuple[Group, ...]:
+    found = groups_of(model, settings.what)
+    if not found:
+        raise EdgepruneError(
+            f"A {model.config.model_type} model has none of {', '.join(settings.what) or '()'} "
+            "left to trim.",
+            "Name other kinds of units in trim.what.",
+        )
+    return found
+
+
+def _report(
+    out: Path, model: Any, shop: Workshop, before: Mapping[str, Any], curve: list[dict[str, float]],
+    score: float, given: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write ``step.json`` and say what was reached."""
+    s, window = shop.settings, shop.windows.window_samples
+    after = distributed.same(cost_of(model, window))
+    reached = {name: 1 - after[name] / before[name] for name in after}
+    write_step(
+        out, model, window, step="trim", valid_score=score, metric=shop.task.metric, curve=curve,
+        requested=s.ratio, of=s.of, reached=reached, met=is_met(s.ratio, reached[s.of]),
+        method=s.method, rounds=s.rounds,
+        valid_score_before=given["valid_score"],
+        latency_ms={"before": before["latency"], "after": after["latency"]},
+        units={group.name: group.units for group in groups_of(model)},
+    )  # fmt: skip
+    if not is_met(s.ratio, reached[s.of]):
+        shop.ui.say(f"  not met: {points(s.ratio)} of the {s.of} were to go, and "
+                    f"{points(reached[s.of])} went")  # fmt: skip
+    shop.ui.say(
+        f"  trimmed: {points(reached['macs'])} of the multiply-accumulates and "
+        f"{points(reached['parameters'])} of the parameters are gone, {before['latency']:.2f} ms "
+        f"became {after['latency']:.2f} ms; "
+        f"{shop.task.metric} {points(score)} on the validation clips"
+    )
+
+
+def _before(
+    model: Any, groups: Sequence[Group], window_samples: int, shop: Workshop, work: Path
+) -> dict[str, Any]:
+    """Return what the given student costs, and the prices of work where latency was asked."""
+    record = work / "before.json"
+    if not record.exists():
+        found = cost_of(model, window_samples)
+        prices: dict[str, float] = {}
+        if shop.settings.of == "latency":
+            terms = cost_model.mac_terms(model, groups, window_samples)
+            prices = latency_model.fit_prices(
+                model, groups, terms, window_samples, int(shop.shared["seed"]), shop.ui
+            )
+        write_json(record, distributed.same({**found, "prices": prices}))
+    known: dict[str, Any] = json.loads(record.read_text("utf-8"))
+    return known

@@ -1,0 +1,160 @@
+"""What a trim trains: the gates that rank its units, and what is left, against the teacher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune.core.console import Ui
+from edgeprune.core.settings import Distill, Trim
+from edgeprune.data.augment import to_augment
+from edgeprune.data.tasks import Task, task_of
+from edgeprune.data.windows import Windows
+from edgeprune.models import loading
+from edgeprune.training import loop
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of
+from edgeprune.training.loop import RECOVERY_SPEED
+from edgeprune.width_pruning import cost_model
+from edgeprune.width_pruning.distillation_loss import StateMask, imitation_loss, matched
+from edgeprune.width_pruning.gate_training import (
+    GATES,
+    MULTIPLIER_RATE,
+    MULTIPLIERS,
+    Gates,
+    gated,
+    gated_loss,
+    ranks_of,
+    state_mask_of,
+)
+from edgeprune.width_pruning.importance import unit_importance
+from edgeprune.width_pruning.units import Group, groups_of
+
+TAYLOR_BATCHES = 16
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every round works with."""
+
+    teacher: Teacher
+    windows: Windows
+    labels: tuple[str, ...]
+    shared: Mapping[str, Any]
+    settings: Trim
+    device: torch.device
+    ui: Ui
+
+    @property
+    def task(self) -> Task:
+        """What the clips' labels are."""
+        return task_of(self.windows.task)
+
+    @property
+    def distill(self) -> Distill:
+        """How a student is trained against its teacher."""
+        return Distill(**self.shared["distill"])
+
+    @property
+    def on_labels(self) -> loop.Loss:
+        """The task's loss on the labels alone."""
+        return loop.labels_loss(self.windows, 0.0)
+
+    def against(self, state_mask: StateMask) -> loop.Loss:
+        """Return the loss against the teacher, as the settings weigh its parts."""
+        return imitation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
+                              nothing_share_of(self.windows, self.shared))  # fmt: skip
+
+    def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:
+        """Map a model's states to the teacher's for a while, where the loss compares them."""
+        if not self.distill.hidden_weight:
+            return nullcontext()
+        return matched(model, self.teacher, self.windows.split("train"), always)
+
+
+def rank(
+    model: Any, groups: Sequence[Group], terms: Sequence[cost_model.Term], goal: float, shop: Workshop,
+    work: Path,
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:  # fmt: skip
+    """Return a learning curve (of the gates, if any) and every unit's score."""
+    s, seed = shop.settings, int(shop.shared["seed"])
+    if s.method != "masks":
+        model.to(shop.device)
+        batches = _some_batches(shop, seed) if s.method == "taylor" else ()
+        return [], unit_importance(s.method, model, groups, batches, shop.on_labels, seed)
+    windows = shop.windows.split("train")
+    steps = s.epochs * math.ceil(len(windows.samples) / shop.distill.batch_size)
+    plan = _plan(model, shop, s.epochs, 1.0)
+    rates = {GATES: s.gate_rate / plan.learning_rate,
+             MULTIPLIERS: MULTIPLIER_RATE / plan.learning_rate}  # fmt: skip
+    table = cost_model.tabulate(terms)
+    ranks = None
+    if s.mask_loss != "genova":
+        model.to(shop.device)
+        known = unit_importance(
+            "taylor", model, groups, _some_batches(shop, seed), shop.on_labels, seed
+        )
+        ranks = ranks_of(known, groups, table)
+    share = goal / float(cost_model.total(table, {}))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if s.encoder == "frozen":
+        head = {id(p) for p in loading.head_parameters(model)}
+        for parameter in trained:
+            parameter.requires_grad_(id(parameter) in head)
+    made = Gates(groups, s.gate, steps, table, share, s.mask_loss == "budget", ranks)
+    with (
+        shop.matched(model, always=True),
+        gated(model, groups, made) as gates,
+    ):
+        loss = gated_loss(shop.against(state_mask_of(groups, gates)), share, s.mask_loss)
+        plan = replace(plan, rates=rates, last=True)
+        curve = _fit(model, loss, plan, work / "gates", shop, "masks")
+        scores = gates.scores()
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    return curve, scores
+
+
+def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
+    """Train a trimmed model against the teacher and on the labels, in place; returns the curve."""
+    epochs = shop.settings.recovery_epochs
+    narrowed = any(group.states for group in groups_of(model, shop.settings.what))
+    with shop.matched(model, always=narrowed):
+        loss = shop.against(lambda: None)
+        return _fit(model, loss, _plan(model, shop, epochs, RECOVERY_SPEED), work, shop, "recover")
+
+
+def _fit(
+    model: Any, loss: loop.Loss, plan: loop.Plan, work: Path, shop: Workshop, title: str
+) -> list[dict[str, float]]:
+    return loop.fit(
+        model, shop.windows.split("train"), shop.windows.split("valid"), shop.labels, loss, plan,
+        work=work, device=shop.device, ui=shop.ui, title=title,
+    )  # fmt: skip
+
+
+def _plan(model: Any, shop: Workshop, epochs: int, speed: float) -> loop.Plan:
+    d = shop.distill
+    usual = loop.default_learning_rate(loading.count_parameters(model))
+    return loop.Plan(
+        epochs, d.batch_size, d.learning_rate or usual * speed, WEIGHT_DECAY, epochs,
+        int(shop.shared["seed"]), d.views, to_augment(dict(shop.shared)),
+    )  # fmt: skip
+
+
+def _some_batches(shop: Workshop, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield some batches of training windows and their targets."""
+    windows, size = shop.windows.split("train"), shop.distill.batch_size
+    targets = shop.task.targets(windows, shop.labels)
+    order = np.random.default_rng(seed).permutation(len(windows.samples))
+    for start in range(0, min(len(order), TAYLOR_BATCHES * size), size):
+        rows = np.sort(order[start : start + size])
+        samples = torch.from_numpy(np.array(windows.samples[rows]))
+        yield samples.to(shop.device), targets[torch.from_numpy(rows)].to(shop.device)
