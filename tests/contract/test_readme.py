@@ -1,0 +1,134 @@
+"""The README's commands exist, take the options it shows, and run in the order it gives."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import typer.main
+from repository import ROOT
+from tiny_recordings import RATE, TONES, tone
+
+from edgeprune.cli.app import app
+
+PAGES = ("README.md", "device/README.md", "calibration/README.md", "benchmarks/README.md",
+         "CONTRIBUTING.md")  # fmt: skip
+RECIPE = """
+seeds = 1
+max_drop = 0.9
+[teach]
+epochs = 2
+[score]
+neighbours = 3
+permutations = 3
+split = "train"
+[measure]
+random_orders = 1
+[finetune]
+epochs = 1
+rules = ["backward"]
+[prune]
+recovery_epochs = 1
+[distill]
+epochs = 1
+label_epochs = 0
+[bench]
+seconds = 0.05
+rounds = 3
+threads = [1]
+"""
+
+
+def commands(page: str) -> list[list[str]]:
+    """Return the edgeprune commands of a page's shell blocks, continued lines joined.
+
+    Of a group (``calibration select``), the command is both words.
+    """
+    groups = {name for name in named() if " " in name}
+    text = (ROOT / page).read_text("utf-8")
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] in ("edgeprune", ".venv/bin/edgeprune"):
+                both = " ".join(words[1:3])
+                found.append([both, *words[3:]] if both in groups else words[1:])
+    return found
+
+
+def named() -> dict[str, Any]:
+    """Return every command by its name, those of a group as ``GROUP COMMAND``."""
+    found: dict[str, Any] = {}
+    whole: Any = typer.main.get_command(app)
+    for name, command in whole.commands.items():
+        own = getattr(command, "commands", None)
+        found |= {f"{name} {n}": c for n, c in own.items()} if own else {name: command}
+    return found
+
+
+def options_of(command: str) -> set[str]:
+    return {name for p in named()[command].params for name in (*p.opts, *p.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
+    for command, *words in commands(page):
+        shown = {word.split("=")[0] for word in words if word.startswith("-")}
+        assert shown <= options_of(command) | {"--help"}, f"{page}: edgeprune {command}"
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    first = re.search(r"```sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert first is not None
+    assert [line.split("#")[0].strip() for line in first[1].splitlines()][:2] == [
+        "make demo", "make test",
+    ]  # fmt: skip
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert {words[0] for words in commands("README.md")} >= set(named())
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for page in PAGES:
+        text = (ROOT / page).read_text("utf-8")
+        for target in re.findall(r"\]\(([^)#]+)", text):
+            if not target.startswith("http"):
+                assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.slow
+def test_the_commands_for_ones_own_clips_run_as_they_stand(
+    backbone: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """On a tiny model and tiny recordings, with a recipe that makes it quick."""
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    sound = 0.003 * np.random.default_rng(0).standard_normal(3 * RATE)
+    sound[RATE : RATE + 4800] += tone(TONES["high"], 0.3, 1)
+    soundfile.write(tmp_path / "forest.wav", sound, RATE)
+    names = {"facebook/wav2vec2-base-960h": str(backbone), "my-clips/labels.csv": str(recordings)}
+    ran = []
+    for command, *words in commands("README.md"):
+        if command in ("demo", "devices") or (
+            not names.keys() & set(words) and command != "listen"
+        ):
+            continue
+        if command == "listen" and "--from-wav" not in words:
+            continue
+        words = [names.get(word, word) for word in words]
+        words += ["--recipe", "tiny.toml"] if command in ("compress", "score") else []
+        words += ["--max-drop", "90"] if command == "verify" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeprune.cli", *command.split(), *words],
+            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        ran.append(command)
+    assert {"compress", "score", "verify", "listen", "calibration select"} <= set(ran)

@@ -1,0 +1,251 @@
+"""Seed 4's heads: they replace a model's own, reload by the config, and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_heads import CTC_FAMILIES, LETTERS, TAGS, load_with_head
+from tiny_models import FAMILY_NAMES, make_model
+from tiny_recordings import RATE, TONES
+
+from edgeprune.data.tasks import TASKS
+from edgeprune.data.windows import Windows
+from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
+from edgeprune.models import loading
+from edgeprune.models.checkpoints import check_task, own_labels, read_config
+from edgeprune.models.heads import put_head
+from edgeprune.nn.heads import BiLstmHead, MlpHead
+from edgeprune.quantization.dynamic_onnx import to_int8
+from edgeprune.width_pruning.removal import trim_to
+from edgeprune.width_pruning.units import groups_of
+from edgeprune_device.errors import EdgepruneError
+
+CASES = [("classes", "mlp", TAGS), ("tags", "mlp", TAGS), ("tags", "own", TAGS),
+         ("ctc", "own", LETTERS), ("ctc", "bilstm", LETTERS)]  # fmt: skip
+SAMPLES = 4000
+
+
+def heard(count: int = 3) -> Windows:
+    samples = np.random.default_rng(0).standard_normal((count, SAMPLES)).astype(np.float32) * 0.1
+    rows = tuple({"label": "a", "columns": {}} for _ in range(count))
+    return Windows(samples, np.tile([0, SAMPLES], (count, 1)), np.arange(count), rows, TAGS, 16000)
+
+
+@pytest.mark.parametrize(("task", "head", "labels"), CASES)
+def test_a_head_reloads_by_the_config_and_exports_with_its_activation(
+    task: str, head: str, labels: tuple[str, ...], backbone: Path, tmp_path: Path
+) -> None:
+    model = load_with_head(backbone, task, head, labels)
+    loading.save(model, tmp_path / "m")
+    again = loading.load_classifier(str(tmp_path / "m"))
+    samples = torch.from_numpy(heard().samples)
+    with torch.inference_mode():
+        assert torch.equal(loading.logits_of(again, samples), loading.logits_of(model, samples))
+        scores = Scorer(again)(samples[:1])
+    assert own_labels(str(tmp_path / "m"), task) == labels
+    sums = scores.sum(dim=-1)
+    assert (task == "tags") == (not torch.allclose(sums, torch.ones_like(sums)))
+    assert scores.ndim == (3 if task == "ctc" else 2)
+    data = to_onnx(again, SAMPLES, 18)
+    assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
+    assert (
+        agreement(onnx_runner(data), Scorer(loading.load_classifier(str(tmp_path / "m"))), heard())
+        < 1e-4
+    )
+    assert len(to_int8(data)) > 0
+
+
+def test_the_mlp_is_seed_4s_mean_over_time_and_1024_units(backbone: Path) -> None:
+    model = load_with_head(backbone, "classes", "mlp", TAGS)
+    assert isinstance(model.classifier, MlpHead)
+    samples = torch.from_numpy(heard().samples)
+    with torch.inference_mode():
+        logits, states = loading.logits_and_states(model, samples)
+        mean = states[-1].mean(dim=1)
+        first, last = model.classifier.hidden, model.classifier.out
+        assert first.out_features == 1024
+        expected = torch.relu(mean @ first.weight.T + first.bias) @ last.weight.T + last.bias
+    assert torch.allclose(logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_the_mlp_reads_of_a_clip_what_the_familys_own_head_reads(
+    family: str, tmp_path: Path
+) -> None:
+    folder = make_model(tmp_path / "m", family, tuple(TONES))
+    torch.manual_seed(0)
+    model = loading.load_classifier(str(folder), TAGS, head="mlp", window_samples=RATE)
+    sound = torch.randn(2, RATE) * 0.1
+    with torch.inference_mode():
+        logits = loading.logits_of(model, sound)
+    assert logits.shape == (2, 2)
+    assert sum(isinstance(module, MlpHead) for module in model.modules()) == 1
+    loading.save(model, tmp_path / "again")
+    again = loading.load_classifier(str(tmp_path / "again"))
+    with torch.inference_mode():
+        assert torch.equal(loading.logits_of(again, sound), logits)
+
+
+@pytest.mark.parametrize("pooling", ["mean-max", "attentive"])
+def test_a_students_own_pooling_stays_under_an_mlp(pooling: str, tmp_path: Path) -> None:
+    plain = loading.load_classifier(str(make_model(tmp_path / "m", "edgeprune-student", TAGS)))
+    plain.config.pooling = pooling
+    model = type(plain)(plain.config)
+    model.config.edgeprune_normalize = False
+    put_head(model, "mlp", 3)
+    sound = torch.randn(2, RATE) * 0.1
+    with torch.inference_mode():
+        assert loading.logits_of(model.eval(), sound).shape == (2, 3)
+    assert model.head.pooling == pooling
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_a_fresh_head_is_fresh_whatever_the_number_of_labels(family: str, tmp_path: Path) -> None:
+    """As many labels as the checkpoint knows, but others: nothing of its head is left."""
+    folder = make_model(tmp_path / "m", family, tuple(TONES))
+    own = loading.load_classifier(str(folder))
+    fresh = loading.load_classifier(str(folder), ("x", "y", "z"))
+    same = loading.load_classifier(str(folder), tuple(TONES))
+    old, new, kept = (
+        [p for p in loading.head_parameters(m) if p.dim() > 1] for m in (own, fresh, same)
+    )
+    assert old
+    assert not any(torch.equal(a, b) for a, b in zip(old, new, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(old, kept, strict=True))
+    assert all(torch.isfinite(p).all() for p in loading.head_parameters(fresh))
+    heads = {id(p) for m in (own, fresh) for p in loading.head_parameters(m)}
+    for (name, a), b in zip(own.named_parameters(), fresh.parameters(), strict=True):
+        assert id(a) in heads or torch.equal(a, b), name
+
+
+def test_a_bilstm_for_other_tokens_is_drawn_anew(backbone: Path, tmp_path: Path) -> None:
+    loading.save(load_with_head(backbone, "ctc", "bilstm", LETTERS), tmp_path / "m")
+    own = loading.load_classifier(str(tmp_path / "m"))
+    other = loading.load_classifier(str(tmp_path / "m"), ("<pad>", "x", "y", "z"))
+    assert isinstance(other.lm_head, BiLstmHead)
+    before, after = (m.lm_head.lstm.state_dict()["weight_hh_l0"] for m in (own, other))
+    assert not torch.equal(before, after)
+
+
+def test_an_mlp_reads_the_last_state_even_of_a_model_that_summed_them_all(tmp_path: Path) -> None:
+    from transformers import AutoModelForAudioClassification
+
+    folder = make_model(tmp_path / "m", "wav2vec2", TAGS)
+    config = read_config(str(folder))
+    config.use_weighted_layer_sum = True
+    AutoModelForAudioClassification.from_config(config).save_pretrained(tmp_path / "sum")
+    model = loading.load_classifier(str(tmp_path / "sum"), ("x", "y", "z"), head="mlp")
+    assert not hasattr(model, "layer_weights")
+    loading.save(model, tmp_path / "again")
+    sound = torch.randn(1, SAMPLES)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            loading.logits_of(loading.load_classifier(str(tmp_path / "again")), sound),
+            loading.logits_of(model, sound),
+        )
+    fresh = loading.load_classifier(str(tmp_path / "sum"), ("x", "y"))
+    assert fresh.layer_weights.tolist() == [0.25] * 4
+
+
+@pytest.mark.parametrize("head", ["own", "mlp"])
+@pytest.mark.parametrize("family", ["kwt", "wav2vec2", "audio-spectrogram-transformer",
+                                    "edgeprune-student"])  # fmt: skip
+def test_a_model_trimmed_in_width_takes_other_labels(
+    family: str, head: str, tmp_path: Path
+) -> None:
+    """The head reads the trimmed width and gives the new labels; what is under it stays."""
+    folder = make_model(tmp_path / "m", family, TAGS)
+    model = loading.load_classifier(str(folder), TAGS, head=head, window_samples=RATE)
+    width = narrow_hidden(model)
+    loading.save(model, tmp_path / "narrow")
+    sound = torch.randn(2, RATE) * 0.1
+    for asked in ("own", "mlp"):
+        other = loading.load_classifier(str(tmp_path / "narrow"), ("x", "y", "z"), head=asked)
+        with torch.inference_mode():
+            logits, states = loading.logits_and_states(other, sound)
+            before = loading.logits_and_states(model, sound)[1]
+        assert logits.shape == (2, 3)
+        assert states[-1].shape[-1] == width
+        assert torch.equal(states[-1], before[-1])
+        loading.save(other, tmp_path / f"other-{asked}")
+        again = loading.load_classifier(str(tmp_path / f"other-{asked}"))
+        with torch.inference_mode():
+            assert torch.equal(loading.logits_of(again, sound), logits)
+
+
+def narrow_hidden(model: Any) -> int:
+    """Leave five eighths of the hidden coordinates, as the step trim does; returns how many."""
+    (group,) = groups_of(model, ("hidden",))
+    trim_to(model, {group.name: range(group.units * 5 // 8)})
+    return 10
+
+
+def test_the_bilstm_hears_both_ways(backbone: Path) -> None:
+    model = load_with_head(backbone, "ctc", "bilstm", LETTERS)
+    assert isinstance(model.lm_head, BiLstmHead)
+    assert (model.lm_head.lstm.hidden_size, model.lm_head.lstm.num_layers) == (256, 2)
+    states = torch.randn(1, 7, 16)
+    with torch.inference_mode():
+        before = model.lm_head(states)
+        for frame in (0, 6):
+            changed = states.clone()
+            changed[:, frame] += 1.0
+            assert not torch.allclose(model.lm_head(changed)[:, 3], before[:, 3])
+
+
+def test_a_head_of_another_task_is_not_taken_for_ones_own(backbone: Path, tmp_path: Path) -> None:
+    loading.save(load_with_head(backbone, "tags", "own", TAGS), tmp_path / "m")
+    assert loading.load_for(str(tmp_path / "m"), TAGS, task="tags")[2]
+    assert not loading.load_for(str(tmp_path / "m"), TAGS, task="classes")[2]
+
+
+def test_other_labels_take_the_place_of_a_head_of_ours(backbone: Path, tmp_path: Path) -> None:
+    loading.save(load_with_head(backbone, "classes", "mlp", TAGS), tmp_path / "m")
+    other = loading.load_classifier(str(tmp_path / "m"), ("x", "y", "z"))
+    with torch.inference_mode():
+        assert loading.logits_of(other, torch.zeros(1, SAMPLES)).shape == (1, 3)
+
+
+def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_path: Path) -> None:
+    """As Hugging Face's CTC checkpoints have it: the config names no labels, vocab.json does."""
+    model = load_with_head(backbone, "ctc", "own", LETTERS)
+    model.config.id2label = {i: f"LABEL_{i}" for i in range(len(LETTERS))}
+    model.config.label2id = {}
+    model.save_pretrained(tmp_path / "m")
+    assert own_labels(str(tmp_path / "m"), "ctc") == ()
+    (tmp_path / "m" / "vocab.json").write_text('{"<pad>": 0, "a": 1, "b": 2, "|": 3}', "utf-8")
+    assert own_labels(str(tmp_path / "m"), "ctc") == LETTERS
+    found, labels, own = loading.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
+    assert own
+    assert labels == loading.labels_of(found) == LETTERS
+    for wrong in ("{", "[1]", '{"<pad>": "no number"}'):
+        (tmp_path / "m" / "vocab.json").write_text(wrong, "utf-8")
+        with pytest.raises(EdgepruneError, match=r"vocab\.json is not"):
+            own_labels(str(tmp_path / "m"), "ctc")
+
+
+@pytest.mark.parametrize("family", CTC_FAMILIES)
+def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "backbone", family)
+    model = load_with_head(folder, "ctc", "own", LETTERS)
+    loading.save(model, tmp_path / "m")
+    again = loading.load_classifier(str(tmp_path / "m"))
+    data = to_onnx(again, SAMPLES, 18)
+    assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
+    loss = TASKS["ctc"].loss(
+        loading.logits_of(again, torch.randn(2, SAMPLES)), torch.tensor([[1], [2]])
+    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss)
+
+
+def test_a_family_without_frames_is_refused_for_transcripts(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "kwt", "kwt", TAGS)
+    with pytest.raises(EdgepruneError, match="'kwt' give no frame by frame output"):
+        check_task(read_config(str(folder)), "ctc")
+    with pytest.raises(EdgepruneError, match="No bilstm head fits"):
+        loading.load_classifier(str(folder), TAGS, head="bilstm")
