@@ -58,7 +58,7 @@ def main() -> None:
     clips(raw, labels, read_data(labels).digest(), out=ready, settings=Clips(), ui=ui)
     windows = load_windows(ready)
     model = loading.load_classifier(str(raw), windows.labels)
-    plan = loop.Plan(
+    plan = loop.TrainingPlan(
         options.epochs, batch_size=32, learning_rate=1e-3, weight_decay=0.01, patience=99, seed=0
     )
 

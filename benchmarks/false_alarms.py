@@ -35,12 +35,13 @@ from edgeprune_calibration.calibrate import (
     tempered,
 )
 from edgeprune_calibration.count_intervals import poisson_interval
-from edgeprune_calibration.dataset import Clip, read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.event_matching import read_truth
+from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.operating_point import Chosen, evaluate
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.detection.decider import rule_of
+from edgeprune_device.detection.decision_rule import rule_of
 from edgeprune_device.inference.runtime import open_model
 from edgeprune_device.system.machine import machine_facts
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from edgeprune.core.settings import Mimic
 from edgeprune.models import loading
-from edgeprune_calibration.dataset import Clip, read_data
+from edgeprune_calibration.dataset import read_data
+from edgeprune_calibration.manifest import Clip
 from edgeprune_device.audio.sound_files import read_clip, windows_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -21,7 +21,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from edgeprune_calibration.dataset import NO_GROUP, Clip, read_data
+from edgeprune_calibration.dataset import NO_GROUP, read_data
+from edgeprune_calibration.manifest import Clip
 from edgeprune_device.audio.sound_files import rate_of, read_clip
 from edgeprune_device.errors import EdgepruneError
 

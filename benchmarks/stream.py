@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from edgeprune.core.console import Silent
 from edgeprune.core.tables import table, to_text
 from edgeprune.data.augment import coloured_noise
-from edgeprune_calibration.dataset import Clip, read_data
+from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.event_matching import Event, Outcome, match, read_detections, write_truth
+from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import read_clip
 from edgeprune_device.bundle.reader import read_bundle

@@ -27,7 +27,8 @@ from edgeprune_device.audio.sources import from_file
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.bundle.writer import golden_files, with_alternative, write_bundle
-from edgeprune_device.detection.decider import Rule, rule_of, temper
+from edgeprune_device.detection.decider import temper
+from edgeprune_device.detection.decision_rule import DecisionRule, rule_of
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import Scorer, check_golden, open_model
 
@@ -188,7 +189,7 @@ def calibrate(
     return done | {"text": _text(done)}
 
 
-def choose(streams: Sequence[Heard], rule: Rule, target: Target) -> Chosen:
+def choose(streams: Sequence[Heard], rule: DecisionRule, target: Target) -> Chosen:
     """Choose thresholds and smoothing for whichever target there is."""
     if target.false_alarms_per_hour is not None:
         return operating_point.at_false_alarms(streams, rule, target.false_alarms_per_hour)
@@ -207,7 +208,7 @@ def halves(heard: Heard) -> tuple[Heard, Heard]:
     return parts[0], parts[1]
 
 
-def _crossed(streams: Sequence[Heard], rule: Rule, target: Target) -> Chosen:
+def _crossed(streams: Sequence[Heard], rule: DecisionRule, target: Target) -> Chosen:
     """Decide each half of the streams by the rule that the other half chose."""
     cut = [halves(heard) for heard in streams]
     parts = ([first for first, _ in cut], [second for _, second in cut])

@@ -20,10 +20,6 @@ from edgeprune_calibration.manifest import Clip, clips_of_folders, clips_of_mani
 from edgeprune_device.audio.sound_files import file_digest, read_clip, seconds_of
 from edgeprune_device.errors import EdgepruneError
 
-__all__ = [
-    "NO_GROUP", "USUAL_GROUPS", "Clip", "Dataset", "Track", "check_audio", "read_data", "untracked",
-]  # fmt: skip
-
 USUAL_GROUPS = ("speaker", "individual", "recording", "site", "group")
 MOST_BAD = 0.01  # share of clips that may be left out
 NO_GROUP = "none"

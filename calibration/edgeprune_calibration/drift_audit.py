@@ -39,7 +39,7 @@ Part = tuple[Path, float | None, float | None]
 
 
 @dataclass(frozen=True)
-class Windows:
+class AuditWindows:
     """Windows of recordings, described."""
 
     table: NDArray[np.float64]
@@ -88,13 +88,13 @@ def stability_index(first: NDArray[np.float64], second: NDArray[np.float64]) -> 
 
 
 def chance_limits(
-    first: Windows, second: Windows, deals: int = DEALS, seed: int = 0
+    first: AuditWindows, second: AuditWindows, deals: int = DEALS, seed: int = 0
 ) -> tuple[float, float]:
     """Return what chance alone stays under in 99 % of the deals of recordings.
 
     Parameters
     ----------
-    first, second : Windows
+    first, second : AuditWindows
     deals, seed : int
 
     Returns
@@ -131,12 +131,12 @@ def _louder(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(np.mean(second > first.max()))
 
 
-def compare(first: Windows, second: Windows) -> dict[str, Any]:
+def compare(first: AuditWindows, second: AuditWindows) -> dict[str, Any]:
     """Compare a calibration set with what was heard later.
 
     Parameters
     ----------
-    first, second : Windows
+    first, second : AuditWindows
         The set, and the field.
 
     Returns
@@ -230,7 +230,7 @@ def audit(
 def _windows(
     parts: Sequence[Part], rate: int, seconds: float,
     track: Track,
-) -> Windows:  # fmt: skip
+) -> AuditWindows:  # fmt: skip
     rows, peaks, recording = [], [], []
     numbers: dict[Path, int] = {}
     for path, start, end in track(parts, "listening", len(parts)):
@@ -238,7 +238,7 @@ def _windows(
             rows.append(features(window, rate))
             peaks.append(float(np.abs(window).max()))
             recording.append(numbers.setdefault(path, len(numbers)))
-    return Windows(np.array(rows), np.array(peaks), np.array(recording, dtype=np.int64))
+    return AuditWindows(np.array(rows), np.array(peaks), np.array(recording, dtype=np.int64))
 
 
 def _parts(data: Path) -> list[Part]:

@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_calibration.event_matching import Event, Outcome, match
-from edgeprune_device.detection.decider import Decider, Detection, Events, Rule
+from edgeprune_device.detection.decider import Decider
+from edgeprune_device.detection.decision_rule import DecisionRule
+from edgeprune_device.detection.events import Detection, Events
 
 FLOOR = 0.2  # no threshold is under this
 SMOOTHINGS = (1, 2, 3, 5)
@@ -44,7 +46,7 @@ class Heard:
 class Chosen:
     """A decision rule, and what came of it on the streams it was chosen on."""
 
-    rule: Rule
+    rule: DecisionRule
     total: Outcome
     per_label: dict[str, Outcome]
 
@@ -87,7 +89,7 @@ def asked_of(smoothed: NDArray[np.float32], activation: str) -> Asked:
     return [(np.full(len(smoothed), i), column) for i, column in enumerate(smoothed.T.copy())]
 
 
-def replay(asked: Asked, heard: Heard, rule: Rule) -> list[Event]:
+def replay(asked: Asked, heard: Heard, rule: DecisionRule) -> list[Event]:
     """Return what the recorder would report; equal to ``listen_to``, and far quicker.
 
     Windows under the threshold only end an event, so of a row of them the first is enough.
@@ -98,7 +100,7 @@ def replay(asked: Asked, heard: Heard, rule: Rule) -> list[Event]:
         As ``asked_of``.
     heard : Heard
         For the times.
-    rule : Rule
+    rule : DecisionRule
         Its thresholds and refractory time.
 
     """
@@ -119,7 +121,7 @@ def replay(asked: Asked, heard: Heard, rule: Rule) -> list[Event]:
     return [_event(x) for x in found]
 
 
-def listen_to(heard: Heard, rule: Rule) -> list[Event]:
+def listen_to(heard: Heard, rule: DecisionRule) -> list[Event]:
     """Return what the recorder's ``Decider`` reports of a scored stream, window by window."""
     decider = Decider(rule)
     found = []
@@ -155,7 +157,7 @@ def add(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def at_false_alarms(
-    streams: Sequence[Heard], rule: Rule, per_hour: float,
+    streams: Sequence[Heard], rule: DecisionRule, per_hour: float,
     smoothings: Sequence[int] = SMOOTHINGS,
 ) -> Chosen:  # fmt: skip
     """Choose thresholds and smoothing for a number of false alarms an hour, over all labels.
@@ -164,7 +166,7 @@ def at_false_alarms(
     ----------
     streams : sequence of Heard
         Scores after the temperature.
-    rule : Rule
+    rule : DecisionRule
         The bundle's, with temperature 1 (it was applied).
     per_hour : float > 0
     smoothings : sequence of int
@@ -176,7 +178,7 @@ def at_false_alarms(
 
 
 def at_precision(
-    streams: Sequence[Heard], rule: Rule, precision: float,
+    streams: Sequence[Heard], rule: DecisionRule, precision: float,
     smoothings: Sequence[int] = SMOOTHINGS,
 ) -> Chosen:  # fmt: skip
     """Choose for each label the lowest threshold that is right in a share of its reports.
@@ -192,7 +194,7 @@ def at_precision(
     return _best([_Search(streams, rule, s).for_precision(precision) for s in smoothings])
 
 
-def evaluate(streams: Sequence[Heard], rule: Rule) -> Chosen:
+def evaluate(streams: Sequence[Heard], rule: DecisionRule) -> Chosen:
     """Count what a rule reports, by the recorder's own ``Decider``."""
     return _counted(streams, rule, [listen_to(heard, rule) for heard in streams])
 
@@ -200,7 +202,7 @@ def evaluate(streams: Sequence[Heard], rule: Rule) -> Chosen:
 class _Search:
     """The thresholds of one smoothing."""
 
-    def __init__(self, streams: Sequence[Heard], rule: Rule, smoothing: int) -> None:
+    def __init__(self, streams: Sequence[Heard], rule: DecisionRule, smoothing: int) -> None:
         self.streams, self.smoothing = streams, smoothing
         self.rule = dataclasses.replace(rule, smoothing_windows=smoothing)
         self.asked = [asked_of(smooth(h.scores, smoothing), rule.activation) for h in streams]
@@ -316,7 +318,9 @@ class _Search:
         return _counted(self.streams, rule, found)
 
 
-def _counted(streams: Sequence[Heard], rule: Rule, found: Sequence[Sequence[Event]]) -> Chosen:
+def _counted(
+    streams: Sequence[Heard], rule: DecisionRule, found: Sequence[Sequence[Event]]
+) -> Chosen:
     labels = [label for label in rule.labels if label not in rule.ignore]
     return Chosen(rule, count(streams, found), {x: count(streams, found, x) for x in labels})
 
@@ -332,7 +336,7 @@ def _a_little_under(candidates: NDArray[np.float64], place: int) -> float:
     return at - min(1e-4, (at - below) / 2)
 
 
-def _least(rule: Rule) -> NDArray[np.float64]:
+def _least(rule: DecisionRule) -> NDArray[np.float64]:
     """Return the score each label must reach; one that is ignored never does."""
     return np.array([2.0 if x in rule.ignore else rule.thresholds[x] for x in rule.labels])
 

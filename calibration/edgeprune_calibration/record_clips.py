@@ -31,17 +31,17 @@ from edgeprune_device.monitoring.terminal import Say
 from edgeprune_device.recorder.listen import stopping
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
+from edgeprune_device.system.files import written_whole
 
 MANIFEST = "manifest.csv"
 STALL_SECONDS = 10.0
 COLUMNS = ("path", "label", "source", "first_second", "utc", "level_db")
 FORMATS = ("flac", "wav")
-PARTIAL = ".partial"
 Now = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecordingPlan:
     """What is to be taken."""
 
     clips: int = 200
@@ -103,7 +103,7 @@ class Clipper:
 
 
 def record(
-    out: Path, plan: Plan, *, device: str | None = None, from_wav: Path | None = None, say: Say,
+    out: Path, plan: RecordingPlan, *, device: str | None = None, from_wav: Path | None = None, say: Say,
     blocks: Iterator[Item] | None = None, now: Now = lambda: datetime.now(UTC),
 ) -> dict[str, Any]:  # fmt: skip
     """Record until there are enough clips, the source ends, or Ctrl-C.
@@ -112,7 +112,7 @@ def record(
     ----------
     out : Path
         Folder for ``clips/`` and ``manifest.csv``; one that was begun is gone on with.
-    plan : Plan
+    plan : RecordingPlan
     device : str or None
         Input of the microphone: a number, a name or a part of one.
     from_wav : Path or None
@@ -205,7 +205,7 @@ def watched(blocks: Iterator[Item], patience_seconds: float) -> Iterator[Block |
 class _Writer:
     """Writes clips and their rows, numbered on from those that are there."""
 
-    def __init__(self, out: Path, plan: Plan, source: str, number: int) -> None:
+    def __init__(self, out: Path, plan: RecordingPlan, source: str, number: int) -> None:
         self.out, self.plan, self.source, self.number = out, plan, source, number
 
     def write(
@@ -219,12 +219,11 @@ class _Writer:
         if self.number == 0:
             csv.writer(text).writerow(COLUMNS)
         csv.writer(text).writerow(row)
-        partial = path.with_name(path.name + PARTIAL)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(partial, clip, self.plan.rate, format=self.plan.format.upper(),
-                            subtype="PCM_16")  # fmt: skip
-            partial.rename(path)
+            with written_whole(path) as partial:
+                soundfile.write(partial, clip, self.plan.rate, format=self.plan.format.upper(),
+                                subtype="PCM_16")  # fmt: skip
             with (self.out / MANIFEST).open("a", encoding="utf-8", newline="") as file:
                 file.write(text.getvalue())
         except (OSError, soundfile.SoundFileError) as error:
@@ -268,7 +267,7 @@ def read_rows(out: Path) -> list[dict[str, str]]:
     return whole
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: RecordingPlan) -> None:
     times = {"--seconds": plan.clip_seconds, "--every": plan.every_seconds}
     for name, value in times.items():
         if not 0 <= value < math.inf or (name == "--seconds" and value * plan.rate < 1):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration.dataset import Clip, Dataset
+from edgeprune_calibration.dataset import Dataset
+from edgeprune_calibration.manifest import Clip
 from edgeprune_device.errors import EdgepruneError
 
 PARTS = ("train", "valid", "test")

@@ -89,10 +89,10 @@ def record(
     Ctrl-C keeps what there is; the same command goes on until there are enough.
     """
     from edgeprune.core.console import Terminal
-    from edgeprune_calibration.record_clips import Plan
+    from edgeprune_calibration.record_clips import RecordingPlan
     from edgeprune_calibration.record_clips import record as run
 
-    plan = Plan(clips, seconds, every, rate, label, file_format)
+    plan = RecordingPlan(clips, seconds, every, rate, label, file_format)
     done = run(out, plan, device=device or None, from_wav=from_wav, say=Terminal().say)
     text = f"{done['clips']} clips in {out} ({done['taken']} now; ended: {done['reason']})"
     if done["silent"]:

@@ -25,6 +25,7 @@ from typing import Any
 from edgeprune import __version__
 from edgeprune.core import distributed
 from edgeprune.core.console import Silent, Ui, duration
+from edgeprune.core.files import write_json
 from edgeprune_device.errors import EdgepruneError
 
 TRAINING = ("teach", "prune", "trim", "mimic", "frontend", "make_student", "distill", "finetune",
@@ -181,13 +182,6 @@ def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
     return Run(folder, ui)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole: beside its place, then renamed, so that what is there can be trusted."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, allow_nan=False), "utf-8")
-    partial.replace(path)
-
-
 def stage_key(work: Callable[..., None], settings: Any, inputs: tuple[Any, ...]) -> str:
     """Return the digest that decides whether a stage's result can be reused."""
     described = {
@@ -233,7 +227,7 @@ def _recorded_key(folder: Path) -> str | None:
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    write_json(folder / RECORD, record)
 
 
 def _refuse(error: Exception, out: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.settings import Clips
-from edgeprune_calibration.dataset import Clip
+from edgeprune_calibration.manifest import Clip
 from edgeprune_device.audio.sound_files import fit_window, read_clip, seconds_of, windows_of
 from edgeprune_device.errors import EdgepruneError
 

@@ -8,7 +8,6 @@ what is cut, and several points (phones, say) lie in one window.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_calibration.dataset import Clip
+from edgeprune.core.files import read_json
+from edgeprune_calibration.manifest import Clip
 
 SPLITS = ("train", "valid", "test")
 
@@ -97,7 +97,7 @@ class Windows:
 
 def load_windows(folder: Path) -> Windows:
     """Load what the ``clips`` stage wrote; samples are mapped, not read."""
-    described = json.loads((folder / "clips.json").read_text("utf-8"))
+    described = read_json(folder / "clips.json")
     table = np.array(described["points"], dtype=np.int64).reshape(-1, 4)
     return Windows(
         samples=np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False),
@@ -118,5 +118,5 @@ def stored_clips(folder: Path, split: str) -> tuple[Clip, ...]:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Read what the ``clips`` stage says of the data."""
-    described: dict[str, Any] = json.loads((folder / "clips.json").read_text("utf-8"))
+    described: dict[str, Any] = read_json(folder / "clips.json")
     return described

@@ -24,8 +24,9 @@ from edgeprune.metrics.task_metrics import (
     transcript_errors,
     value,
 )
-from edgeprune_calibration.dataset import Clip, Track
+from edgeprune_calibration.dataset import Track
 from edgeprune_calibration.labels import LABELLINGS, tags_of
+from edgeprune_calibration.manifest import Clip
 from edgeprune_device.audio.sound_files import read_clip, windows_of
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.detection.decider import temper

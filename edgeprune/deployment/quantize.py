@@ -5,7 +5,6 @@ Thresholds are set after quantization, on what the deployed file itself answers.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeprune.core.console import Ui, points
 from edgeprune.core.deployment_settings import Quantize
+from edgeprune.core.files import write_json
 from edgeprune.data.augment import nothing
 from edgeprune.data.clip_subsets import spread
 from edgeprune.data.tasks import task_of
@@ -93,7 +93,7 @@ def quantize(
         "first": first.format, "first_why": first_why, "target": settings.target,
         "decided": {"first": first.format, **{f: v.method for f, v in chosen.items()}},
     }  # fmt: skip
-    (out / "quantize.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(out / "quantize.json", facts)
     for variant in tried:
         kept = "  <- delivered" if variant is first else ""
         ui.say(f"  {variant.format:<7} {variant.method:<8} {len(variant.data) / 1e6:7.2f} MB "

@@ -29,7 +29,7 @@ from edgeprune.models.families import family_of
 from edgeprune.models.input_length import recipe_of
 from edgeprune.nn.split_point import seam_of
 from edgeprune.nn.strided_conv import FirstConv
-from edgeprune_device.bundle.frame_overlap import Plan
+from edgeprune_device.bundle.frame_overlap import FrameOverlap
 from edgeprune_device.errors import EdgepruneError
 
 EQUAL = 1e-9  # of frames in double precision, as a share of their size
@@ -112,7 +112,7 @@ def chunk_front(classifier: Any, chunk_samples: int) -> Front:
 
 def plan_for(
     classifier: Any, window_samples: int, hop_samples: int, round_down: bool = False
-) -> tuple[Plan | None, str]:
+) -> tuple[FrameOverlap | None, str]:
     """Return how the frames of a model's windows lie, or why none can be kept.
 
     Parameters
@@ -138,7 +138,7 @@ def plan_for(
                       "too few to tell.")  # fmt: skip
     left, right, frames = edges
     new = hop_samples // step + left + right
-    plan = Plan(frames, new, step, window_samples, left, right)
+    plan = FrameOverlap(frames, new, step, window_samples, left, right)
     if new >= frames or plan.problem:
         return None, f"Windows share too few frames at a hop of {hop_samples} samples."
     return plan, ""
@@ -168,7 +168,7 @@ def edges_of(classifier: Any, front: Front, window_samples: int) -> tuple[int, i
     frames = len(_frames(front, noise))
     if frames < FEWEST_FRAMES:
         return None
-    plan = Plan(frames, -(-frames // 2), front.step, window_samples)
+    plan = FrameOverlap(frames, -(-frames // 2), front.step, window_samples)
     begin = (frames - plan.chunk) // 2
     amid = slice(begin * plan.step, begin * plan.step + plan.chunk_samples)
     chunk, left, right = chunk_front(classifier, plan.chunk_samples), 0, 0

@@ -20,7 +20,7 @@ from edgeprune.export.onnx import FRAMES, traced
 from edgeprune.export.onnx_graph import inside_of, open_file, rewritten
 from edgeprune.quantization.methods import Method
 from edgeprune.quantization.module_scopes import Scopes
-from edgeprune_device.bundle.frame_overlap import Plan, problem_of_incremental
+from edgeprune_device.bundle.frame_overlap import FrameOverlap, problem_of_incremental
 
 FILES = {"front": "front.onnx", "back": "back.onnx"}
 
@@ -29,7 +29,7 @@ FILES = {"front": "front.onnx", "back": "back.onnx"}
 class Halves:
     """The two files of a model, and how their frames lie."""
 
-    plan: Plan
+    plan: FrameOverlap
     axis: int
     front: bytes
     back: bytes
@@ -43,7 +43,7 @@ class Halves:
 
 
 def halves_of(
-    classifier: Any, data: bytes, plan: Plan, method: Method, scopes: Scopes,
+    classifier: Any, data: bytes, plan: FrameOverlap, method: Method, scopes: Scopes,
     clips: NDArray[np.float32], opset: int,
 ) -> tuple[Halves | None, str]:  # fmt: skip
     """Return a deployed file's halves, or why it cannot be cut.

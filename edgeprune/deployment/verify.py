@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeprune.core.files import write_json
 from edgeprune.core.tables import table, to_text
 from edgeprune.deployment.evaluate import TASK_OF, Answers, answer, compare, measure
-from edgeprune_calibration.dataset import NO_GROUP, Clip, Dataset, Track, check_audio, read_data
+from edgeprune_calibration.dataset import NO_GROUP, Dataset, Track, check_audio, read_data
+from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import file_digest, seconds_of
 from edgeprune_device.bundle.reader import Bundle, read_bundle
@@ -127,7 +129,7 @@ def verify_command(
             "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_report(done, out / "verify.json")
+        write_json(out / "verify.json", done)
     return {**done, "text": _text(done, tuple(result))}
 
 
@@ -178,10 +180,3 @@ def _text(done: dict[str, Any], names: Sequence[str]) -> str:
     headers = ("", "clips", *(f"{metric} [95 %]" for metric in metrics), "agreement",
                "golden difference")  # fmt: skip
     return f"{to_text(table(headers, rows))}\n\n{done['verdict']}"
-
-
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write verify.json whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    partial.replace(path)

@@ -6,7 +6,6 @@ as it is. A cut that is done is written, so that an interrupted run goes on with
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +17,8 @@ import torch
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Finetune, Teach
-from edgeprune.core.stages import write_json
 from edgeprune.data.clip_subsets import groups_of_clips, some_clips
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import load_windows
@@ -52,7 +51,7 @@ def finetune(
     accelerator : str
 
     """
-    keeps = json.loads((measured / "measured.json").read_text("utf-8"))["keeps"]
+    keeps = read_json(measured / "measured.json")["keeps"]
     windows = load_windows(clips)
     device = distributed.choose_device(accelerator)
     valid, test = windows.split("valid"), some_clips(windows, "test", most)
@@ -82,10 +81,10 @@ def finetune(
                      "valid_accuracy": loop.evaluate(student, valid, labels, device)}  # fmt: skip
             write_json(record, facts)
             shutil.rmtree(out / "work")
-        found[name] = json.loads(record.read_text("utf-8"))
+        found[name] = read_json(record)
         ui.say(f"  {number} of {len(cuts)}: {len(keep):>2} layers fine-tuned: "
                f"{points(found[name]['accuracy'])} of the test clips")  # fmt: skip
-    (out / "finetuned.json").write_text(json.dumps(found, indent=1), "utf-8")
+    write_json(out / "finetuned.json", found)
 
 
 def wanted_cuts(

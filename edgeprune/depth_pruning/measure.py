@@ -6,7 +6,6 @@ Each part is written when it is done, so that an interrupted measurement goes on
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +20,8 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Measure
-from edgeprune.core.stages import write_json
 from edgeprune.data.clip_subsets import groups_of_clips
 from edgeprune.data.windows import Windows
 from edgeprune.depth_pruning.ablation import all_spans, greedy_removal, measure_cuts
@@ -80,7 +79,7 @@ def measure(
         },
         "seconds": seconds, "layers": layers,
     }  # fmt: skip
-    (out / "measured.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(out / "measured.json", facts)
     save_arrays({cut_name(cut): right["test", cut] for cut in cuts}, out / "right.safetensors")
 
 
@@ -193,7 +192,7 @@ def _part(out: Path, name: str, seconds: dict[str, float], work: Callable[[], An
         start = time.monotonic()
         found = work()
         write_json(path, {"found": found, "seconds": time.monotonic() - start})
-    record = json.loads(path.read_text("utf-8"))
+    record = read_json(path)
     seconds[name] = record["seconds"]
     return record["found"]
 

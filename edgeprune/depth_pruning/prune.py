@@ -16,7 +16,6 @@ that holds is found by halving. ``step.json`` lists every candidate tried.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,8 @@ from typing import Any
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Augment, Distill, Prune
-from edgeprune.core.stages import write_json
 from edgeprune.data.augment import to_augment
 from edgeprune.data.clip_subsets import some_clips
 from edgeprune.data.windows import Windows, load_windows
@@ -36,7 +35,13 @@ from edgeprune.depth_pruning.depth_search import halve, search
 from edgeprune.depth_pruning.evaluator import Bench
 from edgeprune.depth_pruning.fit_bridges import fit_bridges, used_bridges
 from edgeprune.depth_pruning.layer_stack import Bridges, Stack
-from edgeprune.depth_pruning.selection_rules import RULES, Evidence, Rule, evidence_of, to_evidence
+from edgeprune.depth_pruning.selection_rules import (
+    RULES,
+    Evidence,
+    SelectionRule,
+    evidence_of,
+    to_evidence,
+)
 from edgeprune.models import checkpoints, loading
 from edgeprune.models.bridges import attach
 from edgeprune.models.families import fixed_layers_of, keep_layers, layers_of
@@ -90,7 +95,7 @@ def prune(
         The student no longer has the layers that were scored.
 
     """
-    facts = json.loads((scores / "layers.json").read_text("utf-8"))
+    facts = read_json(scores / "layers.json")
     known = to_evidence(evidence_of(facts, settings.tolerance, settings.curve))
     rule, layers = RULES[settings.pick], known.layers
     if rule.depth and not known.convexity:  # transcripts are no classes
@@ -162,7 +167,13 @@ def _check_depth(student: Path, layers: int) -> None:
 
 
 def measure_first(
-    judge: Judge, known: Evidence, rule: Rule, bridge: bool, search: bool, out: Path, ui: Ui
+    judge: Judge,
+    known: Evidence,
+    rule: SelectionRule,
+    bridge: bool,
+    search: bool,
+    out: Path,
+    ui: Ui,
 ) -> tuple[Judge, Evidence]:
     """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
     device = distributed.choose_device(judge.accelerator)
@@ -187,12 +198,12 @@ def measure_first(
             always = fixed_layers_of(model.config)
             stay = (0,) if bridge else always  # nothing can bridge what stands first
             write_json(record, greedy_removal(measure, known.layers, stay))
-        known = replace(known, removal=json.loads(record.read_text("utf-8")))
+        known = replace(known, removal=read_json(record))
     return judge, known
 
 
 def _teacher_accuracy(teacher: Path) -> float:
-    accuracy: float = json.loads((teacher / "teach.json").read_text("utf-8"))["valid_score"]
+    accuracy: float = read_json(teacher / "teach.json")["valid_score"]
     return accuracy
 
 
@@ -229,7 +240,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     """
     record = folder / "accuracy.json"
     if record.exists():
-        accuracy: float = json.loads(record.read_text("utf-8"))
+        accuracy: float = read_json(record)
         return accuracy
     student, teacher = (loading.load_classifier(str(f)) for f in (start, judge.teacher / "model"))
     depth = len(layers_of(student))

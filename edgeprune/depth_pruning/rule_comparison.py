@@ -19,8 +19,8 @@ from safetensors.numpy import load_file
 
 from edgeprune import __version__
 from edgeprune.core.console import Ui, in_points, layer_list, points
+from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Settings
-from edgeprune.core.stages import write_json
 from edgeprune.data.clip_subsets import groups_of_clips, some_clips
 from edgeprune.data.windows import load_windows, read_description
 from edgeprune.depth_pruning.measure import cut_name
@@ -41,7 +41,7 @@ def join(
 ) -> None:  # fmt: skip
     """Write the whole ``scores.json`` from what the stages found."""
     del ui
-    found = json.loads((scores / "layers.json").read_text("utf-8"))
+    found = read_json(scores / "layers.json")
     data = read_description(clips)
     facts: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION, "edgeprune_version": __version__,
@@ -59,7 +59,7 @@ def join(
 def _measured(
     clips: Path, found: Mapping[str, Any], folder: Path, finetuned: Path | str, settings: Settings
 ) -> dict[str, Any]:
-    known = json.loads((folder / "measured.json").read_text("utf-8"))
+    known = read_json(folder / "measured.json")
     trained = (
         json.loads((Path(finetuned) / "finetuned.json").read_text("utf-8")) if finetuned else {}
     )

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.console import Ui
+from edgeprune.core.files import write_json
 from edgeprune.core.settings import Score
-from edgeprune.core.stages import write_json
 from edgeprune.data.clip_subsets import scored_classes
 from edgeprune.data.windows import Windows, load_windows, read_description
 from edgeprune.depth_pruning.states import load_states

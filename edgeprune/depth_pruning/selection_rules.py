@@ -127,7 +127,7 @@ def plateau(known: Evidence) -> int:
 
 
 @dataclass(frozen=True)
-class Rule:
+class SelectionRule:
     """One way of choosing layers."""
 
     keep: Callable[[Evidence, int], Cut]
@@ -142,21 +142,25 @@ class Rule:
 
 RANDOM = "random"
 TWINS = ("convexity-peak", "convexity-plateau")  # their layers are those of `backward`
-RULES: dict[str, Rule] = {
-    "convexity-peak": Rule(first_layers, "cut after the layer of greatest convexity", peak),
-    "convexity-plateau": Rule(
+RULES: dict[str, SelectionRule] = {
+    "convexity-peak": SelectionRule(
+        first_layers, "cut after the layer of greatest convexity", peak
+    ),
+    "convexity-plateau": SelectionRule(
         first_layers, "cut after the first layer near the greatest convexity", plateau
     ),
-    "backward": Rule(first_layers, "drop the last layers first"),
-    "forward": Rule(last_layers, "drop the first layers first, but layer 0"),
-    "block-influence": Rule(most_influential, "drop the blocks that change their input least"),
-    "angular-span": Rule(least_angle, "drop the one span whose ends are nearest in angle"),
-    "similarity-block": Rule(between_blocks, "one layer into each block of alike states"),
-    "greedy-ablation": Rule(
+    "backward": SelectionRule(first_layers, "drop the last layers first"),
+    "forward": SelectionRule(last_layers, "drop the first layers first, but layer 0"),
+    "block-influence": SelectionRule(
+        most_influential, "drop the blocks that change their input least"
+    ),
+    "angular-span": SelectionRule(least_angle, "drop the one span whose ends are nearest in angle"),
+    "similarity-block": SelectionRule(between_blocks, "one layer into each block of alike states"),
+    "greedy-ablation": SelectionRule(
         measured, "drop the layer that costs least, measured, again and again", measured="plain"
     ),
-    "greedy-bridged": Rule(
+    "greedy-bridged": SelectionRule(
         measured, "the same with a linear bridge over each gap, which it needs", measured="bridged"
     ),
-    RANDOM: Rule(at_random, "the control"),
+    RANDOM: SelectionRule(at_random, "the control"),
 }

@@ -12,7 +12,6 @@ states). ``states.json``: which points, of which split, and how long the pass to
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui
+from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Score
 from edgeprune.data.clip_subsets import one_point_a_clip, scored_classes
 from edgeprune.data.windows import Windows, load_windows
@@ -39,7 +39,7 @@ EVERY_SPLIT = "all"
 
 
 @dataclass(frozen=True)
-class States:
+class HiddenStates:
     """What one pass leaves."""
 
     states: NDArray[np.float32]
@@ -73,7 +73,7 @@ def states(
     seconds = time.monotonic() - start
     save_file({"states": found, "cosines": cosines, "angles": angles}, out / "states.safetensors")
     facts = {"split": split, "points": [int(i) for i in chosen], "seconds": seconds}
-    (out / "states.json").write_text(json.dumps(facts), "utf-8")
+    write_json(out / "states.json", facts, indent=None)
 
 
 def points_of(settings: Score) -> Score:
@@ -82,11 +82,11 @@ def points_of(settings: Score) -> Score:
     return replace(Score(), **chosen)
 
 
-def load_states(folder: Path) -> States:
+def load_states(folder: Path) -> HiddenStates:
     """Load what ``states`` wrote."""
-    facts = json.loads((folder / "states.json").read_text("utf-8"))
+    facts = read_json(folder / "states.json")
     arrays = load_file(folder / "states.safetensors")
-    return States(arrays["states"], arrays["cosines"], arrays["angles"],
+    return HiddenStates(arrays["states"], arrays["cosines"], arrays["angles"],
                   np.asarray(facts["points"], dtype=np.int64), facts["split"],
                   facts["seconds"])  # fmt: skip
 
@@ -140,7 +140,7 @@ def layer_states(
     -------
     states : array (states, points, hidden)
     cosines, angles : array (states, states)
-        See ``States``.
+        See ``HiddenStates``.
 
     """
     model.eval().to(device)

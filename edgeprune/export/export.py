@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeprune.core.console import Ui
 from edgeprune.core.deployment_settings import Export
+from edgeprune.core.files import write_json
 from edgeprune.data.windows import load_windows
 from edgeprune.export.bundle_writer import describe, golden_inputs, write
 from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
@@ -63,7 +63,7 @@ def export(
         write(out / bundle_name(format), manifest, data, golden_inputs(valid))
         facts[format] = {"worst_difference_to_torch": worst, "bytes": len(data)}
         ui.say(f"  {name}: {format}, {len(data) / 1e6:.1f} MB, within {worst:.0e} of torch")
-    (out / "export.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(out / "export.json", facts)
 
 
 def bundle_name(format: str) -> str:

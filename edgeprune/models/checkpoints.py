@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from edgeprune.core.files import read_json
 from edgeprune.models.checkpoint_formats import own_config, without_fusion
 from edgeprune.models.families import Family, family_of
 from edgeprune.models.input_length import read_recipe
@@ -74,7 +75,7 @@ def _check_folder(folder: Path) -> None:
             "Save the model with save_pretrained() and name that folder.",
         )
     try:
-        model_type = json.loads(config_file.read_text("utf-8")).get("model_type", "")
+        model_type = read_json(config_file).get("model_type", "")
     except (ValueError, AttributeError) as error:
         raise EdgepruneError(f"{config_file} is not a JSON object: {error}.") from error
     family_of(model_type)

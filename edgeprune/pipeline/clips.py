@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeprune.core.console import Ui
+from edgeprune.core.files import write_json
 from edgeprune.core.settings import Clips
 from edgeprune.data.chunking import cut_clips, cut_files, pieces_of, window_samples, write_windows
 from edgeprune.data.windows import SPLITS
 from edgeprune.models.checkpoints import read_config
 from edgeprune.models.families import family_of
 from edgeprune.models.input_length import check_window
-from edgeprune_calibration.dataset import MOST_BAD, Clip, Dataset, check_audio, read_data
+from edgeprune_calibration.dataset import MOST_BAD, Dataset, check_audio, read_data
 from edgeprune_calibration.labels import vocabulary
+from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import seconds_of
 from edgeprune_device.errors import EdgepruneError
@@ -79,7 +80,7 @@ def clips(
         "rows": [_row(clip, name) for name in SPLITS for clip in parts[name]],
         "points": points, "unit": "stretches" if in_files else "clips",
     }  # fmt: skip
-    (out / "clips.json").write_text(json.dumps(described, ensure_ascii=False), "utf-8")
+    write_json(out / "clips.json", described, indent=None)
     counts = ", ".join(f"{name} {len(parts[name])}" for name in SPLITS)
     found = f"stretches of {len(pieces)} files" if in_files else f"clips ({counts})"
     ui.say(f"  {len(ordered)} {found}, {len(labels)} labels, "

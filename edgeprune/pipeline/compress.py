@@ -9,7 +9,6 @@ measured beside its teacher, and the report says it all.
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui
+from edgeprune.core.files import read_json
 from edgeprune.core.settings import STEPS, Settings
 from edgeprune.core.stages import Run
 from edgeprune.deployment.quantize import quantize
@@ -150,7 +150,7 @@ def one_seed(
     )  # fmt: skip
     found: dict[str, str] = decided
     if not distributed.rank():
-        found = json.loads((deployed / "quantize.json").read_text("utf-8"))["decided"]
+        found = read_json(deployed / "quantize.json")["decided"]
     run.stage(
         verify, None, files / "export-teacher" / "bundle",
         files / "export" / bundle_name(formats[0]),
@@ -172,7 +172,7 @@ def scores_of(
     run: Run, source: str | Path, taught: Path, clip_folder: Path, name: str, s: Settings
 ) -> Path:
     """Score the layers of the teacher and of the model as it came."""
-    facts = json.loads((taught / "teach.json").read_text("utf-8"))
+    facts = read_json(taught / "teach.json")
     asked = points_of(s.score)
     heard = run.stage(
         states, asked, taught / "model", clip_folder, s.accelerator, name=f"{name}/states"
@@ -188,7 +188,7 @@ def best_seed(out: Path, seeds: int) -> int:
     accuracies = []
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
-        student = json.loads((folder / "distill" / "distill.json").read_text("utf-8"))
+        student = read_json(folder / "distill" / "distill.json")
         accuracies.append(student["valid_score"])
     return int(np.argmax(accuracies))
 

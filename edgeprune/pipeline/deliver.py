@@ -12,10 +12,11 @@ import numpy as np
 
 from edgeprune import __version__
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Settings
 from edgeprune.data.windows import read_description, stored_clips
 from edgeprune.deployment.evaluate import tally_of
-from edgeprune.deployment.verify import verify_bundles, write_report
+from edgeprune.deployment.verify import verify_bundles
 from edgeprune.export.export import bundle_name
 from edgeprune.reports.compress_report import OTHER, ROWS
 from edgeprune.training.step_records import read_step, step_folders
@@ -61,7 +62,7 @@ def verify(*inputs: Path, out: Path, settings: None, ui: Ui) -> None:
     result, answers = verify_bundles(dict(zip(names, bundles, strict=True)), tested, ui.track)
     for name, given in answers.items():
         np.save(out / f"{name}.npy", tally_of(given, tested))
-    write_report(result, out / "verify.json")
+    write_json(out / "verify.json", result)
     found = ", ".join(f"{name} {points(result[name]['score'])}" for name in names)
     ui.say(f"  test {result['teacher']['metric']}: {found}")
 
@@ -70,8 +71,8 @@ def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) ->
     """Write the chosen seed's bundles with where they came from and what they measured."""
     *verified, quantized, clip_folder = inputs
     del ui
-    chosen = json.loads((quantized.parent / "verify" / "verify.json").read_text("utf-8"))
-    decided = json.loads((quantized / "quantize.json").read_text("utf-8"))["decided"]
+    chosen = read_json(quantized.parent / "verify" / "verify.json")
+    decided = read_json(quantized / "quantize.json")["decided"]
     data = read_description(clip_folder)
     folders = ("teach", *step_folders(settings.steps))
     read = [read_step(quantized.parent / folder) for folder in folders]

@@ -7,12 +7,12 @@ taught them, compressed, verified, measured and set to listen to a stream.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from edgeprune.core.console import Terminal, duration
+from edgeprune.core.files import write_json
 from edgeprune.core.recipe import build_settings
 from edgeprune.data.synthetic_recordings import Parameters, make_recordings, make_stream
 from edgeprune.deployment.verify import verify_command
@@ -100,7 +100,7 @@ def _claim(out: Path) -> None:
             f"{out} exists and holds no demonstration.", "Name another folder with -o."
         )
     out.mkdir(parents=True, exist_ok=True)
-    (out / RECORD).write_text(json.dumps({"command": "demo"}) + "\n", "utf-8")
+    write_json(out / RECORD, {"command": "demo"}, indent=None)
 
 
 def _stamp() -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from edgeprune.core.console import Ui
+from edgeprune.core.files import read_json
 from edgeprune.core.settings import Settings
 from edgeprune.data.windows import read_description
 from edgeprune.depth_pruning.finetune import finetune
@@ -67,7 +67,7 @@ def score_only(
     elif settings.clips.task == "tags":
         ui.say("  cuts are measured on classes only: tags are scored, not ablated")
     elif not quick:
-        layers = json.loads((scores / "layers.json").read_text("utf-8"))
+        layers = read_json(scores / "layers.json")
         known = evidence_of(layers, s.prune.tolerance)
         measured = run.stage(measure, s.measure, source, clip_folder, known, where, name="measure")
         if trained:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from edgeprune.core.files import write_json
 from edgeprune.core.settings import Clips
 from edgeprune.data.clip_subsets import spread
 from edgeprune.data.windows import load_windows
@@ -53,7 +53,7 @@ def run(
     table = measure(classifier, valid, units, activations, times, ui, reverse=reverse)
     done = {**table.facts(), "most_lost": most_lost, "float": choose_mixed(table, most_lost)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "sensitivity.json").write_text(json.dumps(done, indent=1), "utf-8")
+    write_json(out / "sensitivity.json", done)
     (out / "sensitivity.md").write_text(as_markdown(done), "utf-8")
     return done
 

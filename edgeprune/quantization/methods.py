@@ -28,8 +28,6 @@ from edgeprune.quantization.static_onnx import static_onnx
 from edgeprune.quantization.weight_only import store_int8
 from edgeprune_device.errors import EdgepruneError
 
-__all__ = ["METHODS", "Method", "Scopes", "method_of"]
-
 Method = Callable[[bytes, Scopes, NDArray[np.float32]], bytes]
 """(a float32 file, parts treated apart, calibration windows (n, window)) -> the file."""
 

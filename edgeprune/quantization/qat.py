@@ -8,7 +8,6 @@ rounding does less harm; exporting and quantizing them is as before.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.deployment_settings import Quantize
+from edgeprune.core.files import write_json
 from edgeprune.core.settings import Augment, Distill
 from edgeprune.data.augment import USUAL
 from edgeprune.data.tasks import task_of
@@ -68,7 +68,7 @@ def recover_int8(
     done |= {"float": whole, "skipped": not done["curve"]}
     loading.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
-    (out / "recover.json").write_text(json.dumps(done, indent=1), "utf-8")
+    write_json(out / "recover.json", done)
 
 
 def recover(
@@ -132,7 +132,7 @@ def recover(
             f"{len(units)}.", "Leave recovery out, or set epochs to 1 or more.",
         )  # fmt: skip
     usual = loop.default_learning_rate(loading.count_parameters(student))
-    plan = loop.Plan(epochs, settings.batch_size, settings.learning_rate or SPEED * usual,
+    plan = loop.TrainingPlan(epochs, settings.batch_size, settings.learning_rate or SPEED * usual,
                       WEIGHT_DECAY, settings.patience, seed, settings.views, sound)  # fmt: skip
     known = copy.deepcopy(student.state_dict())
     freeze(student, "all")

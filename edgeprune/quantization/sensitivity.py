@@ -32,7 +32,7 @@ LEAST_GAIN_MS = 1e-6  # of a unit that is as fast in float
 
 
 @dataclass(frozen=True)
-class Row:
+class SensitivityRow:
     """One unit's line."""
 
     unit: str
@@ -57,7 +57,7 @@ class Row:
 class Sensitivity:
     """The table, and what holds for the whole model."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[SensitivityRow, ...]
     activations: str
     clips: int
     metric: str
@@ -117,7 +117,7 @@ def sensitivity(
         alone = cost([unit])
         rest = [other for other in units if other is not unit]
         without = cost(rest) if reverse and rest else None
-        rows.append(Row(
+        rows.append(SensitivityRow(
             unit.name, unit.kind, unit.scopes, *alone,
             None if without is None else without[1] - every[1],
             None if without is None else every[2] - without[2], gains[unit.name],

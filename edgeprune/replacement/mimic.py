@@ -72,7 +72,7 @@ def mimic(
     curve: list[dict[str, float]] = []
     if settings.distil and part.layers and settings.epochs:
         middle = target - (target + 1 - begin) // 2 if len(part.layers) > 1 else None
-        states = States(source.to(device), part, target, middle, settings.loss)
+        states = RecordedStates(source.to(device), part, target, middle, settings.loss)
         plan = plan_of(settings.epochs, rate, shared, last=True)
         curve = run(states.loss, plan, trained=[part],
                     work=out / "work" / "states", title="mimic")  # fmt: skip
@@ -134,7 +134,7 @@ def width_of(model: Any) -> int:
 
 
 @dataclass
-class States:
+class RecordedStates:
     """The first part of the training: regression of states."""
 
     source: Any

@@ -69,7 +69,7 @@ def make_student(
         heard = torch.zeros(1, windows.window_samples, device=device)
         model.add_module(MATCHING, matching(model, master, heard, settings.intermediate))
     epochs = settings.epochs + settings.label_epochs
-    plan = loop.Plan(epochs, common.batch_size, settings.learning_rate or LEARNING_RATE,
+    plan = loop.TrainingPlan(epochs, common.batch_size, settings.learning_rate or LEARNING_RATE,
                       WEIGHT_DECAY, patience_of(shared, epochs), shared["seed"], common.views,
                       to_augment(shared))  # fmt: skip
     valid = windows.split("valid")

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeprune import __version__
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import read_json
 from edgeprune.core.settings import Settings
 from edgeprune.core.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune.data.windows import read_description
@@ -24,9 +25,10 @@ from edgeprune.export.export import bundle_name
 from edgeprune.metrics.statistics import LEAST_GROUPS
 from edgeprune.metrics.task_metrics import METRICS, interval, value
 from edgeprune.reports import plots
-from edgeprune.reports.html import read_json, render, write
+from edgeprune.reports.html import render
 from edgeprune.training.step_records import read_step, step_folders
 from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.system.files import write_whole
 
 ROWS = ("teacher", "student", "bundle")
 OTHER = "other"
@@ -66,14 +68,14 @@ def report(
     r = gather(out, model, best_seed, settings, clip_folder, speed_folder, final, folders)
     tables = make_tables(r)
     figures = make_figures(r)
-    write(out / "report.json", json.dumps(r, indent=1, ensure_ascii=False) + "\n")
-    write(out / "report.md", to_page(r, tables))
+    write_whole(out / "report.json", json.dumps(r, indent=1, ensure_ascii=False) + "\n")
+    write_whole(out / "report.md", to_page(r, tables))
     page = render(
         TEMPLATE, r=r, tables={name: to_html(t) for name, t in tables.items()}, figures=figures,
         facts=facts_of(r), has_depth=bool(tables["candidates"].rows),
         recipe=(out / "recipe.toml").read_text("utf-8"),
     )  # fmt: skip
-    write(out / "report.html", page)
+    write_whole(out / "report.html", page)
     ui.say(f"report           {out / 'report.html'}")
     shown = f"\n{to_text(tables['summary'])}\n\n{r['headline']}\n"
     text = f"{shown}Report: {out / 'report.html'}\nBundle: {out / 'bundle'}"

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.core.console import duration, in_points, layer_list, points
+from edgeprune.core.files import read_json
 from edgeprune.core.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune.depth_pruning.rule_comparison import SCHEMA_VERSION
-from edgeprune.reports.html import DASH, read_json, render, write
+from edgeprune.reports.html import DASH, render
 from edgeprune.reports.plots import Plot
 from edgeprune.reports.score_plots import MEASURES, PROPOSALS, draw
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.system.files import write_whole
 
 TEMPLATE = "scores.html.j2"
 SECTIONS = {
@@ -57,16 +59,16 @@ def score_report(folder: Path, out: Path) -> dict[str, Any]:
     name = out.resolve().name
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for plot in plots:
-        write(out / "figures" / f"{plot.name}.svg", plot.svg)
-        write(out / "figures" / f"{plot.name}.png", plot.png)
-    write(out / "scores.json", (folder / "scores.json").read_bytes())
-    write(out / "report.md", to_page(name, scores, plots, tables, facts))
+        write_whole(out / "figures" / f"{plot.name}.svg", plot.svg)
+        write_whole(out / "figures" / f"{plot.name}.png", plot.png)
+    write_whole(out / "scores.json", (folder / "scores.json").read_bytes())
+    write_whole(out / "report.md", to_page(name, scores, plots, tables, facts))
     page = render(
         TEMPLATE, name=name, s=scores, sections=SECTIONS, facts=facts,
         plots={key: list(group) for key, group in groupby(plots, lambda plot: plot.section)},
         tables={key: to_html(shown) for key, shown in tables.items()},
     )  # fmt: skip
-    write(out / "report.html", page)
+    write_whole(out / "report.html", page)
     text = "\n\n".join([*_terminal(tables), "\n".join(findings(scores))])
     return {**scores, "text": f"\n{text}\nReport: {out / 'report.html'}"}
 
@@ -94,7 +96,7 @@ def read_scores(path: Path) -> dict[str, Any]:
 
     """
     try:
-        scores = read_json(path)
+        scores: dict[str, Any] = read_json(path)
         version = scores["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EdgepruneError(

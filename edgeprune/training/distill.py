@@ -6,7 +6,6 @@ The recovery after a trial cut (``prune.py``) is the same with fewer epochs.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import write_json
 from edgeprune.core.settings import Augment, Distill
 from edgeprune.data.augment import USUAL, nothing, to_augment
 from edgeprune.data.tasks import Task, task_of
@@ -47,7 +47,7 @@ def distill(
         shutil.copytree(student / "model", out / "model", dirs_exist_ok=True)
         left = {"skipped": True, "valid_score": facts["valid_score"], "curve": [],
                 "metric": task_of(load_windows(clips).task).metric}  # fmt: skip
-        (out / "distill.json").write_text(json.dumps(left), "utf-8")
+        write_json(out / "distill.json", left, indent=None)
         ui.say("  the student is the teacher: nothing was dropped" if facts["unchanged"]
                else "  the recipe asks for no epoch: the student stays as it is")  # fmt: skip
         return
@@ -66,7 +66,7 @@ def distill(
     shutil.rmtree(out / "work", ignore_errors=True)
     done = {"skipped": False, "valid_score": best, "metric": task_of(windows.task).metric,
             "curve": curve, "seed": shared["seed"]}  # fmt: skip
-    (out / "distill.json").write_text(json.dumps(done, indent=1), "utf-8")
+    write_json(out / "distill.json", done)
 
 
 def nothing_share_of(windows: Windows, shared: Mapping[str, Any]) -> float:
@@ -102,7 +102,7 @@ def train_student(
     freeze(student, "whole" if same_front_end(student, teacher) else "all")
     usual = loop.default_learning_rate(loading.count_parameters(student))
     rate = settings.learning_rate or usual * speed
-    plan = loop.Plan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
+    plan = loop.TrainingPlan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
                       seed, settings.views, sound)  # fmt: skip
     master = Teacher(teacher, device, settings.views)
     return loop.fit(

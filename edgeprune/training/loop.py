@@ -26,6 +26,7 @@ from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models.loading import logits_of
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.system.files import written_whole
 
 BIG_MODEL_PARAMETERS = 20_000_000
 WARMUP_SHARE = 0.1
@@ -38,7 +39,7 @@ Loss = Callable[[Any, Tensor, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long and how fast to train."""
 
     epochs: int
@@ -65,7 +66,7 @@ def default_learning_rate(parameters: int) -> float:
 
 
 def fit(
-    model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss, plan: Plan, *,
+    model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss, plan: TrainingPlan, *,
     work: Path, device: torch.device, ui: Ui, title: str,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model in place and leave it at its best epoch by the task's score on ``valid``.
@@ -79,7 +80,7 @@ def fit(
         The model's labels.
     loss : callable
         See ``Loss``.
-    plan : Plan
+    plan : TrainingPlan
     work : Path
         Folder of the checkpoint; an earlier one of the same length is gone on from. It stays:
         the caller removes it when it has saved the model.
@@ -165,7 +166,7 @@ def warmup_cosine(steps: int) -> Callable[[int], float]:
     return factor
 
 
-def _groups(model: Any, plan: Plan) -> list[dict[str, Any]]:
+def _groups(model: Any, plan: TrainingPlan) -> list[dict[str, Any]]:
     """Sort the trainable parameters by learning rate, for AdamW."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [{"params": [p for name, p in named if not name.startswith(tuple(plan.rates))],
@@ -177,7 +178,7 @@ def _groups(model: Any, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _batches(
-    train: Windows, targets: Tensor, plan: Plan, state: dict[str, Any],
+    train: Windows, targets: Tensor, plan: TrainingPlan, state: dict[str, Any],
     device: torch.device, steps: int,
 ) -> Iterator[tuple[int, bool, float, Tensor, Tensor]]:  # fmt: skip
     """Yield (epoch, last of its epoch?, share, samples, targets), every epoch seeded on its own.
@@ -248,10 +249,10 @@ def _checkpoint(
 ) -> None:
     if distributed.rank():
         return
-    partial = work / f"{CHECKPOINT}.partial"
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(), "state": state}, partial)  # fmt: skip
-    partial.replace(work / CHECKPOINT)
+    saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+             "schedule": schedule.state_dict(), "state": state}  # fmt: skip
+    with written_whole(work / CHECKPOINT) as partial:
+        torch.save(saved, partial)
 
 
 def _resume(model: Any, optimizer: Any, schedule: Any, work: Path) -> dict[str, Any]:

@@ -8,12 +8,11 @@ reads the model folders ``teacher/model`` and ``student/model``, and leaves ``ou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeprune.core.stages import write_json
+from edgeprune.core.files import read_json, write_json
 from edgeprune.models import loading
 from edgeprune.models.families import layers_of
 from edgeprune.models.macs import macs_by_module
@@ -44,7 +43,7 @@ def write_step(out: Path, model: Any, window_samples: int, **facts: Any) -> None
 
 def read_step(folder: Path) -> dict[str, Any]:
     """Read what a step wrote."""
-    facts: dict[str, Any] = json.loads((folder / RECORD).read_text("utf-8"))
+    facts: dict[str, Any] = read_json(folder / RECORD)
     return facts
 
 

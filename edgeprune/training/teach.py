@@ -7,7 +7,6 @@ is fitted to the clips' window (``hearing.fit_window``), and so are all that are
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ import torch
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import write_json
 from edgeprune.core.settings import Augment, Teach
 from edgeprune.data.augment import USUAL
 from edgeprune.data.tasks import task_of
@@ -69,7 +69,7 @@ def teach(
     shutil.rmtree(out / "work", ignore_errors=True)
     facts = {"skipped": skipped, "valid_score": score, "metric": task.metric, "curve": curve,
              "seed": seed, "labels": list(labels)}  # fmt: skip
-    (out / "teach.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(out / "teach.json", facts)
 
 
 def fine_tune(
@@ -104,11 +104,11 @@ def freeze(model: Any, tune: str) -> None:
         submodule(model, frozen).requires_grad_(False)
 
 
-def plan_of(settings: Teach, model: Any, seed: int) -> loop.Plan:
+def plan_of(settings: Teach, model: Any, seed: int) -> loop.TrainingPlan:
     """Build the training plan from the settings."""
     usual = loop.default_learning_rate(loading.count_parameters(model))
     rate = settings.learning_rate or (ssf.LEARNING_RATE if settings.tune == "ssf" else usual)
-    return loop.Plan(settings.epochs, settings.batch_size, rate, settings.weight_decay,
+    return loop.TrainingPlan(settings.epochs, settings.batch_size, rate, settings.weight_decay,
                       settings.patience, seed)  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of, 
 
 
 def train_parts(
-    model: Any, windows: Windows, loss: loop.Loss, plan: loop.Plan, *,
+    model: Any, windows: Windows, loss: loop.Loss, plan: loop.TrainingPlan, *,
     trained: Sequence[nn.Module], work: Path, device: torch.device, ui: Ui, title: str,
     head: bool = False,
 ) -> list[dict[str, float]]:  # fmt: skip
@@ -40,7 +40,7 @@ def train_parts(
 def plan_of(
     epochs: int, rate: float, shared: dict[str, Any], turn: int = 0, *, patience: int = 0,
     last: bool = False,
-) -> loop.Plan:  # fmt: skip
+) -> loop.TrainingPlan:  # fmt: skip
     """Return a plan of so many epochs.
 
     Parameters
@@ -60,7 +60,7 @@ def plan_of(
 
     """
     common = Distill(**shared["distill"])
-    return loop.Plan(
+    return loop.TrainingPlan(
         epochs, common.batch_size, rate, WEIGHT_DECAY, patience or epochs, shared["seed"] + turn,
         views=common.views, augment=to_augment(shared), last=last,
     )  # fmt: skip

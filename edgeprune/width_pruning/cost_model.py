@@ -46,7 +46,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Table:
+class CostTerms:
     """Terms side by side, to be summed under many masks."""
 
     amounts: Tensor
@@ -57,7 +57,7 @@ class Table:
     """Every different one."""
 
 
-def tabulate(terms: Iterable[Term]) -> Table:
+def tabulate(terms: Iterable[Term]) -> CostTerms:
     """Put terms side by side; factors that are alike become one."""
     listed = list(terms)
     known: dict[tuple[str, bytes], int] = {}
@@ -75,15 +75,15 @@ def tabulate(terms: Iterable[Term]) -> Table:
     most = max((len(row) for row in rows), default=0)
     places = torch.tensor([row + [0] * (most - len(row)) for row in rows], dtype=torch.long)
     amounts = torch.tensor([term.amount for term in listed], dtype=torch.float64)
-    return Table(amounts, places.reshape(len(rows), most), tuple(factors))
+    return CostTerms(amounts, places.reshape(len(rows), most), tuple(factors))
 
 
-def total(table: Table, values: Mapping[str, Tensor]) -> Tensor:
+def total(table: CostTerms, values: Mapping[str, Tensor]) -> Tensor:
     """Return a cost under masks.
 
     Parameters
     ----------
-    table : Table
+    table : CostTerms
     values : mapping
         Group's name -> mask (units,); groups that are not named are whole.
 
@@ -102,17 +102,17 @@ def total(table: Table, values: Mapping[str, Tensor]) -> Tensor:
     return table.amounts @ shares[table.places].prod(dim=1)
 
 
-class Ledger:
+class CostTable:
     """A cost in numpy: while units are switched off one by one, or under masks.
 
     Parameters
     ----------
-    table : Table
+    table : CostTerms
         It is whole to begin with.
 
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: CostTerms) -> None:
         self._amounts, self._places = table.amounts.numpy(), table.places.numpy()
         self._shares = np.ones(len(table.factors) + 1)
         self._of: dict[str, list[tuple[int, NDArray[np.float64]]]] = {}

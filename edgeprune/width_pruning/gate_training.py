@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.width_pruning import gates
-from edgeprune.width_pruning.cost_model import Ledger, Table, total, whole
+from edgeprune.width_pruning.cost_model import CostTable, CostTerms, total, whole
 from edgeprune.width_pruning.masking import attach, detach
 from edgeprune.width_pruning.units import Group
 
@@ -58,7 +58,7 @@ class Gates(nn.Module):
     done: Tensor
 
     def __init__(
-        self, groups: Sequence[Group], kind: str, steps: int, table: Table, share: float,
+        self, groups: Sequence[Group], kind: str, steps: int, table: CostTerms, share: float,
         budget: bool, ranks: Mapping[str, Tensor] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -74,7 +74,7 @@ class Gates(nn.Module):
         self.register_buffer("done", torch.zeros(()))
         self.drawn: dict[str, Tensor] = {}
         self.threshold = 0.0
-        self._ledger = Ledger(table)
+        self._ledger = CostTable(table)
         self._placed_for: tuple[int, ...] = ()
 
     @property
@@ -220,7 +220,7 @@ def state_mask_of(groups: Sequence[Group], made: Gates) -> Callable[[], Tensor |
 
 
 def ranks_of(
-    scores: Mapping[str, Tensor], groups: Sequence[Group], table: Table
+    scores: Mapping[str, Tensor], groups: Sequence[Group], table: CostTerms
 ) -> dict[str, Tensor]:
     """Return where each unit stands among all by its importance for what it costs, from 0 to 1.
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune.width_pruning.cost_model import Ledger, Table, Term, tabulate, total
+from edgeprune.width_pruning.cost_model import CostTable, CostTerms, Term, tabulate, total
 from edgeprune.width_pruning.masking import masks
 from edgeprune.width_pruning.removal import ROWS_OF
 from edgeprune.width_pruning.units import Group, Slice
@@ -151,7 +151,7 @@ def choose_units(
         (float(score), name, unit) for name, all_ in scores.items()
         for unit, score in enumerate(all_.tolist()) if unit != int(all_.argmax())
     )  # fmt: skip
-    ledger = Ledger(table)
+    ledger = CostTable(table)
     costs = []
     for _, name, unit in order:
         ledger.switch(name, unit, on=False)
@@ -166,7 +166,7 @@ def choose_units(
 
 
 def refuse_impossible(
-    table: Table, scores: Mapping[str, Tensor], goal: float, asked: str
+    table: CostTerms, scores: Mapping[str, Tensor], goal: float, asked: str
 ) -> float:  # fmt: skip
     """Return the share of a cost that can go, one unit of each group being left.
 
@@ -183,13 +183,13 @@ def refuse_impossible(
     return most
 
 
-def least_cost(table: Table, scores: Mapping[str, Tensor]) -> float:
+def least_cost(table: CostTerms, scores: Mapping[str, Tensor]) -> float:
     """Return what a cost is when every group keeps its best unit alone."""
     return cost_left(table, scores, {name: [int(all_.argmax())] for name, all_ in scores.items()})
 
 
 def cost_left(
-    table: Table, scores: Mapping[str, Tensor], keep: Mapping[str, Sequence[int]]
+    table: CostTerms, scores: Mapping[str, Tensor], keep: Mapping[str, Sequence[int]]
 ) -> float:
     """Return what units to keep cost; ``scores`` tells how many there are of each group."""
     masks = {}
@@ -200,10 +200,13 @@ def cost_left(
 
 
 def _fill(
-    table: Table, gone: set[tuple[str, int]], order: Sequence[tuple[float, str, int]], goal: float
+    table: CostTerms,
+    gone: set[tuple[str, int]],
+    order: Sequence[tuple[float, str, int]],
+    goal: float,
 ) -> set[tuple[str, int]]:
     """Return further units to switch off, in order, that do not go too far: the goal is near."""
-    ledger = Ledger(table)
+    ledger = CostTable(table)
     whole = ledger.cost
     for name, unit in gone:
         ledger.switch(name, unit, on=False)
@@ -224,7 +227,7 @@ def _fill(
 
 
 def _one_too_many(
-    ledger: Ledger, order: Sequence[tuple[float, str, int]], goal: float
+    ledger: CostTable, order: Sequence[tuple[float, str, int]], goal: float
 ) -> set[tuple[str, int]]:
     """Return the unit whose going brings a cost nearest to a goal, from over it to under it."""
     apart, chosen = ledger.cost - goal, set[tuple[str, int]]()

@@ -15,7 +15,6 @@ refused before anything is trained; what was not met is said, and stands in ``st
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +25,8 @@ import torch
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
+from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Distill, Trim
-from edgeprune.core.stages import write_json
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.models.checkpoints import first_line
@@ -119,7 +118,7 @@ def one_round(
                 choose(model, terms, scores, goal, shop.windows.window_samples, s, shop.ui)
             ),
         )
-    keep = json.loads((work / "keep.json").read_text("utf-8"))
+    keep = read_json(work / "keep.json")
     _trim_exactly(model, groups, keep, shop.windows)
     shop.ui.say(f"  round {number} of {s.rounds}: {in_words(keep, groups)}")
     if s.recovery_epochs:
@@ -208,5 +207,5 @@ def _before(
                 model, groups, terms, window_samples, int(shop.shared["seed"]), shop.ui
             )
         write_json(record, distributed.same({**found, "prices": prices}))
-    known: dict[str, Any] = json.loads(record.read_text("utf-8"))
+    known: dict[str, Any] = read_json(record)
     return known

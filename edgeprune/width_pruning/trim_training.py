@@ -132,7 +132,7 @@ def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
 
 
 def _fit(
-    model: Any, loss: loop.Loss, plan: loop.Plan, work: Path, shop: Workshop, title: str
+    model: Any, loss: loop.Loss, plan: loop.TrainingPlan, work: Path, shop: Workshop, title: str
 ) -> list[dict[str, float]]:
     return loop.fit(
         model, shop.windows.split("train"), shop.windows.split("valid"), shop.labels, loss, plan,
@@ -140,10 +140,10 @@ def _fit(
     )  # fmt: skip
 
 
-def _plan(model: Any, shop: Workshop, epochs: int, speed: float) -> loop.Plan:
+def _plan(model: Any, shop: Workshop, epochs: int, speed: float) -> loop.TrainingPlan:
     d = shop.distill
     usual = loop.default_learning_rate(loading.count_parameters(model))
-    return loop.Plan(
+    return loop.TrainingPlan(
         epochs, d.batch_size, d.learning_rate or usual * speed, WEIGHT_DECAY, epochs,
         int(shop.shared["seed"]), d.views, to_augment(dict(shop.shared)),
     )  # fmt: skip

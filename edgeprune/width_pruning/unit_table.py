@@ -39,7 +39,7 @@ HEADS, FEED_FORWARD, CHANNELS, HIDDEN = KINDS
 
 
 @dataclass(frozen=True)
-class Row:
+class UnitRow:
     """A line of the table: a group, or one for every block."""
 
     name: str
@@ -72,33 +72,35 @@ def _places(block: str, *places: str) -> tuple[str, ...]:
     return tuple(place.replace("@", block) for place in places)
 
 
-def _attention(attention: str, made: str, output: str, name: str = "heads.#", **more: str) -> Row:
+def _attention(
+    attention: str, made: str, output: str, name: str = "heads.#", **more: str
+) -> UnitRow:
     """Return the row of a block's heads: of the layers that make them, and the one that reads."""
     size, count = more.get("size", "head_dim"), more.get("count", "num_heads")
-    return Row(name, HEADS, (*(f"out {attention}.{x}" for x in made.split()), f"in {attention}.{output}"),
+    return UnitRow(name, HEADS, (*(f"out {attention}.{x}" for x in made.split()), f"in {attention}.{output}"),
                size=f"{attention}:{size}", counts=(f"{attention}:{count}",))  # fmt: skip
 
 
-def _feed(first: str, second: str, name: str = "feed-forward.#") -> Row:
-    return Row(name, FEED_FORWARD, (f"out {first}", f"in {second}"))
+def _feed(first: str, second: str, name: str = "feed-forward.#") -> UnitRow:
+    return UnitRow(name, FEED_FORWARD, (f"out {first}", f"in {second}"))
 
 
-def _ours(blocks: str) -> tuple[Row, ...]:
+def _ours(blocks: str) -> tuple[UnitRow, ...]:
     """Return the rows of our own parts among the blocks: mimics."""
     part = f"{blocks}.#.layers.&"
     return (
-        Row("mimic.#.&", FEED_FORWARD, (f"out {part}.inner", f"norm? {part}.norm",
+        UnitRow("mimic.#.&", FEED_FORWARD, (f"out {part}.inner", f"norm? {part}.norm",
                                         f"in {part}.outer")),
-        Row("mimic.#.&", FEED_FORWARD, (f"out {part}.expand", f"norm {part}.norm_hidden",
+        UnitRow("mimic.#.&", FEED_FORWARD, (f"out {part}.expand", f"norm {part}.norm_hidden",
                                         f"in {part}.project")),
-        Row("mimic-width.#.&", FEED_FORWARD, (
+        UnitRow("mimic-width.#.&", FEED_FORWARD, (
             f"out {part}.enter", f"norm {part}.block.norm_attention", f"in {part}.block.q",
             f"in {part}.block.k", f"in {part}.block.v", f"out {part}.block.out",
             f"norm {part}.block.norm_feed", f"in {part}.block.inner", f"out {part}.block.outer",
             f"in {part}.leave",
         )),
-        Row("mimic.#.&", FEED_FORWARD, (f"out {part}.block.inner", f"in {part}.block.outer")),
-        Row("mimic-heads.#.&", HEADS, (
+        UnitRow("mimic.#.&", FEED_FORWARD, (f"out {part}.block.inner", f"in {part}.block.outer")),
+        UnitRow("mimic-heads.#.&", HEADS, (
             f"out {part}.block.q", f"out {part}.block.k", f"out {part}.block.v",
             f"in {part}.block.out",
         ), size=f"{part}.block:/heads", counts=(f"{part}.block:heads",)),
@@ -126,7 +128,7 @@ _HEAD = (
     *(_feed(f"/{p}.hidden", f"/{p}.out", "head") for p in ("classifier", "head", "fc_audioset")),
 )
 
-_WAVE_FRONT = Row("front.#", CHANNELS, (
+_WAVE_FRONT = UnitRow("front.#", CHANNELS, (
     "out feature_extractor.conv_layers.#.conv", "norm? feature_extractor.conv_layers.#.layer_norm",
     "in? feature_extractor.conv_layers.#+1.conv",
     "last norm feature_projection.layer_norm", "last in feature_projection.projection",
@@ -139,7 +141,7 @@ _WAVE_BLOCK = _places(
     "in? @.feed_forward.intermediate_dense", "out? @.feed_forward.output_dense",
     "norm? @.final_layer_norm",
 )  # fmt: skip
-_WAVE_HIDDEN = Row("hidden", HIDDEN, (
+_WAVE_HIDDEN = UnitRow("hidden", HIDDEN, (
     "grouped? encoder.pos_conv_embed.conv", "out feature_projection.projection",
     "param? masked_spec_embed 0", "norm? encoder.layer_norm", *_WAVE_BLOCK,
     *_ours_hidden("encoder.layers"), *_READERS,
@@ -167,7 +169,7 @@ _SEW = (
     *_WAVE[4:],
 )  # fmt: skip
 
-_CONFORMER_HEADS = Row("heads.#", HEADS, _places(
+_CONFORMER_HEADS = UnitRow("heads.#", HEADS, _places(
     "encoder.layers.#.self_attn", "out @.linear_q", "out @.linear_k", "out @.linear_v",
     "in @.linear_out", "out? @.linear_pos", "param? @.pos_bias_u 0", "param? @.pos_bias_v 0",
 ), size="encoder.layers.#.self_attn:head_size")  # fmt: skip
@@ -178,11 +180,11 @@ _CONFORMER = (
     replace(_CONFORMER_HEADS, only=("position_embeddings_type", "rotary")),
     *(_feed(f"encoder.layers.#.{n}.intermediate_dense", f"encoder.layers.#.{n}.output_dense",
             f"{n}.#") for n in ("ffn1", "ffn2")),
-    Row("convolution.#", CHANNELS, _places(
+    UnitRow("convolution.#", CHANNELS, _places(
         "encoder.layers.#.conv_module", "depthwise @.depthwise_conv", "out @.pointwise_conv1",
         "norm? @.batch_norm", "norm? @.depthwise_layer_norm", "in @.pointwise_conv2",
     )),
-    Row("hidden", HIDDEN, (
+    UnitRow("hidden", HIDDEN, (
         "out feature_projection.projection", "param? masked_spec_embed 0",
         "norm? encoder.layer_norm", *_places(
             "encoder.layers.*", "norm? @.ffn1_layer_norm", "in? @.ffn1.intermediate_dense",
@@ -202,16 +204,16 @@ _KWT_BLOCK = _places(
     "in? @.mlp.fc1", "out? @.mlp.fc2", "norm? @.norm2",
 )  # fmt: skip
 _KWT = (
-    Row("heads.#", HEADS, ("out blocks.#.attn.q", "out blocks.#.attn.k", "out blocks.#.attn.v",
+    UnitRow("heads.#", HEADS, ("out blocks.#.attn.q", "out blocks.#.attn.k", "out blocks.#.attn.v",
                            "in blocks.#.attn.out"),
         size="blocks.#.attn:/heads", counts=("blocks.#.attn:heads",)),
     # A block with one head: what can go are its coordinates.
-    Row("keys.#", HEADS, ("gated blocks.#.attn.q", "out blocks.#.attn.k"),
+    UnitRow("keys.#", HEADS, ("gated blocks.#.attn.q", "out blocks.#.attn.k"),
         single="blocks.#.attn:heads"),
-    Row("values.#", HEADS, ("out blocks.#.attn.v", "in blocks.#.attn.out"),
+    UnitRow("values.#", HEADS, ("out blocks.#.attn.v", "in blocks.#.attn.out"),
         single="blocks.#.attn:heads"),
     _feed("blocks.#.mlp.fc1", "blocks.#.mlp.fc2"),
-    Row("hidden", HIDDEN, (
+    UnitRow("hidden", HIDDEN, (
         "out embed", "param cls_token 2", "param pos_embed 2", *_KWT_BLOCK,
         *_ours_hidden("blocks"), *_READERS,
     ), states=True),
@@ -221,7 +223,7 @@ _KWT = (
 _AST = (
     _attention("layers.#.attention", "q_proj k_proj v_proj", "o_proj", count="num_attention_heads"),
     _feed("layers.#.mlp.fc1", "layers.#.mlp.fc2"),
-    Row("hidden", HIDDEN, (
+    UnitRow("hidden", HIDDEN, (
         "out embeddings.patch_embeddings.projection", "param embeddings.cls_token 2",
         "param embeddings.distillation_token 2", "param embeddings.position_embeddings 2",
         *_places(
@@ -235,10 +237,10 @@ _AST = (
 )  # fmt: skip
 
 _WHISPER = (
-    Row("front.0", CHANNELS, ("out encoder.conv1", "in encoder.conv2")),
+    UnitRow("front.0", CHANNELS, ("out encoder.conv1", "in encoder.conv2")),
     _attention("encoder.layers.#.self_attn", "q_proj k_proj v_proj", "out_proj"),
     _feed("encoder.layers.#.fc1", "encoder.layers.#.fc2"),
-    Row("hidden", HIDDEN, (
+    UnitRow("hidden", HIDDEN, (
         "out encoder.conv2", "out encoder.embed_positions",
         *_places(
             "encoder.layers.*", "norm? @.self_attn_layer_norm", "in? @.self_attn.q_proj",
@@ -260,18 +262,18 @@ _CLAP = (
         widths=(f"{_SWIN}.attention.self:all_head_size",),
     ),
     _feed(f"{_SWIN}.intermediate.dense", f"{_SWIN}.output.dense", "feed-forward.#.&"),
-    Row("hidden", HIDDEN, ("in /classifier",), states=True, unless=("model_type", "clap_audio_model"),
+    UnitRow("hidden", HIDDEN, ("in /classifier",), states=True, unless=("model_type", "clap_audio_model"),
         why="the hidden size stays: each stage of this tower is found by being twice as wide as "
             "the one before"),
     *_HEAD,
 )  # fmt: skip
 
 _CNN14 = (
-    Row("inner.#", CHANNELS, ("out conv_block#.conv1", "norm conv_block#.bn1",
+    UnitRow("inner.#", CHANNELS, ("out conv_block#.conv1", "norm conv_block#.bn1",
                               "in conv_block#.conv2")),
-    Row("outer.#", CHANNELS, ("out conv_block#.conv2", "norm conv_block#.bn2",
+    UnitRow("outer.#", CHANNELS, ("out conv_block#.conv2", "norm conv_block#.bn2",
                               "in? conv_block#+1.conv1", "last in fc1"), states=True),
-    Row("fc1", FEED_FORWARD, ("out fc1", "in? /fc_audioset", "in? /fc_audioset.hidden")),
+    UnitRow("fc1", FEED_FORWARD, ("out fc1", "in? /fc_audioset", "in? /fc_audioset.hidden")),
     *_HEAD,
 )  # fmt: skip
 
@@ -281,31 +283,32 @@ _STUDENT_BLOCK = _places(
     "out? @.out", "norm? @.norm_feed", "in? @.inner", "out? @.outer",
 )  # fmt: skip
 _STUDENT = (
-    Row("stem", CHANNELS, ("out stem.first", "norm? stem.norm_first", "with stem.mix depthwise stem.second",
+    UnitRow("stem", CHANNELS, ("out stem.first", "norm? stem.norm_first",
+                            "with stem.mix depthwise stem.second",
                            "norm? stem.norm_second", "in? stem.mix",
                            "without stem.mix in? stem.second")),
-    Row("stem-mix", CHANNELS, ("with stem.first out stem.mix",
+    UnitRow("stem-mix", CHANNELS, ("with stem.first out stem.mix",
                                "with stem.first norm stem.norm_mix",
                                "with stem.first in:side stem.project")),
-    Row("stem-filters", CHANNELS, ("norm stem.norm_filters", "out stem.filters", "in stem.mix")),
-    Row("heads.#", HEADS, ("out blocks.#.q", "out blocks.#.k", "out blocks.#.v", "in blocks.#.out"),
+    UnitRow("stem-filters", CHANNELS, ("norm stem.norm_filters", "out stem.filters", "in stem.mix")),
+    UnitRow("heads.#", HEADS, ("out blocks.#.q", "out blocks.#.k", "out blocks.#.v", "in blocks.#.out"),
         size="blocks.#:/heads", counts=("blocks.#:heads",)),
-    Row("feed-forward.#", FEED_FORWARD, ("out blocks.#.expand", "norm blocks.#.norm_hidden",
+    UnitRow("feed-forward.#", FEED_FORWARD, ("out blocks.#.expand", "norm blocks.#.norm_hidden",
                                          "in blocks.#.project")),
-    Row("feed-forward.#", FEED_FORWARD, ("out blocks.#.inner", "without blocks.#.expand norm? "
+    UnitRow("feed-forward.#", FEED_FORWARD, ("out blocks.#.inner", "without blocks.#.expand norm? "
                                          "blocks.#.norm", "in blocks.#.outer")),
-    Row("hidden", HIDDEN, (
+    UnitRow("hidden", HIDDEN, (
         "out? stem.project", "norm? stem.norm_out", "with stem.filters out stem.mix",
         "with stem.filters norm stem.norm_mix", "without stem.mix out? stem.second",
         "depthwise? positions", *_STUDENT_BLOCK, *_ours_hidden("blocks"), "in? /head.attention",
         "in? /head.hidden", "without /head.hidden in? /head.linear",
         "without /head.hidden in? /head.linear.hidden", *_READERS[1:3],
     ), states=True),
-    Row("head", FEED_FORWARD, ("out /head.hidden", "in? /head.linear", "in? /head.linear.hidden")),
+    UnitRow("head", FEED_FORWARD, ("out /head.hidden", "in? /head.linear", "in? /head.linear.hidden")),
     _feed("/head.linear.hidden", "/head.linear.out", "head.mlp"),
 )  # fmt: skip
 
-ROWS: dict[str, tuple[Row, ...]] = {  # by config.model_type
+ROWS: dict[str, tuple[UnitRow, ...]] = {  # by config.model_type
     "wav2vec2": _WAVE,
     "hubert": _WAVE,
     "unispeech-sat": _WAVE,

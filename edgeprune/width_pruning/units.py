@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeprune.models.families import ALIASES
-from edgeprune.width_pruning.unit_table import KINDS, ROWS, Row
+from edgeprune.width_pruning.unit_table import KINDS, ROWS, UnitRow
 
 READY = {"wavlm": "edgeprune.models.wavlm_attention"}
 """Families of which a part must be replaced by an equal one before it can be trimmed."""
@@ -93,12 +93,12 @@ def refusals(model: Any, kinds: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _rows(model: Any) -> tuple[Row, ...]:
+def _rows(model: Any) -> tuple[UnitRow, ...]:
     name = model.config.model_type
     return ROWS[ALIASES.get(name, name)]
 
 
-def _refused(row: Row, model: Any) -> bool:
+def _refused(row: UnitRow, model: Any) -> bool:
     field, value = row.unless
     other, wanted = row.only
     return bool(
@@ -168,7 +168,7 @@ def width_of(module: nn.Module, role: str) -> int:
     raise TypeError(f"a {type(module).__name__} cannot have the role {role!r}")
 
 
-def _expand(row: Row, tree: _Tree) -> Iterator[Group]:
+def _expand(row: UnitRow, tree: _Tree) -> Iterator[Group]:
     """Find a row's groups in a model."""
     first = row.places[0].split()[-1 if not row.places[0].split()[-1].isdigit() else -2]
     numbered = "#" in first or "&" in first
@@ -189,7 +189,7 @@ def _expand(row: Row, tree: _Tree) -> Iterator[Group]:
         yield _group(row, numbers, places, tree)
 
 
-def _group(row: Row, numbers: dict[str, int], places: Sequence[_Place], tree: _Tree) -> Group:
+def _group(row: UnitRow, numbers: dict[str, int], places: Sequence[_Place], tree: _Tree) -> Group:
     """Make a group of the places that were found."""
     width = tree.width(places[0])
     grouped = [place for place in places if place.role == "grouped"]

@@ -21,7 +21,7 @@ from edgeprune_calibration.event_matching import (
 )
 from edgeprune_calibration.operating_point import Heard, listen_to
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.detection.decider import rule_of
+from edgeprune_device.detection.decision_rule import rule_of
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import open_model
 from edgeprune_device.recorder.listen import listen

@@ -12,7 +12,7 @@ from scipy import stats
 from tiny_recordings import RATE
 
 from edgeprune_calibration.drift_audit import (
-    Windows,
+    AuditWindows,
     audit,
     chance_limits,
     compare,
@@ -22,7 +22,7 @@ from edgeprune_calibration.drift_audit import (
 from edgeprune_device.errors import EdgepruneError
 
 
-def windows(seed: int, recordings: int, each: int = 10, shift: float = 0.0) -> Windows:
+def windows(seed: int, recordings: int, each: int = 10, shift: float = 0.0) -> AuditWindows:
     """Make windows of which those of a recording are alike."""
     generator = np.random.default_rng(seed)
     own = generator.normal(size=(recordings, 1, 18)) + 0.3 * generator.normal(
@@ -30,7 +30,7 @@ def windows(seed: int, recordings: int, each: int = 10, shift: float = 0.0) -> W
     )
     own[:, :, 0] += shift
     peaks = generator.uniform(0.1, 0.5, recordings * each)
-    return Windows(own.reshape(-1, 18), peaks, np.repeat(np.arange(recordings), each))
+    return AuditWindows(own.reshape(-1, 18), peaks, np.repeat(np.arange(recordings), each))
 
 
 def test_distances_are_scipys() -> None:

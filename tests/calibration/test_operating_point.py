@@ -22,14 +22,14 @@ from edgeprune_calibration.operating_point import (
     replay,
     smooth,
 )
-from edgeprune_device.detection.decider import Rule
+from edgeprune_device.detection.decision_rule import DecisionRule
 
 LABELS = ("background", "robin", "wren", "owl")
 HOP, WINDOW = 0.5, 1.0
 
 
-def rule(activation: str = "softmax", **changes: Any) -> Rule:
-    made = Rule(
+def rule(activation: str = "softmax", **changes: Any) -> DecisionRule:
+    made = DecisionRule(
         LABELS, dict.fromkeys(LABELS, 0.5), 1, 1.0, frozenset({"background"}), activation
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
@@ -113,7 +113,7 @@ def test_on_held_out_streams_false_alarms_come_within_a_fifth_of_the_rate(
 def test_many_labels_with_few_false_alarms_each_are_not_biased() -> None:
     """Twenty labels, one or two false alarms each: a threshold under the k-th lets k through."""
     labels = tuple(f"l{i}" for i in range(20))
-    wide = Rule(labels, dict.fromkeys(labels, 0.5), 1, 1.0, frozenset(), "sigmoid")
+    wide = DecisionRule(labels, dict.fromkeys(labels, 0.5), 1, 1.0, frozenset(), "sigmoid")
     found = []
     for seed in range(8):
         parts = []

@@ -20,7 +20,7 @@ from tiny_recordings import RATE
 
 from edgeprune_calibration import record_clips as module
 from edgeprune_calibration.dataset import read_data
-from edgeprune_calibration.record_clips import Clipper, Plan, read_rows, record
+from edgeprune_calibration.record_clips import Clipper, RecordingPlan, read_rows, record
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.stream import Block
 
@@ -56,7 +56,7 @@ def test_a_clip_begins_again_behind_a_gap() -> None:
         np.testing.assert_array_equal(clip, sound[first : first + 100])
 
 
-def take(out: Path, plan: Plan, blocks: list[Block | None]) -> dict[str, object]:
+def take(out: Path, plan: RecordingPlan, blocks: list[Block | None]) -> dict[str, object]:
     def given() -> Iterator[Block | None]:
         yield from blocks
 
@@ -68,7 +68,7 @@ def test_clips_and_their_rows_are_written_and_read_as_data(kind: str, tmp_path: 
     sound = ramp(5 * RATE)
     blocks: list[Block | None] = [Block(sound[i : i + 1600]) for i in range(0, len(sound), 1600)]
     blocks.insert(7, None)
-    done = take(tmp_path / "set", Plan(3, 0.5, 1.5, RATE, "night", kind), blocks)
+    done = take(tmp_path / "set", RecordingPlan(3, 0.5, 1.5, RATE, "night", kind), blocks)
     assert (done["clips"], done["taken"], done["reason"]) == (3, 3, "enough")
     rows = read_rows(tmp_path / "set")
     assert [row["first_second"] for row in rows] == ["0.000000", "1.500000", "3.000000"]
@@ -86,7 +86,7 @@ def test_a_file_is_gone_on_with_where_the_last_clip_was(tmp_path: Path) -> None:
     sound = ramp(3 * RATE)
     soundfile.write(tmp_path / "long.wav", sound, RATE)
     for wanted, taken, reason in ((2, 2, "enough"), (2, 0, "enough"), (9, 4, "end of file")):
-        done = record(tmp_path / "set", Plan(wanted, 0.5, 0.5, RATE), say=lambda _: None,
+        done = record(tmp_path / "set", RecordingPlan(wanted, 0.5, 0.5, RATE), say=lambda _: None,
                       from_wav=tmp_path / "long.wav")  # fmt: skip
         assert (done["taken"], done["reason"]) == (taken, reason)
     parts = [soundfile.read(tmp_path / "set" / row["path"], dtype="float32")[0]
@@ -95,12 +95,12 @@ def test_a_file_is_gone_on_with_where_the_last_clip_was(tmp_path: Path) -> None:
 
 
 def test_what_a_power_cut_left_is_put_right(tmp_path: Path) -> None:
-    out, plan = tmp_path / "set", Plan(2, 0.1, rate=RATE)
+    out, plan = tmp_path / "set", RecordingPlan(2, 0.1, rate=RATE)
     take(out, plan, [Block(ramp(RATE))])
     with (out / "manifest.csv").open("a") as file:
         file.write("clips/000002.flac,back")
     (out / "clips" / "000002.flac.partial").write_bytes(b"half")
-    done = take(out, Plan(3, 0.1, rate=RATE), [Block(ramp(RATE))])
+    done = take(out, RecordingPlan(3, 0.1, rate=RATE), [Block(ramp(RATE))])
     assert done["clips"] == 3
     assert [row["path"] for row in read_rows(out)] == [f"clips/00000{i}.flac" for i in range(3)]
     assert not list(out.rglob("*.partial"))
@@ -111,9 +111,9 @@ def test_silence_is_counted_and_a_microphone_that_stops_is_an_error_that_keeps_t
 ) -> None:
     monkeypatch.setattr(module, "STALL_SECONDS", 0.0)
     silent = Block(np.zeros(RATE, np.float32))
-    assert take(tmp_path / "a", Plan(2, 0.5, rate=RATE), [silent])["silent"] == 2
+    assert take(tmp_path / "a", RecordingPlan(2, 0.5, rate=RATE), [silent])["silent"] == 2
     with pytest.raises(EdgepruneError, match="Nothing has come from the microphone") as error:
-        take(tmp_path / "b", Plan(5, 0.5, rate=RATE), [silent, None, None, None])
+        take(tmp_path / "b", RecordingPlan(5, 0.5, rate=RATE), [silent, None, None, None])
     assert error.value.status == 1
     assert len(read_rows(tmp_path / "b")) == 2
 
@@ -129,22 +129,22 @@ def test_a_plan_that_makes_no_sense_is_refused(
     changes: dict[str, object], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgepruneError, match=sentence):
-        record(tmp_path / "set", Plan(**changes), say=lambda _: None)  # type: ignore[arg-type]
+        record(tmp_path / "set", RecordingPlan(**changes), say=lambda _: None)  # type: ignore[arg-type]
     assert not (tmp_path / "set").exists()
 
 
 def test_another_folder_is_left_alone_and_a_missing_clip_named(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(EdgepruneError, match="no calibration set"):
-        take(tmp_path, Plan(rate=RATE), [])
+        take(tmp_path, RecordingPlan(rate=RATE), [])
     out = tmp_path / "set"
-    take(out, Plan(1, 0.1, rate=RATE), [Block(ramp(RATE))])
+    take(out, RecordingPlan(1, 0.1, rate=RATE), [Block(ramp(RATE))])
     (out / "clips" / "000000.flac").unlink()
     with pytest.raises(EdgepruneError, match=r"lists clips/000000\.flac, which is not there"):
-        take(out, Plan(2, 0.1, rate=RATE), [])
+        take(out, RecordingPlan(2, 0.1, rate=RATE), [])
     (out / "manifest.csv").write_text("path,label\na.wav,b\n")
     with pytest.raises(EdgepruneError, match="was not written by calibration record"):
-        take(out, Plan(2, 0.1, rate=RATE), [])
+        take(out, RecordingPlan(2, 0.1, rate=RATE), [])
 
 
 SLOW = """

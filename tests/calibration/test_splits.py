@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune_calibration.dataset import Clip, Dataset
+from edgeprune_calibration.dataset import Dataset
+from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.errors import EdgepruneError
 

@@ -20,7 +20,7 @@ from faults_table import Tally
 from full_disk import KINDS, fill, free, small_disk
 
 from edgeprune_device.clips.clip_files import find_clips, read_tags, set_lock, write_clip
-from edgeprune_device.clips.clip_recorder import Clip, Clips
+from edgeprune_device.clips.clip_recorder import Clip, ClipRecorder
 from edgeprune_device.clips.retention import Retention
 from edgeprune_device.recorder import listen as listen_module
 from edgeprune_device.recorder.listen import listen
@@ -48,7 +48,7 @@ class Recorder:
 
     def __init__(self, folder: Path) -> None:
         self.now = self.longest = 0.0
-        self.clips = Clips(SAVED, folder, RATE, clock=self.clock, delay_seconds=1.0,
+        self.clips = ClipRecorder(SAVED, folder, RATE, clock=self.clock, delay_seconds=1.0,
                            reserve_bytes=RESERVE)  # fmt: skip
         self.retention = Retention(
             KEPT, folder, clock=self.clock, now=lambda: NOON.timestamp() + self.now
@@ -260,7 +260,7 @@ def test_a_recorder_that_is_killed_leaves_no_half_clip(tmp_path: Path, tally: Ta
     for path in found:
         samples, _ = soundfile.read(tmp_path / path)
         assert len(samples) == read_tags(tmp_path / path)["samples"]
-    Clips(SAVED, tmp_path, RATE).hear(0, np.zeros(1, dtype=np.float32))
+    ClipRecorder(SAVED, tmp_path, RATE).hear(0, np.zeros(1, dtype=np.float32))
     assert not list(tmp_path.rglob("*.part"))
     tally(kills, 0, f"{len(found):,} clips, all whole")
 

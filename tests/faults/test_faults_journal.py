@@ -24,7 +24,7 @@ from faults_table import Tally
 from journal_faults import immutable, tick_until
 from repository import ROOT
 
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal.journal import Journal, Total
 from edgeprune_device.stream import Notice

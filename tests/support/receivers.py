@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.journal.journal import Journal
 
 

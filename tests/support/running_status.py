@@ -11,7 +11,7 @@ from edgeprune_device.monitoring.status import (
     Status,
     nested,
 )
-from edgeprune_device.sinks.delivery import Account as SinkAccount
+from edgeprune_device.sinks.delivery import DeliveryStats as SinkAccount
 
 HOUR = 16_000 * 3600
 

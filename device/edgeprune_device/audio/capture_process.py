@@ -31,7 +31,7 @@ from edgeprune_device.audio.devices import (
     list_devices,
     sound_library,
 )  # fmt: skip
-from edgeprune_device.audio.shared_ring import GUARD_SECONDS, Record, Ring, Writer
+from edgeprune_device.audio.shared_ring import GUARD_SECONDS, Record, SharedRing, Writer
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 BLOCK_SECONDS = 0.1
@@ -175,7 +175,7 @@ def capture(options: argparse.Namespace) -> None:
     stream, rate, kind = open_input(sound, device, channels, options.rate, tap, finished.set)
     stored = "float32" if channels > 1 and not options.channel else kind
     capacity = round((options.buffer_seconds + GUARD_SECONDS) * rate)
-    tap.kind, tap.writer = kind, Writer(Ring(options.ring, stored, capacity))
+    tap.kind, tap.writer = kind, Writer(SharedRing(options.ring, stored, capacity))
     told = {"identity": device.identity, "name": device.name, "rate": rate, "kind": stored,
             "channels": channels, "capacity": capacity,
             "alone": sum(device.identity in one.identities() for one in devices) == 1}  # fmt: skip

@@ -20,7 +20,7 @@ from edgeprune_device.audio.shared_ring import (
     GUARD_SECONDS,
     Reader,
     Record,
-    Ring,
+    SharedRing,
     nameless_file,
     unpacked,
 )
@@ -34,7 +34,7 @@ END_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Trouble:
+class CaptureFailure:
     """Why a capture process ended or was ended."""
 
     kind: str
@@ -132,20 +132,20 @@ class Child:
         return records
 
     def _opened(self, told: Mapping[str, Any]) -> None:
-        ring = Ring(self._ring, str(told["kind"]), int(told["capacity"]))
+        ring = SharedRing(self._ring, str(told["kind"]), int(told["capacity"]))
         keep = ring.capacity - round(GUARD_SECONDS * int(told["rate"]))
         self.told, self.reader = told, Reader(ring, keep)
 
-    def trouble(self) -> Trouble:
+    def trouble(self) -> CaptureFailure:
         """Return why it has ended by itself, from its last lines."""
         self._ear.join(LAST_WORDS_SECONDS)
         lines = [line.decode("utf-8", "replace").strip() for line in self._said]
         try:
             told = json.loads(lines[-1])
-            return Trouble(told["kind"], told["error"], told["hint"], told["status"])
+            return CaptureFailure(told["kind"], told["error"], told["hint"], told["status"])
         except (IndexError, ValueError, KeyError, TypeError):
             last = lines[-1] if lines else "no message"
-            return Trouble(LOST, f"The capture process ended by itself ({last}).",
+            return CaptureFailure(LOST, f"The capture process ended by itself ({last}).",
                            "edgeprune devices lists the inputs.")  # fmt: skip
 
     def kill(self) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
+from edgeprune_device.system.child_process import run_module
 
 CARD = re.compile(r"\(hw:(\d+),(\d+)\)")
 ROOT = Path("/")
@@ -110,10 +111,8 @@ def list_aside(seconds: float = 20.0) -> list[Device]:
         PortAudio is not installed (status 3), or does not answer (status 1).
 
     """
-    command = [sys.executable, "-m", "edgeprune_device.audio.devices"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=seconds, check=False)  # fmt: skip
+        done = run_module("edgeprune_device.audio.devices", (), seconds)
         told = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         raise EdgepruneError(
@@ -121,7 +120,7 @@ def list_aside(seconds: float = 20.0) -> list[Device]:
             "A sound server or a device hangs: start it again.", FAILED_CHECK,
         ) from None  # fmt: skip
     except (IndexError, ValueError):
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        last = done.stderr.strip().splitlines()[-1:]
         raise EdgepruneError(
             f"The inputs cannot be listed ({last[0] if last else f'status {done.returncode}'}).",
             "Is PortAudio damaged? sudo apt install --reinstall libportaudio2", FAILED_CHECK,

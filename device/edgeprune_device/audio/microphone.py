@@ -20,7 +20,7 @@ from typing import Any
 
 from edgeprune_device.audio.capture_process import ABSENT, LOST, REFUSED
 from edgeprune_device.audio.capture_session import NOTHING, Session
-from edgeprune_device.audio.capture_supervisor import Child, Trouble
+from edgeprune_device.audio.capture_supervisor import CaptureFailure, Child
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
@@ -138,7 +138,7 @@ class Microphone(Iterator[Item]):
                 self._child = self._start(self.audio, self._wanted, self.sample_rate)
                 trouble, heard = yield from self._listen(self._child)
             except (OSError, ValueError) as error:
-                trouble = Trouble(LOST, f"The capture process failed ({error}).")
+                trouble = CaptureFailure(LOST, f"The capture process failed ({error}).")
             finally:
                 self._end_session()
                 if self._child is not None:
@@ -148,12 +148,12 @@ class Microphone(Iterator[Item]):
                 if trouble.kind == REFUSED or not self.wait:
                     raise EdgepruneError(trouble.text, trouble.hint, trouble.status)
                 self._since = began
-                trouble = Trouble(ABSENT, trouble.text, trouble.hint, trouble.status)
+                trouble = CaptureFailure(ABSENT, trouble.text, trouble.hint, trouble.status)
             wait = 1.0 if heard >= HEALTHY_SECONDS else wait
             yield from self._outage(trouble, wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    def _outage(self, trouble: Trouble, seconds: float) -> Generator[Item]:
+    def _outage(self, trouble: CaptureFailure, seconds: float) -> Generator[Item]:
         """Tell of it, once for each kind, and wait."""
         if not self._noted:
             self._reason = REASONS[trouble.kind]
@@ -182,7 +182,7 @@ class Microphone(Iterator[Item]):
         heard_at = (self._since or 0.0) + due / self.sample_rate
         return Block(NOTHING, lost, self._reason, heard_at)
 
-    def _listen(self, child: Child) -> Generator[Item, None, tuple[Trouble, float]]:
+    def _listen(self, child: Child) -> Generator[Item, None, tuple[CaptureFailure, float]]:
         """Yield a capture process's sound; return why it ended and how many seconds were heard."""
         settled, quiet, looked = math.inf, 0.0, self._clock()
         trouble = None
@@ -224,7 +224,7 @@ class Microphone(Iterator[Item]):
         yield from session.finish()
         return trouble, session.reader.position / session.rate
 
-    def _stalled(self, child: Child, session: Session | None) -> Trouble | None:
+    def _stalled(self, child: Child, session: Session | None) -> CaptureFailure | None:
         """Return that nothing has come for too long, or None."""
         last, patience = child.began, max(START_SECONDS, self.audio.stall_seconds)
         if session is not None:
@@ -232,7 +232,7 @@ class Microphone(Iterator[Item]):
         passed = self._clock() - last
         if passed <= patience:
             return None
-        return Trouble(STALLED, f"Nothing has come from the microphone for {passed:.1f} s.",
+        return CaptureFailure(STALLED, f"Nothing has come from the microphone for {passed:.1f} s.",
                        "Is the sound server or the device hanging?")  # fmt: skip
 
     def _begin(self, session: Session, told: Mapping[str, Any]) -> Generator[Item]:

@@ -77,7 +77,7 @@ def nameless_file() -> int:
         return os.dup(file.fileno())
 
 
-class Ring:
+class SharedRing:
     """Both ends' view of the memory.
 
     Parameters
@@ -104,7 +104,7 @@ class Ring:
 class Writer:
     """The capture process's end."""
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: SharedRing) -> None:
         self.ring, self.total = ring, 0
 
     def write(self, samples: NDArray[np.generic], nanoseconds: int) -> None:
@@ -125,13 +125,13 @@ class Reader:
 
     Parameters
     ----------
-    ring : Ring
+    ring : SharedRing
     keep : int
         Frames that may wait; what is older is lost. At most the capacity without the guard.
 
     """
 
-    def __init__(self, ring: Ring, keep: int) -> None:
+    def __init__(self, ring: SharedRing, keep: int) -> None:
         if not 0 < keep < ring.capacity:
             raise ValueError(f"{keep} frames cannot wait in a ring of {ring.capacity}")
         self.ring, self.keep, self.position = ring, keep, 0

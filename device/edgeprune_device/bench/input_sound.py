@@ -34,7 +34,7 @@ Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Loop:
+class LoopedSound:
     """Sound that begins again where it ends."""
 
     kind: str
@@ -66,7 +66,7 @@ class Loop:
         return np.tile(self.samples, times)[: len(self.samples) + size]
 
 
-def loop_of(bundle: Bundle, file: Path | None, name: str = "") -> Loop:
+def loop_of(bundle: Bundle, file: Path | None, name: str = "") -> LoopedSound:
     """Return what a bundle is to listen to.
 
     Parameters
@@ -79,11 +79,11 @@ def loop_of(bundle: Bundle, file: Path | None, name: str = "") -> Loop:
 
     """
     if file is not None:
-        return Loop("wav", name, np.load(file, allow_pickle=False))
+        return LoopedSound("wav", name, np.load(file, allow_pickle=False))
     heard = [golden.samples for golden in bundle.golden if loud_enough(golden.samples)]
     if heard:
-        return Loop("golden", f"{len(heard)} golden inputs", np.concatenate(heard))
-    return Loop("noise", "made here", made_sound(bundle.sample_rate))
+        return LoopedSound("golden", f"{len(heard)} golden inputs", np.concatenate(heard))
+    return LoopedSound("noise", "made here", made_sound(bundle.sample_rate))
 
 
 def prepare(wav: Path, rate: int, folder: Path) -> Path:

@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle
-from edgeprune_device.detection.decider import Decider, Detection, rule_of
+from edgeprune_device.detection.decider import Decider
+from edgeprune_device.detection.decision_rule import rule_of
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import Scorer
 from edgeprune_device.journal.journal import Journal

@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edgeprune_device.bench.tables import (
 )
 from edgeprune_device.bench.wording import machine_line, method_line
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.system.files import written_whole
 
 NOT_IN_CSV = ("samples_ms", "timeline", "slices", "operators", "missing")
 NUMBERS = re.compile(r"\[\s+((?:[\d.eE+-]+,?\s+)+)\]")
@@ -47,17 +49,11 @@ def write_reports(result: Mapping[str, Any], out: Path) -> None:
         "bench.md": markdown_text(result),
         "bench.html": html_text(result),
     }
-    partial = {name: out / f"{name}.partial" for name in texts}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        try:
+        with ExitStack() as whole:  # all are written before the first takes its name
             for name, text in texts.items():
-                partial[name].write_text(text, "utf-8", newline="\n")
-            for name, place in partial.items():
-                place.replace(out / name)
-        finally:
-            for place in partial.values():
-                place.unlink(missing_ok=True)
+                whole.enter_context(written_whole(out / name)).write_bytes(text.encode())
     except OSError as error:
         raise EdgepruneError(f"{out} cannot be written: {error.strerror}.") from error
 

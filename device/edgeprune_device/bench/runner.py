@@ -130,7 +130,7 @@ def bench(
     machine, before = machine_facts(), machine_state()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(dir=nearest(out), prefix=".edgeprune-bench-") as folder:
-        run = Run(files, paths, threads, seconds, extras, Path(folder), say)
+        run = BenchRun(files, paths, threads, seconds, extras, Path(folder), say)
         with Watch() as watch:
             run.rounds(rounds)
             run.sustained()
@@ -239,7 +239,7 @@ Variant = tuple[int, int]
 """Place of a model file, and threads."""
 
 
-class Run:
+class BenchRun:
     """The children of one benchmark, and what they told."""
 
     def __init__(

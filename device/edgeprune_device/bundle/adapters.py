@@ -27,7 +27,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle.spectrogram import Features, arrays_problem, compute, features_of
+from edgeprune_device.bundle.spectrogram import (
+    SpectrogramFeatures,
+    arrays_problem,
+    compute,
+    features_of,
+)
 
 Call = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 """Runs the file once: its inputs by name to its outputs by name."""
@@ -156,7 +161,7 @@ def frontend_problem(model: Mapping[str, Any], arrays: Mapping[str, Array], wind
     adapter = model.get("adapter", {})
     if "frontend" not in adapter:
         return ""
-    features: Features = features_of(adapter["frontend"])
+    features: SpectrogramFeatures = features_of(adapter["frontend"])
     return arrays_problem(features, arrays, window, math.prod(adapter["input"]["shape"]))
 
 

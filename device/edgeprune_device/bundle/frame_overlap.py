@@ -23,7 +23,7 @@ MOST_FRAMES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Plan:
+class FrameOverlap:
     """How a front end's frames lie in a window."""
 
     frames: int
@@ -91,11 +91,11 @@ class Plan:
         return ""
 
 
-def plan_of(model: Mapping[str, Any]) -> Plan:
+def plan_of(model: Mapping[str, Any]) -> FrameOverlap:
     """Return the plan of a manifest's ``model`` that has the entry ``incremental``."""
     entry = model["incremental"]
     axis = int(entry["axis"])
-    return Plan(
+    return FrameOverlap(
         frames=int(entry["back"]["input"]["shape"][axis]),
         chunk=int(entry["front"]["output"]["shape"][axis]),
         step=int(entry["step"]), window_samples=int(model["input"]["shape"][1]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from edgeprune_device.bundle.files import MOST_TOTAL_BYTES, opened
@@ -11,6 +10,7 @@ from edgeprune_device.bundle.reader import MOST_MANIFEST_BYTES, read_bundle
 from edgeprune_device.bundle.signature import read_private, signature_of
 from edgeprune_device.bundle.strict_zip import pack
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.system.files import written_whole
 
 
 def pack_bundle(bundle: Path, out: Path) -> tuple[int, str]:
@@ -73,13 +73,8 @@ def _files_of(bundle: Path) -> dict[str, bytes]:
 
 def _replace(path: Path, data: bytes, partial: Path | None = None) -> None:
     """Write a file under another name, outside the bundle, and put it in place."""
-    partial = partial or path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with written_whole(path, partial, sync=True) as place:
+            place.write_bytes(data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise EdgepruneError(f"{path} cannot be written: {error.strerror}.") from None

@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 @dataclass(frozen=True)
-class Features:
+class SpectrogramFeatures:
     """What a front end does, in its order; the defaults change nothing."""
 
     window: str
@@ -63,7 +63,7 @@ class Features:
     """Bounds of the result."""
 
 
-def features_of(entry: Mapping[str, Any]) -> Features:
+def features_of(entry: Mapping[str, Any]) -> SpectrogramFeatures:
     """Return the front end that a manifest's entry declares.
 
     Raises
@@ -72,7 +72,7 @@ def features_of(entry: Mapping[str, Any]) -> Features:
         An entry is missing, unknown, of another type or out of range.
 
     """
-    known = {entry.name: str(entry.type) for entry in fields(Features)}
+    known = {entry.name: str(entry.type) for entry in fields(SpectrogramFeatures)}
     for key in entry:
         value: Any = entry[key]
         wanted = KINDS[known[key]]
@@ -80,7 +80,7 @@ def features_of(entry: Mapping[str, Any]) -> Features:
             raise TypeError(key)
         if known[key] == "float" and not math.isfinite(entry[key]):
             raise ValueError(key)
-    made = Features(**entry)
+    made = SpectrogramFeatures(**entry)
     if not (made.step >= 1 and 2 <= made.fft <= 1 << 20 and made.power in (1, 2)
             and 0 <= made.preemphasis <= 1 and made.scale > 0 and made.floor >= 0 and made.add >= 0
             and made.low < made.high):  # fmt: skip
@@ -89,13 +89,13 @@ def features_of(entry: Mapping[str, Any]) -> Features:
 
 
 def arrays_problem(
-    features: Features, arrays: Mapping[str, Array], samples: int, count: int
+    features: SpectrogramFeatures, arrays: Mapping[str, Array], samples: int, count: int
 ) -> str:
     """Return where the arrays do not fit one another and the model; empty if they do.
 
     Parameters
     ----------
-    features : Features
+    features : SpectrogramFeatures
     arrays : mapping
         By their names in the bundle.
     samples : int
@@ -125,13 +125,13 @@ def arrays_problem(
     return ""
 
 
-def compute(samples: Array, features: Features, arrays: Mapping[str, Array]) -> Array:
+def compute(samples: Array, features: SpectrogramFeatures, arrays: Mapping[str, Array]) -> Array:
     """Compute the features of a window of sound.
 
     Parameters
     ----------
     samples : array (samples,)
-    features : Features
+    features : SpectrogramFeatures
     arrays : mapping
         By their names in the bundle.
 

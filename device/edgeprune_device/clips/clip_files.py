@@ -29,7 +29,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.system.files import BLOCK_BYTES, make_folders, slug, sync_folder
+from edgeprune_device.system.files import (
+    BLOCK_BYTES,
+    make_folders,
+    slug,
+    sync_folder,
+    written_whole,
+)
 
 CLIPS, SUFFIX, PART, LOCK = "clips", ".flac", ".part", ".lock"
 STREAM = "stream"  # in place of the day
@@ -133,20 +139,10 @@ def write_clip(folder: Path, path: str, data: bytes) -> None:
 
     """
     target = folder / path
-    part = folder / CLIPS / (target.name + PART)
-    try:
-        make_folders(target.parent)
-        with part.open("wb", buffering=0) as file:
-            left = memoryview(data)
-            while left:
-                left = left[file.write(left) :]
-            os.fsync(file.fileno())
-        part.replace(target)
-        sync_folder(target.parent)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
+    make_folders(target.parent)
+    with written_whole(target, folder / CLIPS / (target.name + PART), sync=True) as part:
+        part.write_bytes(data)
+    sync_folder(target.parent)
 
 
 def remove_parts(folder: Path, before: float = float("inf")) -> int:

@@ -38,7 +38,7 @@ from edgeprune_device.clips.clip_files import (
     write_clip,
 )
 from edgeprune_device.clips.disk import Disk, free_bytes
-from edgeprune_device.clips.recent_audio import Ring
+from edgeprune_device.clips.recent_audio import RecentAudio
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.stream import Notice
@@ -96,7 +96,7 @@ class _Waiting:
     since: float
 
 
-class Clips:
+class ClipRecorder:
     """Keeps clips of one session; the journal makes the folder, before the first sound.
 
     Parameters
@@ -144,7 +144,7 @@ class Clips:
             (settings.before_seconds, settings.after_seconds, settings.longest_seconds)
         )  # fmt: skip
         self._held = self._before + self._longest + self._after + round(delay_seconds * rate)
-        self._ring = Ring()
+        self._ring = RecentAudio()
         self._wanted: list[_Wanted] = []
         self._waiting: deque[_Waiting] = deque()
         self._tried = -float("inf")

@@ -12,7 +12,7 @@ from edgeprune_device.clips.clip_files import to_pcm16
 
 
 @dataclass
-class Ring:
+class RecentAudio:
     """The last samples, in pieces; pieces of one stretch follow one another without a gap."""
 
     position: int = 0

@@ -50,7 +50,7 @@ ROOM_BYTES, ROOM_SECONDS = 2_000_000, 10.0  # for a journal to be opened, and th
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeletionPlan:
     """What to delete."""
 
     delete: tuple[ClipFile, ...]
@@ -64,7 +64,7 @@ class Plan:
 def plan(
     clips: Iterable[ClipFile], now: float, free: int, settings: RetentionSettings, *,
     trusted: bool = True,
-) -> Plan:  # fmt: skip
+) -> DeletionPlan:  # fmt: skip
     """Return what to delete.
 
     Parameters
@@ -97,7 +97,7 @@ def plan(
             delete.append(clip)
             reasons.append("size" if gone < over else "free")
             gone += clip.bytes
-    return Plan(tuple(delete), tuple(reasons), max(0, round(wanted - free - gone)))
+    return DeletionPlan(tuple(delete), tuple(reasons), max(0, round(wanted - free - gone)))
 
 
 def _unprotected(ordered: list[ClipFile], keep_per_label: int) -> list[ClipFile]:
@@ -277,7 +277,7 @@ class Retention:
             or (limit and sum(clip.bytes for clip in self._index.clips.values()) > limit)
         )
 
-    def _carry_out(self, todo: Plan) -> bool:
+    def _carry_out(self, todo: DeletionPlan) -> bool:
         """Delete what is planned, for DELETE_SECONDS; return whether all of it is done."""
         began, done, size = self._clock(), Counter[str](), 0
         try:
@@ -306,7 +306,7 @@ class Retention:
         text = f"Clips in {self.folder} cannot be deleted: {error.strerror or error}."
         self._alarm("clips-stuck", True, text, "")
 
-    def _say_full(self, todo: Plan | None) -> None:
+    def _say_full(self, todo: DeletionPlan | None) -> None:
         missing = todo.missing_bytes if todo else 0
         wanted = self.settings.free_megabytes
         kept = len(self._index.clips)

@@ -24,12 +24,10 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.detection.decision_rule import Rule, rule_of
+from edgeprune_device.detection.decision_rule import DecisionRule
 from edgeprune_device.detection.events import Confirm, Detection, Events
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.ctc import read_frames, to_text
-
-__all__ = ["Decider", "Detection", "Events", "Rule", "rule_of", "temper"]
 
 SMALLEST_SCORE = 1e-7  # a float32 score says no more of its logit
 
@@ -65,7 +63,7 @@ def temper(scores: NDArray[np.float32], temperature: float, activation: str) -> 
 class Decider:
     """Applies a rule to windows in order."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: DecisionRule) -> None:
         self.rule = rule
         self.top: tuple[str, float] = ("", 0.0)
         """What the last window said most surely, whether or not it is reported, and how surely."""

@@ -12,7 +12,7 @@ from edgeprune_device.settings import Decide
 
 
 @dataclass(frozen=True)
-class Rule:
+class DecisionRule:
     """How sure a listener must be."""
 
     labels: tuple[str, ...]
@@ -47,7 +47,7 @@ BUNDLES_OWN = Decide()
 """Settings that change nothing."""
 
 
-def rule_of(bundle: Bundle, decide: Decide = BUNDLES_OWN) -> Rule:
+def rule_of(bundle: Bundle, decide: Decide = BUNDLES_OWN) -> DecisionRule:
     """Return a bundle's decision rule, with what a recorder's settings put in its place.
 
     Transcripts have no thresholds of their own: all are reported, or those that reach
@@ -79,7 +79,7 @@ def rule_of(bundle: Bundle, decide: Decide = BUNDLES_OWN) -> Rule:
             "Take one out of decide.deny.",
         )
     smoothing, refractory = decide.smoothing_windows, decide.refractory_seconds
-    return Rule(
+    return DecisionRule(
         bundle.labels, thresholds | dict(decide.thresholds),
         max(1, int(decision["smoothing_windows"] if smoothing is None else smoothing)),
         float(decision["refractory_seconds"] if refractory is None else refractory),

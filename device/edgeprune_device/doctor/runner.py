@@ -20,7 +20,7 @@ from typing import Any
 
 from edgeprune_device.audio.devices import sound_library
 from edgeprune_device.doctor import probe as probe
-from edgeprune_device.doctor.checks import PROBLEM, STATES, Facts, Row, judged
+from edgeprune_device.doctor.checks import PROBLEM, STATES, CheckRow, MachineFacts, judged
 from edgeprune_device.doctor.probe import Failure, Opened
 from edgeprune_device.doctor.sound_check import Recording, record
 from edgeprune_device.errors import EdgepruneError
@@ -28,6 +28,7 @@ from edgeprune_device.monitoring.status import judge, read_status
 from edgeprune_device.recorder.schedule import Schedule, local_zone
 from edgeprune_device.settings import Settings
 from edgeprune_device.system.clock import clock_state
+from edgeprune_device.system.files import write_whole
 from edgeprune_device.system.machine import machine_facts, machine_state
 
 SCHEMA = 1
@@ -79,7 +80,7 @@ def doctor(
 def gather(
     bundle: Path | None, settings: Settings, journal: Path, seconds: float,
     say: Callable[[str], None],
-) -> Facts:  # fmt: skip
+) -> MachineFacts:  # fmt: skip
     """Find everything out; nothing here ends with an error."""
     rate = _rate_of(bundle, settings)
     recording: Recording | Failure | None = None
@@ -95,7 +96,7 @@ def gather(
         heard = recording.samples if isinstance(recording, Recording) else None
         opened = probe.bundle(bundle, settings, lambda _read: heard)
     say("Asking disk, clock and sinks ...")
-    return Facts(
+    return MachineFacts(
         settings=settings, machine={**machine_facts(), **machine_state()},
         bits=8 * struct.calcsize("P"), library=library, recording=recording,
         running=_running(journal), bundle=opened, disk=probe.disk(journal),
@@ -123,7 +124,7 @@ def schedule_said(settings: Settings, now: datetime) -> Failure | tuple[str, ...
     return (f"{state}, until {change:%Y-%m-%d %H:%M}.", *plan.notes(now.astimezone(zone).date()))
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[CheckRow]) -> str:
     """Return rows as text: state, name, sentence, and the remedy under it."""
     wide = max(len(row.name) for row in rows)
     lines = []
@@ -135,7 +136,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", ", ".join(f"{found[state]} {state}" for state in STATES)])
 
 
-def counts(rows: Sequence[Row]) -> dict[str, int]:
+def counts(rows: Sequence[CheckRow]) -> dict[str, int]:
     """Return how many rows are in each state."""
     found = Counter(row.state for row in rows)
     return {state: found[state] for state in STATES}
@@ -151,18 +152,16 @@ def write(found: dict[str, Any], folder: Path) -> Path:
 
     """
     path = folder / FILE
-    partial = path.with_name(FILE + ".partial")
     shown = {key: value for key, value in found.items() if key != "text"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(shown, indent=1, allow_nan=False) + "\n", "utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(shown, indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise EdgepruneError(f"{path} cannot be written: {error.strerror}.") from None
     return path
 
 
-def _shown(row: Row) -> dict[str, Any]:
+def _shown(row: CheckRow) -> dict[str, Any]:
     values = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.values.items()

@@ -30,6 +30,7 @@ from edgeprune_device.clips.disk import free_bytes
 from edgeprune_device.doctor.redact import places_of, redact, scrub, secrets_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.bundle_store import resolve
+from edgeprune_device.system.files import written_whole
 from edgeprune_device.system.machine import machine_facts, machine_state
 
 DATABASE = "journal.sqlite"
@@ -86,16 +87,16 @@ def support(asked: Asked, out: Path) -> dict[str, Any]:
             parts[name] = scrub(found, hidden)
         elif found is not None:
             parts[name] = _text(found, hidden, asked, with_labels=name in LABELLED)
-    part = out.with_name(out.name + ".part")
     try:
-        opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(opened, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name, text in parts.items():
-                packed.writestr(name, text)
-        part.replace(out)
+        with written_whole(out) as partial:
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with (
+                open(handle, "wb") as file,
+                zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made,
+            ):
+                for name, text in parts.items():
+                    made.writestr(name, text)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise EdgepruneError(
             f"{out} cannot be written: {error.strerror or error}.",
             "Is the disk full?",

@@ -26,6 +26,7 @@ import numpy as np
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import Scorer, check_golden, open_model, runtime_name
+from edgeprune_device.system.files import write_whole
 from edgeprune_device.system.machine import machine_facts
 
 STORE = "variant.json"
@@ -67,10 +68,8 @@ class Picked:
         """Write the choice where ``pick`` finds it; nothing where there was none."""
         if self.facts is None:
             return
-        partial = store.with_name(store.name + ".partial")
         try:
-            partial.write_text(json.dumps(self.facts, indent=1) + "\n", "utf-8")
-            partial.replace(store)
+            write_whole(store, json.dumps(self.facts, indent=1) + "\n")
         except OSError as error:
             raise EdgepruneError(f"{store} cannot be written: {error.strerror}.") from error
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle.frame_overlap import NAMES, Plan, plan_of
+from edgeprune_device.bundle.frame_overlap import NAMES, FrameOverlap, plan_of
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.runtime import onnx_session
@@ -44,7 +44,7 @@ class IncrementalScorer:
 
     """
 
-    def __init__(self, plan: Plan, front: Run, back: Run) -> None:
+    def __init__(self, plan: FrameOverlap, front: Run, back: Run) -> None:
         self.plan, self.front, self.back = plan, front, back
         self.computed = self.kept = 0
         """Frames so far, of all windows: for the recorder's figures."""

@@ -37,7 +37,7 @@ class Span:
     reason: str
 
 
-class Ledger:
+class CoverageLedger:
     """Takes windows and gaps in the order of stream time."""
 
     def __init__(self) -> None:

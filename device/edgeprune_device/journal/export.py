@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from urllib.parse import quote
 
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal.schema import DATABASE, VERSION
+from edgeprune_device.system.files import written_whole
 
 COLUMNS = ("id", "session", "source", "bundle", "utc", "clock", "offset_bound_seconds", "throttled",
            "start_seconds", "end_seconds", "first_sample", "last_sample", "label",
@@ -65,17 +65,12 @@ def export(journal: Path, out: Path, wanted: Wanted) -> int:
         raise EdgepruneError(f"{out} ends neither in .csv nor in .jsonl.", "Name such a file.")
     if not out.parent.is_dir():
         raise EdgepruneError(f"There is no folder {out.parent}.")
-    with reading(journal) as database:
-        partial = out.with_name(out.name + ".partial")
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                number = WRITERS[out.suffix](file, _rows(database, wanted))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
-    return number
+    with (
+        reading(journal) as database,
+        written_whole(out, sync=True) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        return WRITERS[out.suffix](file, _rows(database, wanted))
 
 
 @contextmanager

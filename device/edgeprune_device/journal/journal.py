@@ -25,22 +25,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal.jsonl import LINES
 from edgeprune_device.journal.schema import DATABASE
-from edgeprune_device.journal.stream_time import Facts
+from edgeprune_device.journal.stream_time import TimeFacts
 from edgeprune_device.journal.write_queue import Entry
 from edgeprune_device.journal.writer import Store, text_of
 from edgeprune_device.stream import Notice
-from edgeprune_device.system.files import sync_folder
+from edgeprune_device.system.files import sync_folder, write_whole
 
 STATS = "stats.json"
 Clock = Callable[[], datetime]
 """Gives the time in UTC."""
 
 
-UNKNOWN = Facts()
+UNKNOWN = TimeFacts()
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Journal:
         return found and f"The journal {self.folder} cannot be written {found}."
 
     def add(
-        self, detection: Detection, first_sample: int, facts: Facts = UNKNOWN,
+        self, detection: Detection, first_sample: int, facts: TimeFacts = UNKNOWN,
         last_sample: int | None = None,
     ) -> str:  # fmt: skip
         """Write a detection to both, or let it wait; return its id.
@@ -249,9 +249,7 @@ class Journal:
                 "Is the disk full?",
             )
         try:
-            partial = self.folder / (STATS + ".partial")
-            partial.write_text(text + "\n", "utf-8")
-            partial.replace(self.folder / STATS)
+            write_whole(self.folder / STATS, text + "\n")
         except OSError as error:
             if not self._live:  # a live recorder's are in its session's row, or wait for it
                 raise EdgepruneError(

@@ -49,17 +49,17 @@ class StreamTime:
         position, heard_at = self._anchor
         return self.wall.utc_of(heard_at - (position - sample) / self.rate)
 
-    def facts(self, sample: int) -> Facts:
+    def facts(self, sample: int) -> TimeFacts:
         """Return what a detection that began with a sample carries."""
         clock = self.wall.state if self.wall else UNKNOWN
-        return Facts(
+        return TimeFacts(
             SYNCHRONISED[clock.synchronised], clock.offset_bound_seconds, self.throttled,
             self.utc(sample),
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Facts:
+class TimeFacts:
     """What is known of the clock and the board at the time of a detection."""
 
     clock: str = "unknown"

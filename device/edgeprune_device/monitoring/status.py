@@ -8,7 +8,6 @@ that neither a jump of the time of day nor another process with its number decei
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.system.files import write_whole, written_whole
 
 STATUS = "status.json"
 SCHEMA = 1
@@ -140,13 +140,9 @@ class StatusFile:
         """Write it; return what went wrong in a sentence, or nothing: a recorder goes on."""
         now = time.monotonic() if monotonic is None else monotonic
         text = json.dumps(status.as_dict() | self._process | {"written_monotonic": now}, indent=1)
-        partial = self.path.with_name(STATUS + ".partial")
         try:
-            partial.write_text(text + "\n", "utf-8")
-            partial.replace(self.path)
+            write_whole(self.path, text + "\n")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
             return f"{self.path} cannot be written: {error.strerror}."
         return ""
 
@@ -245,10 +241,9 @@ def _linked(link: Path, target: Path) -> bool:
     try:
         if link.is_symlink() and link.readlink() == target:
             return True
-        fresh = link.with_name(link.name + ".partial")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(target)
-        fresh.replace(link)
+        with written_whole(link) as fresh:
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(target)
     except OSError:  # such as a FAT card, which knows no links
         return False
     return True

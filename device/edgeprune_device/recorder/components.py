@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle
-from edgeprune_device.clips.clip_recorder import DELAY_SECONDS, Clips
+from edgeprune_device.clips.clip_recorder import DELAY_SECONDS, ClipRecorder
 from edgeprune_device.detection.activity_gate import Gate
 from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import rule_of
@@ -16,7 +16,7 @@ from edgeprune_device.detection.vad import open_vad
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.choose_variant import Picked
 from edgeprune_device.inference.incremental import open_incremental
-from edgeprune_device.journal.coverage import Ledger
+from edgeprune_device.journal.coverage import CoverageLedger
 from edgeprune_device.monitoring.score_checks import ScoreGuard
 from edgeprune_device.monitoring.signal_health import Health
 from edgeprune_device.monitoring.terminal import Screen
@@ -59,11 +59,11 @@ def make_parts(
     rule = rule_of(read, settings.decide)
     return Parts(
         model=model, forget=forget, windower=Windower(window, hop), decider=Decider(rule),
-        ledger=Ledger(), health=Health(rate),
+        ledger=CoverageLedger(), health=Health(rate),
         guard=ScoreGuard(rule.activation, read.labels, rule.ignore),
         vad=vad, gate=Gate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
-        clips=Clips(settings.clips, out, rate, digest=read.digest,
+        clips=ClipRecorder(settings.clips, out, rate, digest=read.digest,
                     delay_seconds=DELAY_SECONDS + min(rule.merge_seconds, MOST_MERGE_SECONDS)),
         shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, news=news,
     )  # fmt: skip

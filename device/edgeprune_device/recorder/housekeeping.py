@@ -31,8 +31,8 @@ from edgeprune_device.monitoring.status import STARTING, STOPPED, Status, Status
 from edgeprune_device.recorder.components import make_parts
 from edgeprune_device.recorder.loop import Loop
 from edgeprune_device.recorder.schedule import Schedule, local_zone
-from edgeprune_device.recorder.session_plan import Plan, open_bundle
-from edgeprune_device.recorder.session_stats import Account
+from edgeprune_device.recorder.session_plan import SessionPlan, open_bundle
+from edgeprune_device.recorder.session_stats import SessionStats
 from edgeprune_device.recorder.source import PAUSED
 from edgeprune_device.settings import Settings
 from edgeprune_device.sinks.delivery import Sinks, make_senders
@@ -96,7 +96,12 @@ class Upkeep:
     """
 
     def __init__(
-        self, plan: Plan, loop: Loop, account: Account, installed: Installed, retention: Retention
+        self,
+        plan: SessionPlan,
+        loop: Loop,
+        account: SessionStats,
+        installed: Installed,
+        retention: Retention,
     ) -> None:
         self.plan, self.loop, self.account = plan, loop, account
         self.installed, self.retention = installed, retention

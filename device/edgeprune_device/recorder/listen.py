@@ -36,8 +36,8 @@ from edgeprune_device.monitoring.terminal import Say, Screen
 from edgeprune_device.recorder.components import make_parts
 from edgeprune_device.recorder.housekeeping import Upkeep, check_outlets
 from edgeprune_device.recorder.loop import Loop
-from edgeprune_device.recorder.session_plan import Plan, open_bundle
-from edgeprune_device.recorder.session_stats import Account, Identity
+from edgeprune_device.recorder.session_plan import SessionPlan, open_bundle
+from edgeprune_device.recorder.session_stats import Identity, SessionStats
 from edgeprune_device.recorder.source import SourceKind, open_source
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Item
@@ -84,7 +84,7 @@ def listen(
     """
     if seconds is not None and not 0 < seconds < math.inf:
         raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It is a time over 0.")
-    plan = Plan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
+    plan = SessionPlan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
     installed = Installed(bundle)
     if plan.live:
         check_outlets(plan.settings, out)
@@ -111,7 +111,7 @@ def listen(
 
 
 def _session(
-    plan: Plan, picked: Picked, installed: Installed, stopped: threading.Event, source: Any
+    plan: SessionPlan, picked: Picked, installed: Installed, stopped: threading.Event, source: Any
 ) -> tuple[dict[str, Any], Picked | None]:
     """Listen with one bundle; return its figures, and the next session's bundle if there is one."""
     read, began, settings = picked.bundle, _now(), plan.settings
@@ -135,7 +135,7 @@ def _session(
         _remember(picked, plan)
         wall = WallClock(_now(), time.monotonic(), clock_state()) if plan.live else None
         loop = Loop(parts, journal, StreamTime(rate, began, wall), stopped.is_set)
-        account = Account(loop, latencies, Identity(
+        account = SessionStats(loop, latencies, Identity(
             read.name, read.digest, plan.name, str(plan.out), began, plan.live,
             parts.windower.hop_samples / rate, read.window_samples / rate,
             settings.operate.heartbeat_seconds,
@@ -168,7 +168,7 @@ def _session(
     return stats, upkeep.following if upkeep is not None else None
 
 
-def _remember(picked: Picked, plan: Plan) -> None:
+def _remember(picked: Picked, plan: SessionPlan) -> None:
     """Keep which variant was taken; a live recorder can do without, and chooses anew next time."""
     try:
         picked.remember(plan.out / STORE)
@@ -179,7 +179,7 @@ def _remember(picked: Picked, plan: Plan) -> None:
 
 
 def _go(
-    loop: Loop, items: Iterable[Item], account: Account, upkeep: Upkeep | None,
+    loop: Loop, items: Iterable[Item], account: SessionStats, upkeep: Upkeep | None,
     stopped: threading.Event, seconds: float | None,
 ) -> None:  # fmt: skip
     """Run until the source ends or something ends it."""
@@ -221,7 +221,7 @@ def stopping() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def alone(plan: Plan) -> Iterator[None]:
+def alone(plan: SessionPlan) -> Iterator[None]:
     """Hold the journal's folder while this is open: two live recorders would fight over its clips.
 
     A folder that is not there yet is held from the next start on. Files may be heard into it.

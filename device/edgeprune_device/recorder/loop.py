@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from edgeprune_device.audio.level import level_db
 from edgeprune_device.audio.windowing import Windower
-from edgeprune_device.clips.clip_recorder import Clip, Clips
+from edgeprune_device.clips.clip_recorder import Clip, ClipRecorder
 from edgeprune_device.detection.activity_gate import Gate
-from edgeprune_device.detection.decider import Decider, Detection
+from edgeprune_device.detection.decider import Decider
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.detection.speech_privacy import Speech
 from edgeprune_device.detection.vad import Vad
-from edgeprune_device.journal.coverage import DROPPED, INVALID, Ledger
+from edgeprune_device.journal.coverage import DROPPED, INVALID, CoverageLedger
 from edgeprune_device.journal.journal import Journal
 from edgeprune_device.journal.stream_time import StreamTime
 from edgeprune_device.monitoring.alarms import Alarm, Alarms, Trouble
@@ -60,13 +61,13 @@ class Parts:
     model: Model
     windower: Windower
     decider: Decider
-    ledger: Ledger
+    ledger: CoverageLedger
     health: Health
     guard: ScoreGuard
     vad: Vad | None
     gate: Gate
     speech: Speech
-    clips: Clips
+    clips: ClipRecorder
     shedder: Shedder
     screen: Screen
     timed: Callable[[float], None]

@@ -13,7 +13,7 @@ from edgeprune_device.settings import Settings
 
 
 @dataclass(frozen=True)
-class Plan:
+class SessionPlan:
     """The same for each session of a listener."""
 
     bundle: Path
@@ -45,7 +45,7 @@ class Plan:
         return f"microphone {self.settings.audio.device or 'default'}"
 
 
-def open_bundle(plan: Plan, place: Path) -> Picked:
+def open_bundle(plan: SessionPlan, place: Path) -> Picked:
     """Read, check and open a bundle.
 
     Raises

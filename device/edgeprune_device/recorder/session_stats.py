@@ -35,7 +35,7 @@ class Identity:
     heartbeat_seconds: float
 
 
-class Account:
+class SessionStats:
     """Adds up one session.
 
     Parameters

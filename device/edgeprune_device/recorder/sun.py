@@ -28,7 +28,7 @@ ROUNDS = 3  # of putting the event's own time into the equations
 
 
 @dataclass(frozen=True)
-class Event:
+class SunEvent:
     """When the sun passes an altitude."""
 
     at: datetime
@@ -37,7 +37,7 @@ class Event:
     """Empty; ``above`` or ``below`` where it stays so all day and ``at`` is a stand-in."""
 
 
-def sun_event(name: str, day: date, latitude: float, longitude: float) -> Event:
+def sun_event(name: str, day: date, latitude: float, longitude: float) -> SunEvent:
     """Return a day's dawn, sunrise, sunset or dusk.
 
     Parameters
@@ -61,10 +61,10 @@ def sun_event(name: str, day: date, latitude: float, longitude: float) -> Event:
         minutes = math.degrees(math.acos(cosine)) * MINUTES_PER_DEGREE
         at = solar_noon(day, longitude, at) + way * timedelta(minutes=minutes)
     else:
-        return Event(at)
+        return SunEvent(at)
     if cosine > 1:
-        return Event(noon, "below")
-    return Event(noon + way * timedelta(hours=12), "above")
+        return SunEvent(noon, "below")
+    return SunEvent(noon + way * timedelta(hours=12), "above")
 
 
 def solar_noon(day: date, longitude: float, near: datetime | None = None) -> datetime:

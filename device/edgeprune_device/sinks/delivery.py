@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Account:
+class DeliveryStats:
     """What a sink has done since it began."""
 
     sent: int = 0
@@ -189,7 +189,7 @@ class _Worker:
         self.name, self.wake = sender.name, threading.Event()
         self._sender, self._limit, self._delays, self._tell = sender, limit, delays, tell
         self._outbox = Outbox(folder, sender.name, sender.target)
-        self._account, self._lock = Account(), threading.Lock()
+        self._account, self._lock = DeliveryStats(), threading.Lock()
         self._finishing, self._stopped = threading.Event(), threading.Event()
         self._state: Message | None = None
         self._refusals, self._delay = 0, 0.0

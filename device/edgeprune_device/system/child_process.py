@@ -8,7 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-HOME = str(Path(__file__).resolve().parents[2])
+import edgeprune_device
+
+HOME = str(Path(edgeprune_device.__file__).resolve().parents[1])
+"""Folder that the package is in."""
 
 
 def run_module(

@@ -1,4 +1,11 @@
-"""Folders whose entries outlive a power cut."""
+"""Files that are there whole or not at all, folders whose entries outlive a power cut, safe names.
+
+write_whole    bytes or text: beside its place, then renamed
+written_whole  the same for whatever writes to a path itself
+sync_folder    a folder's new, renamed and removed names, to the disk
+make_folders   a folder and those above it, each brought to the disk
+slug           any label as a folder's name
+"""
 
 from __future__ import annotations
 
@@ -6,7 +13,64 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+PARTIAL = ".partial"
+SLUG_LENGTH = 40
+HASH_LENGTH = 6
+BLOCK_BYTES = 512
+"""Of ``st_blocks``, whatever the file system's own are."""
+
+
+def write_whole(path: Path, data: bytes | str, *, sync: bool = False) -> None:
+    """Write a file so that its name only ever holds the old content or all of the new.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that exists.
+    data : bytes or str
+        Text is written as UTF-8.
+    sync : bool
+        Whether the content is brought to the disk before the name is: it outlives a power cut.
+
+    Raises
+    ------
+    OSError
+        It could not be written; what was begun is gone and the old content still there.
+
+    """
+    with written_whole(path, sync=sync) as partial:
+        partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def written_whole(path: Path, partial: Path | None = None, *, sync: bool = False) -> Iterator[Path]:
+    """Give a path to write to; it becomes ``path`` if the body ends well, and is gone otherwise.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file is to be.
+    partial : Path, optional
+        Where it is until then, on the same file system (``path`` with ``.partial`` behind it).
+    sync : bool
+        As for ``write_whole``.
+
+    """
+    partial = partial or path.with_name(path.name + PARTIAL)
+    try:
+        yield partial
+        if sync:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -16,11 +80,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-SLUG_LENGTH = 40
-HASH_LENGTH = 6
-BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are
 
 
 def slug(label: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Settings
+from edgeprune_device.system.files import write_whole
 
 NAME = "edgeprune"
 UNIT_FOLDER = Path("/etc/systemd/system")
@@ -105,10 +106,8 @@ def install(text: str, folder: Path = UNIT_FOLDER) -> Path:
 
     """
     path = folder / f"{NAME}.service"
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, "utf-8")
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise EdgepruneError(
             f"{path} cannot be written: {error.strerror}.", "Run the same command with sudo."

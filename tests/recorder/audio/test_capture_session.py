@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune_device.audio.capture_session import Session
-from edgeprune_device.audio.shared_ring import Reader, Record, Ring, Writer, nameless_file
+from edgeprune_device.audio.shared_ring import Reader, Record, SharedRing, Writer, nameless_file
 from edgeprune_device.stream import Block
 
 RATE, MODEL = 48000, 16000
@@ -24,7 +24,7 @@ class Device:
 
     def __init__(self, seconds: float = 10.0, sample_rate: int = RATE) -> None:
         number = nameless_file()
-        ring = Ring(number, "int16", round((seconds + 2) * RATE))
+        ring = SharedRing(number, "int16", round((seconds + 2) * RATE))
         os.close(number)
         self.writer, self.clock, self.overflows = Writer(ring), START, 0
         self.session = Session(Reader(ring, round(seconds * RATE)), RATE, sample_rate)

@@ -14,7 +14,7 @@ from edgeprune_device.audio.shared_ring import (
     FULL_SCALE,
     Reader,
     Record,
-    Ring,
+    SharedRing,
     Writer,
     nameless_file,
     unpacked,
@@ -35,8 +35,8 @@ def test_every_frame_is_read_once_or_counted_as_lost(
     steps: list[tuple[int, bool, int]], kind: str
 ) -> None:
     number = nameless_file()
-    written, scale = Ring(number, kind, 100), FULL_SCALE if kind == "int16" else 1.0
-    writer, reader = Writer(written), Reader(Ring(number, kind, 100), 80)
+    written, scale = SharedRing(number, kind, 100), FULL_SCALE if kind == "int16" else 1.0
+    writer, reader = Writer(written), Reader(SharedRing(number, kind, 100), 80)
     os.close(number)  # both have it: the name is not needed, nor is the descriptor
     timeline = np.full(4000, -1.0)
     for count, look, most in steps:
@@ -55,7 +55,7 @@ def test_every_frame_is_read_once_or_counted_as_lost(
 
 
 def test_what_is_overwritten_while_it_is_being_read_is_lost_and_not_heard(descriptor: int) -> None:
-    ring = Ring(descriptor, "int16", 100)
+    ring = SharedRing(descriptor, "int16", 100)
     writer, reader = Writer(ring), Reader(ring, 80)
     writer.write(np.arange(80, dtype=np.int16), 1)
     copy = reader._copied
@@ -72,7 +72,7 @@ def test_what_is_overwritten_while_it_is_being_read_is_lost_and_not_heard(descri
 
 
 def test_a_reader_whose_records_are_old_reads_nothing_that_was_overwritten(descriptor: int) -> None:
-    ring = Ring(descriptor, "int16", 100)
+    ring = SharedRing(descriptor, "int16", 100)
     writer, reader = Writer(ring), Reader(ring, 80)
     writer.write(np.zeros(1000, np.int16), 1)  # more than the ring holds
     assert reader.read(50, 80)[0] == 50  # all that this record tells of has gone
@@ -100,4 +100,4 @@ def test_something_else_in_the_pipe_is_noticed() -> None:
 
 def test_a_reader_stays_off_the_part_that_is_being_written(descriptor: int) -> None:
     with pytest.raises(ValueError, match="100 frames cannot wait in a ring of 100"):
-        Reader(Ring(descriptor, "int16", 100), 100)
+        Reader(SharedRing(descriptor, "int16", 100), 100)

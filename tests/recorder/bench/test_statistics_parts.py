@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bench import machine_watch
-from edgeprune_device.bench.input_sound import Loop, loop_of, loud_enough, made_sound, prepare
+from edgeprune_device.bench.input_sound import (
+    LoopedSound,
+    loop_of,
+    loud_enough,
+    made_sound,
+    prepare,
+)
 from edgeprune_device.bench.machine_watch import Watch, others_cores, processes, top_process
 from edgeprune_device.bench.phases import Recorder, paced, sustained, windows_of_pace
 from edgeprune_device.bench.worker_client import run_child
@@ -33,7 +39,7 @@ Samples = NDArray[np.float32]
 
 
 def test_windows_of_a_loop_are_those_of_its_endless_repetition() -> None:
-    loop = Loop("wav", "x", np.arange(7, dtype=np.float32))
+    loop = LoopedSound("wav", "x", np.arange(7, dtype=np.float32))
     whole = np.tile(loop.samples, 20)
     for window, hop in ((3, 2), (5, 7), (16, 3), (2, 9)):
         for turn, found in enumerate(itertools.islice(loop.windows(window, hop), 8)):
@@ -44,7 +50,7 @@ def test_windows_of_a_loop_are_those_of_its_endless_repetition() -> None:
 def test_blocks_of_a_loop_give_the_recorders_windower_one_window_each(
     window: int, hop: int
 ) -> None:
-    loop = Loop("wav", "x", np.arange(7, dtype=np.float32))
+    loop = LoopedSound("wav", "x", np.arange(7, dtype=np.float32))
     windower, windows = Windower(window, hop), loop.windows(window, hop)
     for block in itertools.islice(loop.blocks(window, hop), 8):
         [(_, found)] = windower.push(block)

@@ -8,18 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune_device.bundle.frame_overlap import Plan, files_of, plan_of, problem_of_incremental
+from edgeprune_device.bundle.frame_overlap import (
+    FrameOverlap,
+    files_of,
+    plan_of,
+    problem_of_incremental,
+)
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn) -> FrameOverlap:
     left, right, new = (draw(st.integers(0, 3)), draw(st.integers(0, 3)), draw(st.integers(1, 9)))
     chunk = left + right + new
     frames = chunk + draw(st.integers(1, 40))
-    return Plan(frames, chunk, 10, frames * 10 + 7, left, right)
+    return FrameOverlap(frames, chunk, 10, frames * 10 + 7, left, right)
 
 
-def covered(plan: Plan, kept: range) -> list[int]:
+def covered(plan: FrameOverlap, kept: range) -> list[int]:
     """Return how often each frame of a window is computed, refusing what a chunk cannot know."""
     times = [0] * plan.frames
     for begin, start, stop in plan.chunks(kept):
@@ -36,7 +41,7 @@ def covered(plan: Plan, kept: range) -> list[int]:
 
 @given(plans(), st.integers(0, 60))
 def test_every_frame_that_is_not_kept_is_computed_from_a_chunk_that_knows_it(
-    plan: Plan, shift: int
+    plan: FrameOverlap, shift: int
 ) -> None:
     kept = plan.kept(shift)
     for frame, times in enumerate(covered(plan, kept)):
@@ -44,19 +49,21 @@ def test_every_frame_that_is_not_kept_is_computed_from_a_chunk_that_knows_it(
 
 
 @given(plans(), st.integers(0, 60))
-def test_a_kept_frame_touches_no_edge_of_either_window(plan: Plan, shift: int) -> None:
+def test_a_kept_frame_touches_no_edge_of_either_window(plan: FrameOverlap, shift: int) -> None:
     for frame in plan.kept(shift):
         for place in (frame, frame + shift):
             assert plan.left <= place < plan.frames - plan.right
 
 
 @given(plans())
-def test_at_its_own_hop_a_window_costs_one_chunk_and_one_more_for_a_left_edge(plan: Plan) -> None:
+def test_at_its_own_hop_a_window_costs_one_chunk_and_one_more_for_a_left_edge(
+    plan: FrameOverlap,
+) -> None:
     assert len(plan.chunks(plan.kept(plan.new))) == (2 if plan.left else 1)
 
 
 def test_without_edges_a_window_is_tiled_once() -> None:
-    plan = Plan(frames=10, chunk=4, step=5, window_samples=60)
+    plan = FrameOverlap(frames=10, chunk=4, step=5, window_samples=60)
     assert plan.chunk_samples == 30
     assert plan.chunks(plan.kept(10)) == [(0, 0, 4), (4, 4, 8), (6, 8, 10)]
     assert plan.chunks(plan.kept(4)) == [(6, 6, 10)]
@@ -75,7 +82,7 @@ def model(**changes: Any) -> dict[str, Any]:
 
 def test_a_manifest_gives_the_plan() -> None:
     assert problem_of_incremental(model()) == ""
-    assert plan_of(model()) == Plan(frames=10, chunk=4, step=5, window_samples=60)
+    assert plan_of(model()) == FrameOverlap(frames=10, chunk=4, step=5, window_samples=60)
     assert files_of(model()) == ("front.onnx", "back.onnx")
     assert files_of({"format": "onnx"}) == ()
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeprune_device.clips.clip_files import clip_path, find_clips, read_tags, to_pcm16
-from edgeprune_device.clips.clip_recorder import BEGINS, ENDS, LATE, LONG, Clip, Clips
+from edgeprune_device.clips.clip_recorder import BEGINS, ENDS, LATE, LONG, Clip, ClipRecorder
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.system.files import slug
@@ -39,7 +39,7 @@ def no_voice(_first: int, _last: int) -> bool:
 
 
 def feed(
-    clips: Clips, stream: NDArray[np.float32], cuts: list[int], wishes: list[Wish],
+    clips: ClipRecorder, stream: NDArray[np.float32], cuts: list[int], wishes: list[Wish],
     gaps: dict[int, int], blocked: Callable[[int, int], bool | None] = no_voice,
 ) -> list[Clip]:  # fmt: skip
     """Play a stream in blocks that end at ``cuts``; judge at every WINDOW samples; flush.
@@ -75,7 +75,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_clip_decodes_to_what_the_model_heard_rounded_to_16_bits(tmp_path: Path) -> None:
     stream = noise(4000)
-    [clip] = feed(Clips(SETTINGS, tmp_path, RATE), stream, [], [("a", 1000, 1400, 1600)], {})
+    [clip] = feed(ClipRecorder(SETTINGS, tmp_path, RATE), stream, [], [("a", 1000, 1400, 1600)], {})
     samples, rate = soundfile.read(tmp_path / clip.path, dtype="int16")
     expected = np.clip(np.rint(stream[500:1650].astype(np.float64) * 32768), -32768, 32767)
     np.testing.assert_array_equal(samples, expected)
@@ -106,7 +106,7 @@ def test_the_files_are_the_same_however_the_stream_is_cut(
     results = []
     for edges in ([6000], cuts, list(range(size, 6000, size))):
         folder = tmp_path_factory.mktemp("clips")
-        done = feed(Clips(SETTINGS, folder, RATE), stream, edges, wishes, gaps)
+        done = feed(ClipRecorder(SETTINGS, folder, RATE), stream, edges, wishes, gaps)
         results.append((sorted(clip.id for clip in done), contents(folder)))
     assert results[0] == results[1] == results[2]
     assert results[0][0] == ["a", "b", "c", "d", "e"]
@@ -138,7 +138,7 @@ def test_every_clip_is_the_part_of_its_stretch_that_was_asked_for(
     stream, folder = noise(6000), tmp_path_factory.mktemp("clips")
     wishes = [(f"e{n}", first, last, min(-(-last // WINDOW) * WINDOW, 6000))
               for n, (first, last) in enumerate(events)]  # fmt: skip
-    done = {c.id: c for c in feed(Clips(SETTINGS, folder, RATE), stream, cuts, wishes, gaps)}
+    done = {c.id: c for c in feed(ClipRecorder(SETTINGS, folder, RATE), stream, cuts, wishes, gaps)}
     stretch, of_sample = 0, []
     for sample in range(6000):
         stretch += sample in gaps
@@ -164,7 +164,7 @@ def test_every_clip_is_the_part_of_its_stretch_that_was_asked_for(
 def test_a_clip_ends_and_begins_at_gaps_and_says_so(tmp_path: Path) -> None:
     stream = noise(6000)
     wishes = [("ends", 1900, 2300, 2400), ("begins", 2900, 3300, 3600), ("whole", 4400, 4800, 5200)]
-    done = feed(Clips(SETTINGS, tmp_path, RATE), stream, [], wishes, {2400: 400})
+    done = feed(ClipRecorder(SETTINGS, tmp_path, RATE), stream, [], wishes, {2400: 400})
     spans = {clip.id: (clip.first, clip.first + clip.samples, clip.cut) for clip in done}
     assert spans == {"ends": (1400, 2400, (ENDS,)), "begins": (2800, 3550, (BEGINS,)),
                      "whole": (3900, 5050, ())}  # fmt: skip
@@ -177,26 +177,28 @@ def test_a_clip_ends_and_begins_at_gaps_and_says_so(tmp_path: Path) -> None:
 
 
 def test_the_streams_own_begin_and_end_bound_a_clip(tmp_path: Path) -> None:
-    done = feed(Clips(SETTINGS, tmp_path, RATE), noise(1200), [],
+    done = feed(ClipRecorder(SETTINGS, tmp_path, RATE), noise(1200), [],
                 [("first", 0, 400, 400), ("last", 800, 1200, 1200)], {})  # fmt: skip
     assert {clip.id: (clip.first, clip.samples, clip.cut) for clip in done} == {
         "first": (0, 650, (BEGINS,)), "last": (300, 900, (ENDS,))}  # fmt: skip
 
 
 def test_overlapping_events_have_a_file_each(tmp_path: Path) -> None:
-    done = feed(Clips(SETTINGS, tmp_path, RATE), noise(4000), [],
+    done = feed(ClipRecorder(SETTINGS, tmp_path, RATE), noise(4000), [],
                 [("a", 1000, 1400, 1600), ("b", 1200, 1600, 1600)], {})  # fmt: skip
     assert [(clip.first, clip.samples) for clip in done] == [(500, 1150), (700, 1150)]
     assert len(contents(tmp_path)) == 2
 
 
 def test_of_an_event_that_is_too_long_the_end_is_kept(tmp_path: Path) -> None:
-    [clip] = feed(Clips(SETTINGS, tmp_path, RATE), noise(8000), [], [("a", 400, 6000, 6000)], {})
+    [clip] = feed(
+        ClipRecorder(SETTINGS, tmp_path, RATE), noise(8000), [], [("a", 400, 6000, 6000)], {}
+    )
     assert (clip.first, clip.samples, clip.cut) == (3500, 500 + 2000 + 250, (LONG,))
 
 
 def test_sound_that_is_not_held_any_more_is_never_replaced_by_other_sound(tmp_path: Path) -> None:
-    clips = Clips(SETTINGS, tmp_path, RATE, delay_seconds=0.0)  # holds 2.75 s
+    clips = ClipRecorder(SETTINGS, tmp_path, RATE, delay_seconds=0.0)  # holds 2.75 s
     wishes = [("late", 5100, 6000, 8000), ("gone", 400, 800, 8000)]
     [clip] = feed(clips, noise(9000), list(range(100, 9000, 100)), wishes, {})
     assert clip.id == "late"
@@ -208,7 +210,7 @@ def test_sound_that_is_not_held_any_more_is_never_replaced_by_other_sound(tmp_pa
 
 
 def test_an_event_in_lost_sound_is_missed(tmp_path: Path) -> None:
-    clips = Clips(SETTINGS, tmp_path, RATE)
+    clips = ClipRecorder(SETTINGS, tmp_path, RATE)
     assert not feed(clips, noise(3000), [], [("a", 1000, 1300, 2000)], {1000: 400})
     assert clips.counts == {"wanted": 1, "missed": 1}
 
@@ -217,7 +219,7 @@ def test_an_event_in_lost_sound_is_missed(tmp_path: Path) -> None:
 def test_a_voice_or_an_unknown_keeps_a_clip_from_being_written(
     tmp_path: Path, answer: bool | None
 ) -> None:
-    clips = Clips(SETTINGS, tmp_path, RATE)
+    clips = ClipRecorder(SETTINGS, tmp_path, RATE)
     asked = []
 
     def blocked(first: int, last: int) -> bool | None:
@@ -231,7 +233,7 @@ def test_a_voice_or_an_unknown_keeps_a_clip_from_being_written(
 
 
 def test_a_clip_waits_until_its_post_roll_was_judged(tmp_path: Path) -> None:
-    clips = Clips(SETTINGS, tmp_path, RATE)
+    clips = ClipRecorder(SETTINGS, tmp_path, RATE)
     clips.hear(0, noise(3000))
     clips.want("a", "a", 1000, 1400)
     assert not clips.ready(no_voice, 1400)
@@ -240,14 +242,14 @@ def test_a_clip_waits_until_its_post_roll_was_judged(tmp_path: Path) -> None:
 
 
 def test_nothing_is_held_or_written_when_clips_are_off(tmp_path: Path) -> None:
-    clips = Clips(ClipSettings(), tmp_path, RATE)
+    clips = ClipRecorder(ClipSettings(), tmp_path, RATE)
     assert not feed(clips, noise(4000), [], [("a", 1000, 1400, 1600)], {})
     assert not list(tmp_path.iterdir())
     assert not clips.counts
 
 
 def test_the_tags_say_what_was_heard_when_and_by_what(tmp_path: Path) -> None:
-    clips = Clips(SETTINGS, tmp_path, RATE, digest="d" * 64)
+    clips = ClipRecorder(SETTINGS, tmp_path, RATE, digest="d" * 64)
     clips.hear(0, noise(3000))
     clips.want("5d41402abc4b2a76", "Waldkauz", 1000, 1400, score=0.91234567, utc=NOON)
     [clip] = clips.ready(None, 3000)
@@ -273,7 +275,7 @@ HOSTILE = ["../../etc/passwd", "..", ".", "...", "a\0b", "🦉", "x" * 300, "", 
 @pytest.mark.parametrize("label", HOSTILE)
 def test_no_label_leads_out_of_the_folder(tmp_path: Path, label: str) -> None:
     (tmp_path / "j").mkdir()
-    clips = Clips(SETTINGS, tmp_path / "j", RATE)
+    clips = ClipRecorder(SETTINGS, tmp_path / "j", RATE)
     clips.hear(0, noise(3000))
     clips.want("a1", label, 1000, 1400, utc=NOON)
     [clip] = clips.ready(None, 3000)
@@ -316,15 +318,15 @@ def test_what_a_crash_left_half_written_is_removed_at_the_start(tmp_path: Path) 
     left.parent.mkdir()
     left.write_bytes(b"fLaC")
     sound = np.zeros(10, dtype=np.float32)
-    Clips(ClipSettings(), tmp_path, RATE).hear(0, sound)
+    ClipRecorder(ClipSettings(), tmp_path, RATE).hear(0, sound)
     assert left.exists(), "clips are off: nothing is touched"
-    Clips(SETTINGS, tmp_path, RATE).hear(0, sound)
+    ClipRecorder(SETTINGS, tmp_path, RATE).hear(0, sound)
     assert not left.exists()
 
 
 def test_a_rate_that_flac_has_not_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="FLAC ends at 655350 Hz"):
-        Clips(SETTINGS, tmp_path, 768_000)
+        ClipRecorder(SETTINGS, tmp_path, 768_000)
 
 
 class Trouble:
@@ -348,8 +350,8 @@ def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
     return Trouble(monkeypatch)
 
 
-def begun(folder: Path, trouble: Trouble, **more: Any) -> Clips:
-    clips = Clips(SETTINGS, folder, RATE, clock=trouble.clock, **more)
+def begun(folder: Path, trouble: Trouble, **more: Any) -> ClipRecorder:
+    clips = ClipRecorder(SETTINGS, folder, RATE, clock=trouble.clock, **more)
     clips.hear(0, noise(3000))
     clips.want("a", "owl", 1000, 1400, utc=NOON)
     return clips

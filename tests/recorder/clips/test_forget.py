@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from edgeprune.cli.app import app
 from edgeprune_device.clips.clip_files import find_clips
-from edgeprune_device.clips.clip_recorder import Clips
+from edgeprune_device.clips.clip_recorder import ClipRecorder
 from edgeprune_device.clips.forget import Which, forget, list_clips, lock, moment_of
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal.journal import Journal
 from edgeprune_device.settings import Clips as ClipSettings
@@ -39,7 +39,7 @@ def journal(tmp_path: Path) -> Path:
             book.close({})
     with sqlite3.connect(folder / "journal.sqlite") as database:
         rows = database.execute("SELECT id, label, utc FROM detections ORDER BY utc").fetchall()
-    clips = Clips(ClipSettings(save=True), folder, RATE)
+    clips = ClipRecorder(ClipSettings(save=True), folder, RATE)
     clips.hear(0, np.zeros(9000, np.float32))
     for id_, label, utc in rows:
         clips.want(id_, label, 1000, 2000, score=0.9, utc=datetime.fromisoformat(utc))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeprune_device.clips.clip_files import delete_clip, write_clip
-from edgeprune_device.clips.clip_recorder import Clip, Clips
+from edgeprune_device.clips.clip_recorder import Clip, ClipRecorder
 from edgeprune_device.clips.orphans import unrecorded, vanished
 from edgeprune_device.settings import Clips as ClipSettings
 
@@ -18,7 +18,7 @@ NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 
 @pytest.fixture
 def written(tmp_path: Path) -> list[Clip]:
-    clips = Clips(ClipSettings(save=True, before_seconds=2.0), tmp_path, 1000)
+    clips = ClipRecorder(ClipSettings(save=True, before_seconds=2.0), tmp_path, 1000)
     clips.hear(0, np.zeros(9000, np.float32))
     for number, utc in enumerate((NOON, None, NOON)):
         clips.want(

@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_device.detection.decider import Decider, Detection, Rule, temper
+from edgeprune_device.detection.decider import Decider, temper
+from edgeprune_device.detection.decision_rule import DecisionRule
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = ("background", "robin", "wren")
 
 
-def rule(**changes: Any) -> Rule:
+def rule(**changes: Any) -> DecisionRule:
     values: dict[str, Any] = {
         "labels": LABELS, "thresholds": dict.fromkeys(LABELS, 0.6), "smoothing_windows": 1,
         "refractory_seconds": 1.0, "ignore": frozenset({"background"}),
     }  # fmt: skip
-    return Rule(**(values | changes))
+    return DecisionRule(**(values | changes))
 
 
 def scores(text: str) -> list[list[float]]:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle, read_bundle
-from edgeprune_device.detection.decider import Decider, Detection, Rule, rule_of
+from edgeprune_device.detection.decider import Decider
+from edgeprune_device.detection.decision_rule import DecisionRule, rule_of
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Decide
 
@@ -22,12 +24,12 @@ LABELS = ("background", "robin", "wren")
 Found = tuple[str, float, float, float, float, float]
 
 
-def rule(**changes: Any) -> Rule:
+def rule(**changes: Any) -> DecisionRule:
     values: dict[str, Any] = {
         "labels": LABELS, "thresholds": dict.fromkeys(LABELS, 0.6), "smoothing_windows": 1,
         "refractory_seconds": 0.0, "ignore": frozenset({"background"}),
     }  # fmt: skip
-    return Rule(**(values | changes))
+    return DecisionRule(**(values | changes))
 
 
 def row(word: str) -> list[float]:
@@ -130,7 +132,7 @@ def smoothed(scores: np.ndarray, windows: int) -> np.ndarray:
     return np.array([np.mean(list(scores[a : i + 1]), axis=0) for i, a in enumerate(first)])
 
 
-def counting(named: list[str], sure: list[float], made: Rule) -> dict[int, list[int]]:
+def counting(named: list[str], sure: list[float], made: DecisionRule) -> dict[int, list[int]]:
     """Return, for each window that counts, the windows that are reported with it."""
     n, m = made.confirm_windows, made.of_windows
     over = [s >= made.thresholds[k] and k not in made.ignore
@@ -150,7 +152,9 @@ def counting(named: list[str], sure: list[float], made: Rule) -> dict[int, list[
     return counts
 
 
-def pieces(named: list[str], sure: list[float], made: Rule, hop: float, at: float) -> list[Found]:
+def pieces(
+    named: list[str], sure: list[float], made: DecisionRule, hop: float, at: float
+) -> list[Found]:
     """Return (label, score, start, end, from, to) of each stretch: windows last a second."""
     counts, found, i = counting(named, sure, made), [], 0
     while i < len(named):
@@ -175,7 +179,7 @@ def pieces(named: list[str], sure: list[float], made: Rule, hop: float, at: floa
     return found
 
 
-def joined(found: list[Found], made: Rule) -> list[Found]:
+def joined(found: list[Found], made: DecisionRule) -> list[Found]:
     if not made.merge_seconds:
         return found
     done: list[list[Found]] = []
@@ -191,7 +195,7 @@ def joined(found: list[Found], made: Rule) -> list[Found]:
     return [(*b[:4], g[0][4], max(e[5] for e in g)) for b, g in zip(best, done, strict=True)]
 
 
-def hushed(found: list[Found], made: Rule) -> list[Found]:
+def hushed(found: list[Found], made: DecisionRule) -> list[Found]:
     ends: dict[str, float] = {}
     kept = []
     for event in sorted(found, key=lambda e: e[4]):
@@ -202,7 +206,7 @@ def hushed(found: list[Found], made: Rule) -> list[Found]:
     return kept
 
 
-def oracle(stretches: list[np.ndarray], made: Rule, hop: float) -> list[Found]:
+def oracle(stretches: list[np.ndarray], made: DecisionRule, hop: float) -> list[Found]:
     """Return what is to be reported of scores (windows, labels) with 100 s between the stretches."""
     found: dict[int, list[Found]] = {}
     for k, scores in enumerate(stretches):
@@ -222,7 +226,7 @@ streams = st.lists(st.lists(st.tuples(steps, steps, steps), min_size=1, max_size
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> Rule:
+def rules(draw: st.DrawFn) -> DecisionRule:
     of = draw(st.integers(1, 5))
     return rule(
         thresholds={k: draw(st.sampled_from([0.25, 0.5, 0.75])) for k in LABELS},
@@ -239,7 +243,7 @@ def rules(draw: st.DrawFn) -> Rule:
 @settings(deadline=None, max_examples=600)
 @given(streams, rules(), st.sampled_from([0.25, 0.5, 1.0, 1.5]))
 def test_the_recorder_reports_what_an_oracle_finds_that_sees_the_whole_stream(
-    drawn: list[list[tuple[float, ...]]], made: Rule, hop: float
+    drawn: list[list[tuple[float, ...]]], made: DecisionRule, hop: float
 ) -> None:
     stretches = [np.array(rows, np.float32) for rows in drawn]
     decider, found = Decider(made), []
@@ -255,7 +259,7 @@ def test_the_recorder_reports_what_an_oracle_finds_that_sees_the_whole_stream(
 @given(rules(), st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(0, 2**31),
        st.lists(st.integers(1, 500), min_size=1, max_size=4))  # fmt: skip
 def test_blocks_of_any_size_give_the_same_events_over_gaps_too(
-    made: Rule, chunks: list[int], seed: int, stretches: list[int]
+    made: DecisionRule, chunks: list[int], seed: int, stretches: list[int]
 ) -> None:
     """Ten samples are a window of a second, three are a hop; a window's scores are its sound."""
     generator = np.random.default_rng(seed)

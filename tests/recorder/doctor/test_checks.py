@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeprune_device.bundle.reader import Bundle, read_bundle
-from edgeprune_device.doctor.checks import CHECKS, STATES, Facts, Row, judged
+from edgeprune_device.doctor.checks import CHECKS, STATES, CheckRow, MachineFacts, judged
 from edgeprune_device.doctor.probe import Failure, Opened
 from edgeprune_device.doctor.sound_check import Recording, clock_ratio
 from edgeprune_device.settings import build_settings
@@ -27,10 +27,10 @@ MACHINE = {
 DISK = {"folder": "/j", "free_mb": 9000.0, "total_mb": 30_000.0, "fsync_ms": 12.0, "error": ""}
 
 
-def well(bundle: Bundle) -> Facts:
+def well(bundle: Bundle) -> MachineFacts:
     """Return the facts of a recorder that has nothing wrong with it."""
     latency = {"n": 100, "p99_ms": 20.0, "hop_seconds": 0.05, "samples_ms": [1.0]}
-    return Facts(
+    return MachineFacts(
         machine=MACHINE, library="PortAudio V19.6.0", recording=HEARD,
         bundle=Opened(bundle, 1e-6, latency, ""), disk=DISK,
         journal={"ok": True, "said": "ok", "detections": 1234}, available_mb=1500.0,
@@ -41,15 +41,15 @@ def well(bundle: Bundle) -> Facts:
 
 
 @pytest.fixture(scope="module")
-def facts(tiny_bundle: Path) -> Facts:
+def facts(tiny_bundle: Path) -> MachineFacts:
     return well(read_bundle(tiny_bundle))
 
 
-def row_of(facts: Facts, name: str) -> Row:
+def row_of(facts: MachineFacts, name: str) -> CheckRow:
     return next(row for row in judged(facts) if row.name == name)
 
 
-def test_a_recorder_that_is_well_has_nothing_but_ok(facts: Facts) -> None:
+def test_a_recorder_that_is_well_has_nothing_but_ok(facts: MachineFacts) -> None:
     rows = judged(facts)
     assert [row.name for row in rows] == [name for name, _ in CHECKS]
     assert {row.state for row in rows} == {"ok"}, [row for row in rows if row.state != "ok"]
@@ -58,7 +58,7 @@ def test_a_recorder_that_is_well_has_nothing_but_ok(facts: Facts) -> None:
 
 def test_where_nothing_is_known_nothing_is_ok_that_must_be_seen() -> None:
     known = {"journal", "schedule", "sinks"}  # nothing to look at: that is well
-    for row in judged(Facts()):
+    for row in judged(MachineFacts()):
         if row.name in known | {"sound library"}:
             assert row.state == "ok"
         elif row.name == "system":
@@ -140,7 +140,7 @@ SLOW: dict[str, Any] = {"n": 100, "hop_seconds": 0.05, "samples_ms": []}
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_its_own_row_and_nowhere_else(
-    facts: Facts, name: str, change: dict[str, Any], state: str, said: str
+    facts: MachineFacts, name: str, change: dict[str, Any], state: str, said: str
 ) -> None:
     changed = replace(facts, **change)
     row = row_of(changed, name)
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_said_in_its_own_row_and_nowhere_else(
 
 @pytest.mark.parametrize(("late", "state"), [(20.0, "ok"), (40.0, "warning"), (50.0, "problem")])
 def test_a_board_keeps_up_if_the_slow_windows_fit_into_the_hop(
-    facts: Facts, late: float, state: str
+    facts: MachineFacts, late: float, state: str
 ) -> None:
     assert isinstance(facts.bundle, Opened)
     changed = replace(facts, bundle=replace(facts.bundle, latency=SLOW | {"p99_ms": late}))
@@ -164,12 +164,12 @@ def test_a_board_keeps_up_if_the_slow_windows_fit_into_the_hop(
     assert "samples_ms" not in row.values
 
 
-def test_a_microphone_that_a_running_recorder_holds_is_said_to_be(facts: Facts) -> None:
+def test_a_microphone_that_a_running_recorder_holds_is_said_to_be(facts: MachineFacts) -> None:
     row = row_of(replace(facts, recording=Failure("It is busy.", "?"), running=True), "microphone")
     assert "A recorder is running" in row.remedy
 
 
-def test_a_quiet_limit_of_the_settings_counts(facts: Facts) -> None:
+def test_a_quiet_limit_of_the_settings_counts(facts: MachineFacts) -> None:
     settings = build_settings({"retention": {"free_megabytes": 10_000}}, "r.toml")
     assert row_of(replace(facts, settings=settings), "disk").state == "warning"
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgeprune_device.clips.clip_files import set_lock, to_flac, write_clip
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.doctor.redact import redact, scrub, secrets_of
 from edgeprune_device.doctor.support_archive import Asked, support
 from edgeprune_device.errors import EdgepruneError

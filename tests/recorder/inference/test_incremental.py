@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeprune_device.audio.windowing import Windower
-from edgeprune_device.bundle.frame_overlap import Plan
+from edgeprune_device.bundle.frame_overlap import FrameOverlap
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.bundle.writer import golden_files, with_alternative, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
@@ -100,7 +100,7 @@ def write(folder: Path, kind: str, **changes: Any) -> Path:
     pad, edge = PAD[kind], EDGES[kind]
     frames = len(frames_of(SOUND[:WINDOW], pad))
     chunk = HOP // STEP + 2 * edge
-    plan = Plan(frames, chunk, STEP, WINDOW, edge, edge)
+    plan = FrameOverlap(frames, chunk, STEP, WINDOW, edge, edge)
     half = {"dtype": "float32"}
     samples = {"name": "samples", "shape": [1, plan.chunk_samples], **half}
     entry = {

@@ -18,14 +18,14 @@ from edgeprune_device.journal.coverage import (
     INVALID,
     NOT_CAPTURED,
     TAIL,
-    Ledger,
+    CoverageLedger,
     Span,
     by_hour,
 )
 
 
 def test_overlapping_windows_count_each_sample_once() -> None:
-    ledger = Ledger()
+    ledger = CoverageLedger()
     for first in (0, 50, 100):
         ledger.analysed(first, first + 100)
     ledger.end(210)
@@ -34,7 +34,7 @@ def test_overlapping_windows_count_each_sample_once() -> None:
 
 
 def test_what_another_window_holds_too_is_analysed_and_the_rest_is_not() -> None:
-    ledger = Ledger()
+    ledger = CoverageLedger()
     ledger.analysed(0, 100)
     ledger.rejected(50, 150, INVALID, "stuck")
     ledger.rejected(100, 200, INVALID, "stuck")
@@ -43,14 +43,14 @@ def test_what_another_window_holds_too_is_analysed_and_the_rest_is_not() -> None
 
 
 def test_a_hop_longer_than_the_window_leaves_sound_between_windows() -> None:
-    ledger = Ledger()
+    ledger = CoverageLedger()
     ledger.analysed(0, 100)
     ledger.analysed(150, 250)
     assert ledger.totals[DROPPED, BETWEEN] == 50
 
 
 def test_a_gap_settles_what_was_open_and_says_why_the_rest_is_missing() -> None:
-    ledger = Ledger()
+    ledger = CoverageLedger()
     ledger.rejected(0, 100, DROPPED, "load")
     ledger.gap(130, 1000, "microphone lost")
     ledger.gap(1130, 40, BACKLOG)
@@ -70,7 +70,7 @@ EVENTS = st.lists(
 def test_every_sample_is_what_a_count_sample_by_sample_says(
     events: list[tuple[str, int]], window: int, hop: int, tail: int
 ) -> None:
-    ledger, oracle = Ledger(), np.full(100_000, "", dtype=object)
+    ledger, oracle = CoverageLedger(), np.full(100_000, "", dtype=object)
     begin = position = following = 0
     for what, size in events:
         if what == "gap":

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from old_journal import old_journal
 
 from edgeprune.cli import app
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal import export as journal_export
-from edgeprune_device.journal.coverage import Ledger, by_hour
+from edgeprune_device.journal.coverage import CoverageLedger, by_hour
 from edgeprune_device.journal.coverage_report import coverage
 from edgeprune_device.journal.export import Wanted, export, safe_cell
 from edgeprune_device.journal.journal import Journal, Total
-from edgeprune_device.journal.stream_time import Facts
+from edgeprune_device.journal.stream_time import TimeFacts
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RATE = 16000
@@ -46,7 +46,9 @@ def filled(tmp_path: Path) -> Path:
             (("robin", 0.9), ("wren", 0.4), ("=HYPERLINK(1)", 0.8), ("robin", 0.5))
         ):
             at = 3600.0 * hour
-            book.add(Detection(label, score, at, at + 1), round(at * RATE), Facts("synchronised"))
+            book.add(
+                Detection(label, score, at, at + 1), round(at * RATE), TimeFacts("synchronised")
+            )
         book.close({})
     return tmp_path / "j"
 
@@ -198,7 +200,7 @@ def test_every_hour_adds_up_and_off_is_not_the_same_as_quiet(tmp_path: Path) -> 
 
 def test_the_ledgers_spans_add_up_to_the_journals_hours(tmp_path: Path) -> None:
     start = NOON + timedelta(minutes=59)
-    ledger = Ledger()
+    ledger = CoverageLedger()
     book, now = journal(tmp_path / "j", start)
     with book:
         for minute in range(3):

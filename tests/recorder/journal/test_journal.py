@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from old_journal import OLD_LINES, old_journal
 
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal import jsonl as lines_module
 from edgeprune_device.journal.journal import Journal, Total
-from edgeprune_device.journal.stream_time import Facts
+from edgeprune_device.journal.stream_time import TimeFacts
 from edgeprune_device.stream import Notice
 
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -189,7 +189,7 @@ def test_a_folder_of_another_user_is_one_sentence(
 def test_a_detection_says_how_far_its_clock_and_its_board_can_be_trusted(tmp_path: Path) -> None:
     with journal(tmp_path / "j", live=True) as book:
         at = NOON.replace(minute=30)
-        book.add(ROBIN, 48000, Facts("synchronised", 0.02, 0x50000, at), 64000)
+        book.add(ROBIN, 48000, TimeFacts("synchronised", 0.02, 0x50000, at), 64000)
         book.close({})
     (line,) = lines(tmp_path / "j")
     assert line["clock"] == "synchronised"

@@ -35,7 +35,7 @@ from edgeprune_device.monitoring.status import (
     read_status,
 )
 from edgeprune_device.monitoring.status_text import coverage_text, screen, share_text
-from edgeprune_device.sinks.delivery import Account as SinkAccount
+from edgeprune_device.sinks.delivery import DeliveryStats as SinkAccount
 
 
 def test_it_is_written_whole_and_read_back(tmp_path: Path) -> None:

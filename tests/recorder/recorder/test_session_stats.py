@@ -20,7 +20,7 @@ from edgeprune_device.monitoring.latency import LatencyTrack
 from edgeprune_device.monitoring.terminal import Screen
 from edgeprune_device.recorder.components import make_parts
 from edgeprune_device.recorder.loop import Loop
-from edgeprune_device.recorder.session_stats import Account, Identity
+from edgeprune_device.recorder.session_stats import Identity, SessionStats
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Block, Notice
 
@@ -28,14 +28,16 @@ START = datetime(2026, 5, 1, 4, 59, 58, tzinfo=UTC)
 
 
 @pytest.fixture(params=[True, False], ids=["live", "file"])
-def account(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path: Path) -> Iterator[Account]:
+def account(
+    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path: Path
+) -> Iterator[SessionStats]:
     parts = make_parts(
         pick(read_bundle(tiny_bundle)), Settings(), tmp_path / "j", Screen(lambda _: None),
         timed=lambda _: None,
     )  # fmt: skip
     with Journal(tmp_path / "j", "b", "d", "s", live=request.param, clock=lambda: START) as journal:
         loop = Loop(parts, journal, StreamTime(RATE, START))
-        yield Account(
+        yield SessionStats(
             loop, LatencyTrack(),
             Identity("b", "d", "s", "j", START, request.param, 0.05, 0.1, 60.0), None,
         )  # fmt: skip
@@ -46,7 +48,7 @@ def noise(seconds: float) -> Block:
     return Block(samples.astype(np.float32))
 
 
-def test_the_hours_of_a_session_add_up_to_its_samples(account: Account) -> None:
+def test_the_hours_of_a_session_add_up_to_its_samples(account: SessionStats) -> None:
     """Four seconds over the full hour, an outage of two hours, and a second."""
     loop, seen = account.loop, Counter[tuple[str, str, str]]()
     for block in (noise(4), Block(np.empty(0, np.float32), 7200 * RATE, "stalled"), noise(1)):
@@ -66,7 +68,7 @@ def test_the_hours_of_a_session_add_up_to_its_samples(account: Account) -> None:
         assert seen["2026-05-01T06", "not captured", "stalled"] == 3600 * RATE
 
 
-def test_the_state_is_the_worst_of_what_is_known(account: Account) -> None:
+def test_the_state_is_the_worst_of_what_is_known(account: SessionStats) -> None:
     loop = account.loop
     loop.take(noise(1))
     assert account.status().state == "listening"
@@ -83,7 +85,7 @@ def test_the_state_is_the_worst_of_what_is_known(account: Account) -> None:
     assert account.status().state == "listening"
 
 
-def test_the_figures_are_json_and_balance(account: Account) -> None:
+def test_the_figures_are_json_and_balance(account: SessionStats) -> None:
     import json
 
     account.loop.take(noise(2))
@@ -94,7 +96,7 @@ def test_the_figures_are_json_and_balance(account: Account) -> None:
     assert stats["windows"] == stats["scored"] > 30
 
 
-def test_the_status_of_a_dead_microphone_is_json(account: Account) -> None:
+def test_the_status_of_a_dead_microphone_is_json(account: SessionStats) -> None:
     """The level of zeros is minus infinity, which no JSON holds."""
     account.loop.take(Block(np.zeros(RATE, np.float32)))
     status = account.status()

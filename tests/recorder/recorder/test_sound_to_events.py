@@ -18,7 +18,8 @@ from tiny_recordings import RATE, tone
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.detection.activity_gate import Gate
-from edgeprune_device.detection.decider import Decider, rule_of
+from edgeprune_device.detection.decider import Decider
+from edgeprune_device.detection.decision_rule import rule_of
 from edgeprune_device.detection.speech_privacy import Speech, speech_rule
 from edgeprune_device.detection.vad import Vad
 from edgeprune_device.inference.runtime import Scorer, open_model

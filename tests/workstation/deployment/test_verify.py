@@ -15,7 +15,8 @@ from edgeprune.core.console import Silent
 from edgeprune.deployment.evaluate import Answers, compare, measure
 from edgeprune.deployment.verify import clips_digest, verify_command
 from edgeprune.metrics.statistics import bootstrap_interval
-from edgeprune_calibration.dataset import Clip, read_data
+from edgeprune_calibration.dataset import read_data
+from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.writer import write_bundle

@@ -23,8 +23,8 @@ from edgeprune.models import loading
 from edgeprune.models.families import family_of
 from edgeprune.quantization.activation_ranges import ranges_of
 from edgeprune.quantization.int4_fp16_onnx import packed, to_int4
-from edgeprune.quantization.methods import METHODS, Scopes, method_of
-from edgeprune.quantization.module_scopes import scopes_of, tflite_pattern
+from edgeprune.quantization.methods import METHODS, method_of
+from edgeprune.quantization.module_scopes import Scopes, scopes_of, tflite_pattern
 from edgeprune_calibration.clipping_ranges import METHODS as RANGES
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.system.native_output import quiet

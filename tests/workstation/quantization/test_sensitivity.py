@@ -21,7 +21,13 @@ from edgeprune.core.console import Silent
 from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
 from edgeprune.quantization.layer_groups import HEAD, units_of
-from edgeprune.quantization.sensitivity import Row, Sensitivity, choose_mixed, sensitivity, to_mixed
+from edgeprune.quantization.sensitivity import (
+    Sensitivity,
+    SensitivityRow,
+    choose_mixed,
+    sensitivity,
+    to_mixed,
+)
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
@@ -46,11 +52,11 @@ def model(folder: Path) -> Any:
     return made
 
 
-def row(name: str, divergence: float, gain: float) -> Row:
-    return Row(name, "attention", (name,), 0.0, 1.0, divergence, None, None, gain)
+def row(name: str, divergence: float, gain: float) -> SensitivityRow:
+    return SensitivityRow(name, "attention", (name,), 0.0, 1.0, divergence, None, None, gain)
 
 
-def table(*rows: Row, loss: float = 0.04) -> Sensitivity:
+def table(*rows: SensitivityRow, loss: float = 0.04) -> Sensitivity:
     return Sensitivity(rows, "rows", 100, "accuracy", 0.9, loss, 0.95, 0.1, 20.0, 10.0)
 
 

@@ -23,7 +23,7 @@ from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
 from edgeprune.models.families import family_of, keep_layers, layers_of
 from edgeprune.nn.mimic import Mimic
-from edgeprune.replacement.mimic import States, mimic, source_of
+from edgeprune.replacement.mimic import RecordedStates, mimic, source_of
 from edgeprune.replacement.mimic_placement import (
     put_mimic,
     refuse_mimic,
@@ -148,14 +148,14 @@ def test_of_two_layers_the_first_learns_the_middle_of_the_span_in_the_source(
     cut = loading.load_classifier(str(folder / "model"))
     keep_layers(cut, [0, 1, 2])
     loading.save(cut, tmp_path / "student" / "model")
-    seen: list[States] = []
-    learn = States.loss
+    seen: list[RecordedStates] = []
+    learn = RecordedStates.loss
 
-    def watch(self: States, *given: Any) -> torch.Tensor:
+    def watch(self: RecordedStates, *given: Any) -> torch.Tensor:
         seen.append(self)
         return learn(self, *given)
 
-    monkeypatch.setattr(States, "loss", watch)
+    monkeypatch.setattr(RecordedStates, "loss", watch)
     (tmp_path / "out").mkdir()
     mimic(folder, tmp_path / "student", clips, SHARED, out=tmp_path / "out", ui=Silent(),
           settings=replace(QUICK, layers=2, epochs=1, label_epochs=0))  # fmt: skip
@@ -299,7 +299,7 @@ def test_a_regression_keeps_its_last_epoch_and_the_labels_stop_early(
     inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the task's score, the best epoch of a regression would be any: the head is not trained."""
-    plans: list[loop.Plan] = []
+    plans: list[loop.TrainingPlan] = []
     train_a_while = loop.fit
 
     def watch(*given: Any, **named: Any) -> Any:

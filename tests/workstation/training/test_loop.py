@@ -22,7 +22,7 @@ from edgeprune.training import loop
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(sorted(TONES))
-PLAN = loop.Plan(
+PLAN = loop.TrainingPlan(
     epochs=4, batch_size=6, learning_rate=1e-3, weight_decay=0.0, patience=9, seed=3
 )  # fmt: skip
 

@@ -64,7 +64,7 @@ def test_units_switched_off_one_by_one_cost_what_their_mask_does(family_folder: 
     groups, window = groups_of(model), heard_by(model).shape[1]
     table = cost_model.tabulate(cost_model.mac_terms(model, groups, window))
     keep = random_keep(model, KINDS, 4)
-    ledger = cost_model.Ledger(table)
+    ledger = cost_model.CostTable(table)
     for group in groups:
         ledger.switch(group.name, 0, on=False)
         ledger.switch(group.name, 0, on=True)

@@ -26,7 +26,7 @@ from edgeprune.width_pruning.units import Group, groups_of
 
 
 @pytest.fixture
-def model_and_table(tmp_path: Path) -> tuple[Any, tuple[Group, ...], cost_model.Table]:
+def model_and_table(tmp_path: Path) -> tuple[Any, tuple[Group, ...], cost_model.CostTerms]:
     model = shaken(make_model(tmp_path / "m", "hubert", tuple(TONES)))
     groups = groups_of(model, KINDS)
     return model, groups, cost_model.tabulate(cost_model.mac_terms(model, groups, RATE))
@@ -34,7 +34,7 @@ def model_and_table(tmp_path: Path) -> tuple[Any, tuple[Group, ...], cost_model.
 
 @pytest.mark.parametrize("kind", ["straight-through", "hard-concrete"])
 def test_the_threshold_leaves_what_should_be_left_by_now(
-    model_and_table: tuple[Any, tuple[Group, ...], cost_model.Table], kind: str
+    model_and_table: tuple[Any, tuple[Group, ...], cost_model.CostTerms], kind: str
 ) -> None:
     _, groups, table = model_and_table
     made = Gates(groups, kind, 10, table, 0.6, budget=True)
@@ -53,7 +53,7 @@ def test_the_threshold_leaves_what_should_be_left_by_now(
 
 
 def test_a_threshold_is_the_highest_that_leaves_enough(
-    model_and_table: tuple[Any, tuple[Group, ...], cost_model.Table],
+    model_and_table: tuple[Any, tuple[Group, ...], cost_model.CostTerms],
 ) -> None:
     """An oracle of its own: try every gate as the threshold, one after another."""
     _, groups, table = model_and_table
@@ -76,7 +76,7 @@ def test_a_threshold_is_the_highest_that_leaves_enough(
 
 @pytest.mark.parametrize("kind", ["straight-through", "hard-concrete"])
 def test_a_threshold_is_placed_once_a_step_and_used_again_in_evaluation(
-    model_and_table: tuple[Any, tuple[Group, ...], cost_model.Table],
+    model_and_table: tuple[Any, tuple[Group, ...], cost_model.CostTerms],
     kind: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     model, groups, table = model_and_table
@@ -110,7 +110,7 @@ def test_a_threshold_is_placed_once_a_step_and_used_again_in_evaluation(
 
 
 def test_gates_that_are_open_mask_nothing_and_leave_no_trace(
-    model_and_table: tuple[Any, tuple[Group, ...], cost_model.Table],
+    model_and_table: tuple[Any, tuple[Group, ...], cost_model.CostTerms],
 ) -> None:
     model, groups, table = model_and_table
     samples = torch.randn(2, RATE // 4) * 0.1
@@ -127,7 +127,7 @@ def test_gates_that_are_open_mask_nothing_and_leave_no_trace(
 
 @pytest.mark.parametrize("mask_loss", ["budget", "lagrangian"])
 def test_gates_learn_which_units_the_task_needs(
-    model_and_table: tuple[Any, tuple[Group, ...], cost_model.Table], mask_loss: str
+    model_and_table: tuple[Any, tuple[Group, ...], cost_model.CostTerms], mask_loss: str
 ) -> None:
     """Columns that nothing reads are worth nothing: their gates must end under the others'."""
     model, groups, table = model_and_table
