@@ -35,7 +35,7 @@ from edgeprune_device.bench.runner import bench
 from edgeprune_device.system.machine import machine_facts
 
 sys.path.append(str(Path(__file__).parent))
-STEPS["torch-pruning"] = ("peers_trim:trim", "trim")
+STEPS["torch-pruning"] = ("peers_trim:peers_trim", "trim")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 KWT, WORDS = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"
 ARABIC = SHARED / "data/arabic_speech_commands_20/labels.csv"

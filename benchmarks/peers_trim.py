@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
-from edgeprune.core.settings import Distill, Trim
+from edgeprune.core.settings import Trim
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.export.model_rewrites import fold_weight_norm
 from edgeprune.models import loading
@@ -27,8 +27,8 @@ from edgeprune.models.families import family_of, layers_of, submodule
 from edgeprune.nn import losses
 from edgeprune.training import loop
 from edgeprune.training.distill import Teacher
-from edgeprune.training.step_records import count_macs, write_step
-from edgeprune.width_pruning.trim_training import Workshop, recover
+from edgeprune.training.step_records import StepContext, count_macs, write_step
+from edgeprune.width_pruning.trim_training import TrimContext, recover
 
 CLIPS = 512  # that Taylor's gradients are taken over
 HALVINGS = 12
@@ -47,7 +47,7 @@ class Net(nn.Module):
 
 
 def peers_trim(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Trim,
+    teacher: Path, student: Path, clips: Path, context: StepContext, *, out: Path, settings: Trim,
     ui: Ui,
 ) -> None:  # fmt: skip
     """Write the student, pruned and recovered, as the step ``trim`` would."""
@@ -62,12 +62,12 @@ def peers_trim(
         low, high = (middle, high) if count_macs(pruned, length) > wanted else (low, middle)
     gone = 1 - count_macs(pruned, length) / count_macs(whole, length)
     ui.say(f"  torch-pruning, {settings.method}: {100 * gone:.1f} % of the MACs gone")
-    device = distributed.choose_device(shared["accelerator"])
+    device = distributed.choose_device(context.accelerator)
     master = loading.load_classifier(str(teacher / "model"))
-    shop = Workshop(Teacher(master, device, Distill(**shared["distill"]).views), windows,
-                    loading.labels_of(pruned), shared, settings, device, ui)  # fmt: skip
-    torch.manual_seed(shared["seed"])
-    curve = recover(pruned, shop, out / "work")  # as after a trim of ours
+    trimming = TrimContext(Teacher(master, device, context.distill.views), windows,
+                    loading.labels_of(pruned), context, settings, device, ui)  # fmt: skip
+    torch.manual_seed(context.seed)
+    curve = recover(pruned, trimming, out / "work")  # as after a trim of ours
     score = loop.evaluate(pruned, windows.split("valid"), loading.labels_of(pruned), device)
     ui.say(f"  after recovery: {points(score)} on the validation clips")
     loading.save(pruned.to("cpu"), out / "model")

@@ -55,7 +55,7 @@ class Run:
             ``work(*inputs, out, settings, ui)``.
         settings : frozen dataclass, mapping or None
         inputs : Path or str or number
-            Folders of earlier stages, source files, or plain values.
+            Folders of earlier stages, source files, plain values, or an object with ``as_input``.
         name : str
             Folder, relative to the run's.
 
@@ -202,8 +202,12 @@ def _plain(settings: Any) -> Any:
 def _identity(item: Any) -> Any:
     """Return what an input is: which making of a stage, a listing of sizes and times, or itself.
 
+    An object says with ``as_input`` which of its values decide.
+
     A stage that was made again is another input even if its own key is the same.
     """
+    if hasattr(item, "as_input"):
+        item = item.as_input()
     if not isinstance(item, Path):
         return json.loads(json.dumps(item))
     for folder in (item, *item.parents):  # a file or folder inside a stage's folder

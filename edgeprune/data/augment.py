@@ -7,8 +7,6 @@ so that an interrupted training goes on as if it had not been.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +16,6 @@ from edgeprune.core.settings import Augment
 
 USUAL = Augment()
 PIECES = 16  # a window is cut into so many to be scrambled
-
-
-def to_augment(shared: Mapping[str, Any]) -> Augment:
-    """Return the augmentation that a step was given among what all steps share."""
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in shared.get("augment", {}).items()
-    }
-    return Augment(**given)
 
 
 def augment(

@@ -27,7 +27,6 @@ from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Augment, Distill, Prune
-from edgeprune.data.augment import to_augment
 from edgeprune.data.clip_subsets import some_clips
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.depth_pruning.ablation import greedy_removal, measure_cuts
@@ -48,7 +47,7 @@ from edgeprune.models.families import fixed_layers_of, keep_layers, layers_of
 from edgeprune.training import loop
 from edgeprune.training.distill import train_student
 from edgeprune.training.loop import RECOVERY_SPEED
-from edgeprune.training.step_records import read_step, write_step
+from edgeprune.training.step_records import StepContext, read_step, write_step
 from edgeprune_device.errors import EdgepruneError
 
 MEASURED_CLIPS = (
@@ -74,7 +73,7 @@ class Judge:
 
 
 def prune(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], scores: Path,
+    teacher: Path, student: Path, clips: Path, context: StepContext, scores: Path,
     max_drop: float, *, out: Path, settings: Prune, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the recovered cut: the step ``depth`` of a recipe, see ``steps``.
@@ -83,9 +82,8 @@ def prune(
     ----------
     teacher, student, clips, scores : Path
         Folders of the earlier stages; the scores are the teacher's.
-    shared : dict
-        ``distill`` (what of that stage's settings every training takes), ``seed``, ``accelerator``,
-        ``augment``.
+    context : StepContext
+        What every step is given.
     max_drop : float
         How far under the teacher's score a cut may be.
 
@@ -104,9 +102,9 @@ def prune(
         ui.say("  no convexity without classes: the last layers are dropped first (backward)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - max_drop
-    judge = Judge(teacher, student / "model", load_windows(clips), Distill(**shared["distill"]),
-                  settings.recovery_epochs, shared["seed"], shared["accelerator"],
-                  to_augment(shared))  # fmt: skip
+    judge = Judge(teacher, student / "model", load_windows(clips), context.distill,
+                  settings.recovery_epochs, context.seed, context.accelerator,
+                  context.augment)  # fmt: skip
     fixed = fixed_layers(settings, layers)
     stay = fixed_layers_of(checkpoints.read_config(str(teacher / "model")))
     if fixed is None and len(stay) == layers:  # there is nothing to choose

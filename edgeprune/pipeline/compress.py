@@ -30,15 +30,12 @@ from edgeprune.pipeline.inputs import open_command
 from edgeprune.quantization.qat import recover_int8
 from edgeprune.reports.compress_report import report
 from edgeprune.training.distill import distill
-from edgeprune.training.step_records import step_folders
+from edgeprune.training.step_records import context_of, step_folders
 from edgeprune.training.teach import teach
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 STAGES = ("clips", "untouched", "deploy", "bench")
 SEED_STAGES = ("distill", "recover-int8", "export-teacher", "export", "quantize", "verify")
-RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "label_share",
-            "nothing_share", "views")  # fmt: skip
-"""What every step's training takes from the stage ``distill``."""
 LICENCE = "as the model and the recordings it was made from; see provenance"
 
 
@@ -119,23 +116,20 @@ def one_seed(
         teach, s.teach, source, clip_folder, seed, s.accelerator, asdict(s.augment),
         name=f"{name}/teach",
     )  # fmt: skip
-    shared = {
-        "distill": {key: getattr(s.distill, key) for key in RECOVERY}, "seed": seed,
-        "accelerator": s.accelerator, "ignore": s.quantize.ignore, "augment": asdict(s.augment),
-    }  # fmt: skip
+    context = context_of(s, seed)
     student = taught
     for step, folder in zip(s.steps, step_folders(s.steps), strict=True):
-        inputs: tuple[Any, ...] = (taught, student, clip_folder, shared)
+        inputs: tuple[Any, ...] = (taught, student, clip_folder, context)
         if step == "depth":
             inputs = (*inputs, scores_of(run, source, taught, clip_folder, name, s), s.max_drop)
         work, settings = step_of(step, s)
         student = run.stage(work, settings, *inputs, name=f"{name}/{folder}")
     student = run.stage(
-        distill, s.distill, taught, student, clip_folder, shared, name=f"{name}/distill"
+        distill, s.distill, taught, student, clip_folder, context, name=f"{name}/distill"
     )
     if s.quantize.recover_epochs:
         student = run.stage(
-            recover_int8, s.quantize, student, clip_folder, shared, name=f"{name}/recover-int8"
+            recover_int8, s.quantize, student, clip_folder, context, name=f"{name}/recover-int8"
         )
     title = run.folder.resolve().name
     formats = s.export.formats

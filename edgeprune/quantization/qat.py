@@ -26,6 +26,7 @@ from edgeprune.models import loading
 from edgeprune.quantization.layer_groups import Unit, deployed, units_of
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, Teacher, student_loss
+from edgeprune.training.step_records import StepContext
 from edgeprune.training.teach import freeze
 from edgeprune_device.errors import EdgepruneError
 
@@ -36,7 +37,7 @@ BITS = {"weights4": 4}
 
 
 def recover_int8(
-    student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Quantize, ui: Ui
+    student: Path, clips: Path, context: StepContext, *, out: Path, settings: Quantize, ui: Ui
 ) -> None:
     """Write ``model/`` and ``recover.json``: the student, trained again where int8 costs too much.
 
@@ -49,21 +50,21 @@ def recover_int8(
         The stage ``distill``'s folder.
     clips : Path
         The ``clips`` stage's folder.
-    shared : dict
-        ``distill``, ``seed``, ``accelerator`` and ``augment``, as every step has them.
+    context : StepContext
+        What every step is given.
 
     """
     windows = load_windows(clips)
     model, teacher = (loading.load_classifier(str(student / "model")) for _ in range(2))
     units = [unit for unit in units_of(model) if unit.scopes]  # the rest stays in float
     bits = BITS.get(settings.method, 8)
-    device = distributed.choose_device(shared["accelerator"])
+    device = distributed.choose_device(context.accelerator)
     labels, valid = loading.labels_of(model), windows.split("valid")
     whole = loop.evaluate(model, valid, labels, device)
     done = recover(
-        model, teacher, windows, units, Distill(**shared["distill"]), settings.recover_epochs,
-        shared["seed"], work=out / "work", accelerator=shared["accelerator"], ui=ui, bits=bits,
-        sound=Augment(**shared["augment"]), enough=whole - settings.max_loss - 1e-9,
+        model, teacher, windows, units, context.distill, settings.recover_epochs,
+        context.seed, work=out / "work", accelerator=context.accelerator, ui=ui, bits=bits,
+        sound=context.augment, enough=whole - settings.max_loss - 1e-9,
     )  # fmt: skip
     done |= {"float": whole, "skipped": not done["curve"]}
     loading.save(model.to("cpu"), out / "model")

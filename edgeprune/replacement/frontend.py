@@ -27,14 +27,14 @@ from edgeprune.nn import losses
 from edgeprune.replacement.frontend_placement import between, path_of, put_light
 from edgeprune.replacement.mimic_placement import watched
 from edgeprune.training import loop
-from edgeprune.training.step_records import write_step
-from edgeprune.training.train_modules import answers_loss, patience_of, plan_of, train_parts
+from edgeprune.training.step_records import StepContext, write_step
+from edgeprune.training.train_modules import answers_loss, plan_of, train_parts
 
 LEARNING_RATE = 1e-3  # of the fresh part
 
 
 def frontend(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    teacher: Path, student: Path, clips: Path, context: StepContext, *, out: Path,
     settings: FrontEnd, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the student with a light front end: ``model/`` and ``step.json``.
@@ -55,25 +55,25 @@ def frontend(
     source = master
     if features_of(master, path, sound).shape != usual.shape:
         source = loading.load_classifier(str(student / "model"))
-    torch.manual_seed(shared["seed"])
+    torch.manual_seed(context.seed)
     part = put_light(model, usual, loading.sample_rate_of(model), settings)
-    device = distributed.choose_device(shared["accelerator"])
+    device = distributed.choose_device(context.accelerator)
     run = partial(train_parts, model, windows, device=device, ui=ui)
     curve: list[dict[str, float]] = []
     if settings.distil and settings.epochs:
         lesson = Features(source.to(device), path, part, settings.loss)
         rate = settings.learning_rate or LEARNING_RATE
-        plan = plan_of(settings.epochs, rate, shared, last=True)
+        plan = plan_of(settings.epochs, rate, context, last=True)
         curve = run(lesson.loss, plan, trained=[part], work=out / "work" / "features",
                     title="front end")  # fmt: skip
     count = settings.whole_epochs + settings.label_epochs
     if epochs := count if settings.distil else count + settings.epochs:
         if settings.distil:
-            loss = answers_loss(model, master, windows, shared, device, settings.whole_epochs)
+            loss = answers_loss(model, master, windows, context, device, settings.whole_epochs)
         else:
             loss = loop.labels_loss(windows)
         rate = settings.learning_rate or loop.default_learning_rate(loading.count_parameters(model))
-        plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
+        plan = plan_of(epochs, rate, context, 1)
         curve += run(loss, plan, trained=[model], work=out / "work" / "whole",
                      title="whole model")  # fmt: skip
     task, valid = task_of(windows.task), windows.split("valid")
@@ -84,7 +84,7 @@ def frontend(
     write_step(
         out, model, windows.window_samples, step="frontend", valid_score=score,
         metric=task.metric, curve=curve, kind=settings.kind, distil=settings.distil,
-        seed=shared["seed"],
+        seed=context.seed,
     )  # fmt: skip
 
 

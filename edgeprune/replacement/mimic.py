@@ -35,14 +35,14 @@ from edgeprune.replacement.mimic_placement import (
     watched,
 )
 from edgeprune.training import loop
-from edgeprune.training.step_records import write_step
-from edgeprune.training.train_modules import answers_loss, patience_of, plan_of, train_parts
+from edgeprune.training.step_records import StepContext, write_step
+from edgeprune.training.train_modules import answers_loss, plan_of, train_parts
 
 LEARNING_RATE = 1e-3  # Seed 3's
 
 
 def mimic(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    teacher: Path, student: Path, clips: Path, context: StepContext, *, out: Path,
     settings: Settings, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the student with a mimic in it: ``model/`` and ``step.json``.
@@ -61,28 +61,28 @@ def mimic(
     first, stop = span_of(model, settings.span)
     depth = len(layers_of(model))
     source, begin, target = source_of(master, model, (first, stop), student)
-    torch.manual_seed(shared["seed"])
+    torch.manual_seed(context.seed)
     sound = torch.zeros(1, windows.window_samples)
     part = put_mimic(model, first, stop, sound, **spec_of(settings))
     whole = (first, stop) == (0, depth)
     dropped = whole and not settings.positions and drop_positions(model)
-    device = distributed.choose_device(shared["accelerator"])
+    device = distributed.choose_device(context.accelerator)
     rate = settings.learning_rate or LEARNING_RATE
     run = partial(train_parts, model, windows, device=device, ui=ui)
     curve: list[dict[str, float]] = []
     if settings.distil and part.layers and settings.epochs:
         middle = target - (target + 1 - begin) // 2 if len(part.layers) > 1 else None
         states = RecordedStates(source.to(device), part, target, middle, settings.loss)
-        plan = plan_of(settings.epochs, rate, shared, last=True)
+        plan = plan_of(settings.epochs, rate, context, last=True)
         curve = run(states.loss, plan, trained=[part],
                     work=out / "work" / "states", title="mimic")  # fmt: skip
     if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
         if settings.distil:
-            loss = answers_loss(model, master, windows, shared, device)
+            loss = answers_loss(model, master, windows, context, device)
         else:
             loss = loop.labels_loss(windows)
         frozen = settings.freeze and settings.distil
-        plan = plan_of(epochs, rate, shared, 1, patience=patience_of(shared, epochs))
+        plan = plan_of(epochs, rate, context, 1)
         curve += run(loss, plan, trained=[] if frozen else [part], head=True,
                      work=out / "work" / "labels", title="labels")  # fmt: skip
     task = task_of(windows.task)
@@ -95,7 +95,7 @@ def mimic(
     write_step(
         out, model, windows.window_samples, step="mimic", valid_score=score, metric=task.metric,
         curve=curve, span=[first, stop], replaced=stop - first, of=depth, kind=settings.kind,
-        positions=not dropped, distil=settings.distil, seed=shared["seed"],
+        positions=not dropped, distil=settings.distil, seed=context.seed,
     )  # fmt: skip
 
 

@@ -14,8 +14,7 @@ import torch
 
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
-from edgeprune.core.settings import Distill, Student
-from edgeprune.data.augment import to_augment
+from edgeprune.core.settings import Student
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
@@ -27,8 +26,7 @@ from edgeprune.replacement.student_loss import MATCHING, Lesson, matching
 from edgeprune.replacement.weight_transfer import inherit
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, nothing_share_of
-from edgeprune.training.step_records import write_step
-from edgeprune.training.train_modules import patience_of
+from edgeprune.training.step_records import StepContext, write_step
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.ctc import BLANK
 
@@ -36,7 +34,7 @@ LEARNING_RATE = 2e-3  # a small model with batch norms, from random weights
 
 
 def make_student(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    teacher: Path, student: Path, clips: Path, context: StepContext, *, out: Path,
     settings: Student, ui: Ui,
 ) -> None:  # fmt: skip
     """Write a student: a model folder ``model/`` and ``step.json``.
@@ -52,7 +50,7 @@ def make_student(
     """
     windows = load_windows(clips)
     master = loading.load_classifier(str(teacher / "model"))
-    torch.manual_seed(shared["seed"])
+    torch.manual_seed(context.seed)
     model = build(settings, windows, loading.sample_rate_of(master))
     inherited = inherit(model, master) if settings.init == "teacher" else []
     if settings.init == "teacher" and not inherited:
@@ -60,18 +58,18 @@ def make_student(
             "No weight of the teacher has the shape of one of the student's.",
             'Give the student the teacher\'s width (student.width), or use student.init = "random".',
         )
-    device = distributed.choose_device(shared["accelerator"])
-    common = Distill(**shared["distill"])
+    device = distributed.choose_device(context.accelerator)
+    common = context.distill
     task = task_of(windows.task)
     lesson = Lesson(master.requires_grad_(False).to(device), windows.labels, settings, common,
-                    nothing_share_of(windows, shared), task)  # fmt: skip
+                    nothing_share_of(windows, context), task)  # fmt: skip
     if settings.distil and common.hidden_weight and len(layers_of(model)):
         heard = torch.zeros(1, windows.window_samples, device=device)
         model.add_module(MATCHING, matching(model, master, heard, settings.intermediate))
     epochs = settings.epochs + settings.label_epochs
     plan = loop.TrainingPlan(epochs, common.batch_size, settings.learning_rate or LEARNING_RATE,
-                      WEIGHT_DECAY, patience_of(shared, epochs), shared["seed"], common.views,
-                      to_augment(shared))  # fmt: skip
+                      WEIGHT_DECAY, epochs, context.seed, common.views,
+                      context.augment)  # fmt: skip
     valid = windows.split("valid")
     curve = loop.fit(
         model, windows.split("train"), valid, windows.labels, lesson.loss, plan,
@@ -86,7 +84,7 @@ def make_student(
     write_step(
         out, model, windows.window_samples, step="student", valid_score=score, metric=task.metric,
         curve=curve, kind=settings.kind, front_end=settings.front_end, distil=settings.distil,
-        inherited=inherited, seed=shared["seed"],
+        inherited=inherited, seed=context.seed,
     )  # fmt: skip
 
 

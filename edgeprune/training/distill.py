@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.files import write_json
 from edgeprune.core.settings import Augment, Distill
-from edgeprune.data.augment import USUAL, nothing, to_augment
+from edgeprune.data.augment import USUAL, nothing
 from edgeprune.data.tasks import Task, task_of
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.models.families import family_of, submodule
 from edgeprune.nn import losses
 from edgeprune.training import loop
-from edgeprune.training.step_records import read_step
+from edgeprune.training.step_records import StepContext, read_step
 from edgeprune.training.teach import freeze
 from edgeprune_device.inference.ctc import BLANK
 
@@ -33,13 +33,13 @@ WEIGHT_DECAY = 0.01
 
 
 def distill(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path,
+    teacher: Path, student: Path, clips: Path, context: StepContext, *, out: Path,
     settings: Distill, ui: Ui,
 ) -> None:  # fmt: skip
     """Write the student: a model folder ``model/`` and ``distill.json`` with its learning curve.
 
     A model that no step changed is its teacher already and is copied; so is any where the settings
-    ask for no epoch. Data with a label that means "nothing" (one of ``shared["ignore"]``) teaches
+    ask for no epoch. Data with a label that means "nothing" (one of ``context.ignore``) teaches
     silence itself; with any other, ``settings.nothing_share`` of the windows hold nothing.
     """
     facts = read_step(student)
@@ -53,30 +53,30 @@ def distill(
         return
     windows = load_windows(clips)
     model, master = (loading.load_classifier(str(f / "model")) for f in (student, teacher))
-    share = nothing_share_of(windows, shared)
+    share = nothing_share_of(windows, context)
     curve = train_student(
-        model, master, windows, settings, (settings.epochs, settings.label_epochs), shared["seed"],
-        nothing_share=share, work=out / "work", accelerator=shared["accelerator"], ui=ui,
-        title="distill", sound=to_augment(shared),
+        model, master, windows, settings, (settings.epochs, settings.label_epochs), context.seed,
+        nothing_share=share, work=out / "work", accelerator=context.accelerator, ui=ui,
+        title="distill", sound=context.augment,
     )  # fmt: skip
     valid, labels = windows.split("valid"), loading.labels_of(model)
-    best = loop.evaluate(model, valid, labels, distributed.choose_device(shared["accelerator"]))
+    best = loop.evaluate(model, valid, labels, distributed.choose_device(context.accelerator))
     ui.say(f"  student: {task_of(windows.task).metric} {points(best)} on the validation clips")
     loading.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
     done = {"skipped": False, "valid_score": best, "metric": task_of(windows.task).metric,
-            "curve": curve, "seed": shared["seed"]}  # fmt: skip
+            "curve": curve, "seed": context.seed}  # fmt: skip
     write_json(out / "distill.json", done)
 
 
-def nothing_share_of(windows: Windows, shared: Mapping[str, Any]) -> float:
+def nothing_share_of(windows: Windows, context: StepContext) -> float:
     """Return the share of a student's windows that hold nothing.
 
-    None does where one of the data's labels means that (``shared["ignore"]``), or where the task
+    None does where one of the data's labels means that (``context.ignore``), or where the task
     has no answer to it.
     """
-    aware = set(windows.labels) & set(shared["ignore"]) or task_of(windows.task).silence is None
-    return 0.0 if aware else Distill(**shared["distill"]).nothing_share
+    aware = set(windows.labels) & set(context.ignore) or task_of(windows.task).silence is None
+    return 0.0 if aware else context.distill.nothing_share
 
 
 def train_student(

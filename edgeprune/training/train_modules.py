@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from edgeprune.core.console import Ui
-from edgeprune.core.settings import Distill
-from edgeprune.data.augment import to_augment
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of, student_loss
+from edgeprune.training.step_records import StepContext
 
 
 def train_parts(
@@ -38,8 +37,7 @@ def train_parts(
 
 
 def plan_of(
-    epochs: int, rate: float, shared: dict[str, Any], turn: int = 0, *, patience: int = 0,
-    last: bool = False,
+    epochs: int, rate: float, context: StepContext, turn: int = 0, *, last: bool = False,
 ) -> loop.TrainingPlan:  # fmt: skip
     """Return a plan of so many epochs.
 
@@ -48,31 +46,24 @@ def plan_of(
     epochs : int
     rate : float
         Peak learning rate.
-    shared : dict
-        What a step is given, see ``steps``.
+    context : StepContext
+        What the step is given.
     turn : int
         Which training of its step it is.
-    patience : int
-        Epochs without a better validation score before stopping; 0: none is left out.
     last : bool
         Keep the last epoch, not the best by the task's score: of a regression of states, while the
         rest of the model has not seen what they have become, that score says little.
 
     """
-    common = Distill(**shared["distill"])
+    common = context.distill
     return loop.TrainingPlan(
-        epochs, common.batch_size, rate, WEIGHT_DECAY, patience or epochs, shared["seed"] + turn,
-        views=common.views, augment=to_augment(shared), last=last,
+        epochs, common.batch_size, rate, WEIGHT_DECAY, epochs, context.seed + turn,
+        views=common.views, augment=context.augment, last=last,
     )  # fmt: skip
 
 
-def patience_of(shared: dict[str, Any], epochs: int) -> int:
-    """Return how long a training on answers and labels waits for a better score, in epochs."""
-    return int(shared["distill"].get("patience", epochs))
-
-
 def answers_loss(
-    model: Any, teacher: Any, windows: Windows, shared: dict[str, Any], device: torch.device,
+    model: Any, teacher: Any, windows: Windows, context: StepContext, device: torch.device,
     epochs: int = 0,
 ) -> loop.Loss:  # fmt: skip
     """Return the loss against a teacher's answers: first and its last states, then and labels.
@@ -81,15 +72,15 @@ def answers_loss(
     ----------
     model, teacher : transformers.PreTrainedModel
     windows : Windows
-    shared : dict
-        What a step is given, see ``steps``.
+    context : StepContext
+        What the step is given.
     device : torch.device
     epochs : int
         How many epochs learn answers and states, before those that learn labels and answers.
 
     """
-    common, task = Distill(**shared["distill"]), task_of(windows.task)
+    common, task = context.distill, task_of(windows.task)
     return student_loss(
         task, Teacher(teacher, device, common.views), loading.labels_of(model), common, epochs,
-        nothing_share_of(windows, shared),
+        nothing_share_of(windows, context),
     )  # fmt: skip

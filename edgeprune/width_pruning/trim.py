@@ -26,13 +26,13 @@ import torch
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.files import read_json, write_json
-from edgeprune.core.settings import Distill, Trim
+from edgeprune.core.settings import Trim
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.models.checkpoints import first_line
 from edgeprune.training import loop
 from edgeprune.training.distill import Teacher
-from edgeprune.training.step_records import read_step, write_step
+from edgeprune.training.step_records import StepContext, read_step, write_step
 from edgeprune.width_pruning import cost_model, latency_model
 from edgeprune.width_pruning.budget import (
     check_possible,
@@ -44,7 +44,7 @@ from edgeprune.width_pruning.budget import (
 )
 from edgeprune.width_pruning.masking import masks, masks_of
 from edgeprune.width_pruning.removal import trim_to
-from edgeprune.width_pruning.trim_training import Workshop, rank, recover
+from edgeprune.width_pruning.trim_training import TrimContext, rank, recover
 from edgeprune.width_pruning.units import Group, groups_of, ready, refusals
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
@@ -54,7 +54,7 @@ computed in double precision, so that rounding is no part of it."""
 
 
 def trim(
-    teacher: Path, student: Path, clips: Path, shared: dict[str, Any], *, out: Path, settings: Trim,
+    teacher: Path, student: Path, clips: Path, context: StepContext, *, out: Path, settings: Trim,
     ui: Ui,
 ) -> None:  # fmt: skip
     """Write the trimmed and recovered student ``model/``, and ``step.json``.
@@ -65,9 +65,8 @@ def trim(
     ----------
     teacher, student, clips : Path
         Folders of the earlier stages.
-    shared : dict
-        ``distill`` (of that stage's settings, what every training reads: weights of the losses,
-        ``views``, ``nothing_share``), ``seed``, ``accelerator``, ``augment``, ``ignore``.
+    context : StepContext
+        What every step is given.
 
     Raises
     ------
@@ -76,53 +75,58 @@ def trim(
         before anything is trained.
 
     """
-    device = distributed.choose_device(shared["accelerator"])
+    device = distributed.choose_device(context.accelerator)
     master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
     ready(model)
     groups = _groups(model, settings)
     for why in refusals(model, settings.what):
         ui.say(f"  {why}")
     windows = load_windows(clips)
-    known = Teacher(master, device, Distill(**shared["distill"]).views)
-    shop = Workshop(known, windows, loading.labels_of(model), shared, settings, device, ui)
+    known = Teacher(master, device, context.distill.views)
+    trimming = TrimContext(known, windows, loading.labels_of(model), context, settings, device, ui)
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
-    before = _before(model, groups, windows.window_samples, shop, work)
+    before = _before(model, groups, windows.window_samples, trimming, work)
     terms = cost_terms(model, groups, windows.window_samples, settings.of, before["prices"])
     check_possible(groups, terms, before[settings.of] * (1 - settings.ratio), settings, ui)
     curve: list[dict[str, float]] = []
     for number in range(1, settings.rounds + 1):
         goal = before[settings.of] * (1 - settings.ratio * number / settings.rounds)
-        model, learned = one_round(model, shop, goal, before, number, work / f"round-{number}")
+        model, learned = one_round(model, trimming, goal, before, number, work / f"round-{number}")
         curve += [{**row, "epoch": len(curve) + place + 1} for place, row in enumerate(learned)]
-    score = loop.evaluate(model, windows.split("valid"), shop.labels, device)
+    score = loop.evaluate(model, windows.split("valid"), trimming.labels, device)
     loading.save(model.to("cpu"), out / "model")
-    _report(out, model, shop, before, curve, score, read_step(student))
+    _report(out, model, trimming, before, curve, score, read_step(student))
     shutil.rmtree(work, ignore_errors=True)
 
 
 def one_round(
-    model: Any, shop: Workshop, goal: float, before: Mapping[str, Any], number: int, work: Path
+    model: Any,
+    trimming: TrimContext,
+    goal: float,
+    before: Mapping[str, Any],
+    number: int,
+    work: Path,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Rank, choose, trim and recover once; returns the model and its learning curve."""
-    torch.manual_seed(shop.shared["seed"] * 1009 + number)
-    s, groups = shop.settings, _groups(model, shop.settings)
+    torch.manual_seed(trimming.step.seed * 1009 + number)
+    s, groups = trimming.settings, _groups(model, trimming.settings)
     work.mkdir(parents=True, exist_ok=True)
-    terms = cost_terms(model, groups, shop.windows.window_samples, s.of, before["prices"])
-    curve, scores = rank(model, groups, terms, goal, shop, work)
+    terms = cost_terms(model, groups, trimming.windows.window_samples, s.of, before["prices"])
+    curve, scores = rank(model, groups, terms, goal, trimming, work)
     model.to("cpu")
     if not (work / "keep.json").exists():
         write_json(
             work / "keep.json",
             distributed.same(
-                choose(model, terms, scores, goal, shop.windows.window_samples, s, shop.ui)
+                choose(model, terms, scores, goal, trimming.windows.window_samples, s, trimming.ui)
             ),
         )
     keep = read_json(work / "keep.json")
-    _trim_exactly(model, groups, keep, shop.windows)
-    shop.ui.say(f"  round {number} of {s.rounds}: {in_words(keep, groups)}")
+    _trim_exactly(model, groups, keep, trimming.windows)
+    trimming.ui.say(f"  round {number} of {s.rounds}: {in_words(keep, groups)}")
     if s.recovery_epochs:
-        curve += recover(model, shop, work / "recover")
+        curve += recover(model, trimming, work / "recover")
     return model, curve
 
 
@@ -167,15 +171,15 @@ def _groups(model: Any, settings: Trim) -> tuple[Group, ...]:
 
 
 def _report(
-    out: Path, model: Any, shop: Workshop, before: Mapping[str, Any], curve: list[dict[str, float]],
+    out: Path, model: Any, trimming: TrimContext, before: Mapping[str, Any], curve: list[dict[str, float]],
     score: float, given: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write ``step.json`` and say what was reached."""
-    s, window = shop.settings, shop.windows.window_samples
+    s, window = trimming.settings, trimming.windows.window_samples
     after = distributed.same(cost_of(model, window))
     reached = {name: 1 - after[name] / before[name] for name in after}
     write_step(
-        out, model, window, step="trim", valid_score=score, metric=shop.task.metric, curve=curve,
+        out, model, window, step="trim", valid_score=score, metric=trimming.task.metric, curve=curve,
         requested=s.ratio, of=s.of, reached=reached, met=is_met(s.ratio, reached[s.of]),
         method=s.method, rounds=s.rounds,
         valid_score_before=given["valid_score"],
@@ -183,28 +187,28 @@ def _report(
         units={group.name: group.units for group in groups_of(model)},
     )  # fmt: skip
     if not is_met(s.ratio, reached[s.of]):
-        shop.ui.say(f"  not met: {points(s.ratio)} of the {s.of} were to go, and "
+        trimming.ui.say(f"  not met: {points(s.ratio)} of the {s.of} were to go, and "
                     f"{points(reached[s.of])} went")  # fmt: skip
-    shop.ui.say(
+    trimming.ui.say(
         f"  trimmed: {points(reached['macs'])} of the multiply-accumulates and "
         f"{points(reached['parameters'])} of the parameters are gone, {before['latency']:.2f} ms "
         f"became {after['latency']:.2f} ms; "
-        f"{shop.task.metric} {points(score)} on the validation clips"
+        f"{trimming.task.metric} {points(score)} on the validation clips"
     )
 
 
 def _before(
-    model: Any, groups: Sequence[Group], window_samples: int, shop: Workshop, work: Path
+    model: Any, groups: Sequence[Group], window_samples: int, trimming: TrimContext, work: Path
 ) -> dict[str, Any]:
     """Return what the given student costs, and the prices of work where latency was asked."""
     record = work / "before.json"
     if not record.exists():
         found = cost_of(model, window_samples)
         prices: dict[str, float] = {}
-        if shop.settings.of == "latency":
+        if trimming.settings.of == "latency":
             terms = cost_model.mac_terms(model, groups, window_samples)
             prices = latency_model.fit_prices(
-                model, groups, terms, window_samples, int(shop.shared["seed"]), shop.ui
+                model, groups, terms, window_samples, trimming.step.seed, trimming.ui
             )
         write_json(record, distributed.same({**found, "prices": prices}))
     known: dict[str, Any] = read_json(record)

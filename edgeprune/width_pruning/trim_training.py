@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from edgeprune.core.console import Ui
 from edgeprune.core.settings import Distill, Trim
-from edgeprune.data.augment import to_augment
 from edgeprune.data.tasks import Task, task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of
 from edgeprune.training.loop import RECOVERY_SPEED
+from edgeprune.training.step_records import StepContext
 from edgeprune.width_pruning import cost_model
 from edgeprune.width_pruning.distillation_loss import StateMask, imitation_loss, matched
 from edgeprune.width_pruning.gate_training import (
@@ -41,13 +41,13 @@ TAYLOR_BATCHES = 16
 
 
 @dataclass(frozen=True)
-class Workshop:
+class TrimContext:
     """What every round works with."""
 
     teacher: Teacher
     windows: Windows
     labels: tuple[str, ...]
-    shared: Mapping[str, Any]
+    step: StepContext
     settings: Trim
     device: torch.device
     ui: Ui
@@ -60,7 +60,7 @@ class Workshop:
     @property
     def distill(self) -> Distill:
         """How a student is trained against its teacher."""
-        return Distill(**self.shared["distill"])
+        return self.step.distill
 
     @property
     def on_labels(self) -> loop.Loss:
@@ -70,7 +70,7 @@ class Workshop:
     def against(self, state_mask: StateMask) -> loop.Loss:
         """Return the loss against the teacher, as the settings weigh its parts."""
         return imitation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
-                              nothing_share_of(self.windows, self.shared))  # fmt: skip
+                              nothing_share_of(self.windows, self.step))  # fmt: skip
 
     def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:
         """Map a model's states to the teacher's for a while, where the loss compares them."""
@@ -80,26 +80,26 @@ class Workshop:
 
 
 def rank(
-    model: Any, groups: Sequence[Group], terms: Sequence[cost_model.Term], goal: float, shop: Workshop,
+    model: Any, groups: Sequence[Group], terms: Sequence[cost_model.Term], goal: float, context: TrimContext,
     work: Path,
 ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:  # fmt: skip
     """Return a learning curve (of the gates, if any) and every unit's score."""
-    s, seed = shop.settings, int(shop.shared["seed"])
+    s, seed = context.settings, context.step.seed
     if s.method != "masks":
-        model.to(shop.device)
-        batches = _some_batches(shop, seed) if s.method == "taylor" else ()
-        return [], unit_importance(s.method, model, groups, batches, shop.on_labels, seed)
-    windows = shop.windows.split("train")
-    steps = s.epochs * math.ceil(len(windows.samples) / shop.distill.batch_size)
-    plan = _plan(model, shop, s.epochs, 1.0)
+        model.to(context.device)
+        batches = _some_batches(context, seed) if s.method == "taylor" else ()
+        return [], unit_importance(s.method, model, groups, batches, context.on_labels, seed)
+    windows = context.windows.split("train")
+    steps = s.epochs * math.ceil(len(windows.samples) / context.distill.batch_size)
+    plan = _plan(model, context, s.epochs, 1.0)
     rates = {GATES: s.gate_rate / plan.learning_rate,
              MULTIPLIERS: MULTIPLIER_RATE / plan.learning_rate}  # fmt: skip
     table = cost_model.tabulate(terms)
     ranks = None
     if s.mask_loss != "genova":
-        model.to(shop.device)
+        model.to(context.device)
         known = unit_importance(
-            "taylor", model, groups, _some_batches(shop, seed), shop.on_labels, seed
+            "taylor", model, groups, _some_batches(context, seed), context.on_labels, seed
         )
         ranks = ranks_of(known, groups, table)
     share = goal / float(cost_model.total(table, {}))
@@ -110,51 +110,58 @@ def rank(
             parameter.requires_grad_(id(parameter) in head)
     made = Gates(groups, s.gate, steps, table, share, s.mask_loss == "budget", ranks)
     with (
-        shop.matched(model, always=True),
+        context.matched(model, always=True),
         gated(model, groups, made) as gates,
     ):
-        loss = gated_loss(shop.against(state_mask_of(groups, gates)), share, s.mask_loss)
+        loss = gated_loss(context.against(state_mask_of(groups, gates)), share, s.mask_loss)
         plan = replace(plan, rates=rates, last=True)
-        curve = _fit(model, loss, plan, work / "gates", shop, "masks")
+        curve = _fit(model, loss, plan, work / "gates", context, "masks")
         scores = gates.scores()
     for parameter in trained:
         parameter.requires_grad_(True)
     return curve, scores
 
 
-def recover(model: Any, shop: Workshop, work: Path) -> list[dict[str, float]]:
+def recover(model: Any, context: TrimContext, work: Path) -> list[dict[str, float]]:
     """Train a trimmed model against the teacher and on the labels, in place; returns the curve."""
-    epochs = shop.settings.recovery_epochs
-    narrowed = any(group.states for group in groups_of(model, shop.settings.what))
-    with shop.matched(model, always=narrowed):
-        loss = shop.against(lambda: None)
-        return _fit(model, loss, _plan(model, shop, epochs, RECOVERY_SPEED), work, shop, "recover")
+    epochs = context.settings.recovery_epochs
+    narrowed = any(group.states for group in groups_of(model, context.settings.what))
+    with context.matched(model, always=narrowed):
+        loss = context.against(lambda: None)
+        return _fit(
+            model, loss, _plan(model, context, epochs, RECOVERY_SPEED), work, context, "recover"
+        )
 
 
 def _fit(
-    model: Any, loss: loop.Loss, plan: loop.TrainingPlan, work: Path, shop: Workshop, title: str
+    model: Any,
+    loss: loop.Loss,
+    plan: loop.TrainingPlan,
+    work: Path,
+    context: TrimContext,
+    title: str,
 ) -> list[dict[str, float]]:
     return loop.fit(
-        model, shop.windows.split("train"), shop.windows.split("valid"), shop.labels, loss, plan,
-        work=work, device=shop.device, ui=shop.ui, title=title,
+        model, context.windows.split("train"), context.windows.split("valid"), context.labels, loss, plan,
+        work=work, device=context.device, ui=context.ui, title=title,
     )  # fmt: skip
 
 
-def _plan(model: Any, shop: Workshop, epochs: int, speed: float) -> loop.TrainingPlan:
-    d = shop.distill
+def _plan(model: Any, context: TrimContext, epochs: int, speed: float) -> loop.TrainingPlan:
+    d = context.distill
     usual = loop.default_learning_rate(loading.count_parameters(model))
     return loop.TrainingPlan(
         epochs, d.batch_size, d.learning_rate or usual * speed, WEIGHT_DECAY, epochs,
-        int(shop.shared["seed"]), d.views, to_augment(dict(shop.shared)),
+        context.step.seed, d.views, context.step.augment,
     )  # fmt: skip
 
 
-def _some_batches(shop: Workshop, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _some_batches(context: TrimContext, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield some batches of training windows and their targets."""
-    windows, size = shop.windows.split("train"), shop.distill.batch_size
-    targets = shop.task.targets(windows, shop.labels)
+    windows, size = context.windows.split("train"), context.distill.batch_size
+    targets = context.task.targets(windows, context.labels)
     order = np.random.default_rng(seed).permutation(len(windows.samples))
     for start in range(0, min(len(order), TAYLOR_BATCHES * size), size):
         rows = np.sort(order[start : start + size])
         samples = torch.from_numpy(np.array(windows.samples[rows]))
-        yield samples.to(shop.device), targets[torch.from_numpy(rows)].to(shop.device)
+        yield samples.to(context.device), targets[torch.from_numpy(rows)].to(context.device)

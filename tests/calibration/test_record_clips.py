@@ -150,13 +150,13 @@ def test_another_folder_is_left_alone_and_a_missing_clip_named(tmp_path: Path) -
 SLOW = """
 import sys, time
 from edgeprune_device.stream import Block
-from edgeprune_calibration import record
+from edgeprune_calibration import record_clips
 import numpy as np
 def slow(device, rate):
     while True:
         time.sleep(0.02)
         yield Block(np.full(1600, 0.1, np.float32))
-record.from_microphone = slow
+record_clips.from_microphone = slow
 sys.argv = ["edgeprune", "calibration", "record", "-o", sys.argv[1], "--seconds", "0.2",
             "--clips", "100000", "--json"]
 from edgeprune.cli.app import main

@@ -158,7 +158,7 @@ def test_a_full_disk_is_one_sentence(
     def full(_path: Path, window: int, cut: Any) -> Any:
         return write_windows(Path("/dev/full"), window, cut)
 
-    monkeypatch.setattr("edgeprune.data.windows.write_windows", full)
+    monkeypatch.setattr("edgeprune.pipeline.clips.write_windows", full)
     assert call(monkeypatch, "compress", backbone, recordings, "-o", tmp_path / "run") == 2
     assert "error: The disk is full" in capsys.readouterr().err
     assert not (tmp_path / "run" / "clips").exists()

@@ -247,7 +247,6 @@ def test_of_two_microphones_in_another_order_the_named_one_is_heard(
 
 PARENT = """
 import sys
-from edgeprune_device import live
 from edgeprune_device.audio.sources import from_microphone
 from edgeprune_device.settings import Audio
 for item in (source := from_microphone(Audio(), 16000)):

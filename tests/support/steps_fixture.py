@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,11 @@ from tiny_models import make_model
 from tiny_recordings import TONES, make_recordings
 
 from edgeprune.core.console import Silent
-from edgeprune.core.settings import Augment, Clips, Distill
+from edgeprune.core.settings import Clips, Distill
 from edgeprune.pipeline.clips import clips
+from edgeprune.training.step_records import StepContext
 
-SHARED: dict[str, Any] = {
-    "distill": asdict(Distill(batch_size=12)), "seed": 1, "accelerator": "cpu",
-    "ignore": [], "augment": asdict(Augment()),
-}  # fmt: skip
+CONTEXT = StepContext(Distill(batch_size=12), seed=1, accelerator="cpu")
 
 
 def make_inputs(folder: Path, family: str = "wav2vec2") -> tuple[Path, Path]:

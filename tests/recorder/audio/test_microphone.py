@@ -266,12 +266,12 @@ def test_the_waits_between_tries_grow_and_an_outage_is_told_each_second(
 
 TALKATIVE = """
 import os, sys, time
-from edgeprune_device import microphone as live
+from edgeprune_device.audio import capture_process
 def capture(options):
     sys.stderr.write("ALSA lib pcm.c:8545:(snd_pcm_recover) overrun occurred\\n" * 10000)
     sys.exit("the card has gone")
-microphone.capture = capture
-microphone.main()
+capture_process.capture = capture
+capture_process.main()
 """
 
 

@@ -29,7 +29,7 @@ RECIPES = {"float": None, "weights": ("CHANNELWISE", "FLOAT"), "per-tensor": ("T
 RECORDER = """
 import json, sys
 from pathlib import Path
-from edgeprune_device import runtime
+from edgeprune_device.inference import runtime
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 

@@ -143,11 +143,9 @@ FULL_DISK = """
 import resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from edgeprune_device import lines as lines_module
-from edgeprune_device.detection.decider import Detection
+from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.journal.journal import Facts, Journal, Total
-from edgeprune_device.stream import Notice
+from edgeprune_device.journal.journal import Journal
 folder = Path(sys.argv[1])
 try:
     with Journal(folder, "b", "d", "s", live=False, clock=lambda: datetime.now(UTC)) as book:

@@ -22,6 +22,7 @@ from edgeprune.quantization.layer_groups import deployed, units_of
 from edgeprune.quantization.qat import BITS as BITS_OF
 from edgeprune.quantization.qat import recover, recover_int8
 from edgeprune.training import loop
+from edgeprune.training.step_records import StepContext
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(TONES)
@@ -98,8 +99,7 @@ def test_the_stage_trains_only_where_rounding_costs_too_much(
     loading.save(master, tmp_path / "student" / "model")
     monkeypatch.setattr("edgeprune.quantization.qat.load_windows", lambda _: windows)
     monkeypatch.setitem(BITS_OF, "weights4", BITS)
-    shared = {"distill": {"batch_size": 8, "learning_rate": 2e-3}, "seed": 0, "accelerator": "cpu",
-              "augment": {}}  # fmt: skip
+    context = StepContext(Distill(batch_size=8, learning_rate=2e-3), seed=0, accelerator="cpu")
     found = {}
     for name, settings in (
         ("eight", Quantize(recover_epochs=2, max_loss=0.05)),
@@ -108,7 +108,7 @@ def test_the_stage_trains_only_where_rounding_costs_too_much(
         out = tmp_path / name
         out.mkdir()
         recover_int8(
-            tmp_path / "student", tmp_path, shared, out=out, settings=settings, ui=Silent()
+            tmp_path / "student", tmp_path, context, out=out, settings=settings, ui=Silent()
         )
         found[name] = json.loads((out / "recover.json").read_text("utf-8"))
         assert loading.labels_of(loading.load_classifier(str(out / "model"))) == LABELS

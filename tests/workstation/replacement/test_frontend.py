@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from steps_fixture import SHARED, make_inputs
+from steps_fixture import CONTEXT, make_inputs
 from tiny_models import FAMILY_NAMES, make_model, tiny_config
 from tiny_recordings import RATE, TONES
 
@@ -149,7 +149,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def run(inputs: tuple[Path, Path], out: Path, settings: FrontEnd) -> dict[str, Any]:
     out.mkdir()
     teacher, clips = inputs
-    frontend(teacher, teacher, clips, SHARED, out=out, settings=settings, ui=Silent())
+    frontend(teacher, teacher, clips, CONTEXT, out=out, settings=settings, ui=Silent())
     facts: dict[str, Any] = json.loads((out / "step.json").read_text("utf-8"))
     return facts
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from steps_fixture import SHARED, make_inputs
+from steps_fixture import CONTEXT, make_inputs
 from tiny_models import FAMILY_NAMES, load_tiny, make_model, tiny_config
 from tiny_recordings import RATE, TONES
 from tiny_replacements import make_mimic_model
@@ -157,7 +157,7 @@ def test_of_two_layers_the_first_learns_the_middle_of_the_span_in_the_source(
 
     monkeypatch.setattr(RecordedStates, "loss", watch)
     (tmp_path / "out").mkdir()
-    mimic(folder, tmp_path / "student", clips, SHARED, out=tmp_path / "out", ui=Silent(),
+    mimic(folder, tmp_path / "student", clips, CONTEXT, out=tmp_path / "out", ui=Silent(),
           settings=replace(QUICK, layers=2, epochs=1, label_epochs=0))  # fmt: skip
     assert (seen[0].target, seen[0].middle) == (11, 5)
 
@@ -235,7 +235,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def run(inputs: tuple[Path, Path], out: Path, settings: Settings) -> dict[str, Any]:
     out.mkdir()
     teacher, clips = inputs
-    mimic(teacher, teacher, clips, SHARED, out=out, settings=settings, ui=Silent())
+    mimic(teacher, teacher, clips, CONTEXT, out=out, settings=settings, ui=Silent())
     facts: dict[str, Any] = json.loads((out / "step.json").read_text("utf-8"))
     return facts
 
@@ -295,7 +295,7 @@ def test_a_frozen_mimic_is_left_as_it_learnt_the_states(
     assert all(name.startswith(("projector", "classifier")) for name in changed)
 
 
-def test_a_regression_keeps_its_last_epoch_and_the_labels_stop_early(
+def test_a_regression_keeps_its_last_epoch_and_labels_the_best(
     inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the task's score, the best epoch of a regression would be any: the head is not trained."""
@@ -308,7 +308,6 @@ def test_a_regression_keeps_its_last_epoch_and_the_labels_stop_early(
 
     monkeypatch.setattr(loop, "fit", watch)
     (tmp_path / "out").mkdir()
-    shared = {**SHARED, "distill": {**SHARED["distill"], "patience": 2}}
-    mimic(inputs[0], inputs[0], inputs[1], shared, out=tmp_path / "out", ui=Silent(),
+    mimic(inputs[0], inputs[0], inputs[1], CONTEXT, out=tmp_path / "out", ui=Silent(),
           settings=replace(QUICK, epochs=3, label_epochs=4))  # fmt: skip
-    assert [(p.epochs, p.patience, p.last) for p in plans] == [(3, 3, True), (4, 2, False)]
+    assert [(p.epochs, p.patience, p.last) for p in plans] == [(3, 3, True), (4, 4, False)]

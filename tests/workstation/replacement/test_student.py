@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from steps_fixture import SHARED, make_inputs
+from steps_fixture import CONTEXT, make_inputs
 from tiny_models import FAMILY_NAMES, make_model, tiny_config
 from tiny_recordings import RATE, TONES
 
@@ -35,10 +35,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_inputs(tmp_path_factory.mktemp("inputs"))
 
 
-def run(inputs: tuple[Path, Path], out: Path, settings: Student, **shared: Any) -> dict[str, Any]:
+def run(inputs: tuple[Path, Path], out: Path, settings: Student) -> dict[str, Any]:
     out.mkdir()
     teacher, clips = inputs
-    make_student(teacher, teacher, clips, {**SHARED, **shared}, out=out, settings=settings,
+    make_student(teacher, teacher, clips, CONTEXT, out=out, settings=settings,
                  ui=Silent())  # fmt: skip
     facts: dict[str, Any] = json.loads((out / "step.json").read_text("utf-8"))
     return facts

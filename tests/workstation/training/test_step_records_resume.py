@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from steps_fixture import SHARED, StopsAt, make_inputs
+from steps_fixture import CONTEXT, StopsAt, make_inputs
 
 from edgeprune.core.console import Silent
 from edgeprune.core.settings import FrontEnd, Mimic, Student
@@ -39,7 +39,7 @@ def test_a_step_goes_on_where_it_was_interrupted(
 
     def run(out: Path, ui: Any) -> None:
         out.mkdir(exist_ok=True)
-        step(inputs[0], inputs[0], inputs[1], SHARED, out=out, settings=settings, ui=ui)
+        step(inputs[0], inputs[0], inputs[1], CONTEXT, out=out, settings=settings, ui=ui)
 
     run(tmp_path / "straight", Silent())
     with pytest.raises(KeyboardInterrupt):

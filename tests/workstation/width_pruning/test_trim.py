@@ -16,13 +16,13 @@ from tiny_models import heard_by
 from tiny_recordings import RATE, make_recordings
 
 from edgeprune.core.console import Silent
-from edgeprune.core.settings import Augment, Clips, Teach, Trim
+from edgeprune.core.settings import Augment, Clips, Distill, Teach, Trim
 from edgeprune.data.windows import Windows
 from edgeprune.export import timing
 from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
 from edgeprune.pipeline.clips import clips
-from edgeprune.training.step_records import count_macs, read_step
+from edgeprune.training.step_records import StepContext, count_macs, read_step
 from edgeprune.training.teach import teach
 from edgeprune.width_pruning import latency_model
 from edgeprune.width_pruning.trim import _trim_exactly, trim
@@ -30,11 +30,10 @@ from edgeprune.width_pruning.unit_table import KINDS
 from edgeprune.width_pruning.units import groups_of
 from edgeprune_device.errors import EdgepruneError
 
-SHARED: dict[str, Any] = {
-    "distill": {"batch_size": 16, "learning_rate": 2e-3, "temperature": 2.0, "hidden_weight": 1.0,
-                "label_share": 0.5, "nothing_share": 0.1, "views": 0},
-    "seed": 0, "accelerator": "cpu", "ignore": (), "augment": asdict(Augment()),
-}  # fmt: skip
+CONTEXT = StepContext(
+    Distill(batch_size=16, learning_rate=2e-3, temperature=2.0, hidden_weight=1.0, label_share=0.5,
+            nothing_share=0.1, views=0), seed=0, accelerator="cpu",
+)  # fmt: skip
 WINDOW = 4800  # samples: 0.25 s, rounded up to tenths
 BATCHES = 2  # an epoch's
 QUICK = Trim(epochs=2, recovery_epochs=1, gate_rate=0.1)
@@ -60,7 +59,7 @@ def stages(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def run(stages: tuple[Path, Path], out: Path, settings: Trim, ui: Any = None) -> dict[str, Any]:
     made, heard = stages
     out.mkdir(exist_ok=True)
-    trim(made, made, heard, SHARED, out=out, settings=settings, ui=ui or Silent())
+    trim(made, made, heard, CONTEXT, out=out, settings=settings, ui=ui or Silent())
     return read_step(out)
 
 
@@ -180,7 +179,7 @@ def test_a_trimmed_student_of_a_trimmed_student_exports(
     for number, given in ((1, made), (2, tmp_path / "1")):
         out = tmp_path / str(number)
         out.mkdir()
-        trim(made, given, heard, SHARED, out=out, settings=QUICK, ui=Silent())
+        trim(made, given, heard, CONTEXT, out=out, settings=QUICK, ui=Silent())
     facts = read_step(tmp_path / "2")
     assert facts["reached"]["macs"] == pytest.approx(0.5, abs=0.02)
     model = loading.load_classifier(str(tmp_path / "2" / "model"))
