@@ -110,7 +110,7 @@ def line(rows: Sequence[dict[str, Any]], size: int) -> list[str]:
 
 def exported(model: Path) -> tuple[bytes, int, int]:
     """Return a model's float32 ONNX file for one second, its rate and window."""
-    classifier = loading.load_classifier(str(model))
+    classifier = loading.load_model(str(model))
     return to_onnx(classifier, 16000, 18), 16000, 16000
 
 

@@ -98,8 +98,8 @@ def speech(data: Path) -> NDArray[np.float32]:
 def makers(folder: Path) -> dict[str, Callable[[], Any]]:
     """Return the models by name; each is made when its turn comes."""
     return {
-        "KWT-1": lambda: loading.load_classifier(str(folder / "kwt1_speech_commands")),
-        "Arabic words": lambda: loading.load_classifier(str(folder / "w2v2_arabic_words")),
+        "KWT-1": lambda: loading.load_model(str(folder / "kwt1_speech_commands")),
+        "Arabic words": lambda: loading.load_model(str(folder / "w2v2_arabic_words")),
         "student, log-mel": student,
         "wav2vec2-base, group norm": lambda: waveform("group"),
         "wav2vec2-base, layer norm": lambda: waveform("layer"),

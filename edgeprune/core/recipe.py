@@ -101,6 +101,31 @@ AT_MOST_ONE = (
 ODD = ("mimic.kernel", "frontend.kernel", "student.kernel")
 
 
+def load_recipe(recipe: str | Path = "", **changes: Any) -> Settings:
+    """Return the settings of a preset or a recipe file, with single values changed.
+
+    Parameters
+    ----------
+    recipe : str or Path
+        Name of a preset (``depth``, ``trim``, ``mimic``, ``light``, ``tiny``, ``paper-...``) or a TOML
+        file; empty: the defaults.
+    **changes
+        Settings by name, those of a section as a dict.
+
+    Raises
+    ------
+    EdgepruneError
+        No such recipe, an unknown setting (the nearest known one is named), or a value that is out
+        of range.
+
+    Examples
+    --------
+    >>> edgeprune.load_recipe("tiny", seeds=1, clips={"label": "species"})
+
+    """
+    return build_settings(read_recipe(find_recipe(str(recipe))) if str(recipe) else {}, changes)
+
+
 def find_recipe(name: str) -> Path:
     """Return the file of a recipe: one that ships with edgeprune, by its name, or the user's own.
 

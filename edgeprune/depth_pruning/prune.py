@@ -145,7 +145,7 @@ def prune(
     before = read_step(student)
     reached = [c["valid_score"] for c in tried if c["keep"] == list(keep)]
     write_step(
-        out, loading.load_classifier(str(out / "model")), judge.windows.window_samples,
+        out, loading.load_model(str(out / "model")), judge.windows.window_samples,
         step="depth", valid_score=reached[0] if reached else before["valid_score"], curve=[],
         unchanged=len(keep) == layers and before["unchanged"],
         kept=list(keep), of_layers=layers, floor=floor, tried=tried,
@@ -156,7 +156,7 @@ def prune(
 
 def _check_depth(student: Path, layers: int) -> None:
     """Refuse a student whose layers are not those that were scored."""
-    found = len(layers_of(loading.load_classifier(str(student / "model"))))
+    found = len(layers_of(loading.load_model(str(student / "model"))))
     if found != layers:
         raise EdgepruneError(
             f"The step depth would cut a model of {found} layers by the scores of {layers}.",
@@ -175,7 +175,7 @@ def measure_first(
 ) -> tuple[Judge, Evidence]:
     """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
     device = distributed.choose_device(judge.accelerator)
-    model = loading.load_classifier(str(judge.whole)).to(device)
+    model = loading.load_model(str(judge.whole)).to(device)
     stack, labels = Stack(model), loading.labels_of(model)
     if bridge and not stack.family.bridges:
         raise EdgepruneError(
@@ -240,7 +240,7 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     if record.exists():
         accuracy: float = read_json(record)
         return accuracy
-    student, teacher = (loading.load_classifier(str(f)) for f in (start, judge.teacher / "model"))
+    student, teacher = (loading.load_model(str(f)) for f in (start, judge.teacher / "model"))
     depth = len(layers_of(student))
     keep_layers(student, keep)
     if judge.bridges is not None:

@@ -67,7 +67,7 @@ def states(
     if split != settings.split:
         ui.say(f"  the {settings.split} split is too small for a graph: scored on {split}")
     device = distributed.choose_device(accelerator)
-    loaded = loading.load_classifier(str(model), window_samples=windows.window_samples)
+    loaded = loading.load_model(str(model), window_samples=windows.window_samples)
     start = time.monotonic()
     found, cosines, angles = layer_states(loaded, windows, chosen, device, ui)
     seconds = time.monotonic() - start

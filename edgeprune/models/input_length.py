@@ -143,7 +143,7 @@ def fit_window(model: Any, window_samples: int) -> Any:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        As ``load_classifier`` returns it; it is not changed.
+        As ``load_model`` returns it; it is not changed.
     window_samples : int
 
     Raises

@@ -39,16 +39,16 @@ LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
 MASKING = ("mask_time_prob", "mask_feature_prob")
 
 
-def load_classifier(
-    source: str, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own",
+def load_model(
+    source: str | Path, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own",
     window_samples: int = 0,
 ) -> Any:  # fmt: skip
     """Load a model with a head (a classifier, or a CTC model), in evaluation mode and float32.
 
     Parameters
     ----------
-    source : str
-        Folder or hub id.
+    source : str or Path
+        Folder in Hugging Face's layout or hub id; what ``compress`` and its steps wrote, too.
     labels : sequence of str, optional
         Give the model a fresh head for these labels (its own stays if it was trained on just
         them); without it, the checkpoint's own head.
@@ -66,6 +66,7 @@ def load_classifier(
     """
     import transformers
 
+    source = str(source)
     config = read_config(source)
     task = task or task_in(config)
     check_task(config, task)
@@ -145,7 +146,7 @@ def load_for(
     Parameters
     ----------
     source, labels, task, head, window_samples
-        As for ``load_classifier``.
+        As for ``load_model``.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def load_for(
     """
     known = own_labels(source, task)
     own = set(labels) <= set(known_labels(source, task))
-    model = load_classifier(
+    model = load_model(
         source, None if own else labels, task=task, head=head, window_samples=window_samples
     )
     if own and task == "ctc":  # a vocab.json names the labels that its config does not
@@ -220,7 +221,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write a folder that ``load_classifier`` reloads.
+    """Write a folder that ``load_model`` reloads.
 
     transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
     """

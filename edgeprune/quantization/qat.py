@@ -55,7 +55,7 @@ def recover_int8(
 
     """
     windows = load_windows(clips)
-    model, teacher = (loading.load_classifier(str(student / "model")) for _ in range(2))
+    model, teacher = (loading.load_model(str(student / "model")) for _ in range(2))
     units = [unit for unit in units_of(model) if unit.scopes]  # the rest stays in float
     bits = BITS.get(settings.method, 8)
     device = distributed.choose_device(context.accelerator)

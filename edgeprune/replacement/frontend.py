@@ -49,12 +49,12 @@ def frontend(
 
     """
     windows = load_windows(clips)
-    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    master, model = (loading.load_model(str(f / "model")) for f in (teacher, student))
     path, sound = path_of(model.config), torch.zeros(1, windows.window_samples)
     usual = features_of(model, path, sound)
     source = master
     if features_of(master, path, sound).shape != usual.shape:
-        source = loading.load_classifier(str(student / "model"))
+        source = loading.load_model(str(student / "model"))
     torch.manual_seed(context.seed)
     part = put_light(model, usual, loading.sample_rate_of(model), settings)
     device = distributed.choose_device(context.accelerator)

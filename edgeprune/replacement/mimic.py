@@ -57,7 +57,7 @@ def mimic(
 
     """
     windows = load_windows(clips)
-    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    master, model = (loading.load_model(str(f / "model")) for f in (teacher, student))
     first, stop = span_of(model, settings.span)
     depth = len(layers_of(model))
     source, begin, target = source_of(master, model, (first, stop), student)
@@ -122,7 +122,7 @@ def source_of(
     alike = alike and width_of(master) == width_of(model)
     if alike and (theirs == own or stop == own):
         return master, first * theirs // own, stop - own + theirs - 1
-    return loading.load_classifier(str(student / "model")), first, stop - 1
+    return loading.load_model(str(student / "model")), first, stop - 1
 
 
 def width_of(model: Any) -> int:

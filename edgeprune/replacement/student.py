@@ -49,7 +49,7 @@ def make_student(
 
     """
     windows = load_windows(clips)
-    master = loading.load_classifier(str(teacher / "model"))
+    master = loading.load_model(str(teacher / "model"))
     torch.manual_seed(context.seed)
     model = build(settings, windows, loading.sample_rate_of(master))
     inherited = inherit(model, master) if settings.init == "teacher" else []

@@ -52,7 +52,7 @@ def distill(
                else "  the recipe asks for no epoch: the student stays as it is")  # fmt: skip
         return
     windows = load_windows(clips)
-    model, master = (loading.load_classifier(str(f / "model")) for f in (student, teacher))
+    model, master = (loading.load_model(str(f / "model")) for f in (student, teacher))
     share = nothing_share_of(windows, context)
     curve = train_student(
         model, master, windows, settings, (settings.epochs, settings.label_epochs), context.seed,

@@ -44,7 +44,7 @@ def teach(
         )  # fmt: skip
     else:
         labels, skipped = windows.labels, False
-        teacher = loading.load_classifier(
+        teacher = loading.load_model(
             str(model), labels, task=task.name, head=settings.head,
             window_samples=windows.window_samples,
         )  # fmt: skip

@@ -76,7 +76,7 @@ def trim(
 
     """
     device = distributed.choose_device(context.accelerator)
-    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    master, model = (loading.load_model(str(f / "model")) for f in (teacher, student))
     ready(model)
     groups = _groups(model, settings)
     for why in refusals(model, settings.what):

@@ -49,7 +49,7 @@ def windows(
 
 @pytest.fixture
 def bench(model_folder: Path, windows: Windows) -> Bench:
-    stack = Stack(loading.load_classifier(str(model_folder)))
+    stack = Stack(loading.load_model(str(model_folder)))
     return Bench(stack, windows.split("valid"), LABELS, CPU, Silent())
 
 
@@ -61,7 +61,7 @@ def test_a_measured_cut_is_right_where_the_really_cut_model_is(
     valid = windows.split("valid")
     assert len(found[0, 2]) == len(set(valid.clip.tolist())) < len(valid.clip)
     for cut, right in found.items():
-        really = loading.load_classifier(str(model_folder))
+        really = loading.load_model(str(model_folder))
         keep_layers(really, cut)
         logits = loop.predict(really, valid, CPU)
         np.testing.assert_array_equal(right, TASKS["classes"].values(logits, valid, LABELS))
@@ -158,7 +158,7 @@ def test_the_probe_is_logistic_regression_to_the_end() -> None:
 def test_a_probe_on_an_untrained_model_tells_tones_apart(
     model_folder: Path, windows: Windows
 ) -> None:
-    stack = Stack(loading.load_classifier(str(model_folder)))
+    stack = Stack(loading.load_model(str(model_folder)))
     stack.head = fit_probe(stack, windows, LABELS, CPU, Silent())
     right = measure_cuts(Bench(stack, windows.split("test"), LABELS, CPU, Silent()), [(0, 1, 2)])
     assert right[0, 1, 2].mean() > 0.6

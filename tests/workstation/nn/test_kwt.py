@@ -23,7 +23,7 @@ def test_logits_equal_the_tflite_files_on_real_clips(kwt_folder: Path, arabic_cs
     source = interpreter.get_input_details()[0]["index"]
     target = interpreter.get_output_details()[0]["index"]
     interpreter.allocate_tensors()
-    model = loading.load_classifier(str(kwt_folder))
+    model = loading.load_model(str(kwt_folder))
     clips = read_data(arabic_csv).clips
     worst = 0.0
     for clip in clips[:: len(clips) // CLIPS][:CLIPS]:

@@ -32,7 +32,7 @@ BITS = 3
 @pytest.fixture
 def master(tmp_path: Path) -> Any:
     """Give a model that answers all three labels about as often."""
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "unispeech-sat", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "unispeech-sat", LABELS)))
     with torch.no_grad():
         logits = loading.logits_of(model, torch.from_numpy(sounds()))
         model.classifier.bias -= logits.mean(dim=0)
@@ -111,7 +111,7 @@ def test_the_stage_trains_only_where_rounding_costs_too_much(
             tmp_path / "student", tmp_path, context, out=out, settings=settings, ui=Silent()
         )
         found[name] = json.loads((out / "recover.json").read_text("utf-8"))
-        assert loading.labels_of(loading.load_classifier(str(out / "model"))) == LABELS
+        assert loading.labels_of(loading.load_model(str(out / "model"))) == LABELS
         assert not (out / "work").exists()
     assert found["eight"]["skipped"]
     assert not found["eight"]["curve"]

@@ -37,7 +37,7 @@ class Deaf(Teacher):
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Any, Teacher, Tensor]:
     student = shaken(make_model(tmp_path / "student", "hubert", LABELS))
-    other = loading.load_classifier(str(tmp_path / "student"))
+    other = loading.load_model(str(tmp_path / "student"))
     samples = torch.randn(4, RATE // 4, generator=torch.Generator().manual_seed(0)) * 0.1
     return student, Teacher(other, torch.device("cpu")), samples
 
