@@ -42,7 +42,7 @@ from edgeprune.nn.spectrogram_specs import RECIPES, record_of
 from edgeprune.nn.student import StudentConfig, StudentForAudioClassification
 from edgeprune.quantization.methods import method_of
 from edgeprune.quantization.module_scopes import scopes_of
-from edgeprune.replacement.mimic_placement import drop_positions, put_mimic, spec_of
+from edgeprune.replacement.mimic_placement import drop_positions, mimic_spec, put_mimic
 from edgeprune_device.system.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20
@@ -124,7 +124,7 @@ def waveform(norm: str) -> Any:
 def mimic() -> Any:
     """Return the layer-normed one with a frame-wise mimic in place of its twelve layers."""
     model = waveform("layer")
-    put_mimic(model, 0, 12, torch.zeros(1, RATE), **spec_of(Mimic()))
+    put_mimic(model, 0, 12, torch.zeros(1, RATE), **mimic_spec(Mimic()))
     drop_positions(model)
     return model.eval()
 
@@ -149,7 +149,7 @@ def whisper() -> Any:
     config.edgeprune_frontend = record_of(RECIPES["whisper"])
     model = WhisperForAudioClassification._from_config(config, attn_implementation="sdpa").eval()
     input_length.attach(model)
-    return input_length.fit_window(model, RATE).eval()
+    return input_length.resize_input(model, RATE).eval()
 
 
 def measure(name: str, model: Any, stream: NDArray[np.float32], count: int) -> list[Row]:

@@ -120,7 +120,7 @@ def wrap(
     adapter = _adapter(kind, sound, scores, inputs, settings)
     manifest = _manifest(model, format, kind, settings, (sound, scores), labels, window, rate)
     arrays = {name: np.asarray(array) for name, array in kind.arrays.items()}
-    clips = golden_inputs(window, rate, settings.golden)
+    clips = golden_windows_of(window, rate, settings.golden)
 
     def opened(activation: str) -> tuple[dict[str, Any], Scorer]:
         then = {"then": activation} if settings.logits else {}
@@ -164,7 +164,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def golden_inputs(window: int, rate: int, recording: Path | None) -> list[Array]:
+def golden_windows_of(window: int, rate: int, recording: Path | None) -> list[Array]:
     """Return golden inputs: windows of a recording, evenly spread, or tones in noise.
 
     Raises

@@ -31,7 +31,7 @@ from edgeprune.data.clip_subsets import some_clips
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.depth_pruning.ablation import greedy_removal, measure_cuts
 from edgeprune.depth_pruning.depth_search import halve, search
-from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.evaluator import Evaluator
 from edgeprune.depth_pruning.fit_bridges import fit_bridges, used_bridges
 from edgeprune.depth_pruning.layer_stack import Bridges, Stack
 from edgeprune.depth_pruning.selection_rules import (
@@ -191,7 +191,7 @@ def measure_first(
         record = out / "removal.json"
         if not record.exists():
             clips = some_clips(judge.windows, "valid", MEASURED_CLIPS)
-            bench = Bench(stack, clips, labels, device, ui)
+            bench = Evaluator(stack, clips, labels, device, ui)
             measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
             always = fixed_layers_of(model.config)
             stay = (0,) if bridge else always  # nothing can bridge what stands first

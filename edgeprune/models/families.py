@@ -76,7 +76,7 @@ _WAVEFORM = Family(
     row_scopes=("feature_extractor/convs",),
 )  # fmt: skip
 _PLAIN = replace(_WAVEFORM, final_norm="", weight_norm="")
-_FITTED = "edgeprune_window"  # a spectrogram model that hearing.fit_window gave a window
+_FITTED = "edgeprune_window"  # a spectrogram model that input_length.resize_input gave a window
 # Fourier and mel matrices span ten orders of magnitude: int8 would destroy them.
 _FRONTEND = ("frontend",)
 

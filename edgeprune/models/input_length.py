@@ -2,7 +2,7 @@
 
 AST, Whisper and CLAP were trained on windows of 10, 30 and 10 seconds. Filling up one second with
 silence would cost a small board ten to thirty times the work, so the model is fitted to the
-window once it is known (``fit_window``):
+window once it is known (``resize_input``):
 
 - AST: the middle of its position embeddings over time, or their bilinear interpolation where the
   window is longer (Gong et al. 2021, arXiv 2104.01778, and its code);
@@ -137,7 +137,7 @@ def check_window(config: Any, window_samples: int) -> None:
         FITS[recipe.kind][0](config, recipe, window_samples)
 
 
-def fit_window(model: Any, window_samples: int) -> Any:
+def resize_input(model: Any, window_samples: int) -> Any:
     """Return a model that hears windows of this length, and no more than them.
 
     Parameters

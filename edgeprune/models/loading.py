@@ -57,7 +57,7 @@ def load_model(
     head : str
         Of a fresh head, the kind: see ``heads``. ``own``: the kind that the checkpoint has.
     window_samples : int
-        Fit a spectrogram model to windows of this length (``hearing.fit_window``); 0: as it is.
+        Fit a spectrogram model to windows of this length (``input_length.resize_input``); 0: as it is.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def load_model(
     if family.frontend:
         input_length.attach(model)
     if window_samples:
-        model = input_length.fit_window(model, window_samples)
+        model = input_length.resize_input(model, window_samples)
     if labels is not None:
         if head != "own":
             put_head(model, head, len(labels))

@@ -25,7 +25,7 @@ from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.quantization.layer_groups import Unit, deployed, units_of
 from edgeprune.training import loop
-from edgeprune.training.distill import WEIGHT_DECAY, Teacher, student_loss
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, distillation_loss
 from edgeprune.training.step_records import StepContext
 from edgeprune.training.teach import freeze
 from edgeprune_device.errors import EdgepruneError
@@ -138,7 +138,7 @@ def recover(
     known = copy.deepcopy(student.state_dict())
     freeze(student, "all")
     master = Teacher(teacher, device, settings.views)
-    loss = student_loss(task_of(windows.task), master, labels, settings, epochs, 0.0)
+    loss = distillation_loss(task_of(windows.task), master, labels, settings, epochs, 0.0)
     with deployed(student, units, activations, bits):
         curve = loop.fit(student, windows.split("train"), valid, labels, loss, plan, work=work,
                           device=device, ui=ui, title="recover int8")  # fmt: skip

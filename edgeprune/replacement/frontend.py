@@ -28,7 +28,7 @@ from edgeprune.replacement.frontend_placement import between, path_of, put_light
 from edgeprune.replacement.mimic_placement import watched
 from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
-from edgeprune.training.train_modules import answers_loss, plan_of, train_parts
+from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
 
 LEARNING_RATE = 1e-3  # of the fresh part
 
@@ -63,7 +63,7 @@ def frontend(
     if settings.distil and settings.epochs:
         lesson = Features(source.to(device), path, part, settings.loss)
         rate = settings.learning_rate or LEARNING_RATE
-        plan = plan_of(settings.epochs, rate, context, last=True)
+        plan = step_plan(settings.epochs, rate, context, last=True)
         curve = run(lesson.loss, plan, trained=[part], work=out / "work" / "features",
                     title="front end")  # fmt: skip
     count = settings.whole_epochs + settings.label_epochs
@@ -73,7 +73,7 @@ def frontend(
         else:
             loss = loop.labels_loss(windows)
         rate = settings.learning_rate or loop.default_learning_rate(loading.count_parameters(model))
-        plan = plan_of(epochs, rate, context, 1)
+        plan = step_plan(epochs, rate, context, 1)
         curve += run(loss, plan, trained=[model], work=out / "work" / "whole",
                      title="whole model")  # fmt: skip
     task, valid = task_of(windows.task), windows.split("valid")

@@ -29,14 +29,14 @@ from edgeprune.nn import losses
 from edgeprune.nn.mimic import Mimic
 from edgeprune.replacement.mimic_placement import (
     drop_positions,
+    mimic_spec,
     put_mimic,
     span_of,
-    spec_of,
     watched,
 )
 from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
-from edgeprune.training.train_modules import answers_loss, plan_of, train_parts
+from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
 
 LEARNING_RATE = 1e-3  # Seed 3's
 
@@ -63,7 +63,7 @@ def mimic(
     source, begin, target = source_of(master, model, (first, stop), student)
     torch.manual_seed(context.seed)
     sound = torch.zeros(1, windows.window_samples)
-    part = put_mimic(model, first, stop, sound, **spec_of(settings))
+    part = put_mimic(model, first, stop, sound, **mimic_spec(settings))
     whole = (first, stop) == (0, depth)
     dropped = whole and not settings.positions and drop_positions(model)
     device = distributed.choose_device(context.accelerator)
@@ -73,7 +73,7 @@ def mimic(
     if settings.distil and part.layers and settings.epochs:
         middle = target - (target + 1 - begin) // 2 if len(part.layers) > 1 else None
         states = RecordedStates(source.to(device), part, target, middle, settings.loss)
-        plan = plan_of(settings.epochs, rate, context, last=True)
+        plan = step_plan(settings.epochs, rate, context, last=True)
         curve = run(states.loss, plan, trained=[part],
                     work=out / "work" / "states", title="mimic")  # fmt: skip
     if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
@@ -82,7 +82,7 @@ def mimic(
         else:
             loss = loop.labels_loss(windows)
         frozen = settings.freeze and settings.distil
-        plan = plan_of(epochs, rate, context, 1)
+        plan = step_plan(epochs, rate, context, 1)
         curve += run(loss, plan, trained=[] if frozen else [part], head=True,
                      work=out / "work" / "labels", title="labels")  # fmt: skip
     task = task_of(windows.task)

@@ -22,7 +22,7 @@ from edgeprune.models.checkpoints import PROBLEMS
 from edgeprune.models.families import layers_of
 from edgeprune.nn.stems import cnn_frames
 from edgeprune.nn.student import StudentConfig, StudentForAudioClassification, StudentForCTC
-from edgeprune.replacement.student_loss import MATCHING, Lesson, matching
+from edgeprune.replacement.student_loss import MATCHING, StudentLoss, matching
 from edgeprune.replacement.weight_transfer import inherit
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, nothing_share_of
@@ -61,7 +61,7 @@ def make_student(
     device = distributed.choose_device(context.accelerator)
     common = context.distill
     task = task_of(windows.task)
-    lesson = Lesson(master.requires_grad_(False).to(device), windows.labels, settings, common,
+    lesson = StudentLoss(master.requires_grad_(False).to(device), windows.labels, settings, common,
                     nothing_share_of(windows, context), task)  # fmt: skip
     if settings.distil and common.hidden_weight and len(layers_of(model)):
         heard = torch.zeros(1, windows.window_samples, device=device)

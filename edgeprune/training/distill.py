@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def train_student(
     epochs : tuple of int
         Those against the teacher, and those on labels.
     nothing_share : float
-        Share of the windows that hold nothing, see ``student_loss``.
+        Share of the windows that hold nothing, see ``distillation_loss``.
     speed : float
         Learning rate, as a multiple of teaching's default.
     sound : Augment
@@ -107,7 +108,7 @@ def train_student(
     master = Teacher(teacher, device, settings.views)
     return loop.fit(
         student, windows.split("train"), windows.split("valid"), loading.labels_of(student),
-        student_loss(
+        distillation_loss(
             task_of(windows.task), master, loading.labels_of(student), settings, epochs[0], nothing_share
         ), plan, work=work, device=device, ui=ui, title=title,
     )  # fmt: skip
@@ -168,7 +169,47 @@ def columns_of(teacher: Sequence[str], labels: Sequence[str], task: Task) -> lis
     return [teacher.index(label) for label in labels]
 
 
-def student_loss(
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is trained against."""
+
+    samples: Tensor
+    """(batch, window): what the student receives; some windows hold nothing."""
+    full: Tensor
+    """(batch,): which windows hold their sound."""
+    logits: Tensor
+    """The teacher's, of the student's labels; where nothing is, no label stands out."""
+    states: Any
+    """The teacher's hidden states of the windows as they were, as it gives them."""
+
+
+def teacher_targets(
+    teacher: Callable[[Tensor], tuple[Tensor, Any]], samples: Tensor, columns: Tensor, task: Task,
+    nothing_share: float,
+) -> Targets:  # fmt: skip
+    """Ask a teacher, and put windows that hold nothing in the place of some of the student's.
+
+    Parameters
+    ----------
+    teacher : callable
+        From samples (batch, window) to logits and hidden states.
+    samples : Tensor (batch, window)
+    columns : Tensor (labels,)
+        Where the teacher's outputs hold the student's labels, see ``columns_of``.
+    task : Task
+    nothing_share : float
+        Share of the student's windows that hold nothing.
+
+    """
+    heard, empty = with_nothing(samples, nothing_share)
+    answered, states = teacher(samples)
+    wanted = answered[..., columns.to(answered.device)].clone()
+    if task.silence is not None:
+        wanted[empty] = task.silence(wanted[empty])
+    return Targets(heard, ~empty, wanted, states)
+
+
+def distillation_loss(
     task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
     nothing_share: float,
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
@@ -181,20 +222,14 @@ def student_loss(
     column = torch.tensor(columns_of(teacher.labels, labels, task))
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
-        heard, empty = with_nothing(samples, nothing_share)
-        answered, last = teacher(samples)
-        wanted = answered[..., column.to(answered.device)].clone()
-        if task.silence is not None:
-            wanted[empty] = task.silence(wanted[empty])
-        logits, own = loading.logits_and_states(student, heard)
-        soft = task.soft_loss(logits, wanted, settings.temperature)
-        full = ~empty
+        given = teacher_targets(teacher, samples, column, task, nothing_share)
+        full, last = given.full, given.states
+        logits, own = loading.logits_and_states(student, given.samples)
+        soft = task.soft_loss(logits, given.logits, settings.temperature)
         if epoch >= distill_epochs:
             known = task.loss(logits[full], targets[full])
             return settings.label_share * known + (1 - settings.label_share) * soft
-        if (
-            not own or own[-1].shape != last.shape
-        ):  # fewer frames or another width: only the answers compare
+        if not own or own[-1].shape != last.shape:  # other frames or width: only logits compare
             return soft
         return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
 

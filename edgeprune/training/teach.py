@@ -2,7 +2,7 @@
 
 If the model's own head knows every label, it is the teacher as it is; otherwise it gets a fresh
 head and is fine-tuned on the training clips, its waveform encoder left alone. A model of spectrograms
-is fitted to the clips' window (``hearing.fit_window``), and so are all that are made of it.
+is fitted to the clips' window (``input_length.resize_input``), and so are all that are made of it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def fine_tune(
     else:
         freeze(model, settings.tune)
     loss = loop.labels_loss(windows, settings.label_smoothing)
-    plan = replace(plan_of(settings, model, seed), augment=sound)
+    plan = replace(teaching_plan(settings, model, seed), augment=sound)
     curve = loop.fit(
         model, windows.split("train"), windows.split("valid"), labels, loss, plan,
         work=work, device=device, ui=ui, title=title,
@@ -104,7 +104,7 @@ def freeze(model: Any, tune: str) -> None:
         submodule(model, frozen).requires_grad_(False)
 
 
-def plan_of(settings: Teach, model: Any, seed: int) -> loop.TrainingPlan:
+def teaching_plan(settings: Teach, model: Any, seed: int) -> loop.TrainingPlan:
     """Build the training plan from the settings."""
     usual = loop.default_learning_rate(loading.count_parameters(model))
     rate = settings.learning_rate or (ssf.LEARNING_RATE if settings.tune == "ssf" else usual)

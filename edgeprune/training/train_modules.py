@@ -14,7 +14,7 @@ from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.training import loop
-from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of, student_loss
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, distillation_loss, nothing_share_of
 from edgeprune.training.step_records import StepContext
 
 
@@ -36,7 +36,7 @@ def train_parts(
     )  # fmt: skip
 
 
-def plan_of(
+def step_plan(
     epochs: int, rate: float, context: StepContext, turn: int = 0, *, last: bool = False,
 ) -> loop.TrainingPlan:  # fmt: skip
     """Return a plan of so many epochs.
@@ -80,7 +80,7 @@ def answers_loss(
 
     """
     common, task = context.distill, task_of(windows.task)
-    return student_loss(
+    return distillation_loss(
         task, Teacher(teacher, device, common.views), loading.labels_of(model), common, epochs,
         nothing_share_of(windows, context),
     )  # fmt: skip

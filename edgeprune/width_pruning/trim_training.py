@@ -23,7 +23,7 @@ from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of
 from edgeprune.training.loop import RECOVERY_SPEED
 from edgeprune.training.step_records import StepContext
 from edgeprune.width_pruning import cost_model
-from edgeprune.width_pruning.distillation_loss import StateMask, imitation_loss, matched
+from edgeprune.width_pruning.distillation_loss import StateMask, masked_distillation_loss, matched
 from edgeprune.width_pruning.gate_training import (
     GATES,
     MULTIPLIER_RATE,
@@ -69,7 +69,7 @@ class TrimContext:
 
     def against(self, state_mask: StateMask) -> loop.Loss:
         """Return the loss against the teacher, as the settings weigh its parts."""
-        return imitation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
+        return masked_distillation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
                               nothing_share_of(self.windows, self.step))  # fmt: skip
 
     def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:

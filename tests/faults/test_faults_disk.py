@@ -66,7 +66,7 @@ class Recorder:
         """Hear a second of noise with an event in it."""
         began = time.perf_counter()
         first, self.position = self.position, self.position + RATE
-        self.clips.hear(first, self.noise.uniform(-1, 1, RATE).astype(np.float32))
+        self.clips.push(first, self.noise.uniform(-1, 1, RATE).astype(np.float32))
         self.events += 1
         self.clips.want(f"{self.events:06d}", ("owl", "robin")[self.events % 2], first + 4000,
                         first + 4000 + EVENT, utc=NOON + timedelta(seconds=self.now))  # fmt: skip
@@ -229,7 +229,7 @@ for life in range(kills):
     if not child:
         clips = Clips(settings, folder, 16000, reserve_bytes=0)
         for number in range(10_000):
-            clips.hear(8000 * number, noise)
+            clips.push(8000 * number, noise)
             clips.want(f"{life}-{number}", "owl", 8000 * number + 2000, 8000 * number + 6000,
                        utc=datetime.now(UTC))
             for clip in clips.ready(None, 8000 * (number + 1)):
@@ -260,7 +260,7 @@ def test_a_recorder_that_is_killed_leaves_no_half_clip(tmp_path: Path, tally: Ta
     for path in found:
         samples, _ = soundfile.read(tmp_path / path)
         assert len(samples) == read_tags(tmp_path / path)["samples"]
-    ClipRecorder(SAVED, tmp_path, RATE).hear(0, np.zeros(1, dtype=np.float32))
+    ClipRecorder(SAVED, tmp_path, RATE).push(0, np.zeros(1, dtype=np.float32))
     assert not list(tmp_path.rglob("*.part"))
     tally(kills, 0, f"{len(found):,} clips, all whole")
 

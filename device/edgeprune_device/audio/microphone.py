@@ -199,7 +199,7 @@ class Microphone(Iterator[Item]):
                 )
                 self._session, settled = session, now + SETTLE_SECONDS
             if session is not None:
-                session.hear(records)
+                session.observe(records)
                 if not session.open and now >= settled:
                     yield from self._begin(session, child.told)
             if session is not None and session.open:

@@ -157,7 +157,7 @@ class ClipRecorder:
         """Clips that the disk has not taken yet: a reason to make room at once."""
         return len(self._waiting)
 
-    def hear(self, first: int, samples: NDArray[np.float32]) -> None:
+    def push(self, first: int, samples: NDArray[np.float32]) -> None:
         """Take the next samples of the stream, of which ``first`` is the place of the first.
 
         Raises
@@ -170,7 +170,7 @@ class ClipRecorder:
             if self._disk is None:
                 self._disk = Disk(self.folder)
                 remove_parts(self.folder)
-            self._ring.hear(first, samples)
+            self._ring.push(first, samples)
             # Twice what a clip needs, for a loop that does not ask for what is ready.
             self._ring.drop(self._ring.position - len(samples) - 2 * self._held)
 

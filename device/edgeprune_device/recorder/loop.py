@@ -186,7 +186,7 @@ class Loop:
         parts, done = self.parts, self.done
         if block.heard_at is not None:
             end = self.position + block.lost_samples + len(block.samples)
-            self.times.hear(end, block.heard_at)
+            self.times.observe(end, block.heard_at)
         if block.lost_samples:
             self._gap(block)
         if not len(block.samples):
@@ -225,12 +225,12 @@ class Loop:
         while len(samples):
             piece, samples = np.split(samples, [min(parts.windower.due, parts.health.due)])
             first = self.position
-            parts.health.hear(first, piece)
+            parts.health.push(first, piece)
             piece = parts.health.clean(piece)
-            parts.clips.hear(first, piece)
-            parts.gate.hear(first, piece)
+            parts.clips.push(first, piece)
+            parts.gate.push(first, piece)
             if parts.vad is not None:
-                parts.vad.hear(first, piece)
+                parts.vad.push(first, piece)
                 self._voices(parts.vad)
             for start, window in parts.windower.push(piece):
                 self._window(start, window)

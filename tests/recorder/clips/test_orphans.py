@@ -19,7 +19,7 @@ NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 @pytest.fixture
 def written(tmp_path: Path) -> list[Clip]:
     clips = ClipRecorder(ClipSettings(save=True, before_seconds=2.0), tmp_path, 1000)
-    clips.hear(0, np.zeros(9000, np.float32))
+    clips.push(0, np.zeros(9000, np.float32))
     for number, utc in enumerate((NOON, None, NOON)):
         clips.want(
             f"a{number}", "Tawny owl", 1000 * number, 1000 * number + 500, score=0.5, utc=utc

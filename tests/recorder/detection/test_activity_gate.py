@@ -34,7 +34,7 @@ def opened(
     position, begin, found, turn = 0, 0, [], itertools.cycle(chunks)
     while position < len(sound):
         piece = sound[position : position + next(turn)]
-        gate.hear(position, piece)
+        gate.push(position, piece)
         position += len(piece)
         while begin + window <= position:
             if gate.open(begin, begin + window):
@@ -63,13 +63,13 @@ def test_the_gate_stays_open_for_as_long_as_it_is_told() -> None:
     gate = Gate(Asked("level", level_db=-60, hold_seconds=1.0), RATE)
     assert opened(gate, sound, [250]) == [0, 1, 2, 3]  # the last loud window ends at 1.5 s
     gate.gap(10_000)
-    gate.hear(10_000, tone(1, -90))
+    gate.push(10_000, tone(1, -90))
     assert not gate.open(10_000, 11_000)
 
 
 def test_a_window_whose_sound_is_not_there_passes() -> None:
     gate = Gate(Asked("level", level_db=-60), RATE)
-    gate.hear(0, tone(1, -90))
+    gate.push(0, tone(1, -90))
     assert not gate.open(0, 1000)
     assert gate.open(500, 1500)
 
@@ -111,5 +111,5 @@ def test_a_gate_for_voices_needs_a_detector() -> None:
 def test_long_streams_hold_no_more_than_a_minute() -> None:
     gate: Any = Gate(Asked("level"), RATE)
     for k in range(200):
-        gate.hear(1000 * k, tone(1, -50))
+        gate.push(1000 * k, tone(1, -50))
     assert sum(len(block) for _, block in gate._blocks) <= 62 * RATE

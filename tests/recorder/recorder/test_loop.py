@@ -262,6 +262,6 @@ def test_the_time_of_day_follows_the_moment_of_capture_and_not_the_samples() -> 
 
     wall = WallClock(START, 0.0, ClockState(True, "kernel"))
     times = StreamTime(RATE, START, wall)
-    times.hear(round(3600 * 1.01 * RATE), 3600.0)
+    times.observe(round(3600 * 1.01 * RATE), 3600.0)
     assert abs(times.utc(round(3600 * 1.01 * RATE)) - (START + timedelta(hours=1))) < timedelta(
         milliseconds=1)  # fmt: skip

@@ -53,10 +53,10 @@ class Recorder:
 
     def hear(self, samples: NDArray[np.float32]) -> None:
         first = self.windower.position
-        self.health.hear(first, samples)
+        self.health.push(first, samples)
         samples = Health.clean(samples)
-        self.vad.hear(first, samples)
-        self.gate.hear(first, samples)
+        self.vad.push(first, samples)
+        self.gate.push(first, samples)
         for begin, window in self.windower.push(samples):
             self.window(begin, begin + len(window), window)
 

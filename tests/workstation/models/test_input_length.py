@@ -29,7 +29,7 @@ from edgeprune.models import checkpoints, loading
 from edgeprune.models.checkpoint_formats import config_of_mert
 from edgeprune.models.checkpoints import read_config
 from edgeprune.models.families import depth_of, keep_layers
-from edgeprune.models.input_length import FITS, check_window, fit_window
+from edgeprune.models.input_length import FITS, check_window, resize_input
 from edgeprune.nn.clap import ClapAudioForAudioClassification, cropped_bias, position_index
 from edgeprune.nn.spectrogram_specs import (
     recipe_from_extractor,
@@ -66,7 +66,7 @@ def test_a_fitted_model_reloads_as_it_was_and_hears_no_more_than_its_window(
             loading.logits_of(again, heard), loading.logits_of(fitted, heard), rtol=0, atol=0
         )
     with pytest.raises(EdgepruneError, match=r"takes windows of 0.25 s, not 0.5 s"):
-        fit_window(again, 2 * heard.shape[1])
+        resize_input(again, 2 * heard.shape[1])
 
 
 @pytest.mark.parametrize("family", FITTED)
@@ -76,7 +76,7 @@ def test_a_model_that_is_fitted_to_its_own_window_answers_as_before(
     model = loading.load_model(str(make_model(tmp_path / "m", family, LABELS)))
     seconds = {"audio-spectrogram-transformer": 2.015, "whisper": 2.0, "clap_audio_model": 2.5}
     heard = sounds(model, seconds[family])
-    fitted = fit_window(model, heard.shape[1])
+    fitted = resize_input(model, heard.shape[1])
     with torch.inference_mode():
         torch.testing.assert_close(
             loading.logits_of(fitted, heard), loading.logits_of(model, heard)
@@ -85,7 +85,7 @@ def test_a_model_that_is_fitted_to_its_own_window_answers_as_before(
 
 def test_whisper_keeps_its_first_positions(tmp_path: Path) -> None:
     model = loading.load_model(str(make_model(tmp_path / "m", "whisper", LABELS)))
-    fitted = fit_window(model, 4001)  # one sample over 12.5 positions of 320: 13
+    fitted = resize_input(model, 4001)  # one sample over 12.5 positions of 320: 13
     assert fitted.config.max_source_positions == 13
     kept = fitted.encoder.embed_positions.weight
     torch.testing.assert_close(kept, model.encoder.embed_positions.weight[:13])
@@ -99,7 +99,7 @@ def test_ast_takes_the_middle_of_its_positions_or_stretches_them(
     """Rows of frequency stay; over time, as numpy's slices and interpolation give it."""
     source = make_model(tmp_path / "m", "audio-spectrogram-transformer", LABELS)
     model = loading.load_model(str(source))
-    fitted = fit_window(model, 400 + 160 * (max_length - 1))
+    fitted = resize_input(model, 400 + 160 * (max_length - 1))
     assert fitted.config.max_length == max_length
     old, new = (
         m.base_model.embeddings.position_embeddings[0].detach().numpy() for m in (model, fitted)

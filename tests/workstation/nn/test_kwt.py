@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 from edgeprune.models import checkpoints, loading
 from edgeprune.nn.kwt import KwtForAudioClassification
 from edgeprune_calibration.dataset import read_data
-from edgeprune_device.audio.sound_files import fit_window, read_clip
+from edgeprune_device.audio.sound_files import pad_to_window, read_clip
 
 CLIPS = 60
 
@@ -27,7 +27,7 @@ def test_logits_equal_the_tflite_files_on_real_clips(kwt_folder: Path, arabic_cs
     clips = read_data(arabic_csv).clips
     worst = 0.0
     for clip in clips[:: len(clips) // CLIPS][:CLIPS]:
-        window, _ = fit_window(read_clip(clip.path, 16000)[:16000], 16000)
+        window, _ = pad_to_window(read_clip(clip.path, 16000)[:16000], 16000)
         interpreter.set_tensor(source, window[None])
         interpreter.invoke()
         with torch.inference_mode():

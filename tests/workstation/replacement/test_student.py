@@ -23,7 +23,7 @@ from edgeprune.models.families import layers_of
 from edgeprune.nn import losses
 from edgeprune.nn.student import StudentForAudioClassification
 from edgeprune.replacement.student import build, make_student
-from edgeprune.replacement.student_loss import MATCHING, Lesson, matched_layers, matching, mix
+from edgeprune.replacement.student_loss import MATCHING, StudentLoss, matched_layers, matching, mix
 from edgeprune.replacement.weight_transfer import PARTS, inherit, part_of
 from edgeprune_device.errors import EdgepruneError
 
@@ -97,7 +97,7 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
     for parameter in teacher.classifier.parameters():
         parameter.mul_(30.0)  # a teacher with opinions
     student = build(SMALL, windows, RATE).train()
-    lesson = Lesson(
+    lesson = StudentLoss(
         teacher, windows.labels, SMALL, Distill(hidden_weight=0.0), 0.0, task_of("classes")
     )
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
@@ -121,7 +121,7 @@ def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
     student = build(settings, windows, RATE).train()
     sound = torch.randn(4, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
     student.add_module(MATCHING, matching(student, teacher, sound, True))
-    lesson = Lesson(teacher, windows.labels, settings, Distill(), 0.5, task_of("classes"))
+    lesson = StudentLoss(teacher, windows.labels, settings, Distill(), 0.5, task_of("classes"))
     lesson.loss(student, sound, torch.tensor([0, 1, 2, 0]), 0).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for name, p in student.named_parameters() if "head" not in name]
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
@@ -131,7 +131,7 @@ def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
 def test_only_the_answers_for_the_datas_labels_count(inputs: tuple[Path, Path]) -> None:
     windows = load_windows(inputs[1])
     teacher = loading.load_model(str(inputs[0] / "model"))
-    lesson = Lesson(teacher, windows.labels, SMALL, Distill(), 0.0, task_of("classes"))
+    lesson = StudentLoss(teacher, windows.labels, SMALL, Distill(), 0.0, task_of("classes"))
     known = loading.labels_of(teacher)
     assert [known[i] for i in lesson.columns.tolist()] == list(windows.labels)
 
