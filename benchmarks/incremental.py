@@ -38,7 +38,7 @@ from edgeprune.models import (
     loading,
 )
 from edgeprune.models.families import family_of
-from edgeprune.nn.spectrogram_specs import RECIPES, record_of
+from edgeprune.nn.spectrogram_specs import SPECS, record_of
 from edgeprune.nn.student import StudentConfig, StudentForAudioClassification
 from edgeprune.quantization.methods import method_of
 from edgeprune.quantization.module_scopes import scopes_of
@@ -146,7 +146,7 @@ def whisper() -> Any:
         d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536,
         decoder_layers=1, decoder_attention_heads=6, decoder_ffn_dim=1536, num_labels=LABELS,
     )  # fmt: skip
-    config.edgeprune_frontend = record_of(RECIPES["whisper"])
+    config.edgeprune_frontend = record_of(SPECS["whisper"])
     model = WhisperForAudioClassification._from_config(config, attn_implementation="sdpa").eval()
     input_length.attach(model)
     return input_length.resize_input(model, RATE).eval()

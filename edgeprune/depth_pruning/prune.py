@@ -106,7 +106,7 @@ def prune(
                   settings.recovery_epochs, context.seed, context.accelerator,
                   context.augment)  # fmt: skip
     fixed = fixed_layers(settings, layers)
-    stay = fixed_layers_of(checkpoints.read_config(str(teacher / "model")))
+    stay = checkpoints.read_checkpoint(str(teacher / "model")).fixed_layers
     if fixed is None and len(stay) == layers:  # there is nothing to choose
         fixed = list(stay)
     bridge = settings.bridge or (rule.measured == "bridged" and fixed is None)

@@ -19,7 +19,7 @@ from edgeprune_device.errors import EdgepruneError
 
 @dataclass(frozen=True)
 class Family:
-    """What the recipe must know of one model family."""
+    """What the spec must know of one model family."""
 
     layers: str
     """Dotted path from ``model.base_model`` to the list of transformer blocks; ``*`` stands for
@@ -40,7 +40,7 @@ class Family:
     normalize: bool = False
     """The family's feature extractor may scale samples to zero mean and unit variance."""
     frontend: str = ""
-    """The kind of spectrogram the model takes (``spectrograms.RECIPES``); empty: samples."""
+    """The kind of spectrogram the model takes (``spectrogram_specs.SPECS``); empty: samples."""
     frozen: str = ""
     """Dotted path from ``model.base_model`` to the front end that fine-tuning leaves alone."""
     final_norm: str = ""

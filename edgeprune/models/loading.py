@@ -7,6 +7,7 @@ export and the deployed graph share one definition.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,16 @@ from edgeprune.data.tasks import task_of
 from edgeprune.models import input_length, serialization
 from edgeprune.models.checkpoints import (
     PROBLEMS,
-    check_task,
+    Checkpoint,
     first_line,
     normalizes,
-    own_labels,
-    read_config,
-    task_in,
+    read_checkpoint,
 )
 from edgeprune.models.families import family_of
 from edgeprune.models.heads import forget_head, put_head, relabel, renew_head
 from edgeprune.models.heads import head_parameters as head_parameters
 from edgeprune.models.hidden_states import block_states, frames_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.ctc import BLANK_NAME
 
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
@@ -64,19 +62,27 @@ def load_model(
     transformers.PreTrainedModel
 
     """
+    checkpoint = read_checkpoint(str(source))
+    return load_checkpoint(checkpoint, labels, task=task, head=head, window_samples=window_samples)
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, labels: Sequence[str] | None = None, *, task: str = "",
+    head: str = "own", window_samples: int = 0,
+) -> Any:  # fmt: skip
+    """Load a model whose checkpoint was read; parameters and errors as for ``load_model``."""
     import transformers
 
-    source = str(source)
-    config = read_config(source)
-    task = task or task_in(config)
-    check_task(config, task)
+    source, config = checkpoint.source, copy.deepcopy(checkpoint.config)
+    task = task or checkpoint.task
+    checkpoint.check_task(task)
     auto = getattr(transformers, task_of(task).model)
-    family = family_of(config.model_type)
+    family = checkpoint.family
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
-        if (task_in(config) == "ctc") == (task == "ctc"):
+        if (checkpoint.task == "ctc") == (task == "ctc"):
             relabel(config, len(labels))
         else:
             forget_head(config)
@@ -111,15 +117,9 @@ def load_model(
     if labels is not None:
         if head != "own":
             put_head(model, head, len(labels))
-        elif known_labels(source, task) != tuple(labels):
+        elif checkpoint.known_labels(task) != tuple(labels):
             renew_head(model)
     return model.eval()
-
-
-def known_labels(source: str, task: str) -> tuple[str, ...]:
-    """Return what ``own_labels`` does, the blank of a CTC model under our name for it."""
-    return tuple(BLANK_NAME if i == 0 and task == "ctc" else name
-                 for i, name in enumerate(own_labels(source, task)))  # fmt: skip
 
 
 def _forget_rotations(model: nn.Module) -> None:
@@ -157,10 +157,11 @@ def load_for(
         Whether it is its own head.
 
     """
-    known = own_labels(source, task)
-    own = set(labels) <= set(known_labels(source, task))
-    model = load_model(
-        source, None if own else labels, task=task, head=head, window_samples=window_samples
+    checkpoint = read_checkpoint(source)
+    known = checkpoint.labels(task)
+    own = set(labels) <= set(checkpoint.known_labels(task))
+    model = load_checkpoint(
+        checkpoint, None if own else labels, task=task, head=head, window_samples=window_samples
     )
     if own and task == "ctc":  # a vocab.json names the labels that its config does not
         model.config.id2label = dict(enumerate(known))

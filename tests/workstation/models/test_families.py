@@ -154,7 +154,7 @@ def test_int8_keeps_the_convolutions_and_the_front_end_in_float(family_folder: P
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_a_model_without_a_head_gets_one_for_the_labels(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / family, family)
-    assert checkpoints.own_labels(str(folder)) == ()
+    assert checkpoints.read_checkpoint(str(folder)).labels() == ()
     model = loading.load_model(str(folder), ("a", "b", "c", "d"))
     assert loading.logits_of(model, heard_by(model, 2)).shape == (2, 4)
     backbone = AutoModel.from_pretrained(folder).state_dict()

@@ -16,7 +16,7 @@ from edgeprune.data.tasks import TASKS
 from edgeprune.data.windows import Windows
 from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
 from edgeprune.models import loading
-from edgeprune.models.checkpoints import check_task, own_labels, read_config
+from edgeprune.models.checkpoints import check_task, read_checkpoint, read_config
 from edgeprune.models.heads import put_head
 from edgeprune.nn.heads import BiLstmHead, MlpHead
 from edgeprune.quantization.dynamic_onnx import to_int8
@@ -46,7 +46,7 @@ def test_a_head_reloads_by_the_config_and_exports_with_its_activation(
     with torch.inference_mode():
         assert torch.equal(loading.logits_of(again, samples), loading.logits_of(model, samples))
         scores = Scorer(again)(samples[:1])
-    assert own_labels(str(tmp_path / "m"), task) == labels
+    assert read_checkpoint(str(tmp_path / "m")).labels(task) == labels
     sums = scores.sum(dim=-1)
     assert (task == "tags") == (not torch.allclose(sums, torch.ones_like(sums)))
     assert scores.ndim == (3 if task == "ctc" else 2)
@@ -216,16 +216,16 @@ def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_
     model.config.id2label = {i: f"LABEL_{i}" for i in range(len(LETTERS))}
     model.config.label2id = {}
     model.save_pretrained(tmp_path / "m")
-    assert own_labels(str(tmp_path / "m"), "ctc") == ()
+    assert read_checkpoint(str(tmp_path / "m")).labels("ctc") == ()
     (tmp_path / "m" / "vocab.json").write_text('{"<pad>": 0, "a": 1, "b": 2, "|": 3}', "utf-8")
-    assert own_labels(str(tmp_path / "m"), "ctc") == LETTERS
+    assert read_checkpoint(str(tmp_path / "m")).labels("ctc") == LETTERS
     found, labels, own = loading.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
     assert own
     assert labels == loading.labels_of(found) == LETTERS
     for wrong in ("{", "[1]", '{"<pad>": "no number"}'):
         (tmp_path / "m" / "vocab.json").write_text(wrong, "utf-8")
         with pytest.raises(EdgepruneError, match=r"vocab\.json is not"):
-            own_labels(str(tmp_path / "m"), "ctc")
+            read_checkpoint(str(tmp_path / "m")).labels("ctc")
 
 
 @pytest.mark.parametrize("family", CTC_FAMILIES)

@@ -32,9 +32,9 @@ from edgeprune.models.families import depth_of, keep_layers
 from edgeprune.models.input_length import FITS, check_window, resize_input
 from edgeprune.nn.clap import ClapAudioForAudioClassification, cropped_bias, position_index
 from edgeprune.nn.spectrogram_specs import (
-    recipe_from_extractor,
-    recipe_from_record,
     record_of,
+    spec_from_extractor,
+    spec_from_record,
 )
 from edgeprune_device.errors import EdgepruneError
 
@@ -125,10 +125,10 @@ def test_clap_hears_the_smallest_picture_that_holds_the_window(
     seconds: float, spec_size: int, window: int
 ) -> None:
     config = ClapAudioConfig()
-    config.edgeprune_frontend = record_of(recipe_from_extractor("clap", {}))
+    config.edgeprune_frontend = record_of(spec_from_extractor("clap", {}))
     samples = round(seconds * 48000)
     check_window(config, samples)
-    plan = FITS["clap"][0](config, recipe_from_record(config.edgeprune_frontend), samples)
+    plan = FITS["clap"][0](config, spec_from_record(config.edgeprune_frontend), samples)
     assert plan == {"spec_size": spec_size, "window_size": window}
 
 
@@ -221,7 +221,7 @@ def test_of_a_whisper_that_writes_only_the_encoder_is_taken(tmp_path: Path) -> N
     enliven(whole)
     whole.save_pretrained(tmp_path)
     WhisperFeatureExtractor(feature_size=40).save_pretrained(tmp_path)
-    assert checkpoints.own_labels(str(tmp_path)) == ()
+    assert checkpoints.read_checkpoint(str(tmp_path)).labels() == ()
     model = loading.load_model(str(tmp_path), LABELS)
     taken, given = model.encoder.state_dict(), whole.model.encoder.state_dict()
     assert set(taken) == set(given)

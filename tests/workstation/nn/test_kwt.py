@@ -48,5 +48,5 @@ def test_it_is_registered_with_the_auto_classes(kwt_folder: Path, tmp_path: Path
 
 
 def test_it_knows_its_own_labels_and_is_not_taught_them_again(kwt_folder: Path) -> None:
-    labels = checkpoints.own_labels(str(kwt_folder))
+    labels = checkpoints.read_checkpoint(str(kwt_folder)).labels()
     assert {"yes", "no", "left", "right"} <= set(labels)
