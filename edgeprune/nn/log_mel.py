@@ -93,7 +93,7 @@ class LogMel(nn.Module):
 
     def __init__(self, spec: SpectrogramSpec, room: int = 0) -> None:
         super().__init__()
-        self.spec, self.room = spec, room
+        self.specification, self.room = spec, room
         self.seam = Seam(spec.hop)
         mel = mel_matrix(spec)
         used = np.flatnonzero(mel.any(axis=1))
@@ -117,7 +117,7 @@ class LogMel(nn.Module):
             The window is too short for a frame, or longer than the model takes.
 
         """
-        spec = self.spec
+        spec = self.specification
         sound = _filled(samples, self.room, spec)
         check_length(sound.shape[-1], spec)
         if spec.centred:
