@@ -69,7 +69,7 @@ def main() -> None:
     device = distributed.choose_device(options.accelerator)
     curve = loop.fit(
         model, windows.split("train"), valid, windows.labels, loss, plan,
-        work=work / "training", device=device, ui=ui, title="demo model",
+        loop.TrainingSession(work / "training", device, ui, "demo model"),
     )  # fmt: skip
     for step in curve:
         ui.say(f"epoch {step['epoch']:.0f}: {100 * step['valid_score']:.1f} %")

@@ -174,6 +174,16 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     settings = Settings()
     for values in layers:
         settings = _merge(settings, values, "")
+    _check_choices(settings)
+    _check_ranges(settings)
+    _check_task(settings)
+    _check_order(settings.steps)
+    _check_export(settings)
+    return settings
+
+
+def _check_choices(settings: Settings) -> None:
+    """Raise where a setting is none of those it may be."""
     for name, known in CHOICES.items():
         if _get(settings, name) not in known:
             raise EdgepruneError(
@@ -185,6 +195,10 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
                 raise EdgepruneError(
                     f"{name} names {value!r}, which is not known.", f"Known: {', '.join(allowed)}."
                 )
+
+
+def _check_ranges(settings: Settings) -> None:
+    """Raise where a number is out of its range."""
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
             value = _get(settings, name)
@@ -203,8 +217,23 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     for name in ODD:
         if _get(settings, name) < 1 or _get(settings, name) % 2 == 0:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be odd, and at least 1.")
-    _check_task(settings)
-    _check_order(settings.steps)
+    if not settings.bench.threads:
+        raise EdgepruneError("bench.threads = () names no thread count.")
+    if settings.clips.fractions[0] <= 0:
+        raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
+    for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
+        low, high = _get(settings, name)
+        if low > high:
+            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
+    if settings.max_drop >= 1:
+        raise EdgepruneError(
+            f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
+            "One point of accuracy is 0.01.",
+        )
+
+
+def _check_export(settings: Settings) -> None:
+    """Raise where the formats that are asked for do not go together."""
     if not settings.export.formats or len(set(settings.export.formats)) < len(
         settings.export.formats
     ):
@@ -223,20 +252,6 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             "names no onnx.",
             "Use --format onnx, or set it to 'auto' or 'off'.",
         )
-    if not settings.bench.threads:
-        raise EdgepruneError("bench.threads = () names no thread count.")
-    if settings.clips.fractions[0] <= 0:
-        raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
-    for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
-        low, high = _get(settings, name)
-        if low > high:
-            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
-    if settings.max_drop >= 1:
-        raise EdgepruneError(
-            f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
-            "One point of accuracy is 0.01.",
-        )
-    return settings
 
 
 def _check_order(steps: Sequence[str]) -> None:

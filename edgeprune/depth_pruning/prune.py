@@ -26,7 +26,7 @@ from typing import Any
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.files import read_json, write_json
-from edgeprune.core.settings import Augment, Distill, Prune
+from edgeprune.core.settings import Prune
 from edgeprune.data.clip_subsets import some_clips
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.depth_pruning.ablation import greedy_removal, measure_cuts
@@ -63,11 +63,8 @@ class Judge:
     whole: Path
     """The model to be cut."""
     windows: Windows
-    distill: Distill
+    context: StepContext
     epochs: int
-    seed: int
-    accelerator: str
-    sound: Augment
     bridges: Bridges | None = None
     """Those of the whole model; None where gaps are closed as they are."""
 
@@ -102,9 +99,9 @@ def prune(
         ui.say("  no convexity without classes: the last layers are dropped first (backward)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - max_drop
-    judge = Judge(teacher, student / "model", load_windows(clips), context.distill,
-                  settings.recovery_epochs, context.seed, context.accelerator,
-                  context.augment)  # fmt: skip
+    judge = Judge(
+        teacher, student / "model", load_windows(clips), context, settings.recovery_epochs
+    )
     fixed = fixed_layers(settings, layers)
     stay = checkpoints.read_checkpoint(str(teacher / "model")).fixed_layers
     if fixed is None and len(stay) == layers:  # there is nothing to choose
@@ -174,7 +171,7 @@ def measure_first(
     ui: Ui,
 ) -> tuple[Judge, Evidence]:
     """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
-    device = distributed.choose_device(judge.accelerator)
+    device = distributed.choose_device(judge.context.accelerator)
     model = loading.load_model(str(judge.whole)).to(device)
     stack, labels = Stack(model), loading.labels_of(model)
     if bridge and not stack.family.bridges:
@@ -245,14 +242,14 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     keep_layers(student, keep)
     if judge.bridges is not None:
         attach(student, used_bridges(judge.bridges, tuple(keep), depth))
+    device = distributed.choose_device(judge.context.accelerator)
     if judge.epochs:
+        session = loop.TrainingSession(folder / "work", device, ui, f"recover {len(keep)} layers")
         train_student(
-            student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
-            work=folder / "work", accelerator=judge.accelerator, ui=ui,
-            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED, sound=judge.sound,
+            student, teacher, judge.windows, replace(judge.context.distill, nothing_share=0.0),
+            (judge.epochs, 0), judge.context, session, RECOVERY_SPEED,
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), loading.labels_of(student)
-    device = distributed.choose_device(judge.accelerator)
     accuracy = loop.evaluate(student, valid, labels, device)
     loading.save(student.to("cpu"), folder / "model")
     write_json(record, accuracy)

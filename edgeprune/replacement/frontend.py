@@ -58,14 +58,14 @@ def frontend(
     torch.manual_seed(context.seed)
     part = put_light(model, usual, loading.sample_rate_of(model), settings)
     device = distributed.choose_device(context.accelerator)
-    run = partial(train_parts, model, windows, device=device, ui=ui)
+    run, work = partial(train_parts, model, windows), out / "work"
     curve: list[dict[str, float]] = []
     if settings.distil and settings.epochs:
         lesson = Features(source.to(device), path, part, settings.loss)
         rate = settings.learning_rate or LEARNING_RATE
         plan = step_plan(settings.epochs, rate, context, last=True)
-        curve = run(lesson.loss, plan, trained=[part], work=out / "work" / "features",
-                    title="front end")  # fmt: skip
+        session = loop.TrainingSession(work / "features", device, ui, "front end")
+        curve = run(lesson.loss, plan, session, trained=[part])
     count = settings.whole_epochs + settings.label_epochs
     if epochs := count if settings.distil else count + settings.epochs:
         if settings.distil:
@@ -74,13 +74,13 @@ def frontend(
             loss = loop.labels_loss(windows)
         rate = settings.learning_rate or loop.default_learning_rate(loading.count_parameters(model))
         plan = step_plan(epochs, rate, context, 1)
-        curve += run(loss, plan, trained=[model], work=out / "work" / "whole",
-                     title="whole model")  # fmt: skip
+        session = loop.TrainingSession(work / "whole", device, ui, "whole model")
+        curve += run(loss, plan, session, trained=[model])
     task, valid = task_of(windows.task), windows.split("valid")
     score = loop.evaluate(model, valid, loading.labels_of(model), device)
     ui.say(f"  light front end: {task.metric} {points(score)} on the validation clips")
     loading.save(model.requires_grad_(True).to("cpu"), out / "model")
-    shutil.rmtree(out / "work", ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     write_step(
         out, model, windows.window_samples, step="frontend", valid_score=score,
         metric=task.metric, curve=curve, kind=settings.kind, distil=settings.distil,

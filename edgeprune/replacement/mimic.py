@@ -68,14 +68,14 @@ def mimic(
     dropped = whole and not settings.positions and drop_positions(model)
     device = distributed.choose_device(context.accelerator)
     rate = settings.learning_rate or LEARNING_RATE
-    run = partial(train_parts, model, windows, device=device, ui=ui)
+    run, work = partial(train_parts, model, windows), out / "work"
     curve: list[dict[str, float]] = []
     if settings.distil and part.layers and settings.epochs:
         middle = target - (target + 1 - begin) // 2 if len(part.layers) > 1 else None
         states = RecordedStates(source.to(device), part, target, middle, settings.loss)
         plan = step_plan(settings.epochs, rate, context, last=True)
-        curve = run(states.loss, plan, trained=[part],
-                    work=out / "work" / "states", title="mimic")  # fmt: skip
+        session = loop.TrainingSession(work / "states", device, ui, "mimic")
+        curve = run(states.loss, plan, session, trained=[part])
     if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
         if settings.distil:
             loss = answers_loss(model, master, windows, context, device)
@@ -83,15 +83,15 @@ def mimic(
             loss = loop.labels_loss(windows)
         frozen = settings.freeze and settings.distil
         plan = step_plan(epochs, rate, context, 1)
-        curve += run(loss, plan, trained=[] if frozen else [part], head=True,
-                     work=out / "work" / "labels", title="labels")  # fmt: skip
+        session = loop.TrainingSession(work / "labels", device, ui, "labels")
+        curve += run(loss, plan, session, trained=[] if frozen else [part], head=True)
     task = task_of(windows.task)
     valid = windows.split("valid")
     score = loop.evaluate(model, valid, loading.labels_of(model), device)
     ui.say(f"  mimic of layers {first} to {stop - 1}: {task.metric} {points(score)} "
            "on the validation clips")  # fmt: skip
     loading.save(model.requires_grad_(True).to("cpu"), out / "model")
-    shutil.rmtree(out / "work", ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     write_step(
         out, model, windows.window_samples, step="mimic", valid_score=score, metric=task.metric,
         curve=curve, span=[first, stop], replaced=stop - first, of=depth, kind=settings.kind,

@@ -73,7 +73,7 @@ def make_student(
     valid = windows.split("valid")
     curve = loop.fit(
         model, windows.split("train"), valid, windows.labels, lesson.loss, plan,
-        work=out / "work", device=device, ui=ui, title="student",
+        loop.TrainingSession(out / "work", device, ui, "student"),
     )  # fmt: skip
     if hasattr(model, MATCHING):
         delattr(model, MATCHING)

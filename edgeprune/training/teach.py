@@ -54,8 +54,8 @@ def teach(
     curve: list[dict[str, float]] = []
     if not skipped:
         curve = fine_tune(
-            teacher, windows, labels, settings, seed, work=out / "work", device=device, ui=ui,
-            title="teach", sound=Augment(**sound),
+            teacher, windows, labels, settings, seed,
+            loop.TrainingSession(out / "work", device, ui, "teach"), Augment(**sound),
         )  # fmt: skip
     score = loop.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
@@ -73,8 +73,8 @@ def teach(
 
 
 def fine_tune(
-    model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int, *,
-    work: Path, device: torch.device, ui: Ui, title: str, sound: Augment = USUAL,
+    model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int,
+    session: loop.TrainingSession, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model on the labels of the training clips, in place; returns its learning curve."""
     if settings.tune == "ssf":
@@ -85,7 +85,7 @@ def fine_tune(
     plan = replace(teaching_plan(settings, model, seed), augment=sound)
     curve = loop.fit(
         model, windows.split("train"), windows.split("valid"), labels, loss, plan,
-        work=work, device=device, ui=ui, title=title,
+        session,
     )  # fmt: skip
     if settings.tune == "ssf":
         ssf.fold(model)

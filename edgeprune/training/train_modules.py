@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from edgeprune.core.console import Ui
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
@@ -19,9 +17,8 @@ from edgeprune.training.step_records import StepContext
 
 
 def train_parts(
-    model: Any, windows: Windows, loss: loop.Loss, plan: loop.TrainingPlan, *,
-    trained: Sequence[nn.Module], work: Path, device: torch.device, ui: Ui, title: str,
-    head: bool = False,
+    model: Any, windows: Windows, loss: loop.Loss, plan: loop.TrainingPlan,
+    session: loop.TrainingSession, *, trained: Sequence[nn.Module], head: bool = False,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train some modules of a model, and its head if asked; returns the learning curve."""
     model.requires_grad_(False)
@@ -32,7 +29,7 @@ def train_parts(
             parameter.requires_grad_(True)
     return loop.fit(
         model, windows.split("train"), windows.split("valid"), loading.labels_of(model), loss, plan,
-        work=work, device=device, ui=ui, title=title,
+        session,
     )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def _fit(
 ) -> list[dict[str, float]]:
     return loop.fit(
         model, context.windows.split("train"), context.windows.split("valid"), context.labels, loss, plan,
-        work=work, device=context.device, ui=context.ui, title=title,
+        loop.TrainingSession(work, context.device, context.ui, title),
     )  # fmt: skip
 
 

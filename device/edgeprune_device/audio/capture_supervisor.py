@@ -70,7 +70,7 @@ class Child:
         self.told: Mapping[str, Any] = {}
         """What it has opened: identity, name, rate, kind, channels, capacity; empty before that."""
         self.reader: Reader | None = None
-        self._audio, self._rest = audio, b""
+        self._rest = b""
         self._ring = nameless_file()
         self._pipe, records = os.pipe()
         self._poll = select.poll()

@@ -44,7 +44,7 @@ def run(folder: Path, work: Path, ui: Any = None) -> tuple[list[dict[str, float]
     model = loading.load_model(str(folder), LABELS)
     curve = loop.fit(
         model, tones(8, 0), tones(3, 500), LABELS, loss, PLAN,
-        work=work, device=torch.device("cpu"), ui=ui or Silent(), title="test",
+        loop.TrainingSession(work, torch.device("cpu"), ui or Silent(), "test"),
     )  # fmt: skip
     return curve, model
 

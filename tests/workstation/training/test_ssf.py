@@ -17,7 +17,7 @@ from edgeprune.core.console import Silent
 from edgeprune.core.settings import Teach
 from edgeprune.data.windows import load_windows
 from edgeprune.models import loading
-from edgeprune.training import ssf
+from edgeprune.training import loop, ssf
 from edgeprune.training.teach import fine_tune
 
 
@@ -92,7 +92,7 @@ def test_teaching_with_it_learns_the_tones(tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     curve = fine_tune(
         model, windows, windows.labels, replace(Teach(), tune="ssf", epochs=3, batch_size=12), 0,
-        work=tmp_path / "work", device=torch.device("cpu"), ui=Silent(), title="ssf",
+        loop.TrainingSession(tmp_path / "work", torch.device("cpu"), Silent(), "ssf"),
     )  # fmt: skip
     assert np.isfinite([epoch["loss"] for epoch in curve]).all()
     assert curve[-1]["loss"] < curve[0]["loss"]
