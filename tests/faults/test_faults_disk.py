@@ -20,8 +20,8 @@ from faults_table import Tally
 from full_disk import KINDS, fill, free, small_disk
 
 from edgeprune_device.clips.clip_files import find_clips, read_tags, set_lock, write_clip
-from edgeprune_device.clips.clip_recorder import Clip, ClipRecorder
-from edgeprune_device.clips.retention import Retention
+from edgeprune_device.clips.clip_recorder import ClipInProgress, ClipRecorder
+from edgeprune_device.clips.retention import ClipRetention
 from edgeprune_device.recorder import listen as listen_module
 from edgeprune_device.recorder.listen import listen
 from edgeprune_device.settings import Clips as ClipSettings
@@ -50,10 +50,10 @@ class Recorder:
         self.now = self.longest = 0.0
         self.clips = ClipRecorder(SAVED, folder, RATE, clock=self.clock, delay_seconds=1.0,
                            reserve_bytes=RESERVE)  # fmt: skip
-        self.retention = Retention(
+        self.retention = ClipRetention(
             KEPT, folder, clock=self.clock, now=lambda: NOON.timestamp() + self.now
         )
-        self.written: list[Clip] = []
+        self.written: list[ClipInProgress] = []
         self.deleted: set[str] = set()
         self.notices: list[Notice] = []
         self.position = self.events = 0
@@ -156,7 +156,7 @@ def test_retention_frees_a_disk_on_which_the_database_cannot_delete(
     database.execute("PRAGMA wal_autocheckpoint=0")
     database.execute("CREATE TABLE clips (path TEXT PRIMARY KEY)")
     settings = RetentionSettings(free_megabytes=1.0, ballast_megabytes=0.5 if ballast else 0.0)
-    retention = Retention(settings, disk, now=NOON.timestamp)
+    retention = ClipRetention(settings, disk, now=NOON.timestamp)
     assert bool(retention.step()) == ballast
     for number in range(50):
         path = f"clips/2026-04-01/owl/12{number:04d}_a{number}.flac"

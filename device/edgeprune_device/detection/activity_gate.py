@@ -19,7 +19,7 @@ from edgeprune_device.settings import Gate as GateSettings
 KEPT_SECONDS = 60  # of sound, for the level of a window
 
 
-class Gate:
+class ActivityGate:
     """Opens for windows, in order.
 
     Parameters

@@ -25,7 +25,7 @@ from typing import Any
 
 from edgeprune_device.audio.microphone import Microphone
 from edgeprune_device.audio.sound_files import file_digest
-from edgeprune_device.clips.retention import Retention, make_room
+from edgeprune_device.clips.retention import ClipRetention, make_room
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.bundle_store import Installed
 from edgeprune_device.inference.choose_variant import STORE, Picked
@@ -147,7 +147,7 @@ def _session(
         ), source)  # fmt: skip
         upkeep = None
         if plan.live:
-            retention = Retention(settings.retention, plan.out)
+            retention = ClipRetention(settings.retention, plan.out)
             upkeep = stack.enter_context(Upkeep(plan, loop, account, installed, retention))
             stack.callback(watch_for_hang(lambda: loop.done.busy_since,
                                           settings.operate.hang_seconds))  # fmt: skip

@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeprune_device.clips.clip_files import clip_path, find_clips, read_tags, to_pcm16
-from edgeprune_device.clips.clip_recorder import BEGINS, ENDS, LATE, LONG, Clip, ClipRecorder
+from edgeprune_device.clips.clip_recorder import (
+    BEGINS,
+    ENDS,
+    LATE,
+    LONG,
+    ClipInProgress,
+    ClipRecorder,
+)
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.system.files import slug
@@ -41,13 +48,13 @@ def no_voice(_first: int, _last: int) -> bool:
 def feed(
     clips: ClipRecorder, stream: NDArray[np.float32], cuts: list[int], wishes: list[Wish],
     gaps: dict[int, int], blocked: Callable[[int, int], bool | None] = no_voice,
-) -> list[Clip]:  # fmt: skip
+) -> list[ClipInProgress]:  # fmt: skip
     """Play a stream in blocks that end at ``cuts``; judge at every WINDOW samples; flush.
 
     ``gaps`` says at which samples how many are lost; the stream's places count them.
     """
     edges = sorted({*cuts, *gaps, len(stream)} - {0})
-    done: list[Clip] = []
+    done: list[ClipInProgress] = []
     heard = 0
     judged = 0
     for edge in edges:
