@@ -65,7 +65,7 @@ def peers_trim(
     device = distributed.choose_device(context.accelerator)
     master = loading.load_model(str(teacher / "model"))
     trimming = TrimContext(Teacher(master, device, context.distill.views), windows,
-                    loading.labels_of(pruned), context, settings, device, ui)  # fmt: skip
+                           loading.labels_of(pruned), context, settings, device, ui)  # fmt: skip
     torch.manual_seed(context.seed)
     curve = recover(pruned, trimming, out / "work")  # as after a trim of ours
     score = loop.evaluate(pruned, windows.split("valid"), loading.labels_of(pruned), device)

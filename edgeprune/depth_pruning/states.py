@@ -87,8 +87,8 @@ def load_states(folder: Path) -> HiddenStates:
     facts = read_json(folder / "states.json")
     arrays = load_file(folder / "states.safetensors")
     return HiddenStates(arrays["states"], arrays["cosines"], arrays["angles"],
-                  np.asarray(facts["points"], dtype=np.int64), facts["split"],
-                  facts["seconds"])  # fmt: skip
+                        np.asarray(facts["points"], dtype=np.int64), facts["split"],
+                        facts["seconds"])  # fmt: skip
 
 
 def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.int64]]:

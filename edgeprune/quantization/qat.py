@@ -135,8 +135,8 @@ def recover(
         )  # fmt: skip
     usual = loop.default_learning_rate(loading.count_parameters(student))
     plan = loop.TrainingPlan(epochs, settings.batch_size, settings.learning_rate or SPEED * usual,
-                      WEIGHT_DECAY, settings.patience, context.seed, settings.views,
-                      context.augment)  # fmt: skip
+                             WEIGHT_DECAY, settings.patience, context.seed, settings.views,
+                             context.augment)  # fmt: skip
     known = copy.deepcopy(student.state_dict())
     freeze(student, "all")
     master = Teacher(teacher, device, settings.views)

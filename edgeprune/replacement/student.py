@@ -62,14 +62,14 @@ def make_student(
     common = context.distill
     task = task_of(windows.task)
     lesson = StudentLoss(master.requires_grad_(False).to(device), windows.labels, settings, common,
-                    nothing_share_of(windows, context), task)  # fmt: skip
+                         nothing_share_of(windows, context), task)  # fmt: skip
     if settings.distil and common.hidden_weight and len(layers_of(model)):
         heard = torch.zeros(1, windows.window_samples, device=device)
         model.add_module(MATCHING, matching(model, master, heard, settings.intermediate))
     epochs = settings.epochs + settings.label_epochs
     plan = loop.TrainingPlan(epochs, common.batch_size, settings.learning_rate or LEARNING_RATE,
-                      WEIGHT_DECAY, epochs, context.seed, common.views,
-                      context.augment)  # fmt: skip
+                             WEIGHT_DECAY, epochs, context.seed, common.views,
+                             context.augment)  # fmt: skip
     valid = windows.split("valid")
     curve = loop.fit(
         model, windows.split("train"), valid, windows.labels, lesson.loss, plan,

@@ -104,7 +104,7 @@ def train_student(
     usual = loop.default_learning_rate(loading.count_parameters(student))
     rate = settings.learning_rate or usual * speed
     plan = loop.TrainingPlan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
-                      context.seed, settings.views, context.augment)  # fmt: skip
+                             context.seed, settings.views, context.augment)  # fmt: skip
     master = Teacher(teacher, session.device, settings.views)
     return loop.fit(
         student, windows.split("train"), windows.split("valid"), loading.labels_of(student),

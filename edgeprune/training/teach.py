@@ -109,7 +109,7 @@ def teaching_plan(settings: Teach, model: Any, seed: int) -> loop.TrainingPlan:
     usual = loop.default_learning_rate(loading.count_parameters(model))
     rate = settings.learning_rate or (ssf.LEARNING_RATE if settings.tune == "ssf" else usual)
     return loop.TrainingPlan(settings.epochs, settings.batch_size, rate, settings.weight_decay,
-                      settings.patience, seed)  # fmt: skip
+                             settings.patience, seed)  # fmt: skip
 
 
 def _check_frames(model: Any, windows: Windows, labels: Sequence[str]) -> None:

@@ -70,7 +70,7 @@ class TrimContext:
     def against(self, state_mask: StateMask) -> loop.Loss:
         """Return the loss against the teacher, as the settings weigh its parts."""
         return masked_distillation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
-                              nothing_share_of(self.windows, self.step))  # fmt: skip
+                                        nothing_share_of(self.windows, self.step))  # fmt: skip
 
     def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:
         """Map a model's states to the teacher's for a while, where the loss compares them."""

@@ -49,7 +49,7 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self.now = self.longest = 0.0
         self.clips = ClipRecorder(SAVED, folder, RATE, clock=self.clock, delay_seconds=1.0,
-                           reserve_bytes=RESERVE)  # fmt: skip
+                                  reserve_bytes=RESERVE)  # fmt: skip
         self.retention = ClipRetention(
             KEPT, folder, clock=self.clock, now=lambda: NOON.timestamp() + self.now
         )

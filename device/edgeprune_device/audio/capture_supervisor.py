@@ -146,7 +146,7 @@ class Child:
         except (IndexError, ValueError, KeyError, TypeError):
             last = lines[-1] if lines else "no message"
             return CaptureFailure(LOST, f"The capture process ended by itself ({last}).",
-                           "edgeprune devices lists the inputs.")  # fmt: skip
+                                  "edgeprune devices lists the inputs.")  # fmt: skip
 
     def kill(self) -> None:
         """End it, whatever it is doing; its memory goes with it. May be called twice."""

@@ -288,7 +288,7 @@ class ClipRecorder:
         data = to_flac(samples, self.rate, tags)
         path = clip_path(wanted.label, wanted.id, wanted.utc, wanted.first / self.rate)
         clip = ClipInProgress(wanted.id, wanted.label, path, first, len(samples), len(data), utc,
-                    wanted.score, cut)  # fmt: skip
+                              wanted.score, cut)  # fmt: skip
         if not self._waiting:
             self._tried = -float("inf")
         self._waiting.append(_Waiting(clip, data, self._clock()))

@@ -64,7 +64,7 @@ def make_parts(
         vad=vad, gate=ActivityGate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
         clips=ClipRecorder(settings.clips, out, rate, digest=read.digest,
-                    delay_seconds=DELAY_SECONDS + min(rule.merge_seconds, MOST_MERGE_SECONDS)),
+                           delay_seconds=DELAY_SECONDS + min(rule.merge_seconds, MOST_MERGE_SECONDS)),
         shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, news=news,
     )  # fmt: skip
 

@@ -213,7 +213,7 @@ def test_nothing_is_deleted_before_all_was_seen(tmp_path: Path) -> None:
         return moment[0]
 
     keeper = ClipRetention(RetentionSettings(days=7, free_megabytes=0, ballast_megabytes=0), tmp_path,
-                       now=NOW.timestamp, clock=slow)  # fmt: skip
+                           now=NOW.timestamp, clock=slow)  # fmt: skip
     keeper.step()
     assert len(there(tmp_path)) == 600
     for _ in range(1000):
