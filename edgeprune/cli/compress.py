@@ -22,7 +22,7 @@ Group = Annotated[
 ]
 Recipe = Annotated[
     str,
-    typer.Option(help="A preset (depth, trim, mimic, light, tiny, paper-seed1 to 4), or a TOML."),
+    typer.Option(help="A preset (depth, trim, mimic, light, tiny, paper-...), or a TOML file."),
 ]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Window = Annotated[
@@ -216,8 +216,10 @@ def demo(
 
 def _settings(recipe: str, top: dict[str, Any], **tables: dict[str, Any]) -> Any:
     """Merge the recipe and the options that were given, for the whole and for each stage."""
-    from edgeprune.core.recipe import build_settings, find_recipe, read_recipe
+    from edgeprune.core.recipe import RENAMED, build_settings, find_recipe, read_recipe
 
+    if recipe in RENAMED and not Path(recipe).exists():
+        typer.echo(f"note: the preset {recipe} is now called {RENAMED[recipe]}.", err=True)
     given = _present(top)
     given |= {name: found for name, values in tables.items() if (found := _present(values))}
     return build_settings(read_recipe(find_recipe(recipe)) if recipe else {}, given)

@@ -18,6 +18,11 @@ from edgeprune.core.settings import PICKS, STEPS, UNITS, Settings
 from edgeprune_device.errors import EdgepruneError
 
 RECIPES = Path(__file__).parent / "presets"
+RENAMED = {
+    "paper-seed1": "paper-bird-poster", "paper-seed2": "paper-2408.11858",
+    "paper-seed3": "paper-2409.16302", "paper-seed4": "paper-genova",
+}  # fmt: skip
+"""Earlier names of presets, which are still read."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
     "precision": ("full", "bf16"),
@@ -136,6 +141,8 @@ def find_recipe(name: str) -> Path:
 
     """
     known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    if not Path(name).exists():
+        name = RENAMED.get(name, name)
     if name in known and not Path(name).exists():
         return RECIPES / f"{name}.toml"
     if not Path(name).is_file():
