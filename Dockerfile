@@ -1,7 +1,8 @@
 # The workstation, on the CPU: docker build -t edgeprune . ; the recorder alone: docker build --target recorder -t edgeprune-recorder .
 #
-#   docker run --rm -v "$PWD:/work" edgeprune compress MODEL clips/labels.csv -o runs/mine
-#   docker run --rm --device /dev/snd -v "$PWD:/work" edgeprune-recorder listen runs/mine/bundle -o journal
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" edgeprune compress MODEL clips/labels.csv -o runs/mine
+#   docker run --rm --user "$(id -u):$(id -g)" --group-add audio --device /dev/snd -v "$PWD:/work" \
+#       edgeprune-recorder listen runs/mine/bundle -o journal
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
@@ -20,6 +21,8 @@ COPY constraints.txt /tmp/
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir --constraint /tmp/constraints.txt /wheels/*.whl
 RUN useradd --create-home --groups audio edgeprune
+# whoever runs it (--user) may have no home of its own: caches go where anybody may write
+ENV HOME=/tmp
 USER edgeprune
 WORKDIR /work
 ENTRYPOINT ["edgeprune"]

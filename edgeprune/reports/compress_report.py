@@ -188,7 +188,12 @@ def headline(r: dict[str, Any]) -> str:
     smaller = (
         f"{before['parameters'] / 1e6:.2f} M parameters became {after['parameters'] / 1e6:.2f} M"
     )
-    if before["layers"] != after["layers"]:
+    if any(step["step"] == "student" for step in r["seeds"][0]["steps"]):
+        smaller = (
+            f"A new student with {after['parameters'] / 1e6:.2f} M parameters replaces the teacher's "
+            f"{before['parameters'] / 1e6:.2f} M"
+        )
+    elif before["layers"] != after["layers"]:
         smaller = f"{before['layers']} layers became {after['layers']}"
     return (
         f"{smaller}, {before['bytes'] / 1e6:.1f} MB became "
