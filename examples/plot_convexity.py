@@ -1,4 +1,4 @@
-"""Score a model's layers and plot the graph convexity of each: which layers does a task need?
+"""Score a model's layers and plot the graph convexity of each.
 
     python examples/plot_convexity.py MODEL CLIPS OUT
 

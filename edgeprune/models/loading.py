@@ -61,6 +61,12 @@ def load_model(
     -------
     transformers.PreTrainedModel
 
+    Raises
+    ------
+    EdgepruneError
+        No such model, a family that is not known, weights only as a pickle, or weights that do not
+        belong to the configuration.
+
     """
     checkpoint = read_checkpoint(str(source))
     return load_checkpoint(checkpoint, labels, task=task, head=head, window_samples=window_samples)
