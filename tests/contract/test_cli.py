@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from command_line import call
 from tiny_models import make_model
 from tiny_recordings import RATE, make_recordings
 
-from edgeprune.cli import app
 from edgeprune.data.chunking import write_windows
-
-COMMANDS = ("compress", "score", "verify", "bench", "listen", "devices", "demo", "sensitivity")
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -27,14 +25,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "edgeprune.cli", *map(str, arguments)],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command line in this process; return its exit status."""
-    monkeypatch.setattr(sys, "argv", ["edgeprune", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        app.main()
-    return int(end.value.code or 0)
 
 
 def relabel(manifest: Path, change: Callable[[list[list[str]]], None]) -> Path:
@@ -194,50 +184,3 @@ def test_options_that_make_no_sense_are_refused_before_any_work(
     assert status == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run" / "clips").exists()
-
-
-def test_help_of_every_command_has_an_example() -> None:
-    shown = run("--help").stdout
-    for command in COMMANDS:
-        assert command in shown
-        assert "Example: edgeprune " + command in run(command, "--help").stdout
-
-
-def test_the_version_is_the_packages() -> None:
-    from edgeprune import __version__
-
-    assert run("--version").stdout.strip() == f"edgeprune {__version__}"
-
-
-def test_a_missing_extra_is_one_sentence_and_status_3(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def missing() -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
-
-    monkeypatch.setattr(app, "app", missing)
-    assert call(monkeypatch) == 3
-    error = capsys.readouterr().err
-    assert "needs torch, which is not installed" in error
-    assert "pip install 'edgeprune[compress]'" in error
-
-
-def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
-        raise ModuleNotFoundError("No module named 'edgeprune.nowhere'", name="edgeprune.nowhere")
-
-    monkeypatch.setattr(app, "app", broken)
-    monkeypatch.setattr(sys, "argv", ["edgeprune"])
-    with pytest.raises(ModuleNotFoundError):
-        app.main()
-
-
-def test_ctrl_c_says_how_to_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("edgeprune_device.audio.devices.list_aside", interrupted)
-    assert call(monkeypatch, "devices") == 130
-    assert "Run the same command again; what can be resumed goes on." in capsys.readouterr().err
