@@ -37,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help costs more start-up than all the rest together
-    help="Shrink an audio transformer until it fits the recorder in the field, and run it there.",
+    help="Compress audio transformers for small recorders, and run them there.",
     epilog="Start with: edgeprune demo",
 )
 

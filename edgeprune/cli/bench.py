@@ -19,43 +19,48 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="Bundles, measured side by side.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path(
-        "bench"
-    ),
-    threads: Annotated[str, typer.Option(help="Thread counts to measure.")] = "1,2",
-    seconds: Annotated[float, typer.Option(help="Time for each file, thread count, round.")] = 5.0,
-    rounds: Annotated[int, typer.Option(help="Rounds, 3 to 7.")] = 5,
+    bundles: Annotated[list[Path], typer.Argument(help="Bundles to measure side by side.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("bench"),
+    threads: Annotated[
+        str, typer.Option(help="Thread counts to measure, separated by commas.")
+    ] = "1,2",
+    seconds: Annotated[float, typer.Option(help="Seconds per file, thread count and round.")] = 5.0,
+    rounds: Annotated[int, typer.Option(help="Number of rounds, 3 to 7.")] = 5,
     wav: Annotated[
-        Path | None, typer.Option(help="Sound file to hear (the bundle's golden inputs).")
+        Path | None,
+        typer.Option(help="Sound file to use as input (default: the bundle's reference inputs)."),
     ] = None,
     paced: Annotated[
-        bool, typer.Option("--paced", help="Also take windows as a microphone brings them.")
+        bool, typer.Option("--paced", help="Also measure windows at the pace of a microphone.")
     ] = False,
     sustained: Annotated[
-        float, typer.Option(help="Also run each for so many minutes, to see it grow warm.")
+        float,
+        typer.Option(help="Also run each bundle for this many minutes, for thermal throttling."),
     ] = 0.0,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Also show which operators take the time (ONNX).")
+        bool, typer.Option("--profile", help="Also show the time per operator (ONNX only).")
     ] = False,
-    note: Annotated[str, typer.Option(help="Cooling, power supply, case: for the report.")] = "",
-    watts: Annotated[str, typer.Option(help="Power by a meter, in W: IDLE,BUSY")] = "",
+    note: Annotated[
+        str, typer.Option(help="Note for the report: cooling, power supply, case.")
+    ] = "",
+    watts: Annotated[str, typer.Option(help="Measured power in W: IDLE,BUSY")] = "",
     baseline: Annotated[
-        Path | None, typer.Option(help="An earlier bench.json to compare with.")
+        Path | None, typer.Option(help="Earlier bench.json to compare with.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A listener's live file to compare with: status.json.")
+        Path | None,
+        typer.Option(help="Status file of a running recorder to compare with (status.json)."),
     ] = None,
     fail_over: Annotated[
         float | None,
-        typer.Option(help="Per cent that a variant may surely be slower than --baseline."),
+        typer.Option(help="Maximum slowdown against --baseline, in per cent."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure latency, real-time factor, memory and size of bundles on this machine.
+    """Measure latency, memory and size of bundles.
 
-    Writes bench.json, .csv, .md and .html. With --fail-over, ends with status 1 if a variant is
-    slower than in --baseline by more, at the lower end of the interval.
+    All are measured on this machine, in interleaved rounds. Writes bench.json, .csv, .md and .html. With --fail-over, ends with status 1 if the lower end of
+    the slowdown's interval is above it for any variant.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_device.bench.check import Extras
@@ -67,7 +72,10 @@ def bench(
         raise EdgepruneError("--fail-over needs something to compare with.",
                              "Give an earlier bench.json with --baseline.")  # fmt: skip
     if fail_over is not None and not 0 <= fail_over < float("inf"):
-        raise EdgepruneError(f"--fail-over {fail_over:g} makes no sense.", "Example: --fail-over 5")
+        raise EdgepruneError(
+            f"--fail-over {fail_over:g} is out of range (allowed: 0 or more).",
+            "Example: --fail-over 5",
+        )
     extras = Extras(
         wav=wav, paced=paced, sustained_minutes=sustained, note=note, watts=_watts(watts),
         earlier=tuple(path for path in (baseline, against) if path is not None),

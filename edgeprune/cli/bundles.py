@@ -11,8 +11,11 @@ from edgeprune.cli.options import Json, print_done
 from edgeprune_device.errors import EdgepruneError
 
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")]
-LABELS_HELP = "Text file with a label a line, in the order of the scores."
-KIND_HELP = "mlperf-keywords, mlperf-wakeword or silero-vad; else samples in, scores out."
+LABELS_HELP = "Text file with one label per line, in the order of the scores."
+KIND_HELP = (
+    "Known model type: mlperf-keywords, mlperf-wakeword or silero-vad (default: samples in, scores "
+    "out)."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,36 +31,53 @@ def register(app: typer.Typer) -> None:
 
 def wrap(
     model: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
     labels: Annotated[Path | None, typer.Option(help=LABELS_HELP)] = None,
     kind: Annotated[str, typer.Option(help=KIND_HELP)] = "",
-    rate: Annotated[int, typer.Option(help="Hz the model wants (16000).")] = 0,
-    window: Annotated[float, typer.Option(help="Seconds it gets, where its file says not.")] = 0.0,
-    hop: Annotated[float, typer.Option(help="Seconds between windows (half a window).")] = 0.0,
+    rate: Annotated[
+        int, typer.Option(help="Sampling rate of the model in Hz (default: 16000).")
+    ] = 0,
+    window: Annotated[
+        float, typer.Option(help="Window length in seconds, if the file does not fix it.")
+    ] = 0.0,
+    hop: Annotated[
+        float, typer.Option(help="Seconds between windows (default: half a window).")
+    ] = 0.0,
     activation: Annotated[
-        str, typer.Option(help="softmax (one label a window) or sigmoid (by its scores).")
+        str,
+        typer.Option(
+            help="softmax (one label per window) or sigmoid (several) (default: from its scores)."
+        ),
     ] = "",
-    logits: Annotated[bool, typer.Option("--logits", help="Its scores are logits.")] = False,
-    threshold: Annotated[float, typer.Option(help="Of every label.")] = 0.5,
-    ignore: Annotated[list[str] | None, typer.Option(help="Label not to report. Repeat.")] = None,
-    speech: Annotated[list[str] | None, typer.Option(help="Label of a voice. Repeat.")] = None,
-    name: Annotated[str, typer.Option(help="Of the bundle (the file's).")] = "",
-    licence: Annotated[str, typer.Option(help="Of the model.")] = "",
+    logits: Annotated[
+        bool, typer.Option("--logits", help="The model returns logits; apply the activation.")
+    ] = False,
+    threshold: Annotated[float, typer.Option(help="Detection threshold of all labels.")] = 0.5,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Label that is never reported. Repeatable.")
+    ] = None,
+    speech: Annotated[
+        list[str] | None,
+        typer.Option(help="Label that means speech, for the privacy rule. Repeatable."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the bundle (default: the file's).")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the model.")] = "",
     golden: Annotated[
-        Path | None, typer.Option(help="Recording for golden inputs (tones in noise).")
+        Path | None,
+        typer.Option(help="Recording for the reference inputs (default: tones in noise)."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a bundle of a MODEL that was made elsewhere, as it is.
+    """Make a bundle from a third-party ONNX or TFLite model.
 
-    The file's input may have any rank and be float or whole numbers; a spectrogram or a state is
-    computed as its kind says. Labels may also come from TFLite's metadata.
+    MODEL is not changed. Its input may have any rank and be float or integer. For a known type the spectrogram or the
+    recurrent state is computed as that type needs it. Labels may also come from TFLite metadata.
     """
     from edgeprune.deployment.wrap import Wrap, read_labels
     from edgeprune.deployment.wrap import wrap as run
 
     if activation not in ("", "softmax", "sigmoid"):
-        raise EdgepruneError(f"--activation {activation} is neither softmax nor sigmoid.")
+        raise EdgepruneError(f"--activation {activation} is not known.", "Known: softmax, sigmoid.")
     done = run(model, out, Wrap(
         kind=kind, labels=read_labels(labels) if labels else (), sample_rate=rate,
         window_seconds=window, hop_seconds=hop, activation=activation, logits=logits,
@@ -69,10 +89,13 @@ def wrap(
 
 def pack(
     bundle: BundleArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .zip.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .zip file.")],
     as_json: Json = False,
 ) -> None:
-    """Make one sealed .zip of BUNDLE: any byte of it that changes is noticed."""
+    """Pack BUNDLE into one sealed .zip file.
+
+    Any changed byte of it is detected.
+    """
     from edgeprune_device.bundle.pack import pack_bundle
 
     size, digest = pack_bundle(bundle, out)
@@ -81,26 +104,29 @@ def pack(
 
 
 def keys(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the two files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the two key files.")],
     as_json: Json = False,
 ) -> None:
-    """Make a pair of Ed25519 keys: one signs bundles and stays here, one goes to recorders."""
+    """Create an Ed25519 key pair for signing bundles.
+
+    The private key signs bundles, the public key goes to recorders.
+    """
     from edgeprune_device.bundle.signature import make_keys
 
     private, public, identity = make_keys(out)
     print_done(
         {"private": str(private), "public": str(public), "identity": identity},
-        f"{private} signs bundles: keep it to yourself.\n{public} goes to recorders, as "
-        f"security.trusted_keys; its identity is {identity}.", as_json,
+        f"{private} signs bundles: keep it secret.\n{public} goes to recorders "
+        f"(security.trusted_keys); its identity is {identity}.", as_json,
     )  # fmt: skip
 
 
 def sign(
     bundle: BundleArgument,
-    key: Annotated[Path, typer.Option(help="The private key, edgeprune.key.")],
+    key: Annotated[Path, typer.Option(help="Private key file, edgeprune.key.")],
     as_json: Json = False,
 ) -> None:
-    """Sign BUNDLE, once it was found to be whole; an earlier signature is replaced."""
+    """Check BUNDLE and sign it; an earlier signature is replaced."""
     from edgeprune_device.bundle.pack import sign_bundle
 
     identity = sign_bundle(bundle, key)

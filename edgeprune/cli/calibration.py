@@ -12,7 +12,7 @@ from edgeprune.cli.options import Json, print_done
 group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Choose, take and audit the clips that a bundle is calibrated with.",
+    help="Select, record and audit calibration clips.",
     epilog="Example: edgeprune calibration select birds/labels.csv -o calibration-set",
 )
 
@@ -27,7 +27,8 @@ def register(app: typer.Typer) -> None:
 
 
 Rate = Annotated[
-    int | None, typer.Option(help="Hz every file must have (any; all are heard at the lowest).")
+    int | None,
+    typer.Option(help="Required sampling rate in Hz (default: any; all are read at the lowest)."),
 ]
 
 
@@ -36,26 +37,30 @@ Rate = Annotated[
     "-o calibration-set"
 )
 def select(
-    data: Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV/TSV manifest.")],
+    data: Annotated[
+        Path, typer.Argument(help="Labelled clips: a folder per class, or a CSV/TSV manifest.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for manifest.csv.")],
-    count: Annotated[int, typer.Option(help="Clips wanted, the noise's among them.")] = 200,
+    count: Annotated[int, typer.Option(help="Number of clips, noise included.")] = 200,
     noise: Annotated[
-        Path | None, typer.Option(help="Recordings of the field without labels, mixed in.")
+        Path | None, typer.Option(help="Folder of field recordings without labels, to mix in.")
     ] = None,
-    noise_share: Annotated[float, typer.Option(help="Share of the noise in the set.")] = 0.2,
-    label: Annotated[str, typer.Option(help="Column of the manifest with the labels.")] = "label",
+    noise_share: Annotated[
+        float, typer.Option(help="Share of noise clips in the set, 0 to 1.")
+    ] = 0.2,
+    label: Annotated[str, typer.Option(help="Label column of the manifest.")] = "label",
     task: Annotated[str, typer.Option(help="classes, tags or ctc.")] = "classes",
-    split: Annotated[str, typer.Option(help="Only of this split: train, valid, test.")] = "",
+    split: Annotated[str, typer.Option(help="Use this split only: train, valid or test.")] = "",
     rate: Rate = None,
     rule: Annotated[
-        str, typer.Option(help="facility (typical clips) or farthest (extremes, too).")
+        str,
+        typer.Option(help="Selection rule: facility (typical clips) or farthest (extremes too)."),
     ] = "facility",
     as_json: Json = False,
 ) -> None:
-    """Pick few clips of DATA that cover its labels, levels and spectra, and the field's noise.
+    """Select a few clips of DATA that cover its labels, levels and spectra, and field noise.
 
-    The same data give the same set. Says what the set covers, and what as many clips drawn by
-    chance would.
+    The same data give the same set. The output compares its coverage with that of random clips.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_calibration.select_clips import select as run
@@ -72,21 +77,28 @@ def select(
 )
 def record(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for clips and manifest.csv.")],
-    clips: Annotated[int, typer.Option(help="Clips wanted in the folder.")] = 200,
-    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 5.0,
+    clips: Annotated[int, typer.Option(help="Number of clips in the folder at the end.")] = 200,
+    seconds: Annotated[float, typer.Option(help="Length of a clip in seconds.")] = 5.0,
     every: Annotated[
-        float, typer.Option(help="Seconds from a clip's start to the next one's (no pause).")
+        float,
+        typer.Option(help="Seconds from the start of one clip to the next (default: no pause)."),
     ] = 0.0,
-    device: Annotated[str, typer.Option(help="Input device, by name or number.")] = "",
-    from_wav: Annotated[Path | None, typer.Option(help="Take them from a file, same path.")] = None,
-    rate: Annotated[int, typer.Option(help="Hz: the bundle's.")] = 16000,
-    label: Annotated[str, typer.Option(help="What the clips are called.")] = "background",
-    file_format: Annotated[str, typer.Option("--format", help="flac or wav.")] = "flac",
+    device: Annotated[
+        str, typer.Option(help="Input: identity, name or number, as edgeprune devices lists them.")
+    ] = "",
+    from_wav: Annotated[
+        Path | None, typer.Option(help="Take the clips from this sound file.")
+    ] = None,
+    rate: Annotated[int, typer.Option(help="Sampling rate in Hz: the bundle's.")] = 16000,
+    label: Annotated[str, typer.Option(help="Label of the clips.")] = "background",
+    file_format: Annotated[
+        str, typer.Option("--format", help="File format: flac or wav.")
+    ] = "flac",
     as_json: Json = False,
 ) -> None:
-    """Record clips where the recorder stands, as listen hears them, spread over a time.
+    """Record clips at the recorder's place through the same audio path as edgeprune listen.
 
-    Ctrl-C keeps what there is; the same command goes on until there are enough.
+    Ctrl-C keeps the clips recorded so far; the same command resumes until there are enough.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_calibration.record_clips import RecordingPlan
@@ -104,14 +116,18 @@ def record(
     epilog="Example: edgeprune calibration audit calibration-set/manifest.csv journal/clips"
 )
 def audit(
-    data: Annotated[Path, typer.Argument(help="The calibration set: manifest or folder.")],
-    heard: Annotated[Path, typer.Argument(help="What was heard: folder of recordings, journal.")],
-    window: Annotated[float, typer.Option(help="Seconds that are compared at a time.")] = 1.0,
+    data: Annotated[Path, typer.Argument(help="Calibration set: manifest or folder.")],
+    heard: Annotated[
+        Path, typer.Argument(help="Recordings to compare it with: a folder or a journal.")
+    ],
+    window: Annotated[float, typer.Option(help="Window length in seconds.")] = 1.0,
     rate: Rate = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the result here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the result to this JSON file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether what recorders heard has moved away from the calibration set, and how."""
+    """Test whether field recordings have drifted away from the calibration set, and how."""
     from edgeprune.core.console import Terminal
     from edgeprune_calibration.drift_audit import audit as run
 
@@ -121,28 +137,30 @@ def audit(
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")],
-    recordings: Annotated[list[Path], typer.Argument(help="Recordings whose events are known.")],
+    recordings: Annotated[list[Path], typer.Argument(help="Recordings with known events.")],
     truth: Annotated[
         list[Path],
-        typer.Option(help="CSV of a recording's events: start_seconds,end_seconds,label. Repeat."),
+        typer.Option(
+            help="CSV of a recording's events: start_seconds,end_seconds,label. Repeatable."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the new bundle.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the calibrated bundle.")],
     false_alarms_per_hour: Annotated[
-        float | None, typer.Option(help="Wanted, over all labels together.")
+        float | None, typer.Option(help="Target false alarms per hour, all labels together.")
     ] = None,
     precision: Annotated[
-        float | None, typer.Option(help="Wanted of each label instead, 0 to 1.")
+        float | None, typer.Option(help="Target precision of each label instead, 0 to 1.")
     ] = None,
     temperature: Annotated[
-        bool, typer.Option(help="Fit a temperature first; otherwise the bundle's stays.")
+        bool, typer.Option(help="Fit a temperature first (otherwise the bundle's is kept).")
     ] = True,
     threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Set a bundle's thresholds and smoothing on recordings, by false alarms per hour.
+    """Set a bundle's thresholds for a rate of false alarms.
 
-    Counted as listen would report. The result is shown on the recordings themselves and, more
-    honestly, held out: each half decided as the other half would have it.
+    Thresholds and smoothing are chosen on recordings with known events. Events are counted as edgeprune listen would report them. The result is given on the recordings
+    themselves and, as the honest figure, held out: each half with the other half's thresholds.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_calibration.calibrate import Target

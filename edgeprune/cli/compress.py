@@ -11,22 +11,25 @@ from edgeprune.cli.options import Json, print_done
 from edgeprune_device.errors import EdgepruneError
 
 Model = Annotated[
-    str, typer.Argument(help="Model folder (config.json, model.safetensors) or hub id.")
+    str, typer.Argument(help="Model: a folder (config.json, model.safetensors) or a hub id.")
 ]
-Data = Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV/TSV manifest.")]
+Data = Annotated[
+    Path, typer.Argument(help="Labelled clips: a folder per class, or a CSV/TSV manifest.")
+]
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
-Label = Annotated[str, typer.Option(help="Column of the manifest with the classes.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
+Label = Annotated[str, typer.Option(help="Label column of the manifest (default: label).")]
 Group = Annotated[
-    str, typer.Option(help="Column that stays on one side of a split: speaker, site.")
+    str, typer.Option(help="Column whose values stay in one split: speaker, recording, site.")
 ]
 Recipe = Annotated[
     str,
-    typer.Option(help="A preset (depth, trim, mimic, light, tiny, paper-...), or a TOML file."),
+    typer.Option(help="Preset (depth, trim, mimic, light, tiny, paper-...) or a TOML file."),
 ]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Accelerator = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps (default: auto).")]
 Window = Annotated[
-    float | None, typer.Option(help="Window in seconds (the model's, or the clips').")
+    float | None,
+    typer.Option(help="Window length in seconds (default: the model's, or the longest clip's)."),
 ]
 
 
@@ -55,48 +58,84 @@ def compress(
     label: Label = "",
     group: Group = "",
     window: Window = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions, for the spread (3).")] = None,
-    max_drop: Annotated[float | None, typer.Option(help="Points that may be lost (1).")] = None,
-    keep: Annotated[int | None, typer.Option(help="Keep the first N layers, search none.")] = None,
-    layers: Annotated[str, typer.Option(help="Keep these layers, counted from 0: 0,1,3")] = "",
+    seeds: Annotated[int | None, typer.Option(help="Number of random seeds (default: 3).")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Maximum accuracy drop, in percentage points (default: 1).")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(help="Keep the first N layers instead of searching.")
+    ] = None,
+    layers: Annotated[
+        str, typer.Option(help="Keep these layers (from 0) instead of searching: 0,1,3")
+    ] = "",
     pick: Annotated[
-        str, typer.Option(help="Rule that orders the layers (convexity-plateau).")
+        str, typer.Option(help="Layer-selection rule (default: convexity-plateau).")
     ] = "",
     bridge: Annotated[
-        bool, typer.Option("--bridge", help="A fitted linear layer over each gap.")
+        bool,
+        typer.Option(
+            "--bridge", help="Put a linear bridge (ridge regression) in place of removed layers."
+        ),
     ] = False,
     steps: Annotated[
-        str, typer.Option(help="What makes it smaller, in order: depth,trim,mimic (the recipe's).")
+        str,
+        typer.Option(
+            help="Compression steps, in order: depth, trim, mimic, frontend, student (default: depth)."
+        ),
     ] = "",
     ratio: Annotated[
-        float | None, typer.Option(help="Trim: per cent of the cost to remove (50).")
+        float | None, typer.Option(help="trim: percentage of the cost to remove (default: 50).")
     ] = None,
-    of: Annotated[str, typer.Option(help="Trim: cost in macs, parameters or latency (macs).")] = "",
+    of: Annotated[
+        str, typer.Option(help="trim: cost to reduce: macs, parameters or latency (default: macs).")
+    ] = "",
     mask_loss: Annotated[
-        str, typer.Option(help="Trim: budget, lagrangian, or genova, the paper's own (budget).")
+        str, typer.Option(help="trim: mask loss: budget, lagrangian or genova (default: budget).")
     ] = "",
-    task: Annotated[str, typer.Option(help="classes, tags (several a clip) or ctc (text).")] = "",
+    task: Annotated[
+        str,
+        typer.Option(
+            help="classes, tags (several labels per clip) or ctc (transcripts) (default: classes)."
+        ),
+    ] = "",
     tokens: Annotated[
-        str, typer.Option(help="Of a transcript: characters, or words such as phones (characters).")
+        str,
+        typer.Option(
+            help="ctc: tokens are characters or words, such as phones (default: characters)."
+        ),
     ] = "",
-    precision: Annotated[str, typer.Option(help="Of training: full or bf16.")] = "",
-    format: Annotated[str, typer.Option(help="onnx, tflite, or both: onnx,tflite (onnx).")] = "",
+    precision: Annotated[
+        str, typer.Option(help="Training precision: full or bf16 (default: full).")
+    ] = "",
+    format: Annotated[
+        str, typer.Option(help="Export format: onnx, tflite or onnx,tflite (default: onnx).")
+    ] = "",
     together: Annotated[
-        bool, typer.Option("--together", help="Both formats in one bundle; the board picks.")
+        bool,
+        typer.Option(
+            "--together", help="Put both formats in one bundle; each device uses the faster one."
+        ),
     ] = False,
     target: Annotated[
-        str, typer.Option(help="Processor the file is chosen for: pi4, pi5, x86 or here (here).")
+        str,
+        typer.Option(
+            help="Processor to choose the file for: pi4, pi5, x86 or here (default: here)."
+        ),
     ] = "",
     recipe: Recipe = "",
     accelerator: Accelerator = "",
-    redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(help="Run this stage again although nothing changed. Repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Turn MODEL and labelled clips into a bundle the recorder runs.
+    """Compress MODEL into a bundle for the recorder.
 
-    Teaches the model the labels if it must, finds the layers the task needs, distills the rest
-    away, quantizes, verifies on the test clips, measures the speed, and reports. Run the same
-    command again after an interruption: it goes on where it stopped.
+    Fine-tunes the model on the labels if needed, selects the layers the task needs, distills,
+    quantizes, exports, verifies the file on the test clips, measures its speed, and writes a report.
+    After an interruption, run the same command again: it resumes. Ends with status 1 if the bundle
+    loses more accuracy than --max-drop allows.
     """
     from edgeprune.core.console import Terminal
     from edgeprune.core.distributed import rank
@@ -130,28 +169,38 @@ def score(
     data: Data,
     out: Out,
     label: Annotated[
-        list[str] | None, typer.Option(help="Column with classes; the first is the task. Repeat.")
+        list[str] | None, typer.Option(help="Label column; the first one is the task. Repeatable.")
     ] = None,
     group: Group = "",
     window: Window = None,
     frames: Annotated[
-        bool, typer.Option("--frames", help="Rows (start, end) are stretches of their files.")
+        bool,
+        typer.Option(
+            "--frames", help="Rows with start and end are segments scored within their file."
+        ),
     ] = False,
-    max_drop: Annotated[float | None, typer.Option(help="Points that may be lost (1).")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Measure no cut of the model.")] = False,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Maximum accuracy drop, in percentage points (default: 1).")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Skip the layer-removal ablation.")
+    ] = False,
     finetune: Annotated[
-        bool, typer.Option("--finetune", help="Fine-tune after every cut, too (long).")
+        bool, typer.Option("--finetune", help="Also fine-tune after each removal (long).")
     ] = False,
     recipe: Recipe = "",
     accelerator: Accelerator = "",
-    redo: Annotated[list[str] | None, typer.Option(help="Stage to run again.")] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(help="Run this stage again although nothing changed. Repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find out which layers of MODEL a task needs, as the model is.
+    """Find out which layers of MODEL a task needs.
 
-    One pass over the audio gives every layer's convexity, for every labelling, and the likeness of
-    every two layers. Then layers and spans are really removed, every rule's choice is measured on
-    the same clips, and the report says which rule won. --quick leaves the measuring out.
+    MODEL itself is not changed. One pass over the audio gives the graph convexity of each layer, for each label column, and the
+    similarity of each pair of layers. Then layers and spans are removed one by one, each rule's layer
+    subset is measured on the same clips, and the report compares the rules.
     """
     from edgeprune.core.console import Terminal
     from edgeprune.pipeline.score import score as run
@@ -177,18 +226,22 @@ def score(
 def verify(
     bundle: BundleArgument,
     data: Data,
-    teacher: Annotated[Path | None, typer.Option(help="Its teacher's bundle, to compare.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle, to compare with.")
+    ] = None,
     label: Label = "",
     group: Group = "",
-    split: Annotated[str, typer.Option(help="train, valid, test, or all clips.")] = "test",
-    max_drop: Annotated[float, typer.Option(help="Points of accuracy that may be lost.")] = 1.0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write verify.json here.")] = None,
+    split: Annotated[str, typer.Option(help="Split to use: train, valid, test or all.")] = "test",
+    max_drop: Annotated[
+        float, typer.Option(help="Maximum accuracy drop, in percentage points.")
+    ] = 1.0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for verify.json.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a bundle's own accuracy on clips, through the recorder's runtime.
+    """Measure a bundle's accuracy on labelled clips.
 
-    The baseline is the teacher's bundle if it is given, otherwise the teacher's accuracy that the
-    bundle records. Ends with status 1 if the bundle is more than --max-drop points under it.
+    The scores come from the recorder's own runtime. The baseline is the teacher's bundle, or without one the teacher's accuracy recorded in BUNDLE.
+    Ends with status 1 if the accuracy is more than --max-drop percentage points below it.
     """
     from edgeprune.core.console import Terminal
     from edgeprune.deployment.verify import verify as run
@@ -206,7 +259,11 @@ def demo(
     out: Out = Path("runs/demo"),
     as_json: Json = False,
 ) -> None:
-    """Run everything on recordings and a model made here, offline, in a few minutes."""
+    """Run everything on synthetic recordings, offline.
+
+    Makes recordings, compresses a small model, verifies and measures the bundle, and listens to a
+    stream with it; about 3 minutes.
+    """
     from edgeprune.core.console import Terminal
     from edgeprune.pipeline.demo import demo as run
 

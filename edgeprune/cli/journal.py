@@ -13,7 +13,7 @@ EXPORT_EPILOG = (
     "Example: edgeprune export journal -o detections.csv --label robin --since 2026-05-01"
 )
 COVERAGE_EPILOG = "Example: edgeprune coverage journal"
-Folder = Annotated[Path, typer.Argument(help="Journal folder; a recorder may be writing to it.")]
+Folder = Annotated[Path, typer.Argument(help="Journal folder; a recorder may be running.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,16 +24,18 @@ def register(app: typer.Typer) -> None:
 
 def export(
     journal: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File: .csv or .jsonl.")],
-    label: Annotated[list[str] | None, typer.Option(help="Only this label. Repeat.")] = None,
-    since: Annotated[str, typer.Option(help="From this day or time (UTC) on.")] = "",
-    until: Annotated[str, typer.Option(help="Before this day or time (UTC).")] = "",
-    min_score: Annotated[float, typer.Option(help="Least score.")] = 0.0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output file: .csv or .jsonl.")],
+    label: Annotated[
+        list[str] | None, typer.Option(help="Export this label only. Repeatable.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="From this date or time on (UTC): 2026-05-01")] = "",
+    until: Annotated[str, typer.Option(help="Before this date or time (UTC).")] = "",
+    min_score: Annotated[float, typer.Option(help="Minimum score.")] = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Write a journal's detections to one file, for a spreadsheet or a program.
+    """Export a journal's detections to CSV or JSON lines.
 
-    A cell that a spreadsheet would take for a formula gets an apostrophe in front.
+    In CSV a cell that a spreadsheet would evaluate as a formula gets an apostrophe in front.
     """
     from edgeprune_device.journal.export import Wanted, moment
     from edgeprune_device.journal.export import export as run
@@ -45,9 +47,9 @@ def export(
 
 
 def coverage(journal: Folder, as_json: Json = False) -> None:
-    """Say when a recorder listened: what became of every second of each hour.
+    """Show when a recorder was listening, hour by hour.
 
-    Tells "nothing was heard" from "nobody listened". Each row adds up to its hour.
+    Every second is analysed, dropped, invalid, not captured or not running: this tells "nothing was detected" from "nothing was recorded". Each row adds up to its hour.
     """
     from edgeprune_device.journal.coverage_report import coverage as run
 

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def devices(as_json: Json = False) -> None:
-    """List the inputs that listen can record from."""
+    """List the audio inputs of this machine."""
     from edgeprune_device.audio.devices import list_aside, table
 
     found = list_aside()
@@ -31,34 +31,41 @@ def devices(as_json: Json = False) -> None:
 def listen(
     bundle: Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Journal folder.")] = Path("journal"),
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file with a recorder's settings.")
-    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="Recorder settings, a TOML file.")] = None,
     device: Annotated[
-        str, typer.Option(help="Input: its identity, its name or its number (edgeprune devices).")
+        str, typer.Option(help="Input: identity, name or number, as edgeprune devices lists them.")
     ] = "",
-    from_wav: Annotated[Path | None, typer.Option(help="Listen to a file, same path.")] = None,
-    stdin: Annotated[bool, typer.Option(help="Raw 16-bit mono samples on standard input.")] = False,
-    hop: Annotated[
-        float | None, typer.Option(help="Seconds between windows (the bundle's).")
+    from_wav: Annotated[
+        Path | None, typer.Option(help="Process this sound file instead of the microphone.")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Of every label (the bundle's).")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of the runtime (1).")] = None,
+    stdin: Annotated[
+        bool, typer.Option(help="Read raw 16-bit mono samples from standard input.")
+    ] = False,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds between windows (default: the bundle's).")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Detection threshold of all labels (default: the bundle's)."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the runtime (default: 1).")
+    ] = None,
     clips: Annotated[
-        bool, typer.Option("--clips", help="Keep the sound around each detection.")
+        bool, typer.Option("--clips", help="Save the sound around each detection.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for a microphone that is not there yet.")
+        bool, typer.Option("--wait", help="Wait for a microphone that is not connected yet.")
     ] = False,
     seconds: Annotated[
-        float | None, typer.Option(help="Stop after so many seconds (never).")
+        float | None, typer.Option(help="Stop after this many seconds (default: never).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run BUNDLE on the microphone until interrupted; detections go to a journal folder.
+    """Run BUNDLE on a microphone; write detections to a journal.
 
-    Everything else (thresholds of single labels, clips, retention, MQTT, schedules, what to give
-    up when the board is too slow) stands in the settings file; device/README.md has them all.
+    It runs until interrupted. All other settings (thresholds per label, clips, retention, MQTT, schedules, what to drop under
+    load) are in the settings file; the documentation lists them (reference, recorder.toml).
     """
     from edgeprune.core.console import Terminal
     from edgeprune_device.recorder.listen import listen as run

@@ -13,7 +13,7 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 JournalArgument = Annotated[Path, typer.Argument(help="Journal folder.")]
 SettingsOption = Annotated[
-    Path | None, typer.Option(help="TOML file with a recorder's settings: the keys it trusts.")
+    Path | None, typer.Option(help="Recorder settings, a TOML file: the keys it trusts.")
 ]
 StoreArgument = Annotated[Path, typer.Argument(help="Folder of installed bundles.")]
 
@@ -21,12 +21,15 @@ StoreArgument = Annotated[Path, typer.Argument(help="Folder of installed bundles
 def clips(
     journal: JournalArgument,
     lock: Annotated[
-        list[str] | None, typer.Option(help="Never delete this clip for room. Repeat.")
+        list[str] | None, typer.Option(help="Never delete this clip to free space. Repeatable.")
     ] = None,
-    unlock: Annotated[list[str] | None, typer.Option(help="Take a lock back. Repeat.")] = None,
+    unlock: Annotated[list[str] | None, typer.Option(help="Remove a lock. Repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the clips of JOURNAL, or lock and unlock some by the id of their detection."""
+    """List, lock or unlock the clips of JOURNAL.
+
+    A locked clip is never deleted to free space. Clips are named by the id of their detection.
+    """
     from edgeprune_device.clips.forget import list_clips
     from edgeprune_device.clips.forget import lock as run
 
@@ -46,18 +49,19 @@ def clips(
 
 def forget(
     journal: JournalArgument,
-    label: Annotated[str | None, typer.Option(help="Clips of this label.")] = None,
+    label: Annotated[str | None, typer.Option(help="Delete clips of this label.")] = None,
     before: Annotated[
-        str | None, typer.Option(help="Clips from before this date, UTC: 2026-05-01.")
+        str | None, typer.Option(help="Delete clips from before this date (UTC): 2026-05-01")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All clips.")] = False,
-    rows: Annotated[
-        bool, typer.Option("--rows", help="The detections too, not only sound.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete all clips.")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="Delete their detections too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete clips of JOURNAL for good, locked ones too; with --rows what was heard as well."""
+    """Delete clips of JOURNAL for good.
+
+    Locked clips are included; with --rows their detections are deleted too.
+    """
     from edgeprune_device.clips.forget import Which, moment_of, to_forget
     from edgeprune_device.clips.forget import forget as run
 
@@ -82,22 +86,23 @@ def forget(
 
 def support(
     journal: JournalArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The zip.")] = Path("support.zip"),
-    settings: Annotated[Path | None, typer.Option(help="The recorder's settings (TOML).")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="The bundle it listens with.")] = None,
-    service: Annotated[str, typer.Option(help="Its systemd unit.")] = "edgeprune",
-    with_place: Annotated[
-        bool, typer.Option("--with-place", help="Coordinates may be in it.")
-    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .zip file.")] = Path("support.zip"),
+    settings: Annotated[Path | None, typer.Option(help="Recorder settings, a TOML file.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle the recorder runs.")] = None,
+    service: Annotated[str, typer.Option(help="Name of its systemd unit.")] = "edgeprune",
+    with_place: Annotated[bool, typer.Option("--with-place", help="Include coordinates.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Collect what helps to find a fault, without sound, secrets or the place."""
+    """Collect diagnostic files into one .zip file.
+
+    Without sound, secrets, labels or the location.
+    """
     from edgeprune_device.doctor.support_archive import Asked
     from edgeprune_device.doctor.support_archive import support as run
 
     done = run(Asked(journal, settings, bundle, service, with_place), out)
     lines = [f"{size:>9,} bytes  {name}" for name, size in done["parts"].items()]
-    text = "\n".join([f"{out}: look through it before you send it.", *lines])
+    text = "\n".join([f"{out}: check its content before you send it.", *lines])
     print_done(done, text, as_json)
 
 
@@ -107,7 +112,10 @@ def install(
     settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:
-    """Check BUNDLE here and make it the current one of STORE; the one before is kept."""
+    """Check BUNDLE and make it the current one in STORE.
+
+    It is checked on this machine; the previous bundle is kept, see rollback.
+    """
     from edgeprune_device.inference.bundle_store import install as run
 
     done = run(bundle, store, read=_reader(settings))
@@ -119,7 +127,7 @@ def install(
 
 
 def rollback(store: StoreArgument, settings: SettingsOption = None, as_json: Json = False) -> None:
-    """Go back to the bundle that was current in STORE before."""
+    """Make the previous bundle in STORE current again."""
     from edgeprune_device.inference.bundle_store import rollback as run
 
     done = run(store, read=_reader(settings))

@@ -20,13 +20,13 @@ JOURNAL = Path("/var/lib/edgeprune/journal")
 def status(
     journal: Annotated[Path, typer.Argument(help="Journal folder of a recorder.")],
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Show it anew every 2 seconds until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Refresh every 2 seconds until Ctrl-C.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a recorder is doing: state, alarms, coverage, latency, sinks, board, clock.
+    """Show a recorder's state, alarms and coverage.
 
-    Ends with status 1 if it is dead, hangs, was stopped, has lost its microphone or has an alarm.
+    Also latency, sinks, hardware and clock. Ends with status 1 if it is not running, hangs, has lost its microphone, or has an active alarm.
     """
     from edgeprune_device.monitoring.status import judge, read_status
     from edgeprune_device.monitoring.status_text import screen
@@ -57,21 +57,21 @@ def status(
 
 def service(
     bundle: Annotated[Path, typer.Argument(help="Bundle: a folder, or the same as one .zip.")],
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file with a recorder's settings.")
-    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="Recorder settings, a TOML file.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Journal folder.")] = JOURNAL,
     user: Annotated[
-        str, typer.Option(help="Who it runs as (you); dynamic: a user that systemd makes.")
+        str,
+        typer.Option(help="User it runs as (default: you); dynamic: a user created by systemd."),
     ] = "",
     install: Annotated[
-        bool, typer.Option("--install", help="Write it to /etc/systemd/system (sudo).")
+        bool, typer.Option("--install", help="Write the unit to /etc/systemd/system (needs sudo).")
     ] = False,
 ) -> None:
-    """Print the systemd unit that runs a recorder for months, or install it.
+    """Print or install a recorder's systemd unit.
 
-    It is restarted whatever happens, watched by what it has captured, analysed and committed, and
-    shut into a sandbox: it reads its bundle and settings and writes its journal, nothing else.
+    The unit is always restarted, is monitored by systemd's watchdog (fed only while sound is
+    captured, analysed and stored), and runs in a sandbox: it can read its bundle and settings and
+    write its journal, nothing else.
     """
     from edgeprune_device.bundle.reader import read_bundle
     from edgeprune_device.inference.bundle_store import resolve
@@ -91,26 +91,22 @@ def service(
 
 
 def doctor(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="Bundle that the recorder will run.")
-    ] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file with a recorder's settings.")
-    ] = None,
-    journal: Annotated[Path, typer.Option(help="Journal folder, there or to be.")] = Path(
-        "journal"
-    ),
-    device: Annotated[str, typer.Option(help="Input (that of the settings).")] = "",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write doctor.json into this folder.")
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="Sound to record; 0: none.")] = 5.0,
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle the recorder will run.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Recorder settings, a TOML file.")] = None,
+    journal: Annotated[
+        Path, typer.Option(help="Journal folder, existing or to be created.")
+    ] = Path("journal"),
+    device: Annotated[
+        str, typer.Option(help="Input: identity, name or number (default: that of the settings).")
+    ] = "",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for doctor.json.")] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds of sound to record; 0: none.")] = 5.0,
     as_json: Json = False,
 ) -> None:
-    """Check a recorder before it is left alone: it records, times the model, and says what is wrong.
+    """Check a recorder before deployment.
 
-    A row for each check: ok, warning, problem or unknown, and what to do. Ends with status 1 if
-    there is a problem.
+    Microphone, level, disk, clock, bundle and speed are checked. One row per check: ok, warning, problem or unknown, and what to do. Ends with status 1 if there
+    is a problem.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_device.doctor.runner import doctor as run

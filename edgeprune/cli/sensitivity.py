@@ -18,22 +18,34 @@ def register(app: typer.Typer) -> None:
 
 
 def sensitivity(
-    model: Annotated[str, typer.Argument(help="Folder of a model that knows DATA's labels.")],
-    data: Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV/TSV manifest.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
-    label: Annotated[str, typer.Option(help="Column of the manifest with the classes.")] = "",
+    model: Annotated[str, typer.Argument(help="Model folder, fine-tuned for the labels of DATA.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Labelled clips: a folder per class, or a CSV/TSV manifest."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")],
+    label: Annotated[str, typer.Option(help="Label column of the manifest (default: label).")] = "",
     activations: Annotated[
-        str, typer.Option(help="Scales of encoder convolutions: rows (a frame) or window.")
+        str,
+        typer.Option(
+            help="Activation scales of the encoder's convolutions: rows (per frame) or window."
+        ),
     ] = "rows",
-    clips: Annotated[int, typer.Option(help="Validation clips at most.")] = 200,
-    most_lost: Annotated[float, typer.Option(help="Points that a mixture may lose.")] = 0.5,
-    quick: Annotated[bool, typer.Option("--quick", help="No unit alone in float.")] = False,
+    clips: Annotated[int, typer.Option(help="Maximum number of validation clips.")] = 200,
+    most_lost: Annotated[
+        float,
+        typer.Option(help="Maximum score drop of a mixed-precision model, in percentage points."),
+    ] = 0.5,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Skip measuring each layer group alone in float."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Find out which parts of MODEL int8 harms, and which are worth it.
+    """Measure the int8 sensitivity of each layer group of MODEL.
 
-    Each part is put into int8 alone, and left in float alone; the table has what that costs on
-    validation clips and what int8 saves there, and names the parts to leave in float.
+    Each group is quantized alone, and left in float alone. The table has the score drop on
+    validation clips and the latency saved, and names the groups to leave in float.
     """
     from edgeprune.core.console import Terminal
     from edgeprune.pipeline.sensitivity import run
