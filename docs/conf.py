@@ -25,12 +25,12 @@ nitpick_ignore_regex = [  # types in signatures; their documentation lies on oth
     ("py:.*", r"(numpy|np|torch|transformers|pathlib|collections|typing|types)\..*"),
     ("py:.*", r"(Path|NDArray|Tensor|Any|Callable|Mapping|Sequence|Hashable|Iterator|Ui|Say)"),
     ("py:.*", r"(edgeprune|edgeprune_device|edgeprune_calibration)\..*"),
+    ("py:.*", r"(tuple|dict|list)\[.*"),
 ]
 
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "substitution"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
-myst_links_external_new_tab = False
-suppress_warnings: list[str] = []
+smartquotes = False  # an option begins with two hyphens
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -41,6 +41,7 @@ autodoc_mock_imports = [  # what `pip install edgeprune[docs]` alone does not br
                  "jinja2", "rich")
     if find_spec(name) is None
 ]  # fmt: skip
+autosummary_generate = False  # numpydoc loads it; nothing here needs it
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 python_use_unqualified_type_names = True
