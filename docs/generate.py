@@ -55,7 +55,9 @@ def pages() -> dict[Path, str]:
 def main(arguments: list[str]) -> int:
     """Write or check the pages; return the exit status."""
     wanted = pages()
-    missing = set(PARTS) - {name for path in wanted for _, name, _ in PART.findall(path.read_text("utf-8"))}
+    missing = set(PARTS) - {
+        name for path in wanted for _, name, _ in PART.findall(path.read_text("utf-8"))
+    }
     stale = [path for path, text in wanted.items() if path.read_text("utf-8") != text]
     if "--check" in arguments:
         for path in stale:

@@ -75,8 +75,8 @@ def _command(name: str, command: Any) -> str:
                 for p in arguments]  # fmt: skip
         parts.append(table(("Argument", "Value", "Meaning"), rows))
     if options:
-        rows = [(_names(p), _value(p), *_default_and_help(p)) for p in options]
-        parts.append(table(("Option", "Value", "Default", "Meaning"), rows))
+        listed = [(_names(p), _value(p), *_default_and_help(p)) for p in options]
+        parts.append(table(("Option", "Value", "Default", "Meaning"), listed))
     if examples := _examples(command.epilog or ""):
         parts.append("```sh\n" + "\n".join(examples) + "\n```")
     return "\n\n".join(parts)

@@ -22,7 +22,8 @@ def wings(package: str) -> str:
     for folder in _folders(PACKAGES[package]):
         if folder != PACKAGES[package]:
             told = line(_docstring(folder / "__init__.py"))
-            name = f"[`{folder.name}`](modules.md#{package.replace('_', '-')}-{folder.name.replace('_', '-')})"
+            anchor = f"{package}-{folder.name}".replace("_", "-")
+            name = f"[`{folder.name}`](modules.md#{anchor})"
             rows.append((name, told, str(len(_modules(folder)))))
     return table(("Sub-package", "Purpose", "Modules"), rows)
 

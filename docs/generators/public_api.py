@@ -91,7 +91,8 @@ def _section(name: Name) -> str:
     module, _, held = name.offered.rpartition(".")
     ready = held in getattr(importlib.import_module(module), "__all__", ())
     target = name.offered if ready else name.lives
-    note = "" if ready else f"\n\nImport it as `from {name.lives.rpartition('.')[0]} import {name.lives.rpartition('.')[2]}`."
+    home, _, own = name.lives.rpartition(".")
+    note = "" if ready else f"\n\nImport it as `from {home} import {own}`."
     return f"### {short}{note}\n\n```{{eval-rst}}\n.. auto{name.kind}:: {target}\n```"
 
 
