@@ -37,6 +37,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "api": public_api.listing,
     "api-summary": public_api.summary,
     "api-device": public_api.device,
+    "api-results": public_api.results,
 }
 """Name of a part -> what writes it."""
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)

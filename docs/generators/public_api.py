@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from generators.markdown import table
 
@@ -68,6 +69,15 @@ DEVICE = (
          "The one error type"),
 )  # fmt: skip
 
+RETURNED = (
+    ("edgeprune.reports.results.CompressResult", "What `compress` returns"),
+    ("edgeprune.reports.results.ScoreResult", "What `score` returns"),
+    ("edgeprune_device.inference.predict.LoadedBundle", "What `load_bundle` returns"),
+    ("edgeprune_device.inference.predictions.Predictions", "What `predict` returns"),
+    ("edgeprune.metrics.convexity.Convexity", "What `graph_convexity` returns"),
+)
+"""Classes of results, with what they are; those that the code does not have are left out."""
+
 
 def summary() -> str:
     """Return a table of the names of ``edgeprune``."""
@@ -84,6 +94,17 @@ def device() -> str:
 def listing() -> str:
     """Return a section for each name, with the directive that documents it."""
     return "\n\n".join(_section(name) for name in FROM)
+
+
+def results() -> str:
+    """Return a section for each class of a result."""
+    parts = []
+    for target, about in RETURNED:
+        module, _, own = target.rpartition(".")
+        if find_spec(module) and hasattr(importlib.import_module(module), own):
+            directive = f"```{{eval-rst}}\n.. autoclass:: {target}\n   :members:\n```"
+            parts.append(f"### {own}\n\n{about}.\n\n{directive}")
+    return "\n\n".join(parts)
 
 
 def _section(name: Name) -> str:
