@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,12 +34,6 @@ smartquotes = False  # an option begins with two hyphens
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autodoc_mock_imports = [  # what `pip install edgeprune[docs]` alone does not bring
-    name
-    for name in ("torch", "transformers", "accelerate", "safetensors", "onnx", "scipy", "matplotlib",
-                 "jinja2", "rich")
-    if find_spec(name) is None
-]  # fmt: skip
 autosummary_generate = False  # numpydoc loads it; nothing here needs it
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
