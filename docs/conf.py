@@ -9,7 +9,12 @@ ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT, ROOT / "device", ROOT / "calibration"):  # builds without an install, too
     sys.path.insert(0, str(folder))
 
-from edgeprune import __version__  # noqa: E402  the path comes first
+from pygments.lexers.special import TextLexer  # noqa: E402  the path comes first
+from sphinx.highlighting import lexers  # noqa: E402
+
+from edgeprune import __version__  # noqa: E402
+
+lexers["tree"] = TextLexer()  # CONTRIBUTING's tree of modules
 
 project = "edgeprune"
 author = "the edgeprune contributors"
