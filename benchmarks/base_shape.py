@@ -33,7 +33,7 @@ from edgeprune.quantization.methods import METHODS
 from edgeprune.quantization.module_scopes import scopes_of
 from edgeprune.replacement.frontend import features_of
 from edgeprune.replacement.frontend_placement import put_light
-from edgeprune.replacement.mimic_placement import drop_positions, put_mimic, spec_of
+from edgeprune.replacement.mimic_placement import drop_positions, mimic_spec, put_mimic
 from edgeprune.training.step_records import count_macs
 from edgeprune_device.system.machine import machine_facts
 
@@ -91,7 +91,7 @@ def make(mimic: Mimic | None, front: FrontEnd | None) -> Any:
         put_light(model, usual, RATE, front)
     if mimic is not None:
         depth = model.config.num_hidden_layers
-        put_mimic(model, 0, depth, torch.zeros(1, RATE), **spec_of(mimic))
+        put_mimic(model, 0, depth, torch.zeros(1, RATE), **mimic_spec(mimic))
         drop_positions(model)
     return model.eval()
 

@@ -36,7 +36,7 @@ from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.select_clips import RULES, pick
 from edgeprune_calibration.sound_features import features, standardised
 from edgeprune_calibration.splits import split_clips
-from edgeprune_device.audio.sound_files import fit_window, read_clip
+from edgeprune_device.audio.sound_files import pad_to_window, read_clip
 from edgeprune_device.system.machine import machine_facts
 
 SIZES = (5, 10, 20, 40, 80, 160)
@@ -110,13 +110,13 @@ def line(rows: Sequence[dict[str, Any]], size: int) -> list[str]:
 
 def exported(model: Path) -> tuple[bytes, int, int]:
     """Return a model's float32 ONNX file for one second, its rate and window."""
-    classifier = loading.load_classifier(str(model))
+    classifier = loading.load_model(str(model))
     return to_onnx(classifier, 16000, 18), 16000, 16000
 
 
 def fitted(sound: NDArray[np.float32], window: int) -> NDArray[np.float32]:
     """Return a clip's first window, or a short clip in the middle of one."""
-    return fit_window(sound[:window], window)[0]
+    return pad_to_window(sound[:window], window)[0]
 
 
 def extrema_of(data: bytes, windows: Sequence[NDArray[np.float32]]) -> tuple[list[str], Extrema]:

@@ -153,7 +153,7 @@ def make_sources(teacher: str, out: Path) -> dict[str, Path]:
 def make_scratch(source: Path, labels: tuple[str, ...], folder: Path) -> None:
     """Save a model of the same architecture with new weights; only fixed spectrograms are kept."""
     torch.manual_seed(20261121)
-    trained = loading.load_classifier(str(source), labels)
+    trained = loading.load_model(str(source), labels)
     fresh = type(trained)(trained.config)
     fixed = dict(trained.named_buffers())
     for name, buffer in fresh.named_buffers():
@@ -181,7 +181,7 @@ def call(model: Path, out: Path, recipe: Recipe) -> None:
     quick = {"seconds": 0.5, "rounds": 3, "threads": [1]}  # all files are measured at the end
     whole = build_settings({"precision": "bf16", "bench": quick}, recipe)
     if "torch-pruning" in whole.steps:  # a step of this benchmark's own: not known to the command
-        compress(str(model), ARABIC, out, whole, Terminal())
+        compress(str(model), ARABIC, out, whole, ui=Terminal())
         return
     by_command(model, ARABIC, out, whole)
 

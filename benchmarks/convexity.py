@@ -54,10 +54,10 @@ tell({"pooled": pooled, "per_class": {str(c): float(v) for c, v in classes.items
 """
 
 SCORE = """
-from edgeprune.metrics.convexity import convexity
-found, first = timed(lambda: convexity(points, labels, permutations=0, draws=0))
+from edgeprune.metrics.convexity import graph_convexity
+found, first = timed(lambda: graph_convexity(points, labels, permutations=0, draws=0))
 runs = {
-    name: [timed(lambda: convexity(points, labels, **settings))[1]["cpu_s"] for _ in range(5)]
+    name: [timed(lambda: graph_convexity(points, labels, **settings))[1]["cpu_s"] for _ in range(5)]
     for name, settings in {
         "score_again": {"permutations": 0, "draws": 0},
         "with_null": {"draws": 0},
@@ -69,15 +69,15 @@ tell({"pooled": 100 * found.pooled, "per_class": {c: 100 * v for c, v in found.p
 """
 
 WHOLE = """
-from edgeprune.metrics.convexity import convexity
-found, spent = timed(lambda: convexity(points, labels))
+from edgeprune.metrics.convexity import graph_convexity
+found, spent = timed(lambda: graph_convexity(points, labels))
 tell({"mean_of_classes": found.mean_of_classes, "interval": found.interval,
       "null_mean": found.null_mean, "null_high": found.null_high, **spent})
 """
 
 PARTS = """
 import cProfile, pstats
-from edgeprune.metrics.convexity import convexity
+from edgeprune.metrics.convexity import graph_convexity
 
 def profiled(**settings):
     profile = cProfile.Profile(time.process_time)

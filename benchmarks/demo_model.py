@@ -57,7 +57,7 @@ def main() -> None:
     ready.mkdir(exist_ok=True)
     clips(raw, labels, read_data(labels).digest(), out=ready, settings=Clips(), ui=ui)
     windows = load_windows(ready)
-    model = loading.load_classifier(str(raw), windows.labels)
+    model = loading.load_model(str(raw), windows.labels)
     plan = loop.TrainingPlan(
         options.epochs, batch_size=32, learning_rate=1e-3, weight_decay=0.01, patience=99, seed=0
     )
@@ -69,7 +69,7 @@ def main() -> None:
     device = distributed.choose_device(options.accelerator)
     curve = loop.fit(
         model, windows.split("train"), valid, windows.labels, loss, plan,
-        work=work / "training", device=device, ui=ui, title="demo model",
+        loop.TrainingSession(work / "training", device, ui, "demo model"),
     )  # fmt: skip
     for step in curve:
         ui.say(f"epoch {step['epoch']:.0f}: {100 * step['valid_score']:.1f} %")

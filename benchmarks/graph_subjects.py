@@ -91,12 +91,12 @@ def drawn(kind: Any, config: Any, window: int) -> Any:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         kind(config).save_pretrained(folder)
-        return loading.load_classifier(folder, window_samples=window)
+        return loading.load_model(folder, window_samples=window)
 
 
 def trained(name: str) -> Callable[[int], Any]:
     """Return what loads a model of ``../shared/models``."""
-    return lambda _window: loading.load_classifier(str(SHARED / "models" / name))
+    return lambda _window: loading.load_model(str(SHARED / "models" / name))
 
 
 SUBJECTS = {

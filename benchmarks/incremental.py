@@ -38,11 +38,11 @@ from edgeprune.models import (
     loading,
 )
 from edgeprune.models.families import family_of
-from edgeprune.nn.spectrogram_specs import RECIPES, record_of
+from edgeprune.nn.spectrogram_specs import SPECS, record_of
 from edgeprune.nn.student import StudentConfig, StudentForAudioClassification
 from edgeprune.quantization.methods import method_of
 from edgeprune.quantization.module_scopes import scopes_of
-from edgeprune.replacement.mimic_placement import drop_positions, put_mimic, spec_of
+from edgeprune.replacement.mimic_placement import drop_positions, mimic_spec, put_mimic
 from edgeprune_device.system.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20
@@ -98,8 +98,8 @@ def speech(data: Path) -> NDArray[np.float32]:
 def makers(folder: Path) -> dict[str, Callable[[], Any]]:
     """Return the models by name; each is made when its turn comes."""
     return {
-        "KWT-1": lambda: loading.load_classifier(str(folder / "kwt1_speech_commands")),
-        "Arabic words": lambda: loading.load_classifier(str(folder / "w2v2_arabic_words")),
+        "KWT-1": lambda: loading.load_model(str(folder / "kwt1_speech_commands")),
+        "Arabic words": lambda: loading.load_model(str(folder / "w2v2_arabic_words")),
         "student, log-mel": student,
         "wav2vec2-base, group norm": lambda: waveform("group"),
         "wav2vec2-base, layer norm": lambda: waveform("layer"),
@@ -124,7 +124,7 @@ def waveform(norm: str) -> Any:
 def mimic() -> Any:
     """Return the layer-normed one with a frame-wise mimic in place of its twelve layers."""
     model = waveform("layer")
-    put_mimic(model, 0, 12, torch.zeros(1, RATE), **spec_of(Mimic()))
+    put_mimic(model, 0, 12, torch.zeros(1, RATE), **mimic_spec(Mimic()))
     drop_positions(model)
     return model.eval()
 
@@ -146,10 +146,10 @@ def whisper() -> Any:
         d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536,
         decoder_layers=1, decoder_attention_heads=6, decoder_ffn_dim=1536, num_labels=LABELS,
     )  # fmt: skip
-    config.edgeprune_frontend = record_of(RECIPES["whisper"])
+    config.edgeprune_frontend = record_of(SPECS["whisper"])
     model = WhisperForAudioClassification._from_config(config, attn_implementation="sdpa").eval()
     input_length.attach(model)
-    return input_length.fit_window(model, RATE).eval()
+    return input_length.resize_input(model, RATE).eval()
 
 
 def measure(name: str, model: Any, stream: NDArray[np.float32], count: int) -> list[Row]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,10 +34,10 @@ from edgeprune.core.recipe import build_settings
 from edgeprune.core.settings import Settings
 from edgeprune.core.stages import Run, open_run
 from edgeprune.core.tables import Table, table, to_markdown
-from edgeprune.depth_pruning.score import score
+from edgeprune.depth_pruning.score import score as layer_scores
 from edgeprune.depth_pruning.states import points_of, states
 from edgeprune.pipeline.clips import clips
-from edgeprune.pipeline.score import score_only
+from edgeprune.pipeline.score import score
 from edgeprune.training.teach import teach
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.system.machine import machine_facts
@@ -71,8 +71,7 @@ def main() -> None:
 
 def quick(model: Path, data: Path, out: Path, **changes: Any) -> dict[str, Any]:
     """Score a model from its states alone."""
-    folder = score_only(str(model), data, out, build_settings(changes), Terminal(), quick=True)
-    return read(folder / "scores.json")
+    return dict(score(model, data, out, build_settings(changes), ablation=False).scores)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -159,7 +158,7 @@ def scored(
     """Score a model's states on clips that were read."""
     asked = points_of(settings.score)
     heard = run.stage(states, asked, model, folder, "cpu", name=f"states-{name}")
-    found = run.stage(score, settings.score, folder, heard, "", name=f"score-{name}")
+    found = run.stage(layer_scores, settings.score, folder, heard, "", name=f"score-{name}")
     return read(found / "layers.json")
 
 
@@ -168,8 +167,7 @@ def figure2(out: Path) -> list[Table]:
     settings = build_settings(
         {"finetune": {"epochs": 4, "rules": ["backward"]}, "measure": {"euclidean_pairs": 1}}
     )
-    folder = score_only(str(KWT), ARABIC, out / "figure2", settings, Terminal(), trained=True)
-    found = read(folder / "scores.json")
+    found = score(KWT, ARABIC, out / "figure2", settings, finetune=True).scores
     curve = found["curves"]["teacher"]["label"]
     rows = [
         (d["layers"], percent(curve[d["layers"]]), f"{100 * d['accuracy']:.1f}",
@@ -192,12 +190,12 @@ def removable(out: Path) -> list[Table]:
     tables: list[Table] = []
     for name, model in (("w2v2_arabic_words", WORDS_MODEL), ("KWT-1", taught / "model")):
         asked = build_settings({"measure": {"clips": 720}})
-        folder = score_only(str(model), ARABIC, out / f"removable-{name}", asked, Terminal())
-        tables += removable_tables(name, read(folder / "scores.json"))
+        scores = score(model, ARABIC, out / f"removable-{name}", asked).scores
+        tables += removable_tables(name, scores)
     return tables
 
 
-def removable_tables(name: str, scores: dict[str, Any]) -> list[Table]:
+def removable_tables(name: str, scores: Mapping[str, Any]) -> list[Table]:
     """Show what each rule keeps at 95 %, and the poster's ablations."""
     base, layers = scores["measured_on"]["baseline"], scores["layers"]
     rows = []

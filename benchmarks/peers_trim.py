@@ -52,7 +52,7 @@ def peers_trim(
 ) -> None:  # fmt: skip
     """Write the student, pruned and recovered, as the step ``trim`` would."""
     windows = load_windows(clips)
-    whole = loading.load_classifier(str(student / "model"))
+    whole = loading.load_model(str(student / "model"))
     length = windows.window_samples
     wanted = (1 - settings.ratio) * count_macs(whole, length)
     low, high, pruned = 0.0, 0.95, whole
@@ -63,9 +63,9 @@ def peers_trim(
     gone = 1 - count_macs(pruned, length) / count_macs(whole, length)
     ui.say(f"  torch-pruning, {settings.method}: {100 * gone:.1f} % of the MACs gone")
     device = distributed.choose_device(context.accelerator)
-    master = loading.load_classifier(str(teacher / "model"))
+    master = loading.load_model(str(teacher / "model"))
     trimming = TrimContext(Teacher(master, device, context.distill.views), windows,
-                    loading.labels_of(pruned), context, settings, device, ui)  # fmt: skip
+                           loading.labels_of(pruned), context, settings, device, ui)  # fmt: skip
     torch.manual_seed(context.seed)
     curve = recover(pruned, trimming, out / "work")  # as after a trim of ours
     score = loop.evaluate(pruned, windows.split("valid"), loading.labels_of(pruned), device)

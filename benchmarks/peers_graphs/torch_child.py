@@ -43,7 +43,7 @@ def main() -> None:
     _ = transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)]  # imports its code
     before = status_bytes("VmRSS")
     start = time.perf_counter_ns()
-    scorer = Scorer(loading.load_classifier(str(given.folder))).eval()
+    scorer = Scorer(loading.load_model(str(given.folder))).eval()
     loaded = time.perf_counter_ns()
     rng = np.random.default_rng(0)
 

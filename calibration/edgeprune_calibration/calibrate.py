@@ -27,10 +27,10 @@ from edgeprune_device.audio.sources import from_file
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.bundle.writer import golden_files, with_alternative, write_bundle
-from edgeprune_device.detection.decider import temper
 from edgeprune_device.detection.decision_rule import DecisionRule, rule_of
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import Scorer, check_golden, open_model
+from edgeprune_device.inference.temperature import temper
 
 LEAST_FALSE_ALARMS = 10
 """So many must be wanted of the streams: their Poisson interval is then 0.5 to 1.8 times."""

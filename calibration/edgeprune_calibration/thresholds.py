@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.bundle.manifest import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
-from edgeprune_device.detection.decider import SMALLEST_SCORE, temper
+from edgeprune_device.inference.temperature import SMALLEST_SCORE, temper
 
 LOWEST = 0.5  # more likely than all other labels together
 LOWEST_TAG = 0.2  # the sigmoid of a rare tag seldom comes to a half

@@ -22,7 +22,7 @@ Group = Annotated[
 ]
 Recipe = Annotated[
     str,
-    typer.Option(help="A preset (depth, trim, mimic, light, tiny, paper-seed1 to 4), or a TOML."),
+    typer.Option(help="A preset (depth, trim, mimic, light, tiny, paper-...), or a TOML file."),
 ]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Window = Annotated[
@@ -99,6 +99,7 @@ def compress(
     command again after an interruption: it goes on where it stopped.
     """
     from edgeprune.core.console import Terminal
+    from edgeprune.core.distributed import rank
     from edgeprune.pipeline.compress import check_floor
     from edgeprune.pipeline.compress import compress as run
 
@@ -117,11 +118,11 @@ def compress(
         trim={"ratio": None if ratio is None else ratio / 100, "of": of or None,
               "mask_loss": mask_loss or None},
     )  # fmt: skip
-    done = run(model, data, out, settings, Terminal(), tuple(redo or ()))
-    if not done:  # not the main process of several
+    done = run(model, data, out, settings, ui=Terminal(), redo=redo or ())
+    if rank():  # not the main process of several
         return
-    print_done(done, done["text"], as_json)
-    check_floor(done, settings.max_drop)
+    print_done(done.report, str(done), as_json)
+    check_floor(done.report, settings.max_drop)
 
 
 def score(
@@ -153,8 +154,7 @@ def score(
     the same clips, and the report says which rule won. --quick leaves the measuring out.
     """
     from edgeprune.core.console import Terminal
-    from edgeprune.pipeline.score import score_only
-    from edgeprune.reports.score_report import score_report
+    from edgeprune.pipeline.score import score as run
 
     if quick and finetune:
         raise EdgepruneError("Both --quick and --finetune were given.", "Use one of them.")
@@ -167,11 +167,11 @@ def score(
                "context": "file" if frames else None},
         score={"labelings": tuple(others) or None},
     )  # fmt: skip
-    folder = score_only(
-        model, data, out, settings, Terminal(), tuple(redo or ()), quick=quick, trained=finetune
-    )
-    done = score_report(folder, out)
-    print_done(done, done["text"], as_json)
+    done = run(
+        model, data, out, settings, ui=Terminal(), redo=redo or (), ablation=not quick,
+        finetune=finetune,
+    )  # fmt: skip
+    print_done(done.scores, done.text, as_json)
 
 
 def verify(
@@ -191,9 +191,9 @@ def verify(
     bundle records. Ends with status 1 if the bundle is more than --max-drop points under it.
     """
     from edgeprune.core.console import Terminal
-    from edgeprune.deployment.verify import verify_command
+    from edgeprune.deployment.verify import verify as run
 
-    done = verify_command(
+    done = run(
         bundle, data, teacher, label=label, group=group, split=split, max_drop=max_drop / 100,
         out=out, track=Terminal().track,
     )  # fmt: skip
@@ -216,8 +216,10 @@ def demo(
 
 def _settings(recipe: str, top: dict[str, Any], **tables: dict[str, Any]) -> Any:
     """Merge the recipe and the options that were given, for the whole and for each stage."""
-    from edgeprune.core.recipe import build_settings, find_recipe, read_recipe
+    from edgeprune.core.recipe import RENAMED, build_settings, find_recipe, read_recipe
 
+    if recipe in RENAMED and not Path(recipe).exists():
+        typer.echo(f"note: the preset {recipe} is now called {RENAMED[recipe]}.", err=True)
     given = _present(top)
     given |= {name: found for name, values in tables.items() if (found := _present(values))}
     return build_settings(read_recipe(find_recipe(recipe)) if recipe else {}, given)

@@ -88,6 +88,16 @@ class Terminal:
                 self._bar = None
 
 
+def default_ui() -> Ui:
+    """Return what shows progress here: a notebook's bar, or lines and a bar on standard error."""
+    if "IPython" in sys.modules:
+        from edgeprune.core.notebook import Notebook, in_notebook
+
+        if in_notebook():
+            return Notebook()
+    return Terminal()
+
+
 def duration(seconds: float) -> str:
     """Write seconds as a person would: 3.2 s, 4 min 05 s, 1 h 12 min."""
     if seconds < 60:

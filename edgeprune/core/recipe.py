@@ -18,6 +18,11 @@ from edgeprune.core.settings import PICKS, STEPS, UNITS, Settings
 from edgeprune_device.errors import EdgepruneError
 
 RECIPES = Path(__file__).parent / "presets"
+RENAMED = {
+    "paper-seed1": "paper-bird-poster", "paper-seed2": "paper-2408.11858",
+    "paper-seed3": "paper-2409.16302", "paper-seed4": "paper-genova",
+}  # fmt: skip
+"""Earlier names of presets, which are still read."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "accelerator": ("auto", "cpu", "cuda", "mps"),
     "precision": ("full", "bf16"),
@@ -101,6 +106,31 @@ AT_MOST_ONE = (
 ODD = ("mimic.kernel", "frontend.kernel", "student.kernel")
 
 
+def load_recipe(recipe: str | Path = "", **changes: Any) -> Settings:
+    """Return the settings of a preset or a recipe file, with single values changed.
+
+    Parameters
+    ----------
+    recipe : str or Path
+        Name of a preset (``depth``, ``trim``, ``mimic``, ``light``, ``tiny``, ``paper-...``) or a TOML
+        file; empty: the defaults.
+    **changes
+        Settings by name, those of a section as a dict.
+
+    Raises
+    ------
+    EdgepruneError
+        No such recipe, an unknown setting (the nearest known one is named), or a value that is out
+        of range.
+
+    Examples
+    --------
+    >>> edgeprune.load_recipe("tiny", seeds=1, clips={"label": "species"})
+
+    """
+    return build_settings(read_recipe(find_recipe(str(recipe))) if str(recipe) else {}, changes)
+
+
 def find_recipe(name: str) -> Path:
     """Return the file of a recipe: one that ships with edgeprune, by its name, or the user's own.
 
@@ -111,6 +141,8 @@ def find_recipe(name: str) -> Path:
 
     """
     known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    if not Path(name).exists():
+        name = RENAMED.get(name, name)
     if name in known and not Path(name).exists():
         return RECIPES / f"{name}.toml"
     if not Path(name).is_file():
@@ -149,6 +181,16 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     settings = Settings()
     for values in layers:
         settings = _merge(settings, values, "")
+    _check_choices(settings)
+    _check_ranges(settings)
+    _check_task(settings)
+    _check_order(settings.steps)
+    _check_export(settings)
+    return settings
+
+
+def _check_choices(settings: Settings) -> None:
+    """Raise where a setting is none of those it may be."""
     for name, known in CHOICES.items():
         if _get(settings, name) not in known:
             raise EdgepruneError(
@@ -160,6 +202,10 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
                 raise EdgepruneError(
                     f"{name} names {value!r}, which is not known.", f"Known: {', '.join(allowed)}."
                 )
+
+
+def _check_ranges(settings: Settings) -> None:
+    """Raise where a number is out of its range."""
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
             value = _get(settings, name)
@@ -178,8 +224,23 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
     for name in ODD:
         if _get(settings, name) < 1 or _get(settings, name) % 2 == 0:
             raise EdgepruneError(f"{name} = {_get(settings, name)} must be odd, and at least 1.")
-    _check_task(settings)
-    _check_order(settings.steps)
+    if not settings.bench.threads:
+        raise EdgepruneError("bench.threads = () names no thread count.")
+    if settings.clips.fractions[0] <= 0:
+        raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
+    for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
+        low, high = _get(settings, name)
+        if low > high:
+            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
+    if settings.max_drop >= 1:
+        raise EdgepruneError(
+            f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
+            "One point of accuracy is 0.01.",
+        )
+
+
+def _check_export(settings: Settings) -> None:
+    """Raise where the formats that are asked for do not go together."""
     if not settings.export.formats or len(set(settings.export.formats)) < len(
         settings.export.formats
     ):
@@ -198,20 +259,6 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
             "names no onnx.",
             "Use --format onnx, or set it to 'auto' or 'off'.",
         )
-    if not settings.bench.threads:
-        raise EdgepruneError("bench.threads = () names no thread count.")
-    if settings.clips.fractions[0] <= 0:
-        raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
-    for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
-        low, high = _get(settings, name)
-        if low > high:
-            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
-    if settings.max_drop >= 1:
-        raise EdgepruneError(
-            f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
-            "One point of accuracy is 0.01.",
-        )
-    return settings
 
 
 def _check_order(steps: Sequence[str]) -> None:

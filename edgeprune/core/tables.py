@@ -48,11 +48,19 @@ def to_markdown(shown: Table) -> str:
 
 
 def to_html(shown: Table) -> str:
-    """Return an HTML table; every cell is escaped."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in shown.headers)
+    """Return an HTML table; every cell is escaped, an interval stands below its value."""
+    head = "".join(f"<th>{_cell(name)}</th>" for name in shown.headers)
     body = []
     for index, row in enumerate(shown.rows):
         opening = '<tr class="main">' if index == shown.main else "<tr>"
-        body.append(opening + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+        body.append(opening + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>")
     caption = f"<caption>{escape(shown.title)}</caption>" if shown.title else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _cell(text: str) -> str:
+    """Escape a cell; of ``92.3 % [88.5, 96.2]`` the interval goes on a line of its own."""
+    value, bracket, interval = text.rpartition(" [")
+    if bracket and interval.endswith("]"):
+        return f'{escape(value)}<br/><span class="interval">[{escape(interval)}</span>'
+    return escape(text)

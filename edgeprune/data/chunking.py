@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeprune.core.settings import Clips
 from edgeprune_calibration.manifest import Clip
-from edgeprune_device.audio.sound_files import fit_window, read_clip, seconds_of, windows_of
+from edgeprune_device.audio.sound_files import pad_to_window, read_clip, seconds_of, windows_of
 from edgeprune_device.errors import EdgepruneError
 
 LONGEST_WINDOW_SECONDS = 10.0
@@ -62,7 +62,7 @@ def cut_clips(
     for (path, start, end), (clip,) in pieces:
         sound = read_clip(path, rate, start, end)
         if len(sound) <= window:
-            samples, first = fit_window(sound, window)
+            samples, first = pad_to_window(sound, window)
             yield samples, [(clip, first, first + len(sound))]
         else:
             for samples in windows_of(sound, window, window):
@@ -80,7 +80,7 @@ def cut_files(
         sound = read_clip(path, rate, start, end)
         stretches = np.array([_stretch(clips[i], rate, len(sound), window) for i in members])
         if len(sound) < window:
-            sound, shift = fit_window(sound, window)
+            sound, shift = pad_to_window(sound, window)
             stretches += shift
         last = len(sound) - window
         begins = np.array([*range(0, last, window // 2), last])

@@ -29,10 +29,10 @@ from edgeprune_calibration.labels import LABELLINGS, tags_of
 from edgeprune_calibration.manifest import Clip
 from edgeprune_device.audio.sound_files import read_clip, windows_of
 from edgeprune_device.bundle.reader import Bundle
-from edgeprune_device.detection.decider import temper
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.ctc import read_frames
 from edgeprune_device.inference.runtime import check_golden, open_model
+from edgeprune_device.inference.temperature import temper
 
 TASK_OF = {"softmax": "classes", "sigmoid": "tags", "ctc": "ctc"}
 """A graph's activation -> what its labels are."""

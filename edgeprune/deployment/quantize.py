@@ -58,7 +58,7 @@ def quantize(
         Format -> method, and ``first`` -> format, where another seed has decided; empty: decide.
 
     """
-    classifier = loading.load_classifier(str(student))
+    classifier = loading.load_model(str(student))
     labels = loading.labels_of(classifier)
     family = family_of(classifier.config.model_type)
     windows = load_windows(clips)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from edgeprune.export.model_rewrites import shape
 from edgeprune.models import loading
 from edgeprune.models.families import family_of
-from edgeprune.models.input_length import recipe_of
+from edgeprune.models.input_length import spec_of
 from edgeprune.nn.split_point import seam_of
 from edgeprune.nn.strided_conv import FirstConv
 from edgeprune_device.bundle.frame_overlap import FrameOverlap
@@ -80,11 +80,11 @@ def refusal(classifier: Any) -> str:
                 "so that no frame of one window is another's.")  # fmt: skip
     if not family_of(config.model_type).frontend:
         return ""
-    recipe = recipe_of(classifier)
-    if recipe.kind == "clap":
+    spec = spec_of(classifier)
+    if spec.kind == "clap":
         return "CLAP repeats a window until it fills its picture, so that no frame is another's."
     window = getattr(config, "edgeprune_window", 0)
-    if recipe.ending == "clamped" and classifier.frontend.room != window:
+    if spec.ending == "clamped" and classifier.frontend.room != window:
         return "The window is filled up with silence before the model hears it."
     return ""
 

@@ -15,7 +15,14 @@ from typing import Any
 from edgeprune.core.files import write_json
 from edgeprune.core.tables import table, to_text
 from edgeprune.deployment.evaluate import TASK_OF, Answers, answer, compare, measure
-from edgeprune_calibration.dataset import NO_GROUP, Dataset, Track, check_audio, read_data
+from edgeprune_calibration.dataset import (
+    NO_GROUP,
+    Dataset,
+    Track,
+    check_audio,
+    read_data,
+    untracked,
+)
 from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import file_digest, seconds_of
@@ -53,25 +60,27 @@ def verify_bundles(
     return report, answers
 
 
-def verify_command(
-    bundle: Path, data: Path, teacher: Path | None = None, *, label: str = "", group: str = "",
-    split: str = "test", max_drop: float = 0.01, out: Path | None = None, track: Track,
+def verify(
+    bundle: str | Path, data: str | Path, teacher: str | Path | None = None, *, label: str = "",
+    group: str = "", split: str = "test", max_drop: float = 0.01, out: str | Path | None = None,
+    track: Track = untracked,
 ) -> dict[str, Any]:  # fmt: skip
-    """Verify a bundle against its teacher, or against what its manifest says of its teacher.
+    """Measure a bundle's own accuracy on clips, through the recorder's runtime, beside its teacher.
 
     Parameters
     ----------
-    bundle, teacher : Path
-        Bundles; ``teacher`` may be None.
-    data : Path
-        As ``read_data``.
+    bundle : str or Path
+    data : str or Path
+        Labelled clips, as for ``compress``.
+    teacher : str or Path, optional
+        The teacher's bundle; without it, what the bundle records of its teacher is the baseline.
     label, group : str
         Columns; empty: those the bundle was made with.
     split : str
         ``train``, ``valid``, ``test`` or ``all``.
     max_drop : float
         Share of the score that may be lost: 0.01 is one point.
-    out : Path or None
+    out : str or Path, optional
         Folder for ``verify.json``.
     track : callable
         Shows progress.
@@ -87,6 +96,7 @@ def verify_command(
         Bad data or bundle; clips that are not those of the recorded baseline without a teacher.
 
     """
+    bundle, data = Path(bundle), Path(data)
     read = read_bundle(bundle)
     made = read.manifest["provenance"]
     column = label or made.get("label_column", "label")
@@ -108,7 +118,7 @@ def verify_command(
             f"{c.path} is longer than the window" for c, f in zip(clips, fit, strict=True) if not f
         ]
         clips = [c for c, f in zip(clips, fit, strict=True) if f]
-    paths = ({"teacher": teacher} if teacher else {}) | {"bundle": bundle}
+    paths = ({"teacher": Path(teacher)} if teacher else {}) | {"bundle": bundle}
     result, _ = verify_bundles(paths, clips, track)
     baseline = (
         result["teacher"]["score"] if teacher
@@ -128,8 +138,8 @@ def verify_command(
     done = {**result, "baseline": baseline, "split": split, "left_out": bad,
             "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "verify.json", done)
+        Path(out).mkdir(parents=True, exist_ok=True)
+        write_json(Path(out) / "verify.json", done)
     return {**done, "text": _text(done, tuple(result))}
 
 

@@ -14,7 +14,7 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,21 @@ class Wrap:
     """A recording whose windows are the golden inputs; None: tones and noise."""
 
 
-def wrap(model: Path, out: Path, settings: Wrap) -> dict[str, Any]:
-    """Make a bundle of a foreign model.
+def wrap(
+    model: str | Path, out: str | Path, settings: Wrap | None = None, **declared: Any
+) -> dict[str, Any]:
+    """Make a bundle of a third-party model.
 
     Parameters
     ----------
-    model : Path
+    model : str or Path
         A ``.onnx`` or ``.tflite`` file, whole in itself.
-    out : Path
+    out : str or Path
         Folder of the bundle.
-    settings : Wrap
+    settings : Wrap, optional
+        What the file does not say of itself.
+    **declared
+        Fields of ``Wrap``, such as ``labels`` or ``sample_rate``.
 
     Returns
     -------
@@ -92,6 +97,8 @@ def wrap(model: Path, out: Path, settings: Wrap) -> dict[str, Any]:
         The file is no classifier of sound, wants what cannot be declared, or something is not said.
 
     """
+    model, out = Path(model), Path(out)
+    settings = _declared(settings or Wrap(), declared)
     if settings.kind not in KINDS:
         raise EdgepruneError(
             f"There is no kind {settings.kind!r}.", f"Known: {', '.join(filter(None, KINDS))}."
@@ -113,7 +120,7 @@ def wrap(model: Path, out: Path, settings: Wrap) -> dict[str, Any]:
     adapter = _adapter(kind, sound, scores, inputs, settings)
     manifest = _manifest(model, format, kind, settings, (sound, scores), labels, window, rate)
     arrays = {name: np.asarray(array) for name, array in kind.arrays.items()}
-    clips = golden_inputs(window, rate, settings.golden)
+    clips = golden_windows_of(window, rate, settings.golden)
 
     def opened(activation: str) -> tuple[dict[str, Any], Scorer]:
         then = {"then": activation} if settings.logits else {}
@@ -138,6 +145,16 @@ def wrap(model: Path, out: Path, settings: Wrap) -> dict[str, Any]:
     return _done(out, answers)
 
 
+def _declared(settings: Wrap, declared: Mapping[str, Any]) -> Wrap:
+    known = [item.name for item in fields(Wrap)]
+    if unknown := sorted(set(declared) - set(known)):
+        raise EdgepruneError(f"wrap takes no {unknown[0]}.", f"Known: {', '.join(known)}.")
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in declared.items()}
+    if given.get("golden") is not None:
+        given["golden"] = Path(given["golden"])
+    return replace(settings, **given)
+
+
 def read_labels(path: Path) -> tuple[str, ...]:
     """Read labels, one a line; raises EdgepruneError."""
     try:
@@ -147,7 +164,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def golden_inputs(window: int, rate: int, recording: Path | None) -> list[Array]:
+def golden_windows_of(window: int, rate: int, recording: Path | None) -> list[Array]:
     """Return golden inputs: windows of a recording, evenly spread, or tones in noise.
 
     Raises

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeprune.data.tasks import task_of
-from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.evaluator import Evaluator
 from edgeprune.depth_pruning.layer_stack import Bridges, Cut, batches, run_cuts
 
 Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[Any]]"]
@@ -21,7 +21,7 @@ Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[Any]]"]
 
 
 def measure_cuts(
-    bench: Bench, cuts: Iterable[Cut], bridges: Bridges | None = None, title: str = "ablation"
+    bench: Evaluator, cuts: Iterable[Cut], bridges: Bridges | None = None, title: str = "ablation"
 ) -> dict[Cut, NDArray[Any]]:
     """Run cuts of a model on clips, without retraining.
 

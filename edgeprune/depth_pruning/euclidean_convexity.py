@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.evaluator import Evaluator
 from edgeprune.metrics.statistics import bootstrap_interval
 
 INNER_POINTS = 10
@@ -49,7 +49,7 @@ def draw_pairs(
     return first, second
 
 
-def euclidean_convexity(bench: Bench, each: int, seed: int = 0) -> list[dict[str, Any]] | None:
+def euclidean_convexity(bench: Evaluator, each: int, seed: int = 0) -> list[dict[str, Any]] | None:
     """Measure Euclidean convexity at every state.
 
     Parameters
@@ -85,7 +85,7 @@ def euclidean_convexity(bench: Bench, each: int, seed: int = 0) -> list[dict[str
 
 
 def _segments(
-    bench: Bench, ends: Sequence[NDArray[np.int64]], wanted: torch.Tensor
+    bench: Evaluator, ends: Sequence[NDArray[np.int64]], wanted: torch.Tensor
 ) -> list[NDArray[np.float64]]:
     """Return, for every state, each pair's share of inner points that get the pair's class."""
     stack, whole = bench.stack, bench.whole

@@ -18,7 +18,7 @@ from edgeprune.models import loading
 
 
 @dataclass(frozen=True)
-class Bench:
+class Evaluator:
     """A model and the clips it is measured on."""
 
     stack: Stack
@@ -36,12 +36,12 @@ class Bench:
 
 def open_benches(
     model: str | Path, clips: Path, accelerator: str, settings: Measure, ui: Ui
-) -> tuple[Bench, Bench, Windows, str]:
+) -> tuple[Evaluator, Evaluator, Windows, str]:
     """Load a model with a head that knows the labels: its own, or else a linear probe.
 
     Returns
     -------
-    valid, test : Bench
+    valid, test : Evaluator
     train : Windows
         Calibration clips for the bridges.
     head : str
@@ -57,7 +57,7 @@ def open_benches(
     if not own:
         stack.head = fit_probe(stack, windows, labels, device, ui)
     valid, test = (
-        Bench(stack, some_clips(windows, split, settings.clips), labels, device, ui)
+        Evaluator(stack, some_clips(windows, split, settings.clips), labels, device, ui)
         for split in ("valid", "test")
     )
     train = some_clips(windows, "train", settings.bridge_clips)

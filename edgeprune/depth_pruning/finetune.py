@@ -69,10 +69,10 @@ def finetune(
                 str(model), windows.labels, window_samples=windows.window_samples
             )
             keep_layers(student, keep)
-            fine_tune(
-                student, windows, labels, plan, SEED,
-                work=out / "work" / name, device=device, ui=ui, title=f"cut {number} of {len(cuts)}",
-            )  # fmt: skip
+            session = loop.TrainingSession(
+                out / "work" / name, device, ui, f"cut {number} of {len(cuts)}"
+            )
+            fine_tune(student, windows, labels, plan, SEED, session)
             logits = loop.predict(student.to(device), test, device)
             right = task_of(test.task).values(logits, test, labels)
             np.save(out / "right" / f"{name}.npy", right)

@@ -26,7 +26,7 @@ from edgeprune.data.clip_subsets import groups_of_clips
 from edgeprune.data.windows import Windows
 from edgeprune.depth_pruning.ablation import all_spans, greedy_removal, measure_cuts
 from edgeprune.depth_pruning.euclidean_convexity import euclidean_convexity
-from edgeprune.depth_pruning.evaluator import Bench, open_benches
+from edgeprune.depth_pruning.evaluator import Evaluator, open_benches
 from edgeprune.depth_pruning.fit_bridges import fit_bridges
 from edgeprune.depth_pruning.layer_stack import Bridges, Cut
 from edgeprune.depth_pruning.selection_rules import RANDOM, RULES, Evidence, to_evidence
@@ -100,7 +100,7 @@ def keeps_of(
     return found
 
 
-def _ablate(bench: Bench, fixed: Sequence[int], head: str) -> dict[str, Any]:
+def _ablate(bench: Evaluator, fixed: Sequence[int], head: str) -> dict[str, Any]:
     """Remove every layer and every span of neighbours from the whole model."""
     layers = len(bench.stack)
     spans = all_spans(layers, fixed)
@@ -118,7 +118,9 @@ def _ablate(bench: Bench, fixed: Sequence[int], head: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _removals(bench: Bench, bridges: Bridges | None, fixed: Sequence[int]) -> dict[str, list[int]]:
+def _removals(
+    bench: Evaluator, bridges: Bridges | None, fixed: Sequence[int]
+) -> dict[str, list[int]]:
     """Find the orders of greedy removal, without and with bridges."""
     layers = len(bench.stack)
     ways: dict[str, tuple[Bridges | None, Sequence[int]]] = {"plain": (None, fixed)}
@@ -131,7 +133,9 @@ def _removals(bench: Bench, bridges: Bridges | None, fixed: Sequence[int]) -> di
     return found
 
 
-def _bridges(out: Path, bench: Bench, train: Windows, seconds: dict[str, float], ui: Ui) -> Bridges:
+def _bridges(
+    out: Path, bench: Evaluator, train: Windows, seconds: dict[str, float], ui: Ui
+) -> Bridges:
     """Fit the bridges, or read those fitted before an interruption."""
     path = out / "bridges.safetensors"
 
@@ -148,7 +152,7 @@ def _bridges(out: Path, bench: Bench, train: Windows, seconds: dict[str, float],
 
 
 def _rights(
-    out: Path, benches: Iterable[Bench], cuts: Sequence[Cut], bridges: Bridges | None,
+    out: Path, benches: Iterable[Evaluator], cuts: Sequence[Cut], bridges: Bridges | None,
     seconds: dict[str, float],
 ) -> dict[Any, NDArray[np.bool_]]:  # fmt: skip
     """Count every rule's cuts on validation and test clips, without and with bridges."""
@@ -166,7 +170,7 @@ def _rights(
     return found
 
 
-def _count(bench: Bench, cuts: Sequence[Cut], bridges: Bridges | None, path: Path) -> None:
+def _count(bench: Evaluator, cuts: Sequence[Cut], bridges: Bridges | None, path: Path) -> None:
     """Run cuts on clips and write which were right."""
     right = measure_cuts(bench, cuts, bridges, f"cuts on {path.stem} clips")
     save_arrays({cut_name(cut): value for cut, value in right.items()}, path)

@@ -26,12 +26,12 @@ from typing import Any
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.files import read_json, write_json
-from edgeprune.core.settings import Augment, Distill, Prune
+from edgeprune.core.settings import Prune
 from edgeprune.data.clip_subsets import some_clips
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.depth_pruning.ablation import greedy_removal, measure_cuts
 from edgeprune.depth_pruning.depth_search import halve, search
-from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.evaluator import Evaluator
 from edgeprune.depth_pruning.fit_bridges import fit_bridges, used_bridges
 from edgeprune.depth_pruning.layer_stack import Bridges, Stack
 from edgeprune.depth_pruning.selection_rules import (
@@ -63,11 +63,8 @@ class Judge:
     whole: Path
     """The model to be cut."""
     windows: Windows
-    distill: Distill
+    context: StepContext
     epochs: int
-    seed: int
-    accelerator: str
-    sound: Augment
     bridges: Bridges | None = None
     """Those of the whole model; None where gaps are closed as they are."""
 
@@ -102,11 +99,11 @@ def prune(
         ui.say("  no convexity without classes: the last layers are dropped first (backward)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - max_drop
-    judge = Judge(teacher, student / "model", load_windows(clips), context.distill,
-                  settings.recovery_epochs, context.seed, context.accelerator,
-                  context.augment)  # fmt: skip
+    judge = Judge(
+        teacher, student / "model", load_windows(clips), context, settings.recovery_epochs
+    )
     fixed = fixed_layers(settings, layers)
-    stay = fixed_layers_of(checkpoints.read_config(str(teacher / "model")))
+    stay = checkpoints.read_checkpoint(str(teacher / "model")).fixed_layers
     if fixed is None and len(stay) == layers:  # there is nothing to choose
         fixed = list(stay)
     bridge = settings.bridge or (rule.measured == "bridged" and fixed is None)
@@ -145,7 +142,7 @@ def prune(
     before = read_step(student)
     reached = [c["valid_score"] for c in tried if c["keep"] == list(keep)]
     write_step(
-        out, loading.load_classifier(str(out / "model")), judge.windows.window_samples,
+        out, loading.load_model(str(out / "model")), judge.windows.window_samples,
         step="depth", valid_score=reached[0] if reached else before["valid_score"], curve=[],
         unchanged=len(keep) == layers and before["unchanged"],
         kept=list(keep), of_layers=layers, floor=floor, tried=tried,
@@ -156,7 +153,7 @@ def prune(
 
 def _check_depth(student: Path, layers: int) -> None:
     """Refuse a student whose layers are not those that were scored."""
-    found = len(layers_of(loading.load_classifier(str(student / "model"))))
+    found = len(layers_of(loading.load_model(str(student / "model"))))
     if found != layers:
         raise EdgepruneError(
             f"The step depth would cut a model of {found} layers by the scores of {layers}.",
@@ -174,8 +171,8 @@ def measure_first(
     ui: Ui,
 ) -> tuple[Judge, Evidence]:
     """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
-    device = distributed.choose_device(judge.accelerator)
-    model = loading.load_classifier(str(judge.whole)).to(device)
+    device = distributed.choose_device(judge.context.accelerator)
+    model = loading.load_model(str(judge.whole)).to(device)
     stack, labels = Stack(model), loading.labels_of(model)
     if bridge and not stack.family.bridges:
         raise EdgepruneError(
@@ -191,7 +188,7 @@ def measure_first(
         record = out / "removal.json"
         if not record.exists():
             clips = some_clips(judge.windows, "valid", MEASURED_CLIPS)
-            bench = Bench(stack, clips, labels, device, ui)
+            bench = Evaluator(stack, clips, labels, device, ui)
             measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
             always = fixed_layers_of(model.config)
             stay = (0,) if bridge else always  # nothing can bridge what stands first
@@ -240,19 +237,19 @@ def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui
     if record.exists():
         accuracy: float = read_json(record)
         return accuracy
-    student, teacher = (loading.load_classifier(str(f)) for f in (start, judge.teacher / "model"))
+    student, teacher = (loading.load_model(str(f)) for f in (start, judge.teacher / "model"))
     depth = len(layers_of(student))
     keep_layers(student, keep)
     if judge.bridges is not None:
         attach(student, used_bridges(judge.bridges, tuple(keep), depth))
+    device = distributed.choose_device(judge.context.accelerator)
     if judge.epochs:
+        session = loop.TrainingSession(folder / "work", device, ui, f"recover {len(keep)} layers")
         train_student(
-            student, teacher, judge.windows, judge.distill, (judge.epochs, 0), judge.seed,
-            work=folder / "work", accelerator=judge.accelerator, ui=ui,
-            title=f"recover {len(keep)} layers", speed=RECOVERY_SPEED, sound=judge.sound,
+            student, teacher, judge.windows, replace(judge.context.distill, nothing_share=0.0),
+            (judge.epochs, 0), judge.context, session, RECOVERY_SPEED,
         )  # fmt: skip
     valid, labels = judge.windows.split("valid"), loading.labels_of(student)
-    device = distributed.choose_device(judge.accelerator)
     accuracy = loop.evaluate(student, valid, labels, device)
     loading.save(student.to("cpu"), folder / "model")
     write_json(record, accuracy)

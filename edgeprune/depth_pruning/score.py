@@ -22,7 +22,7 @@ from edgeprune.data.clip_subsets import scored_classes
 from edgeprune.data.windows import Windows, load_windows, read_description
 from edgeprune.depth_pruning.states import load_states
 from edgeprune.metrics.convexity import convexities, first_within
-from edgeprune.metrics.similarity import block_influence, find_blocks, similarity_matrices
+from edgeprune.metrics.similarity import block_influence, find_blocks, layer_similarity
 from edgeprune.metrics.statistics import LEAST_GROUPS
 from edgeprune_device.errors import EdgepruneError
 
@@ -58,7 +58,7 @@ def score(
         curves["untouched"] = score_states(before.states, labelings, groups, settings, ui)
     seconds["convexity"] = time.monotonic() - start
     start = time.monotonic()
-    similarity = {"cosine_flattened": kept.cosines, **similarity_matrices(list(kept.states))}
+    similarity = {"cosine_flattened": kept.cosines, **layer_similarity(list(kept.states))}
     blocks = {name: find_blocks(matrix) for name, matrix in similarity.items()}
     seconds["similarity"] = time.monotonic() - start
     peaks = {

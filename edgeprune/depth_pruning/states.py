@@ -67,7 +67,7 @@ def states(
     if split != settings.split:
         ui.say(f"  the {settings.split} split is too small for a graph: scored on {split}")
     device = distributed.choose_device(accelerator)
-    loaded = loading.load_classifier(str(model), window_samples=windows.window_samples)
+    loaded = loading.load_model(str(model), window_samples=windows.window_samples)
     start = time.monotonic()
     found, cosines, angles = layer_states(loaded, windows, chosen, device, ui)
     seconds = time.monotonic() - start
@@ -87,8 +87,8 @@ def load_states(folder: Path) -> HiddenStates:
     facts = read_json(folder / "states.json")
     arrays = load_file(folder / "states.safetensors")
     return HiddenStates(arrays["states"], arrays["cosines"], arrays["angles"],
-                  np.asarray(facts["points"], dtype=np.int64), facts["split"],
-                  facts["seconds"])  # fmt: skip
+                        np.asarray(facts["points"], dtype=np.int64), facts["split"],
+                        facts["seconds"])  # fmt: skip
 
 
 def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.int64]]:

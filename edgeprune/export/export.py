@@ -32,7 +32,7 @@ def export(
     Parameters
     ----------
     model : Path
-        A folder that ``load_classifier`` reads.
+        A folder that ``load_model`` reads.
     clips : Path
         The ``clips`` stage's folder; golden inputs and the check come from its validation split.
     name : str
@@ -45,7 +45,7 @@ def export(
         ``onnx``, ``tflite``.
 
     """
-    classifier = loading.load_classifier(str(model))
+    classifier = loading.load_model(str(model))
     valid = load_windows(clips).split("valid")
     scorer = Scorer(classifier)
     facts = {}

@@ -59,18 +59,6 @@ def stamped(data: bytes, format: str, stamp: Mapping[str, str]) -> bytes:
     return written
 
 
-def read_stamp(data: bytes, format: str) -> dict[str, str]:
-    """Return what a model file says of itself; empty if we did not write it."""
-    if format == "tflite":
-        try:
-            found = json.loads(_description(data) or "{}")
-        except ValueError:  # the converter's own: "MLIR Converted."
-            found = {}
-    else:
-        found = {entry.key: entry.value for entry in onnx.load_from_string(data).metadata_props}
-    return {key.removeprefix(PREFIX): found[key] for key in found if key.startswith(PREFIX)}
-
-
 def runtime_needed(data: bytes, format: str) -> str:
     """Return the oldest runtime that runs a file, such as ``onnxruntime>=1.14``.
 

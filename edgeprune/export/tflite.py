@@ -47,7 +47,7 @@ def to_tflite(classifier: Any, window_samples: int) -> bytes:
     Parameters
     ----------
     classifier : transformers.PreTrainedModel
-        As ``load_classifier`` gives it: a family that cannot be traced with fused attention is
+        As ``load_model`` gives it: a family that cannot be traced with fused attention is
         loaded with plain attention there.
     window_samples : int
         Samples of the one window the file takes.

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from edgeprune.metrics.pair_scores import class_means, intervals, score_pairs
 from edgeprune.metrics.shortest_paths import neighbour_graph
+from edgeprune_device.errors import EdgepruneError
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Convexity:
     """Share of all pairs, whatever their classes, that a path joins: the others score 0."""
 
 
-def convexity(
+def graph_convexity(
     points: NDArray[np.floating],
     labels: Sequence[Hashable],
     *,
@@ -65,7 +66,46 @@ def convexity(
     seed: int = 0,
     reference: bool = False,
 ) -> Convexity:
-    """Measure the graph convexity of one labelling; see ``convexities``."""
+    """Measure how convex the classes are in one space, over all pairs of points of a class.
+
+    Tětková et al. 2023, "On convex decision regions in deep network representations"; used for
+    layer pruning by Dorszewski et al. 2024, arXiv 2408.11858. Exact: nothing is sampled.
+
+    Parameters
+    ----------
+    points : array (n, d)
+        One layer's representation of n clips, such as hidden states averaged over time.
+    labels : sequence of n labels
+        Of any type but None.
+    k : int
+        Neighbours in the graph (the papers use 10), 1 <= k < n.
+    permutations : int
+        Random labels for ``null_high``; 0 for none.
+    draws : int
+        Draws for the 95 % intervals; 0 for none.
+    groups : sequence of n names, optional
+        What is drawn whole, such as speakers; single clips otherwise.
+    seed : int
+        Of permutations and draws.
+    reference : bool
+        Follow the rules of nnconvexity 0.1.1 for ties and duplicates.
+
+    Returns
+    -------
+    Convexity
+        Scores from 0 to 1: the share of a shortest path's inner points that belong to the class.
+
+    Raises
+    ------
+    EdgepruneError
+        Too few points, values that are not finite, a point without a label, or no class with two
+        members.
+
+    Examples
+    --------
+    >>> edgeprune.graph_convexity(hidden_states.mean(axis=1), labels).mean_of_classes
+
+    """
     return convexities(
         points, {"": labels}, k=k, permutations=permutations, draws=draws,
         groups=None if groups is None else {"": groups}, seed=seed, reference=reference,
@@ -111,7 +151,7 @@ def convexities(
 
     Raises
     ------
-    ValueError
+    EdgepruneError
         Too few points, values that are not finite, a point without a label, or no class with two
         members.
 
@@ -152,10 +192,10 @@ def _numbered(
 ) -> tuple[NDArray[np.str_], NDArray[np.unsignedinteger]]:
     """Return a labelling's class names in order, and each point's class from 0."""
     if len(labels) != n or any(label is None for label in labels):
-        raise ValueError(f"{name!r} does not give each of the {n} points a label")
+        raise EdgepruneError(f"{name or 'labels'} does not give each of the {n} points a label.")
     names, codes = np.unique([str(label) for label in labels], return_inverse=True)
     if len(names) == n:
-        raise ValueError(f"no class of {name!r} has two members")
+        raise EdgepruneError(f"No class of {name or 'labels'} has two members.")
     return names, codes.astype(np.min_scalar_type(len(names)))
 
 
@@ -165,7 +205,9 @@ def _units(
     """Return what each point is drawn with: its group, or itself if groups change no class."""
     if groups is not None:
         if len(groups) != len(codes):
-            raise ValueError(f"{name!r} has {len(codes)} labels and {len(groups)} groups")
+            raise EdgepruneError(
+                f"{name or 'labels'}: {len(codes)} labels, but {len(groups)} groups."
+            )
         _, units = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
         if len(np.unique(np.stack([codes, units], axis=1), axis=0)) > codes.max() + 1:
             return units

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
+from edgeprune_device.errors import EdgepruneError
+
 NO_NODE = -9999  # what scipy's dijkstra writes where a node has no predecessor
 STEP = 1e-9  # what a step costs beside its length, as a share of the mean edge
 BLOCK_BYTES = 64 * 2**20  # working memory for a block of distances or of trees
@@ -39,15 +41,15 @@ def neighbour_graph(points: NDArray[np.floating], k: int, *, reference: bool = F
 
     Raises
     ------
-    ValueError
+    EdgepruneError
         Too few points, or a value that is not finite.
 
     """
     x = np.ascontiguousarray(points, dtype=np.float64)
     if x.ndim != 2 or not 1 <= k < len(x):
-        raise ValueError(f"points {x.shape} do not have k = {k} neighbours each")
+        raise EdgepruneError(f"Points of shape {x.shape} do not have k = {k} neighbours each.")
     if not np.isfinite(x).all():
-        raise ValueError("points hold a value that is not finite")
+        raise EdgepruneError("The points hold a value that is not finite.")
     source, target, length = nearest(x - x.mean(axis=0), k)
     if reference:
         apart = length > 0

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune_device.errors import EdgepruneError
+
 Matrix = NDArray[np.float64]
 NEIGHBOURS = 10  # of the mutual neighbours; the paper's notebook takes 5, the poster 12
 STRUCTURE = (
@@ -26,15 +28,18 @@ STRUCTURE = (
 TINY = 1e-12
 
 
-def similarity_matrices(
+def layer_similarity(
     states: Sequence[NDArray[np.floating]], neighbours: int = NEIGHBOURS
 ) -> dict[str, Matrix]:
-    """Return every measure on mean-pooled states.
+    """Measure how similar the representations of every two layers are.
+
+    Linear CKA (Kornblith et al. 2019, arXiv 1905.00414), centred and not; cosine; mutual k nearest
+    neighbours (Huh et al. 2024, arXiv 2405.07987).
 
     Parameters
     ----------
     states : sequence of array (n, hidden)
-        One for every state, the same n points in each.
+        One for every layer, the same n points in each: hidden states averaged over time.
     neighbours : int
         Of ``mutual_knn``; n - 1 at most is used.
 
@@ -44,7 +49,13 @@ def similarity_matrices(
         ``cosine_pooled``, ``cka``, ``cka_uncentred``, ``mutual_knn``: arrays (states, states),
         symmetric with ones on the diagonal.
 
+    Raises
+    ------
+    EdgepruneError
+        Fewer than two points, layers of other points, or values that are not finite.
+
     """
+    _check(states)
     x = [np.asarray(state, dtype=np.float32) for state in states]
     nearest = [_nearest(state, min(neighbours, len(state) - 1)) for state in x]
     centred = [state - state.mean(axis=0) for state in x]
@@ -55,6 +66,16 @@ def similarity_matrices(
         "cka_uncentred": _cka_matrix(x),
         "mutual_knn": _pairs(nearest, mutual_knn),
     }
+
+
+def _check(states: Sequence[NDArray[np.floating]]) -> None:
+    shapes = [np.shape(state) for state in states]
+    if not shapes or any(len(shape) != 2 or shape[0] < 2 for shape in shapes):
+        raise EdgepruneError(f"Layers of shapes {shapes} are not (points, hidden) with two points.")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise EdgepruneError(f"The layers hold different numbers of points: {shapes}.")
+    if not all(np.isfinite(state).all() for state in states):
+        raise EdgepruneError("A layer holds a value that is not finite.")
 
 
 def _cka_matrix(states: Sequence[NDArray[np.floating]]) -> Matrix:

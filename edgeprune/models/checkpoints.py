@@ -6,6 +6,7 @@ Safetensors only, ``trust_remote_code`` never; what is wrong is said in a senten
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from safetensors import SafetensorError, safe_open
 
 from edgeprune.core.files import read_json
 from edgeprune.models.checkpoint_formats import own_config, without_fusion
-from edgeprune.models.families import Family, family_of
-from edgeprune.models.input_length import read_recipe
+from edgeprune.models.families import Family, depth_of, family_of, fixed_layers_of
+from edgeprune.models.input_length import read_spec
 from edgeprune.nn.spectrogram_specs import (
     record_of,
 )
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.ctc import BLANK_NAME
 
 TAGS = "multi_label_classification"
 PROBLEMS = {"classes": "single_label_classification", "tags": TAGS}
@@ -27,6 +29,79 @@ PROBLEMS = {"classes": "single_label_classification", "tags": TAGS}
 
 CHATTER = ("torchao", "torch.utils._pytree")
 """Loggers that warn of their own libraries' parts as soon as litert-torch has brought torchao."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model folder or hub id says of itself; read once and handed on."""
+
+    source: str
+    config: Any
+    """transformers.PreTrainedConfig; of CLAP the audio tower's, MERT's as HuBERT's."""
+    family: Family
+    depth: int
+    """Transformer layers."""
+    fixed_layers: tuple[int, ...]
+    """Those that can never be dropped."""
+    sample_rate: int
+    """Hz, that the model was trained at."""
+    window_samples: int
+    """The one length it takes; 0: any."""
+    task: str
+    """Of its head: classes, tags or ctc."""
+
+    def labels(self, task: str = "classes") -> tuple[str, ...]:
+        """Return the labels of its own trained head; empty if it has none for the task.
+
+        transformers names untrained labels LABEL_0, LABEL_1, ... A CTC model's labels are those of
+        its ``vocab.json``, or of its config where edgeprune saved it; the blank must be its first.
+
+        Raises
+        ------
+        EdgepruneError
+            Its ``vocab.json`` is no JSON object of whole numbers.
+
+        """
+        config = self.config
+        architecture = (getattr(config, "architectures", None) or [""])[0]
+        if self.task != task or not architecture.endswith(("Classification", "ForCTC")):
+            return ()
+        labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+        if all(x.startswith("LABEL_") for x in labels):
+            return vocabulary_of(self.source, config) if task == "ctc" else ()
+        return labels if task != "ctc" or config.pad_token_id == 0 else ()
+
+    def known_labels(self, task: str = "classes") -> tuple[str, ...]:
+        """Return ``labels``, the blank of a CTC model under our name for it."""
+        return tuple(BLANK_NAME if index == 0 and task == "ctc" else name
+                     for index, name in enumerate(self.labels(task)))  # fmt: skip
+
+    def check_task(self, task: str) -> None:
+        """Refuse a task that the family has no model for; raises EdgepruneError."""
+        check_task(self.config, task)
+
+
+def read_checkpoint(source: str) -> Checkpoint:
+    """Read what a checkpoint says of itself, before any weight is loaded.
+
+    Parameters
+    ----------
+    source : str
+        Folder or hub id.
+
+    Raises
+    ------
+    EdgepruneError
+        As ``read_config``.
+
+    """
+    config = read_config(source)
+    family = family_of(config.model_type)
+    window = int(getattr(config, family.window, 0)) if family.window else 0
+    return Checkpoint(
+        source, config, family, depth_of(config), fixed_layers_of(config),
+        int(getattr(config, "sampling_rate", 16000)), window, task_in(config),
+    )  # fmt: skip
 
 
 def read_config(source: str) -> Any:
@@ -54,9 +129,9 @@ def read_config(source: str) -> Any:
         config = own_config(source)
         if not folder.exists():
             _check_hub(source)
-        if recipe := read_recipe(source, config):
-            config.edgeprune_frontend = record_of(recipe)
-            config.sampling_rate = recipe.sampling_rate
+        if spec := read_spec(source, config):
+            config.edgeprune_frontend = record_of(spec)
+            config.sampling_rate = spec.sampling_rate
     except (OSError, ValueError) as error:
         raise EdgepruneError(
             f"The model {source} could not be read: {first_line(error)}",
@@ -159,22 +234,6 @@ def check_task(config: Any, task: str) -> None:
             "Use a wav2vec2, hubert, wavlm, data2vec-audio, unispeech-sat, sew, wav2vec2-conformer "
             "or wav2vec2-bert model.",
         )
-
-
-def own_labels(source: str, task: str = "classes") -> tuple[str, ...]:
-    """Return the labels of the checkpoint's own trained head; empty if it has none for the task.
-
-    transformers names untrained labels LABEL_0, LABEL_1, ... A CTC model's labels are those of its
-    ``vocab.json``, or of its config where edgeprune saved it; the blank must be its first.
-    """
-    config = read_config(source)
-    architecture = (getattr(config, "architectures", None) or [""])[0]
-    if task_in(config) != task or not architecture.endswith(("Classification", "ForCTC")):
-        return ()
-    labels = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
-    if all(x.startswith("LABEL_") for x in labels):
-        return vocabulary_of(source, config) if task == "ctc" else ()
-    return labels if task != "ctc" or config.pad_token_id == 0 else ()
 
 
 def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:

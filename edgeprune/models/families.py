@@ -19,7 +19,7 @@ from edgeprune_device.errors import EdgepruneError
 
 @dataclass(frozen=True)
 class Family:
-    """What the recipe must know of one model family."""
+    """What the spec must know of one model family."""
 
     layers: str
     """Dotted path from ``model.base_model`` to the list of transformer blocks; ``*`` stands for
@@ -40,7 +40,7 @@ class Family:
     normalize: bool = False
     """The family's feature extractor may scale samples to zero mean and unit variance."""
     frontend: str = ""
-    """The kind of spectrogram the model takes (``spectrograms.RECIPES``); empty: samples."""
+    """The kind of spectrogram the model takes (``spectrogram_specs.SPECS``); empty: samples."""
     frozen: str = ""
     """Dotted path from ``model.base_model`` to the front end that fine-tuning leaves alone."""
     final_norm: str = ""
@@ -76,7 +76,7 @@ _WAVEFORM = Family(
     row_scopes=("feature_extractor/convs",),
 )  # fmt: skip
 _PLAIN = replace(_WAVEFORM, final_norm="", weight_norm="")
-_FITTED = "edgeprune_window"  # a spectrogram model that hearing.fit_window gave a window
+_FITTED = "edgeprune_window"  # a spectrogram model that input_length.resize_input gave a window
 # Fourier and mel matrices span ten orders of magnitude: int8 would destroy them.
 _FRONTEND = ("frontend",)
 

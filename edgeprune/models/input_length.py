@@ -2,7 +2,7 @@
 
 AST, Whisper and CLAP were trained on windows of 10, 30 and 10 seconds. Filling up one second with
 silence would cost a small board ten to thirty times the work, so the model is fitted to the
-window once it is known (``fit_window``):
+window once it is known (``resize_input``):
 
 - AST: the middle of its position embeddings over time, or their bilinear interpolation where the
   window is longer (Gong et al. 2021, arXiv 2104.01778, and its code);
@@ -33,10 +33,10 @@ from edgeprune.nn.log_mel import (
     frames_in,
 )
 from edgeprune.nn.spectrogram_specs import (
-    RECIPES,
-    Recipe,
-    recipe_from_extractor,
-    recipe_from_record,
+    SPECS,
+    SpectrogramSpec,
+    spec_from_extractor,
+    spec_from_record,
 )
 from edgeprune.nn.strided_conv import check_reach
 from edgeprune_device.errors import EdgepruneError
@@ -45,7 +45,7 @@ State = dict[str, Tensor]
 CLAP_STRETCH = 1024 / 1000  # CLAP's picture is this much wider than the frames that fill it
 
 
-def read_recipe(source: str, config: Any) -> Recipe | None:
+def read_spec(source: str, config: Any) -> SpectrogramSpec | None:
     """Return a checkpoint's front end; None for a model that takes samples or has its own.
 
     From its config where edgeprune saved it, otherwise from its ``preprocessor_config.json``;
@@ -56,17 +56,17 @@ def read_recipe(source: str, config: Any) -> Recipe | None:
     if not kind:
         return None
     if record := getattr(config, "edgeprune_frontend", None):
-        return recipe_from_record(record)
+        return spec_from_record(record)
     if kind == "panns":
         return replace(
-            RECIPES[kind], sampling_rate=config.sampling_rate, frame=config.frame_length,
+            SPECS[kind], sampling_rate=config.sampling_rate, frame=config.frame_length,
             fft=config.frame_length, hop=config.hop_length, mels=config.num_mel_bins,
             lowest=config.frequency_min, highest=config.frequency_max,
         )  # fmt: skip
-    recipe = recipe_from_extractor(kind, _extractor(source, config))
+    spec = spec_from_extractor(kind, _extractor(source, config))
     if kind == "seamless":
-        return replace(recipe, mels=config.feature_projection_input_dim // recipe.stride)
-    return replace(recipe, mels=config.num_mel_bins)
+        return replace(spec, mels=config.feature_projection_input_dim // spec.stride)
+    return replace(spec, mels=config.num_mel_bins)
 
 
 def _extractor(source: str, config: Any) -> dict[str, Any]:
@@ -80,25 +80,25 @@ def _extractor(source: str, config: Any) -> dict[str, Any]:
     return stated
 
 
-def recipe_of(model: Any) -> Recipe:
+def spec_of(model: Any) -> SpectrogramSpec:
     """Return the front end that a loaded model's config records."""
-    return recipe_from_record(model.config.edgeprune_frontend)
+    return spec_from_record(model.config.edgeprune_frontend)
 
 
 def attach(model: Any) -> None:
     """Give a loaded model the front end that its config records, as ``model.frontend``."""
-    recipe = recipe_of(model)
-    model.frontend = LogMel(recipe, room_of(model.config, recipe)).to(model.device)
+    spec = spec_of(model)
+    model.frontend = LogMel(spec, room_of(model.config, spec)).to(model.device)
 
 
-def room_of(config: Any, recipe: Recipe) -> int:
+def room_of(config: Any, spec: SpectrogramSpec) -> int:
     """Return what ``LogMel`` fills up to: AST's frames, Whisper's and CLAP's samples, or 0."""
-    if recipe.kind == "ast":
+    if spec.kind == "ast":
         return int(config.max_length)
-    if recipe.kind == "whisper":
-        return 2 * int(config.max_source_positions) * recipe.hop
-    if recipe.kind == "clap":
-        return _clap_room(config.num_mel_bins, config.spec_size, recipe)
+    if spec.kind == "whisper":
+        return 2 * int(config.max_source_positions) * spec.hop
+    if spec.kind == "clap":
+        return _clap_room(config.num_mel_bins, config.spec_size, spec)
     return 0
 
 
@@ -107,7 +107,7 @@ def share_heard(config: Any) -> float:
     window = getattr(config, "edgeprune_window", 0)
     if not window or config.model_type != "clap_audio_model":
         return 1.0
-    return float(window / room_of(config, recipe_from_record(config.edgeprune_frontend)))
+    return float(window / room_of(config, spec_from_record(config.edgeprune_frontend)))
 
 
 def check_window(config: Any, window_samples: int) -> None:
@@ -131,19 +131,19 @@ def check_window(config: Any, window_samples: int) -> None:
         check_reach(config.conv_kernel, config.conv_stride, window_samples)
     if not family.frontend:
         return
-    recipe = recipe_from_record(config.edgeprune_frontend)
-    check_length(window_samples, recipe)
-    if recipe.kind in FITS:
-        FITS[recipe.kind][0](config, recipe, window_samples)
+    spec = spec_from_record(config.edgeprune_frontend)
+    check_length(window_samples, spec)
+    if spec.kind in FITS:
+        FITS[spec.kind][0](config, spec, window_samples)
 
 
-def fit_window(model: Any, window_samples: int) -> Any:
+def resize_input(model: Any, window_samples: int) -> Any:
     """Return a model that hears windows of this length, and no more than them.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        As ``load_classifier`` returns it; it is not changed.
+        As ``load_model`` returns it; it is not changed.
     window_samples : int
 
     Raises
@@ -159,7 +159,7 @@ def fit_window(model: Any, window_samples: int) -> Any:
     fitted = getattr(model.config, "edgeprune_window", 0)
     if fitted == window_samples:
         return model
-    recipe = recipe_of(model)
+    spec = spec_of(model)
     if serialization.edited(model.config) and not fitted:
         raise EdgepruneError(
             "This model was trimmed, or given parts of our own, before it was fitted to a window.",
@@ -167,14 +167,14 @@ def fit_window(model: Any, window_samples: int) -> Any:
         )
     if fitted:
         raise EdgepruneError(
-            f"This model takes windows of {fitted / recipe.sampling_rate:g} s, not "
-            f"{window_samples / recipe.sampling_rate:g} s.",
+            f"This model takes windows of {fitted / spec.sampling_rate:g} s, not "
+            f"{window_samples / spec.sampling_rate:g} s.",
             "Start from the model it was made of.",
         )
     check_window(model.config, window_samples)
     plan, apply = FITS[kind]
     config = copy.deepcopy(model.config)
-    for name, value in plan(config, recipe, window_samples).items():
+    for name, value in plan(config, spec, window_samples).items():
         setattr(config, name, value)
     config.edgeprune_window = window_samples
     with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at once
@@ -187,13 +187,13 @@ def fit_window(model: Any, window_samples: int) -> Any:
     return made
 
 
-def _plan_ast(config: Any, recipe: Recipe, window: int) -> dict[str, int]:
-    frames = frames_in(window, recipe)
+def _plan_ast(config: Any, spec: SpectrogramSpec, window: int) -> dict[str, int]:
+    frames = frames_in(window, spec)
     if frames < config.patch_size:
-        least = recipe.frame + (config.patch_size - 1) * recipe.hop
+        least = spec.frame + (config.patch_size - 1) * spec.hop
         raise EdgepruneError(
-            f"A window of {window / recipe.sampling_rate:.3g} s has {frames} frames, fewer than a "
-            f"patch of this model; {least / recipe.sampling_rate:.3g} s is the least.",
+            f"A window of {window / spec.sampling_rate:.3g} s has {frames} frames, fewer than a "
+            f"patch of this model; {least / spec.sampling_rate:.3g} s is the least.",
             "Choose longer windows with --window.",
         )
     return {"max_length": frames}
@@ -219,11 +219,11 @@ def _patches(length: int, patch: int, stride: int) -> int:
     return (length - patch) // stride + 1
 
 
-def _plan_whisper(config: Any, recipe: Recipe, window: int) -> dict[str, int]:
-    positions = frames_in(window, recipe) // 2
+def _plan_whisper(config: Any, spec: SpectrogramSpec, window: int) -> dict[str, int]:
+    positions = frames_in(window, spec) // 2
     if positions > config.max_source_positions:
-        longest = room_of(config, recipe) / recipe.sampling_rate
-        raise _too_long(window / recipe.sampling_rate, longest)
+        longest = room_of(config, spec) / spec.sampling_rate
+        raise _too_long(window / spec.sampling_rate, longest)
     return {"max_source_positions": positions}
 
 
@@ -233,15 +233,15 @@ def _fit_whisper(state: State, _: Any, new: Any) -> State:
     return {**state, name: state[name][: new.max_source_positions]}
 
 
-def _plan_clap(config: Any, recipe: Recipe, window: int) -> dict[str, int]:
+def _plan_clap(config: Any, spec: SpectrogramSpec, window: int) -> dict[str, int]:
     strips = config.spec_size // config.num_mel_bins
     for count in range(1, strips + 1):
         size = count * config.num_mel_bins
         attention, rest = divmod(config.window_size * count, strips)
-        if rest == 0 and window <= _clap_room(config.num_mel_bins, size, recipe):
+        if rest == 0 and window <= _clap_room(config.num_mel_bins, size, spec):
             return {"spec_size": size, "window_size": attention}
-    longest = room_of(config, recipe) / recipe.sampling_rate
-    raise _too_long(window / recipe.sampling_rate, longest)
+    longest = room_of(config, spec) / spec.sampling_rate
+    raise _too_long(window / spec.sampling_rate, longest)
 
 
 def _fit_clap(state: State, _: Any, new: Any) -> State:
@@ -258,9 +258,9 @@ def _fit_clap(state: State, _: Any, new: Any) -> State:
     return found
 
 
-def _clap_room(mels: int, size: int, recipe: Recipe) -> int:
+def _clap_room(mels: int, size: int, spec: SpectrogramSpec) -> int:
     """Return the samples that fill a picture of ``size`` x ``size``."""
-    return round(size * (size // mels) / CLAP_STRETCH * recipe.hop)
+    return round(size * (size // mels) / CLAP_STRETCH * spec.hop)
 
 
 def _too_long(seconds: float, longest: float) -> EdgepruneError:
@@ -270,7 +270,7 @@ def _too_long(seconds: float, longest: float) -> EdgepruneError:
     )
 
 
-Plan = Callable[[Any, Recipe, int], dict[str, int]]
+Plan = Callable[[Any, SpectrogramSpec, int], dict[str, int]]
 Apply = Callable[[State, Any, Any], State]
 FITS: dict[str, tuple[Plan, Apply]] = {  # front end -> what the config becomes, and the tensors
     "ast": (_plan_ast, _fit_ast),

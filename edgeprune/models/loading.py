@@ -7,6 +7,7 @@ export and the deployed graph share one definition.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,16 @@ from edgeprune.data.tasks import task_of
 from edgeprune.models import input_length, serialization
 from edgeprune.models.checkpoints import (
     PROBLEMS,
-    check_task,
+    Checkpoint,
     first_line,
     normalizes,
-    own_labels,
-    read_config,
-    task_in,
+    read_checkpoint,
 )
 from edgeprune.models.families import family_of
 from edgeprune.models.heads import forget_head, put_head, relabel, renew_head
 from edgeprune.models.heads import head_parameters as head_parameters
 from edgeprune.models.hidden_states import block_states, frames_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.ctc import BLANK_NAME
 
 NORMALIZE_EPSILON = 1e-7  # transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 
@@ -39,16 +37,16 @@ LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
 MASKING = ("mask_time_prob", "mask_feature_prob")
 
 
-def load_classifier(
-    source: str, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own",
+def load_model(
+    source: str | Path, labels: Sequence[str] | None = None, *, task: str = "", head: str = "own",
     window_samples: int = 0,
 ) -> Any:  # fmt: skip
     """Load a model with a head (a classifier, or a CTC model), in evaluation mode and float32.
 
     Parameters
     ----------
-    source : str
-        Folder or hub id.
+    source : str or Path
+        Folder in Hugging Face's layout or hub id; what ``compress`` and its steps wrote, too.
     labels : sequence of str, optional
         Give the model a fresh head for these labels (its own stays if it was trained on just
         them); without it, the checkpoint's own head.
@@ -57,25 +55,40 @@ def load_classifier(
     head : str
         Of a fresh head, the kind: see ``heads``. ``own``: the kind that the checkpoint has.
     window_samples : int
-        Fit a spectrogram model to windows of this length (``hearing.fit_window``); 0: as it is.
+        Fit a spectrogram model to windows of this length (``input_length.resize_input``); 0: as it is.
 
     Returns
     -------
     transformers.PreTrainedModel
 
+    Raises
+    ------
+    EdgepruneError
+        No such model, a family that is not known, weights only as a pickle, or weights that do not
+        belong to the configuration.
+
     """
+    checkpoint = read_checkpoint(str(source))
+    return load_checkpoint(checkpoint, labels, task=task, head=head, window_samples=window_samples)
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, labels: Sequence[str] | None = None, *, task: str = "",
+    head: str = "own", window_samples: int = 0,
+) -> Any:  # fmt: skip
+    """Load a model whose checkpoint was read; parameters and errors as for ``load_model``."""
     import transformers
 
-    config = read_config(source)
-    task = task or task_in(config)
-    check_task(config, task)
+    source, config = checkpoint.source, copy.deepcopy(checkpoint.config)
+    task = task or checkpoint.task
+    checkpoint.check_task(task)
     auto = getattr(transformers, task_of(task).model)
-    family = family_of(config.model_type)
+    family = checkpoint.family
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
-        if (task_in(config) == "ctc") == (task == "ctc"):
+        if (checkpoint.task == "ctc") == (task == "ctc"):
             relabel(config, len(labels))
         else:
             forget_head(config)
@@ -106,19 +119,13 @@ def load_classifier(
     if family.frontend:
         input_length.attach(model)
     if window_samples:
-        model = input_length.fit_window(model, window_samples)
+        model = input_length.resize_input(model, window_samples)
     if labels is not None:
         if head != "own":
             put_head(model, head, len(labels))
-        elif known_labels(source, task) != tuple(labels):
+        elif checkpoint.known_labels(task) != tuple(labels):
             renew_head(model)
     return model.eval()
-
-
-def known_labels(source: str, task: str) -> tuple[str, ...]:
-    """Return what ``own_labels`` does, the blank of a CTC model under our name for it."""
-    return tuple(BLANK_NAME if i == 0 and task == "ctc" else name
-                 for i, name in enumerate(own_labels(source, task)))  # fmt: skip
 
 
 def _forget_rotations(model: nn.Module) -> None:
@@ -145,7 +152,7 @@ def load_for(
     Parameters
     ----------
     source, labels, task, head, window_samples
-        As for ``load_classifier``.
+        As for ``load_model``.
 
     Returns
     -------
@@ -156,10 +163,11 @@ def load_for(
         Whether it is its own head.
 
     """
-    known = own_labels(source, task)
-    own = set(labels) <= set(known_labels(source, task))
-    model = load_classifier(
-        source, None if own else labels, task=task, head=head, window_samples=window_samples
+    checkpoint = read_checkpoint(source)
+    known = checkpoint.labels(task)
+    own = set(labels) <= set(checkpoint.known_labels(task))
+    model = load_checkpoint(
+        checkpoint, None if own else labels, task=task, head=head, window_samples=window_samples
     )
     if own and task == "ctc":  # a vocab.json names the labels that its config does not
         model.config.id2label = dict(enumerate(known))
@@ -220,7 +228,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write a folder that ``load_classifier`` reloads.
+    """Write a folder that ``load_model`` reloads.
 
     transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
     """

@@ -68,7 +68,7 @@ def put(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), name, module)
 
 
-def spec_of(part: nn.Module) -> dict[str, Any]:
+def part_spec(part: nn.Module) -> dict[str, Any]:
     """Return what one of our own modules was made from."""
     spec: Any = part.spec
     return dict(spec)
@@ -88,7 +88,7 @@ def record(model: Any) -> None:
     for name in RECORDS:
         if hasattr(model.config, name):
             delattr(model.config, name)
-    parts = {path: spec_of(part) for path, part in parts_of(model).items()}
+    parts = {path: part_spec(part) for path, part in parts_of(model).items()}
     if parts:
         model.config.edgeprune_parts = parts
     fresh = _fresh(model)

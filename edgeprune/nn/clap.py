@@ -42,7 +42,7 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
 
     def __init__(self, config: ClapAudioConfig) -> None:
         if config.enable_fusion:
-            raise EdgepruneError("A tower with feature fusion is loaded by load_classifier alone.")
+            raise EdgepruneError("A tower with feature fusion is loaded by load_model alone.")
         super().__init__(config)
         self.audio_model = ClapAudioModel(config)
         for block in self.audio_model.audio_encoder.modules():

@@ -72,7 +72,7 @@ class Cnn14Config(PreTrainedConfig):  # type: ignore[misc]
         return len(self.channels)
 
 
-class ConvBlock(nn.Module):
+class Cnn14Block(nn.Module):
     """Two convolutions of 3 x 3, each with batch normalisation and ReLU, and an average pool."""
 
     def __init__(self, inputs: int, outputs: int, pool: int) -> None:
@@ -118,7 +118,7 @@ class Cnn14Model(Cnn14PreTrainedModel):
         widths = [1, *config.channels]
         for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             pool = 2 if index < len(config.channels) else 1
-            setattr(self, f"conv_block{index}", ConvBlock(inputs, outputs, pool))
+            setattr(self, f"conv_block{index}", Cnn14Block(inputs, outputs, pool))
         self.fc1 = nn.Linear(config.channels[-1], config.fc_size)
         self.add_head(config)
         self.post_init()

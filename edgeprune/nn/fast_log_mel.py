@@ -21,8 +21,6 @@ from edgeprune.nn.split_point import Seam
 
 FLOOR = 1e-7  # of a band's power, where a sine of amplitude 1 has about 1: -70 dB
 LOW_HZ, HIGH_HZ = 60.0, 7600.0
-SCOPE = "spectrum"
-"""Name of the submodule that holds a LightMel wherever there is one: its products stay in float."""
 
 
 def hertz_to_mel(hertz: float) -> float:

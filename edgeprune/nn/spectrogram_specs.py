@@ -16,11 +16,11 @@ KALDI_FLOOR = 1.192092955078125e-07  # single precision's epsilon, as Kaldi has 
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SpectrogramSpec:
     """How one kind of log-mel features is made."""
 
     kind: str
-    """Row of ``RECIPES``."""
+    """Row of ``SPECS``."""
     ending: str
     """What is done with the logarithms: row of ``ENDINGS``."""
     sampling_rate: int = 16000
@@ -65,29 +65,29 @@ class Recipe:
     """Frames that become one (``stacked``)."""
 
 
-_KALDI = Recipe(
+_KALDI = SpectrogramSpec(
     "ast", "scaled", periodic=False, centred=False, preemphasis=0.97, offset=False, mels=128,
     lowest=20.0, mel_scale="kaldi", slaney_norm=False, floor=KALDI_FLOOR, log="ln",
     mean=-4.2677393, std=4.5689974,
 )  # fmt: skip
-RECIPES: dict[str, Recipe] = {
+SPECS: dict[str, SpectrogramSpec] = {
     "ast": _KALDI,
-    "whisper": Recipe("whisper", "clamped", fft=400),
+    "whisper": SpectrogramSpec("whisper", "clamped", fft=400),
     "seamless": replace(
         _KALDI, kind="seamless", ending="stacked", window="povey", scale=2.0**15, mels=80, stride=2
     ),
-    "clap": Recipe(
+    "clap": SpectrogramSpec(
         "clap", "image", sampling_rate=48000, frame=1024, hop=480, fft=1024, mels=64,
         highest=14000.0, log="dB",
     ),
-    "panns": Recipe(
+    "panns": SpectrogramSpec(
         "panns", "image", sampling_rate=32000, frame=1024, hop=320, fft=1024, mels=64, lowest=50.0,
         highest=14000.0, log="dB",
     ),
 }  # fmt: skip
 
 EXTRACTOR_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
-    # preprocessor_config.json -> fields of the recipe
+    # preprocessor_config.json -> fields of the spec
     "ast": {"sampling_rate": ("sampling_rate",), "num_mel_bins": ("mels",), "mean": ("mean",),
             "std": ("std",)},
     "whisper": {"sampling_rate": ("sampling_rate",), "feature_size": ("mels",),
@@ -101,13 +101,13 @@ EXTRACTOR_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def recipe_from_extractor(kind: str, stated: Mapping[str, Any]) -> Recipe:
-    """Return a kind's recipe as a checkpoint's feature extractor has it.
+def spec_from_extractor(kind: str, stated: Mapping[str, Any]) -> SpectrogramSpec:
+    """Return a kind's spec as a checkpoint's feature extractor has it.
 
     Parameters
     ----------
     kind : str
-        Row of ``RECIPES``.
+        Row of ``SPECS``.
     stated : mapping
         ``preprocessor_config.json``; what it does not say is as the family usually has it.
 
@@ -122,11 +122,11 @@ def recipe_from_extractor(kind: str, stated: Mapping[str, Any]) -> Recipe:
         changes["highest"] = changes["sampling_rate"] // 2
     if kind == "clap" and stated.get("truncation") == "fusion":
         changes |= {"mel_scale": "htk", "slaney_norm": False}
-    return replace(RECIPES[kind], **changes)
+    return replace(SPECS[kind], **changes)
 
 
-def recipe_from_record(record: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that ``config.edgeprune_frontend`` holds.
+def spec_from_record(record: Mapping[str, Any]) -> SpectrogramSpec:
+    """Return the spec that ``config.edgeprune_frontend`` holds.
 
     Raises
     ------
@@ -134,17 +134,17 @@ def recipe_from_record(record: Mapping[str, Any]) -> Recipe:
         It holds what this version does not know, or lacks something.
 
     """
-    known = {field.name for field in fields(Recipe)}
-    row = RECIPES.get(record.get("kind", ""))
+    known = {field.name for field in fields(SpectrogramSpec)}
+    row = SPECS.get(record.get("kind", ""))
     if row is None or set(record) != known or record["ending"] != row.ending:
         raise EdgepruneError(
             "The model's front end (edgeprune_frontend in its config.json) is not one that this "
             "edgeprune knows.",
             "Install the edgeprune that saved the model.",
         )
-    return Recipe(**record)
+    return SpectrogramSpec(**record)
 
 
-def record_of(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as plain values, for the model's config."""
-    return asdict(recipe)
+def record_of(spec: SpectrogramSpec) -> dict[str, Any]:
+    """Return a spec as plain values, for the model's config."""
+    return asdict(spec)

@@ -12,8 +12,7 @@ from edgeprune.core.files import write_json
 from edgeprune.core.settings import Clips
 from edgeprune.data.chunking import cut_clips, cut_files, pieces_of, window_samples, write_windows
 from edgeprune.data.windows import SPLITS
-from edgeprune.models.checkpoints import read_config
-from edgeprune.models.families import family_of
+from edgeprune.models.checkpoints import read_checkpoint
 from edgeprune.models.input_length import check_window
 from edgeprune_calibration.dataset import MOST_BAD, Dataset, check_audio, read_data
 from edgeprune_calibration.labels import vocabulary
@@ -45,8 +44,8 @@ def clips(
         Bad data, each kind in its own sentence; a window the model cannot take.
 
     """
-    config = read_config(str(model))
-    rate = int(getattr(config, "sampling_rate", 16000))
+    checkpoint = read_checkpoint(str(model))
+    rate = checkpoint.sample_rate
     in_files = settings.context == "file"
     dataset = read_data(
         data, settings.label, settings.group or None, stretches=in_files, task=settings.task,
@@ -64,11 +63,11 @@ def clips(
         parts, long = fitting(parts, settings, rate, ui)
         labels, bad = known_tokens(dataset, parts["train"], ui), [*bad, *long]
     ordered = [clip for name in SPLITS for clip in parts[name]]
-    fixed = family_of(config.model_type).window
-    own = int(getattr(config, fixed, 0)) if fixed else 0
     pieces = pieces_of(ordered, in_files)
-    window = window_samples(settings, own, rate, [piece for piece, _ in pieces])
-    check_window(config, window)
+    window = window_samples(
+        settings, checkpoint.window_samples, rate, [piece for piece, _ in pieces]
+    )
+    check_window(checkpoint.config, window)
     progress = ui.track(pieces, "reading files" if in_files else "reading clips", len(pieces))
     cut = cut_files if in_files else cut_clips
     points = write_windows(out / "samples.npy", window, cut(progress, ordered, rate, window))

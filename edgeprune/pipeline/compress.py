@@ -9,7 +9,7 @@ measured beside its teacher, and the report says it all.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui
+from edgeprune.core.console import Ui, default_ui
 from edgeprune.core.files import read_json
 from edgeprune.core.settings import STEPS, Settings
 from edgeprune.core.stages import Run
@@ -29,6 +29,7 @@ from edgeprune.pipeline.deliver import delivered, deploy, in_order, measure_spee
 from edgeprune.pipeline.inputs import open_command
 from edgeprune.quantization.qat import recover_int8
 from edgeprune.reports.compress_report import report
+from edgeprune.reports.results import CompressResult
 from edgeprune.training.distill import distill
 from edgeprune.training.step_records import context_of, step_folders
 from edgeprune.training.teach import teach
@@ -40,38 +41,51 @@ LICENCE = "as the model and the recordings it was made from; see provenance"
 
 
 def compress(
-    model: str, data: Path, out: Path, settings: Settings, ui: Ui, redo: tuple[str, ...] = ()
-) -> dict[str, Any]:
+    model: str | Path, data: str | Path, out: str | Path, settings: Settings | None = None, *,
+    ui: Ui | None = None, redo: Sequence[str] = (),
+) -> CompressResult:  # fmt: skip
     """Turn a model and labelled clips into a bundle the recorder can run, and report on it.
 
     Parameters
     ----------
-    model : str
-        Folder in Hugging Face's layout, or a hub id.
-    data : Path
-        Folder of class folders, or a manifest.
-    out : Path
-        The run's folder; finished stages in it are reused.
-    settings : Settings
-    ui : Ui
-    redo : tuple of str
+    model : str or Path
+        Folder in Hugging Face's layout (``config.json``, ``model.safetensors``), or a hub id.
+    data : str or Path
+        Folder of class folders, or a CSV or TSV manifest with ``path`` and ``label``.
+    out : str or Path
+        The run's folder; finished stages in it are reused, an interrupted training goes on.
+    settings : Settings, optional
+        A recipe, see ``load_recipe``; the defaults otherwise.
+    ui : Ui, optional
+        Where progress is shown: the terminal or the notebook by default, ``Silent()`` for nowhere.
+    redo : sequence of str
         Stages to run again although nothing changed.
 
     Returns
     -------
-    dict
-        The report, as in ``report.json``; empty in all but the main one of several processes.
+    CompressResult
+        The before/after table, the bundle's folder and all numbers. It is returned also where the
+        bundle lost more than ``settings.max_drop``: compare ``before`` and ``after``.
 
     Raises
     ------
     EdgepruneError
         Bad input (nothing is written then), or what a stage refuses.
 
+    Examples
+    --------
+    >>> result = edgeprune.compress("facebook/wav2vec2-base", "clips/labels.csv", "runs/mine")
+    >>> edgeprune.load_bundle(result.bundle).predict("forest.wav")
+
     """
+    model, data, out = str(model), Path(data), Path(out)
+    settings, ui = settings or Settings(), ui or default_ui()
     own = ("states", "score") if "depth" in settings.steps else ()
     known = (STAGES[0], "teach", *own, *step_folders(settings.steps), *SEED_STAGES, *STAGES[1:])
     precision = distributed.set_precision(settings.precision)
-    run, source, clip_folder = open_command("compress", model, data, out, settings, ui, redo, known)
+    run, source, clip_folder = open_command(
+        "compress", model, data, out, settings, ui, tuple(redo), known
+    )
     run.precision = precision
     decided: dict[str, str] = {}
     for seed in range(settings.seeds):
@@ -89,13 +103,13 @@ def compress(
         *(final / name for name in delivered(settings, decided)),
     )
     speed = run.stage(measure_speed, settings.bench, *files, name="bench")
-    if distributed.rank():
-        return {}
-    inputs = [clip_folder, speed, final, *folders]
-    done = report(out, model, best, settings, inputs, ui)
-    for name in delivered(settings, decided):
-        publish(final / name, out / name)
-    return done
+    made: CompressResult | None = None
+    if not distributed.rank():
+        made = report(out, model, best, settings, [clip_folder, speed, final, *folders], ui)
+        for name in delivered(settings, decided):
+            publish(final / name, out / name)
+    result: CompressResult = distributed.same(made)
+    return result
 
 
 def one_seed(
@@ -187,7 +201,7 @@ def best_seed(out: Path, seeds: int) -> int:
     return int(np.argmax(accuracies))
 
 
-def check_floor(done: dict[str, Any], max_drop: float) -> None:
+def check_floor(done: Mapping[str, Any], max_drop: float) -> None:
     """Raise with status 1 if the delivered file lost more than allowed on the test split."""
     lost = -done["delivered"]["bundle"]["difference"]
     if lost > max_drop + 1e-9:

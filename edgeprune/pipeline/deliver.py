@@ -18,7 +18,7 @@ from edgeprune.data.windows import read_description, stored_clips
 from edgeprune.deployment.evaluate import tally_of
 from edgeprune.deployment.verify import verify_bundles
 from edgeprune.export.export import bundle_name
-from edgeprune.reports.compress_report import OTHER, ROWS
+from edgeprune.reports.compress_tables import OTHER, ROWS
 from edgeprune.training.step_records import read_step, step_folders
 from edgeprune_device.bench.runner import bench
 from edgeprune_device.bundle.reader import read_bundle

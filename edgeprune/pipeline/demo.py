@@ -15,7 +15,7 @@ from edgeprune.core.console import Terminal, duration
 from edgeprune.core.files import write_json
 from edgeprune.core.recipe import build_settings
 from edgeprune.data.synthetic_recordings import Parameters, make_recordings, make_stream
-from edgeprune.deployment.verify import verify_command
+from edgeprune.deployment.verify import verify
 from edgeprune.pipeline.compress import compress
 from edgeprune_calibration.event_matching import match, read_detections, read_truth
 from edgeprune_device.bench.runner import bench
@@ -63,10 +63,10 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
     labels = make_recordings(out / "recordings", RECORDINGS, ui.track)
     ui.say("2 of 5  compress")
     run = out / "birds"
-    made = compress(str(MODEL), labels, run, build_settings(RECIPE), ui)
+    made = compress(str(MODEL), labels, run, build_settings(RECIPE), ui=ui)
     bundle, teacher = run / "bundle", run / "seed-0" / "export-teacher" / "bundle"
     ui.say("3 of 5  verify: the bundle's own file on the test clips")
-    verified = verify_command(bundle, labels, teacher, max_drop=0.02, out=out, track=ui.track)
+    verified = verify(bundle, labels, teacher, max_drop=0.02, out=out, track=ui.track)
     ui.say("4 of 5  bench: teacher and bundle side by side")
     threads = tuple(range(1, min(2, usable_cores()) + 1))
     bench((teacher, bundle), out / "bench", threads=threads, seconds=1.0, rounds=3,
@@ -79,7 +79,7 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
     heard = match(read_detections(journal), read_truth(truth), stats["captured_seconds"])
     seconds = time.monotonic() - begun
     lines = [
-        made["text"], "", verified["verdict"],
+        str(made), "", verified["verdict"],
         f"In {STREAM_MINUTES:g} minutes of stream it found {heard.hits} of "
         f"{heard.hits + heard.misses} songs, with {heard.false_alarms} false alarms.",
         f"All of this took {duration(seconds)}.", "", "Next, with your own:",
@@ -87,7 +87,7 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
         "  edgeprune listen runs/mine/bundle",
     ]  # fmt: skip
     return {
-        "summary": made["summary"], "verdict": verified["verdict"], "hits": heard.hits,
+        "summary": made.report["summary"], "verdict": verified["verdict"], "hits": heard.hits,
         "misses": heard.misses, "false_alarms": heard.false_alarms, "seconds": seconds,
         "report": str(run / "report.html"), "bundle": str(bundle), "text": "\n".join(lines),
     }  # fmt: skip

@@ -15,8 +15,8 @@ from edgeprune.data.windows import load_windows
 from edgeprune.depth_pruning.prune import fixed_layers
 from edgeprune.depth_pruning.score import choose_labelings
 from edgeprune.depth_pruning.states import choose_points
-from edgeprune.models.checkpoints import check_task, read_config
-from edgeprune.models.families import check_keep, depth_of
+from edgeprune.models.checkpoints import read_checkpoint
+from edgeprune.models.families import check_keep
 from edgeprune.pipeline.clips import clips
 from edgeprune_calibration.dataset import read_data
 from edgeprune_device.errors import EdgepruneError
@@ -51,12 +51,11 @@ def open_command(
 
     """
     _check_stages(redo, known)
-    config = read_config(model)
-    depth = depth_of(config)
-    if keep := fixed_layers(settings.prune, depth):
-        check_keep(config, keep, depth)
+    checkpoint = read_checkpoint(model)
+    if keep := fixed_layers(settings.prune, checkpoint.depth):
+        check_keep(checkpoint.config, keep, checkpoint.depth)
     if command == "compress":
-        _check_steps(config, settings)
+        _check_steps(checkpoint.config, settings)
     in_files = settings.clips.context == "file"
     if in_files and command == "compress":
         raise EdgepruneError(
@@ -68,7 +67,7 @@ def open_command(
             f"score.split = {settings.score.split!r} would choose layers on the test clips.",
             "compress scores on valid or train.",
         )
-    check_task(config, settings.clips.task)
+    checkpoint.check_task(settings.clips.task)
     dataset = read_data(
         data, settings.clips.label, settings.clips.group or None, stretches=in_files,
         task=settings.clips.task, tokens=settings.clips.tokens,

@@ -36,7 +36,7 @@ def run(
     check_rounding(activations)
     if clips < 1 or most_lost < 0:
         raise EdgepruneError("--clips must be at least 1, and --most-lost not negative.")
-    classifier = loading.load_classifier(model)
+    classifier = loading.load_model(model)
     units = [unit for unit in units_of(classifier) if unit.scopes]
     with tempfile.TemporaryDirectory() as work:
         read_clips(

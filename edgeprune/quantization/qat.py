@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.deployment_settings import Quantize
 from edgeprune.core.files import write_json
-from edgeprune.core.settings import Augment, Distill
-from edgeprune.data.augment import USUAL
+from edgeprune.core.settings import Distill
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.quantization.layer_groups import Unit, deployed, units_of
 from edgeprune.training import loop
-from edgeprune.training.distill import WEIGHT_DECAY, Teacher, student_loss
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, distillation_loss
 from edgeprune.training.step_records import StepContext
 from edgeprune.training.teach import freeze
 from edgeprune_device.errors import EdgepruneError
@@ -55,16 +54,17 @@ def recover_int8(
 
     """
     windows = load_windows(clips)
-    model, teacher = (loading.load_classifier(str(student / "model")) for _ in range(2))
+    model, teacher = (loading.load_model(str(student / "model")) for _ in range(2))
     units = [unit for unit in units_of(model) if unit.scopes]  # the rest stays in float
     bits = BITS.get(settings.method, 8)
     device = distributed.choose_device(context.accelerator)
     labels, valid = loading.labels_of(model), windows.split("valid")
     whole = loop.evaluate(model, valid, labels, device)
     done = recover(
-        model, teacher, windows, units, context.distill, settings.recover_epochs,
-        context.seed, work=out / "work", accelerator=context.accelerator, ui=ui, bits=bits,
-        sound=context.augment, enough=whole - settings.max_loss - 1e-9,
+        model, teacher, windows, Rounding(tuple(units), bits=bits),
+        replace(context.distill, epochs=settings.recover_epochs), context,
+        loop.TrainingSession(out / "work", device, ui, "recover int8"),
+        enough=whole - settings.max_loss - 1e-9,
     )  # fmt: skip
     done |= {"float": whole, "skipped": not done["curve"]}
     loading.save(model.to("cpu"), out / "model")
@@ -72,10 +72,21 @@ def recover_int8(
     write_json(out / "recover.json", done)
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """What the deployed file has in int8, and how it rounds."""
+
+    units: tuple[Unit, ...]
+    """``layer_groups.units_of``, less what stays in float."""
+    activations: str = "rows"
+    """Scales of the encoder's convolutions: ``rows`` or ``window``."""
+    bits: int = 8
+    """Of the weights."""
+
+
 def recover(
-    student: Any, teacher: Any, windows: Windows, units: Sequence[Unit], settings: Distill,
-    epochs: int, seed: int, *, work: Path, accelerator: str, ui: Ui, activations: str = "rows",
-    bits: int = 8, sound: Augment = USUAL, enough: float = math.inf,
+    student: Any, teacher: Any, windows: Windows, rounding: Rounding, settings: Distill,
+    context: StepContext, session: loop.TrainingSession, enough: float = math.inf,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a student in place to answer as its teacher does, while it rounds as its int8 file.
 
@@ -89,23 +100,13 @@ def recover(
         The model in float; none of its weights changes. It may be the student's twin.
     windows : Windows
         Splits ``train`` and ``valid``.
-    units : sequence of Unit
-        What the file has in int8 (``int8_units.units_of``, less what stays in float).
+    rounding : Rounding
     settings : Distill
-        Batch size, learning rate (0: three tenths of the usual), temperature, weights, patience.
-    epochs : int
-        1 to 3 are enough.
-    seed : int
-    work : Path
-        Folder of the checkpoint.
-    accelerator : str
-    ui : Ui
-    activations : str
-        Of the encoder's convolutions: ``rows`` or ``window``.
-    bits : int
-        Of the weights.
-    sound : Augment
-        How the clips are changed.
+        Epochs (1 to 3 are enough), batch size, learning rate (0: three tenths of the usual),
+        temperature, weights, patience.
+    context : StepContext
+        For its seed and augmentation.
+    session : TrainingSession
     enough : float
         With this validation score in fake int8, nothing is trained.
 
@@ -120,9 +121,9 @@ def recover(
         No epoch was asked for, or there is nothing to round.
 
     """
-    device = distributed.choose_device(accelerator)
-    labels, valid = loading.labels_of(student), windows.split("valid")
-    with deployed(student, units, activations, bits):
+    units, bits, ui, epochs = rounding.units, rounding.bits, session.ui, settings.epochs
+    labels, valid, device = loading.labels_of(student), windows.split("valid"), session.device
+    with deployed(student, units, rounding.activations, bits):
         before = loop.evaluate(student, valid, labels, device)
     if before >= enough:
         ui.say(f"  int{bits}: {points(before)} on the validation clips, nothing to win back")
@@ -134,14 +135,14 @@ def recover(
         )  # fmt: skip
     usual = loop.default_learning_rate(loading.count_parameters(student))
     plan = loop.TrainingPlan(epochs, settings.batch_size, settings.learning_rate or SPEED * usual,
-                      WEIGHT_DECAY, settings.patience, seed, settings.views, sound)  # fmt: skip
+                             WEIGHT_DECAY, settings.patience, context.seed, settings.views,
+                             context.augment)  # fmt: skip
     known = copy.deepcopy(student.state_dict())
     freeze(student, "all")
     master = Teacher(teacher, device, settings.views)
-    loss = student_loss(task_of(windows.task), master, labels, settings, epochs, 0.0)
-    with deployed(student, units, activations, bits):
-        curve = loop.fit(student, windows.split("train"), valid, labels, loss, plan, work=work,
-                          device=device, ui=ui, title="recover int8")  # fmt: skip
+    loss = distillation_loss(task_of(windows.task), master, labels, settings, epochs, 0.0)
+    with deployed(student, units, rounding.activations, bits):
+        curve = loop.fit(student, windows.split("train"), valid, labels, loss, plan, session)
     after = max((row["valid_score"] for row in curve), default=before)
     if after <= before:
         student.load_state_dict(known)

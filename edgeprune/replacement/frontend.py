@@ -28,7 +28,7 @@ from edgeprune.replacement.frontend_placement import between, path_of, put_light
 from edgeprune.replacement.mimic_placement import watched
 from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
-from edgeprune.training.train_modules import answers_loss, plan_of, train_parts
+from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
 
 LEARNING_RATE = 1e-3  # of the fresh part
 
@@ -49,23 +49,23 @@ def frontend(
 
     """
     windows = load_windows(clips)
-    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    master, model = (loading.load_model(str(f / "model")) for f in (teacher, student))
     path, sound = path_of(model.config), torch.zeros(1, windows.window_samples)
     usual = features_of(model, path, sound)
     source = master
     if features_of(master, path, sound).shape != usual.shape:
-        source = loading.load_classifier(str(student / "model"))
+        source = loading.load_model(str(student / "model"))
     torch.manual_seed(context.seed)
     part = put_light(model, usual, loading.sample_rate_of(model), settings)
     device = distributed.choose_device(context.accelerator)
-    run = partial(train_parts, model, windows, device=device, ui=ui)
+    run, work = partial(train_parts, model, windows), out / "work"
     curve: list[dict[str, float]] = []
     if settings.distil and settings.epochs:
         lesson = Features(source.to(device), path, part, settings.loss)
         rate = settings.learning_rate or LEARNING_RATE
-        plan = plan_of(settings.epochs, rate, context, last=True)
-        curve = run(lesson.loss, plan, trained=[part], work=out / "work" / "features",
-                    title="front end")  # fmt: skip
+        plan = step_plan(settings.epochs, rate, context, last=True)
+        session = loop.TrainingSession(work / "features", device, ui, "front end")
+        curve = run(lesson.loss, plan, session, trained=[part])
     count = settings.whole_epochs + settings.label_epochs
     if epochs := count if settings.distil else count + settings.epochs:
         if settings.distil:
@@ -73,14 +73,14 @@ def frontend(
         else:
             loss = loop.labels_loss(windows)
         rate = settings.learning_rate or loop.default_learning_rate(loading.count_parameters(model))
-        plan = plan_of(epochs, rate, context, 1)
-        curve += run(loss, plan, trained=[model], work=out / "work" / "whole",
-                     title="whole model")  # fmt: skip
+        plan = step_plan(epochs, rate, context, 1)
+        session = loop.TrainingSession(work / "whole", device, ui, "whole model")
+        curve += run(loss, plan, session, trained=[model])
     task, valid = task_of(windows.task), windows.split("valid")
     score = loop.evaluate(model, valid, loading.labels_of(model), device)
     ui.say(f"  light front end: {task.metric} {points(score)} on the validation clips")
     loading.save(model.requires_grad_(True).to("cpu"), out / "model")
-    shutil.rmtree(out / "work", ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     write_step(
         out, model, windows.window_samples, step="frontend", valid_score=score,
         metric=task.metric, curve=curve, kind=settings.kind, distil=settings.distil,

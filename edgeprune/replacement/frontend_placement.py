@@ -73,7 +73,7 @@ def refuse_front_end(config: Any, settings: FrontEnd) -> None:
     kwt, rate = config.model_type == "kwt", int(getattr(config, "sampling_rate", 16000))
     channels = int(config.num_mfcc if kwt else config.conv_dim[-1])
     with torch.device("meta"):
-        make_light(spec_of(config, channels, rate, settings))
+        make_light(frontend_spec(config, channels, rate, settings))
 
 
 def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd) -> nn.Module:
@@ -98,7 +98,7 @@ def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd
     """
     config, path = model.config, path_of(model.config)
     kwt = config.model_type == "kwt"
-    spec = spec_of(config, features.shape[2 if kwt else 1], sample_rate, settings)
+    spec = frontend_spec(config, features.shape[2 if kwt else 1], sample_rate, settings)
     made = make_light(spec)
     if kwt:
         thin_tokens(model, spec["step"])
@@ -107,7 +107,7 @@ def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd
     return made
 
 
-def spec_of(config: Any, channels: int, rate: int, settings: FrontEnd) -> dict[str, Any]:
+def frontend_spec(config: Any, channels: int, rate: int, settings: FrontEnd) -> dict[str, Any]:
     """Return what a light front end is made from.
 
     ``log-mel`` and ``mfcc`` read ``width``, ``layers``, ``kernel``, ``stem_channels`` and ``mels`` of

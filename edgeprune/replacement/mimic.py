@@ -29,14 +29,14 @@ from edgeprune.nn import losses
 from edgeprune.nn.mimic import Mimic
 from edgeprune.replacement.mimic_placement import (
     drop_positions,
+    mimic_spec,
     put_mimic,
     span_of,
-    spec_of,
     watched,
 )
 from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
-from edgeprune.training.train_modules import answers_loss, plan_of, train_parts
+from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
 
 LEARNING_RATE = 1e-3  # Seed 3's
 
@@ -57,41 +57,41 @@ def mimic(
 
     """
     windows = load_windows(clips)
-    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    master, model = (loading.load_model(str(f / "model")) for f in (teacher, student))
     first, stop = span_of(model, settings.span)
     depth = len(layers_of(model))
     source, begin, target = source_of(master, model, (first, stop), student)
     torch.manual_seed(context.seed)
     sound = torch.zeros(1, windows.window_samples)
-    part = put_mimic(model, first, stop, sound, **spec_of(settings))
+    part = put_mimic(model, first, stop, sound, **mimic_spec(settings))
     whole = (first, stop) == (0, depth)
     dropped = whole and not settings.positions and drop_positions(model)
     device = distributed.choose_device(context.accelerator)
     rate = settings.learning_rate or LEARNING_RATE
-    run = partial(train_parts, model, windows, device=device, ui=ui)
+    run, work = partial(train_parts, model, windows), out / "work"
     curve: list[dict[str, float]] = []
     if settings.distil and part.layers and settings.epochs:
         middle = target - (target + 1 - begin) // 2 if len(part.layers) > 1 else None
         states = RecordedStates(source.to(device), part, target, middle, settings.loss)
-        plan = plan_of(settings.epochs, rate, context, last=True)
-        curve = run(states.loss, plan, trained=[part],
-                    work=out / "work" / "states", title="mimic")  # fmt: skip
+        plan = step_plan(settings.epochs, rate, context, last=True)
+        session = loop.TrainingSession(work / "states", device, ui, "mimic")
+        curve = run(states.loss, plan, session, trained=[part])
     if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
         if settings.distil:
             loss = answers_loss(model, master, windows, context, device)
         else:
             loss = loop.labels_loss(windows)
         frozen = settings.freeze and settings.distil
-        plan = plan_of(epochs, rate, context, 1)
-        curve += run(loss, plan, trained=[] if frozen else [part], head=True,
-                     work=out / "work" / "labels", title="labels")  # fmt: skip
+        plan = step_plan(epochs, rate, context, 1)
+        session = loop.TrainingSession(work / "labels", device, ui, "labels")
+        curve += run(loss, plan, session, trained=[] if frozen else [part], head=True)
     task = task_of(windows.task)
     valid = windows.split("valid")
     score = loop.evaluate(model, valid, loading.labels_of(model), device)
     ui.say(f"  mimic of layers {first} to {stop - 1}: {task.metric} {points(score)} "
            "on the validation clips")  # fmt: skip
     loading.save(model.requires_grad_(True).to("cpu"), out / "model")
-    shutil.rmtree(out / "work", ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     write_step(
         out, model, windows.window_samples, step="mimic", valid_score=score, metric=task.metric,
         curve=curve, span=[first, stop], replaced=stop - first, of=depth, kind=settings.kind,
@@ -122,7 +122,7 @@ def source_of(
     alike = alike and width_of(master) == width_of(model)
     if alike and (theirs == own or stop == own):
         return master, first * theirs // own, stop - own + theirs - 1
-    return loading.load_classifier(str(student / "model")), first, stop - 1
+    return loading.load_model(str(student / "model")), first, stop - 1
 
 
 def width_of(model: Any) -> int:

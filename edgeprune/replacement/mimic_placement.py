@@ -50,10 +50,10 @@ def refuse_mimic(
     """
     check_span(config, settings.span, depth_of(config), shortened, head)
     with torch.device("meta"):
-        make_mimic({"part": "mimic", "width": 8, **spec_of(settings)})
+        make_mimic({"part": "mimic", "width": 8, **mimic_spec(settings)})
 
 
-def spec_of(settings: Settings) -> dict[str, Any]:
+def mimic_spec(settings: Settings) -> dict[str, Any]:
     """Return what a mimic is made from, see ``Mimic``."""
     return {"kind": settings.kind, "hidden": settings.width, "layers": settings.layers,
             "kernel": settings.kernel, "heads": settings.heads}  # fmt: skip

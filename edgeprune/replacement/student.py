@@ -22,7 +22,7 @@ from edgeprune.models.checkpoints import PROBLEMS
 from edgeprune.models.families import layers_of
 from edgeprune.nn.stems import cnn_frames
 from edgeprune.nn.student import StudentConfig, StudentForAudioClassification, StudentForCTC
-from edgeprune.replacement.student_loss import MATCHING, Lesson, matching
+from edgeprune.replacement.student_loss import MATCHING, StudentLoss, matching
 from edgeprune.replacement.weight_transfer import inherit
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, nothing_share_of
@@ -49,7 +49,7 @@ def make_student(
 
     """
     windows = load_windows(clips)
-    master = loading.load_classifier(str(teacher / "model"))
+    master = loading.load_model(str(teacher / "model"))
     torch.manual_seed(context.seed)
     model = build(settings, windows, loading.sample_rate_of(master))
     inherited = inherit(model, master) if settings.init == "teacher" else []
@@ -61,19 +61,19 @@ def make_student(
     device = distributed.choose_device(context.accelerator)
     common = context.distill
     task = task_of(windows.task)
-    lesson = Lesson(master.requires_grad_(False).to(device), windows.labels, settings, common,
-                    nothing_share_of(windows, context), task)  # fmt: skip
+    lesson = StudentLoss(master.requires_grad_(False).to(device), windows.labels, settings, common,
+                         nothing_share_of(windows, context), task)  # fmt: skip
     if settings.distil and common.hidden_weight and len(layers_of(model)):
         heard = torch.zeros(1, windows.window_samples, device=device)
         model.add_module(MATCHING, matching(model, master, heard, settings.intermediate))
     epochs = settings.epochs + settings.label_epochs
     plan = loop.TrainingPlan(epochs, common.batch_size, settings.learning_rate or LEARNING_RATE,
-                      WEIGHT_DECAY, epochs, context.seed, common.views,
-                      context.augment)  # fmt: skip
+                             WEIGHT_DECAY, epochs, context.seed, common.views,
+                             context.augment)  # fmt: skip
     valid = windows.split("valid")
     curve = loop.fit(
         model, windows.split("train"), valid, windows.labels, lesson.loss, plan,
-        work=out / "work", device=device, ui=ui, title="student",
+        loop.TrainingSession(out / "work", device, ui, "student"),
     )  # fmt: skip
     if hasattr(model, MATCHING):
         delattr(model, MATCHING)

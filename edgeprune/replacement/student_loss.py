@@ -20,7 +20,7 @@ from edgeprune.data.tasks import Task
 from edgeprune.models import loading
 from edgeprune.models.families import layers_of
 from edgeprune.nn import losses
-from edgeprune.training.distill import columns_of, with_nothing
+from edgeprune.training.distill import columns_of, teacher_targets
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.ctc import BLANK, BLANK_NAME
 
@@ -66,7 +66,7 @@ def matching(model: Any, teacher: Any, samples: Tensor, intermediate: bool) -> n
 
 
 @dataclass
-class Lesson:
+class StudentLoss:
     """What a student is taught."""
 
     teacher: Any
@@ -102,21 +102,22 @@ class Lesson:
         if not labelled and self.task.name != "ctc":  # two voices at once are no transcript
             generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
             heard = mix(samples, self.settings.mix, generator)
-        with torch.no_grad():
-            answers, theirs = loading.logits_and_states(self.teacher, heard)
-        heard, empty = with_nothing(heard, self.quiet)
-        full = ~empty
-        wanted = answers[..., self.columns.to(answers.device)].clone()
-        if self.task.silence is not None:
-            wanted[empty] = self.task.silence(wanted[empty])
-        logits, own = loading.logits_and_states(student, heard)
+        given = teacher_targets(self._ask, heard, self.columns, self.task, self.quiet)
+        full, wanted = given.full, given.logits
+        logits, own = loading.logits_and_states(student, given.samples)
         if self.task.name == "ctc":
             wanted = losses.to_frames(wanted, logits.shape[1])
         soft = self.task.soft_loss(logits, wanted, self.common.temperature)
         if labelled:
             known = self.task.loss(logits[full], targets[full])
             return self.common.label_share * known + (1 - self.common.label_share) * soft
-        return soft + self._states(student, own, theirs, full)
+        return soft + self._states(student, own, given.states, full)
+
+    def _ask(self, samples: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the teacher's logits and all its hidden states."""
+        with torch.no_grad():
+            logits, states = loading.logits_and_states(self.teacher, samples)
+        return logits, states
 
     def _states(
         self, student: Any, own: Sequence[Tensor], theirs: Sequence[Tensor], full: Tensor

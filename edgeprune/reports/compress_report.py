@@ -19,30 +19,25 @@ from edgeprune import __version__
 from edgeprune.core.console import Ui, points
 from edgeprune.core.files import read_json
 from edgeprune.core.settings import Settings
-from edgeprune.core.tables import Table, table, to_html, to_markdown, to_text
+from edgeprune.core.tables import Table, to_html, to_markdown
 from edgeprune.data.windows import read_description
 from edgeprune.export.export import bundle_name
 from edgeprune.metrics.statistics import LEAST_GROUPS
 from edgeprune.metrics.task_metrics import METRICS, interval, value
 from edgeprune.reports import plots
+from edgeprune.reports.compress_tables import OTHER, ROWS, TITLES, least_threads, make_tables
 from edgeprune.reports.html import render
+from edgeprune.reports.results import CompressResult, compress_result
 from edgeprune.training.step_records import read_step, step_folders
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.system.files import write_whole
 
-ROWS = ("teacher", "student", "bundle")
-OTHER = "other"
-"""Row of the deployed file in the format that was not decided for."""
-TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle",
-          "other": "other format"}  # fmt: skip
-QUANTIZED = {"none": ", float32", "dynamic": ", int8", "weights": ", int8 weights",
-             "weights4": ", int4 weights", "half": ", float16", "static": ", int8 static"}  # fmt: skip
 TEMPLATE = "report.html.j2"
 
 
 def report(
     out: Path, model: str, best_seed: int, settings: Settings, inputs: Sequence[Path], ui: Ui
-) -> dict[str, Any]:
+) -> CompressResult:
     """Write the report of a finished ``compress`` run.
 
     Parameters
@@ -60,8 +55,7 @@ def report(
 
     Returns
     -------
-    dict
-        What ``report.json`` holds, and ``text``: the table for the terminal.
+    CompressResult
 
     """
     clip_folder, speed_folder, final, *folders = inputs
@@ -77,9 +71,7 @@ def report(
     )  # fmt: skip
     write_whole(out / "report.html", page)
     ui.say(f"report           {out / 'report.html'}")
-    shown = f"\n{to_text(tables['summary'])}\n\n{r['headline']}\n"
-    text = f"{shown}Report: {out / 'report.html'}\nBundle: {out / 'bundle'}"
-    return {**r, "text": text}
+    return compress_result(out, r, tables["summary"])
 
 
 def gather(
@@ -166,7 +158,9 @@ def _row(
     main = measured[0]
     found = [s["verify"][name] for s in seeds]
     model = read_bundle(bundle).variants[-1 if name == OTHER else 0].manifest["model"]
-    one = next(v for v in speed["variants"] if v["name"] == name and v["threads"] == _least(speed))
+    one = next(
+        v for v in speed["variants"] if v["name"] == name and v["threads"] == least_threads(speed)
+    )
     return {
         "metric": main.name, "score": metrics[main.name]["value"],
         "interval": metrics[main.name]["interval"], "metrics": metrics,
@@ -182,10 +176,6 @@ def _row(
     }  # fmt: skip
 
 
-def _least(speed: dict[str, Any]) -> int:
-    return min(int(v["threads"]) for v in speed["variants"])
-
-
 def _machine(speed: dict[str, Any]) -> str:
     machine = speed["machine"]
     return f"{machine['model']} ({machine['architecture']}, {machine['cores']} cores)"
@@ -198,7 +188,12 @@ def headline(r: dict[str, Any]) -> str:
     smaller = (
         f"{before['parameters'] / 1e6:.2f} M parameters became {after['parameters'] / 1e6:.2f} M"
     )
-    if before["layers"] != after["layers"]:
+    if any(step["step"] == "student" for step in r["seeds"][0]["steps"]):
+        smaller = (
+            f"A new student with {after['parameters'] / 1e6:.2f} M parameters replaces the teacher's "
+            f"{before['parameters'] / 1e6:.2f} M"
+        )
+    elif before["layers"] != after["layers"]:
         smaller = f"{before['layers']} layers became {after['layers']}"
     return (
         f"{smaller}, {before['bytes'] / 1e6:.1f} MB became "
@@ -209,135 +204,9 @@ def headline(r: dict[str, Any]) -> str:
     )
 
 
-def make_tables(r: dict[str, Any]) -> dict[str, Table]:
-    """Make the report's tables from its numbers."""
-    return {
-        "summary": _summary(r), "metrics": _metrics(r), "seeds": _seeds(r), "steps": _steps(r),
-        "candidates": _candidates(r), "files": _files(r), "speed": _speed(r), "labels": _labels(r),
-    }  # fmt: skip
-
-
-def _summary(r: dict[str, Any]) -> Table:
-    rows = []
-    for name, v in r["summary"].items():
-        low, high = v["interval"]
-        made = f", {v['format']}{QUANTIZED[v['quantization']]}"
-        title = TITLES[name] + made * (name in (ROWS[-1], OTHER))
-        rows.append((
-            title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
-            f"{points(v['score'])} [{100 * low:.1f}, {100 * high:.1f}]",
-            "" if name == "teacher" else f"{100 * v['difference']:+.2f}",
-            "" if name == "teacher" else points(v["agreement"]),
-            f"{v['p50_ms']:.1f} / {v['p90_ms']:.1f} / {v['p99_ms']:.1f}",
-            f"{r['summary']['teacher']['p50_ms'] / v['p50_ms']:.2f} x", f"{v['peak_rss_mb']:.0f} MB",
-        ))  # fmt: skip
-    headers = ("", "layers", "parameters", "file", f"test {v['metric']} [95 %]", "points", "agreement",
-               "p50 / p90 / p99 ms", "speed", "peak memory")  # fmt: skip
-    return table(headers, rows, main=2)
-
-
-def _metrics(r: dict[str, Any]) -> Table:
-    """Show every metric of every file, with its interval."""
-    rows = []
-    for name in r["summary"]["teacher"]["metrics"]:
-        found = [row["metrics"][name] for row in r["summary"].values()]
-        rows.append((name, *(f"{points(v['value'])} [{100 * v['interval'][0]:.1f}, "
-                             f"{100 * v['interval'][1]:.1f}]" for v in found)))  # fmt: skip
-    return table(("test clips", *(f"{name} [95 %]" for name in r["summary"])), rows)
-
-
-def _seeds(r: dict[str, Any]) -> Table:
-    rows = [
-        (f"seed {s['seed']}" + (" (delivered)" if s["seed"] == r["best_seed"] else ""),
-         f"{s['steps'][-1]['layers']} of {s['steps'][0]['layers']}",
-         *(points(s["verify"][name]["score"]) for name in ROWS),
-         f"{100 * s['verify']['bundle']['difference']:+.2f}",
-         points(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
-        for s in r["seeds"]
-    ]  # fmt: skip
-    return table(("", "layers kept", *ROWS, "points", "agreement", "export vs torch"), rows)
-
-
-def _steps(r: dict[str, Any]) -> Table:
-    """Tell what each step left of the model: layers, parameters, work and validation score."""
-    rows = [
-        (f"seed {s['seed']}" if number == 0 else "", step["step"], step["layers"],
-         f"{step['parameters'] / 1e6:.3f} M", f"{step['macs'] / 1e6:.1f} M",
-         f"{100 * step['macs'] / s['steps'][0]['macs']:.0f} %", points(step["valid_score"]),
-         asked_and_reached(step))
-        for s in r["seeds"] for number, step in enumerate(s["steps"])
-    ]  # fmt: skip
-    headers = ("", "step", "layers", "parameters", "MACs a window", "of the teacher's",
-               "valid. score", "asked and reached")  # fmt: skip
-    return table(headers, rows, "What every step left of the model")
-
-
-def asked_and_reached(step: dict[str, Any]) -> str:
-    """Say what a trim was asked to remove and what it removed; empty for other steps."""
-    if "requested" not in step:
-        return ""
-    return (f"{100 * step['requested']:.0f} % of {step['of']} asked, "
-            f"{100 * step['reached'][step['of']]:.1f} % removed")  # fmt: skip
-
-
-def _candidates(r: dict[str, Any]) -> Table:
-    depth = [(s, step) for s in r["seeds"] for step in s["steps"] if step["step"] == "depth"]
-    rows = [
-        (f"seed {s['seed']}", f"{c['layers']} of {step['of_layers']}", _convexity(c),
-         points(c["valid_score"]), points(step["floor"]),
-         ("holds, kept" if c["keep"] == step["kept"] else "holds") if c["held"]
-         else "under the floor")
-        for s, step in depth for c in step["tried"]
-    ]  # fmt: skip
-    return table(("", "layers", "convexity", "valid. score", "floor", "verdict"), rows,
-                 "Every cut that was tried, in that order")  # fmt: skip
-
-
-def _convexity(candidate: dict[str, Any]) -> str:
-    """Write the convexity a cut stands at; layers picked from between have none."""
-    return "" if candidate["convexity"] is None else points(candidate["convexity"])
-
-
-def _files(r: dict[str, Any]) -> Table:
-    """Show every file that was tried for the delivered seed, and why one was chosen."""
-    rows = [
-        (f"{v['format']}{QUANTIZED[v['method']]}", f"{v['bytes'] / 1e6:.2f} MB",
-         f"{v['milliseconds']:.2f}", points(v["score"]), f"{100 * -v['loss']:+.2f}",
-         points(v["agreement"]), v["why"])
-        for v in r["files"]["tried"]
-    ]  # fmt: skip
-    headers = ("", "bytes", "ms here", "valid. score", "points", "agreement", "kept")
-    return table(headers, rows, f"Files tried; target: {r['files']['target']}")
-
-
-def _speed(r: dict[str, Any]) -> Table:
-    rows = [
-        (TITLES.get(v["name"], v["name"]), v["threads"], f"{v['p50_ms']:.2f}", f"{v['p90_ms']:.2f}",
-         f"{v['p99_ms']:.2f}", f"{v['speedup']:.2f} x", f"{v['real_time_factor']:.4f}",
-         f"{v['peak_rss_mb']:.0f}", f"{v['load_ms']:.0f}", v["n"])
-        for v in r["bench"]["variants"]
-    ]  # fmt: skip
-    return table(("", "threads", "p50 ms", "p90 ms", "p99 ms", "speed", "real-time factor",
-                  "peak MB", "load ms", "windows"), rows)  # fmt: skip
-
-
-def _labels(r: dict[str, Any]) -> Table:
-    verified, tags = r["delivered"], r["data"]["task"] == "tags"
-    key = "average_precision" if tags else "recall"
-    rows = [
-        (label, *(points(verified[name]["per_label"][label][key]) for name in ROWS),
-         *([points(found["recall"])] if tags else []), points(found["precision"]))
-        for label, found in verified["bundle"]["per_label"].items()
-    ]  # fmt: skip
-    shown = "average precision" if tags else "recall"
-    headers = ("label", *(f"{shown}, {name}" for name in ROWS),
-               *(["recall, bundle"] if tags else []), "precision, bundle")  # fmt: skip
-    return table(headers, rows, "Delivered seed, test clips")
-
-
 def make_figures(r: dict[str, Any]) -> dict[str, str]:
     """Draw the report's figures."""
-    least = _least(r["bench"])
+    least = least_threads(r["bench"])
     samples = {TITLES[v["name"]]: v["samples_ms"] for v in r["bench"]["variants"]
                if v["threads"] == least}  # fmt: skip
     curves = {f"{stage}, seed {s['seed']}": curve for s in r["seeds"]

@@ -19,6 +19,7 @@ from edgeprune.core.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune.depth_pruning.rule_comparison import SCHEMA_VERSION
 from edgeprune.reports.html import DASH, render
 from edgeprune.reports.plots import Plot
+from edgeprune.reports.results import ScoreResult, score_result
 from edgeprune.reports.score_plots import MEASURES, PROPOSALS, draw
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.system.files import write_whole
@@ -38,7 +39,7 @@ TABLES = {  # the section each table closes
 }  # fmt: skip
 
 
-def score_report(folder: Path, out: Path) -> dict[str, Any]:
+def score_report(folder: Path, out: Path) -> ScoreResult:
     """Write scores.json, report.html, report.md and the figures of a finished ``score`` run.
 
     Parameters
@@ -50,8 +51,7 @@ def score_report(folder: Path, out: Path) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        What ``scores.json`` holds, and ``text``: the tables and findings for the terminal.
+    ScoreResult
 
     """
     scores = read_scores(folder / "scores.json")
@@ -70,7 +70,7 @@ def score_report(folder: Path, out: Path) -> dict[str, Any]:
     )  # fmt: skip
     write_whole(out / "report.html", page)
     text = "\n\n".join([*_terminal(tables), "\n".join(findings(scores))])
-    return {**scores, "text": f"\n{text}\nReport: {out / 'report.html'}"}
+    return score_result(out, tables["curves"], f"\n{text}\nReport: {out / 'report.html'}")
 
 
 def _terminal(tables: Mapping[str, Table]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import Tensor
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, points
 from edgeprune.core.files import write_json
-from edgeprune.core.settings import Augment, Distill
-from edgeprune.data.augment import USUAL, nothing
+from edgeprune.core.settings import Distill
+from edgeprune.data.augment import nothing
 from edgeprune.data.tasks import Task, task_of
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
@@ -52,15 +53,16 @@ def distill(
                else "  the recipe asks for no epoch: the student stays as it is")  # fmt: skip
         return
     windows = load_windows(clips)
-    model, master = (loading.load_classifier(str(f / "model")) for f in (student, teacher))
+    model, master = (loading.load_model(str(f / "model")) for f in (student, teacher))
     share = nothing_share_of(windows, context)
+    device = distributed.choose_device(context.accelerator)
+    session = loop.TrainingSession(out / "work", device, ui, "distill")
     curve = train_student(
-        model, master, windows, settings, (settings.epochs, settings.label_epochs), context.seed,
-        nothing_share=share, work=out / "work", accelerator=context.accelerator, ui=ui,
-        title="distill", sound=context.augment,
+        model, master, windows, replace(settings, nothing_share=share),
+        (settings.epochs, settings.label_epochs), context, session,
     )  # fmt: skip
     valid, labels = windows.split("valid"), loading.labels_of(model)
-    best = loop.evaluate(model, valid, labels, distributed.choose_device(context.accelerator))
+    best = loop.evaluate(model, valid, labels, device)
     ui.say(f"  student: {task_of(windows.task).metric} {points(best)} on the validation clips")
     loading.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
@@ -81,35 +83,33 @@ def nothing_share_of(windows: Windows, context: StepContext) -> float:
 
 def train_student(
     student: Any, teacher: Any, windows: Windows, settings: Distill, epochs: tuple[int, int],
-    seed: int, *, work: Path, accelerator: str, ui: Ui, title: str, nothing_share: float = 0.0,
-    speed: float = 1.0, sound: Augment = USUAL,
+    context: StepContext, session: loop.TrainingSession, speed: float = 1.0,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a student in place.
 
     Parameters
     ----------
+    settings : Distill
+        Its ``nothing_share`` of the windows hold nothing, see ``distillation_loss``.
     epochs : tuple of int
         Those against the teacher, and those on labels.
-    nothing_share : float
-        Share of the windows that hold nothing, see ``student_loss``.
+    context : StepContext
+        For its seed and augmentation.
+    session : TrainingSession
     speed : float
-        Learning rate, as a multiple of teaching's default.
-    sound : Augment
-        How the clips are changed.
+        Learning rate, as a multiple of fine-tuning's default.
 
     """
-    device = distributed.choose_device(accelerator)
     freeze(student, "whole" if same_front_end(student, teacher) else "all")
     usual = loop.default_learning_rate(loading.count_parameters(student))
     rate = settings.learning_rate or usual * speed
     plan = loop.TrainingPlan(sum(epochs), settings.batch_size, rate, WEIGHT_DECAY, settings.patience,
-                      seed, settings.views, sound)  # fmt: skip
-    master = Teacher(teacher, device, settings.views)
+                             context.seed, settings.views, context.augment)  # fmt: skip
+    master = Teacher(teacher, session.device, settings.views)
     return loop.fit(
         student, windows.split("train"), windows.split("valid"), loading.labels_of(student),
-        student_loss(
-            task_of(windows.task), master, loading.labels_of(student), settings, epochs[0], nothing_share
-        ), plan, work=work, device=device, ui=ui, title=title,
+        distillation_loss(task_of(windows.task), master, loading.labels_of(student), settings,
+                          epochs[0], settings.nothing_share), plan, session,
     )  # fmt: skip
 
 
@@ -168,7 +168,47 @@ def columns_of(teacher: Sequence[str], labels: Sequence[str], task: Task) -> lis
     return [teacher.index(label) for label in labels]
 
 
-def student_loss(
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is trained against."""
+
+    samples: Tensor
+    """(batch, window): what the student receives; some windows hold nothing."""
+    full: Tensor
+    """(batch,): which windows hold their sound."""
+    logits: Tensor
+    """The teacher's, of the student's labels; where nothing is, no label stands out."""
+    states: Any
+    """The teacher's hidden states of the windows as they were, as it gives them."""
+
+
+def teacher_targets(
+    teacher: Callable[[Tensor], tuple[Tensor, Any]], samples: Tensor, columns: Tensor, task: Task,
+    nothing_share: float,
+) -> Targets:  # fmt: skip
+    """Ask a teacher, and put windows that hold nothing in the place of some of the student's.
+
+    Parameters
+    ----------
+    teacher : callable
+        From samples (batch, window) to logits and hidden states.
+    samples : Tensor (batch, window)
+    columns : Tensor (labels,)
+        Where the teacher's outputs hold the student's labels, see ``columns_of``.
+    task : Task
+    nothing_share : float
+        Share of the student's windows that hold nothing.
+
+    """
+    heard, empty = with_nothing(samples, nothing_share)
+    answered, states = teacher(samples)
+    wanted = answered[..., columns.to(answered.device)].clone()
+    if task.silence is not None:
+        wanted[empty] = task.silence(wanted[empty])
+    return Targets(heard, ~empty, wanted, states)
+
+
+def distillation_loss(
     task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
     nothing_share: float,
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
@@ -181,20 +221,14 @@ def student_loss(
     column = torch.tensor(columns_of(teacher.labels, labels, task))
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
-        heard, empty = with_nothing(samples, nothing_share)
-        answered, last = teacher(samples)
-        wanted = answered[..., column.to(answered.device)].clone()
-        if task.silence is not None:
-            wanted[empty] = task.silence(wanted[empty])
-        logits, own = loading.logits_and_states(student, heard)
-        soft = task.soft_loss(logits, wanted, settings.temperature)
-        full = ~empty
+        given = teacher_targets(teacher, samples, column, task, nothing_share)
+        full, last = given.full, given.states
+        logits, own = loading.logits_and_states(student, given.samples)
+        soft = task.soft_loss(logits, given.logits, settings.temperature)
         if epoch >= distill_epochs:
             known = task.loss(logits[full], targets[full])
             return settings.label_share * known + (1 - settings.label_share) * soft
-        if (
-            not own or own[-1].shape != last.shape
-        ):  # fewer frames or another width: only the answers compare
+        if not own or own[-1].shape != last.shape:  # other frames or width: only logits compare
             return soft
         return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
 

@@ -60,14 +60,27 @@ class TrainingPlan:
     """Leave the model at its last epoch, not its best (gates close as they learn)."""
 
 
+@dataclass(frozen=True)
+class TrainingSession:
+    """Where one training runs, keeps its checkpoint and reports."""
+
+    work: Path
+    """Folder of the checkpoint; an earlier one of the same length is gone on from. It stays: the
+    caller removes it when it has saved the model."""
+    device: torch.device
+    ui: Ui
+    title: str
+    """Under which name progress is shown."""
+
+
 def default_learning_rate(parameters: int) -> float:
     """Peak learning rate for a model of this size: big pretrained ones want gentle steps."""
     return 3e-5 if parameters >= BIG_MODEL_PARAMETERS else 5e-4
 
 
 def fit(
-    model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss, plan: TrainingPlan, *,
-    work: Path, device: torch.device, ui: Ui, title: str,
+    model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss,
+    plan: TrainingPlan, session: TrainingSession,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model in place and leave it at its best epoch by the task's score on ``valid``.
 
@@ -81,12 +94,7 @@ def fit(
     loss : callable
         See ``Loss``.
     plan : TrainingPlan
-    work : Path
-        Folder of the checkpoint; an earlier one of the same length is gone on from. It stays:
-        the caller removes it when it has saved the model.
-    device : torch.device
-    ui, title
-        Where progress goes, and under what name.
+    session : TrainingSession
 
     Returns
     -------
@@ -94,6 +102,7 @@ def fit(
         The learning curve: epoch, loss, valid_score.
 
     """
+    work, device, ui = session.work, session.device, session.ui
     accelerator = distributed.make_accelerator(device)
     model.to(device)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -110,7 +119,7 @@ def fit(
     total = (plan.epochs - state["epoch"]) * steps
     losses: list[float] = []
     to_training(model)
-    for epoch, last, share, samples, target in ui.track(batches, title, total):
+    for epoch, last, share, samples, target in ui.track(batches, session.title, total):
         optimizer.zero_grad()
         if len(samples):
             with distributed.autocast(device):

@@ -2,7 +2,7 @@
 
 If the model's own head knows every label, it is the teacher as it is; otherwise it gets a fresh
 head and is fine-tuned on the training clips, its waveform encoder left alone. A model of spectrograms
-is fitted to the clips' window (``hearing.fit_window``), and so are all that are made of it.
+is fitted to the clips' window (``input_length.resize_input``), and so are all that are made of it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def teach(
         )  # fmt: skip
     else:
         labels, skipped = windows.labels, False
-        teacher = loading.load_classifier(
+        teacher = loading.load_model(
             str(model), labels, task=task.name, head=settings.head,
             window_samples=windows.window_samples,
         )  # fmt: skip
@@ -54,8 +54,8 @@ def teach(
     curve: list[dict[str, float]] = []
     if not skipped:
         curve = fine_tune(
-            teacher, windows, labels, settings, seed, work=out / "work", device=device, ui=ui,
-            title="teach", sound=Augment(**sound),
+            teacher, windows, labels, settings, seed,
+            loop.TrainingSession(out / "work", device, ui, "teach"), Augment(**sound),
         )  # fmt: skip
     score = loop.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
@@ -73,8 +73,8 @@ def teach(
 
 
 def fine_tune(
-    model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int, *,
-    work: Path, device: torch.device, ui: Ui, title: str, sound: Augment = USUAL,
+    model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int,
+    session: loop.TrainingSession, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a model on the labels of the training clips, in place; returns its learning curve."""
     if settings.tune == "ssf":
@@ -82,10 +82,10 @@ def fine_tune(
     else:
         freeze(model, settings.tune)
     loss = loop.labels_loss(windows, settings.label_smoothing)
-    plan = replace(plan_of(settings, model, seed), augment=sound)
+    plan = replace(teaching_plan(settings, model, seed), augment=sound)
     curve = loop.fit(
         model, windows.split("train"), windows.split("valid"), labels, loss, plan,
-        work=work, device=device, ui=ui, title=title,
+        session,
     )  # fmt: skip
     if settings.tune == "ssf":
         ssf.fold(model)
@@ -104,12 +104,12 @@ def freeze(model: Any, tune: str) -> None:
         submodule(model, frozen).requires_grad_(False)
 
 
-def plan_of(settings: Teach, model: Any, seed: int) -> loop.TrainingPlan:
+def teaching_plan(settings: Teach, model: Any, seed: int) -> loop.TrainingPlan:
     """Build the training plan from the settings."""
     usual = loop.default_learning_rate(loading.count_parameters(model))
     rate = settings.learning_rate or (ssf.LEARNING_RATE if settings.tune == "ssf" else usual)
     return loop.TrainingPlan(settings.epochs, settings.batch_size, rate, settings.weight_decay,
-                      settings.patience, seed)  # fmt: skip
+                             settings.patience, seed)  # fmt: skip
 
 
 def _check_frames(model: Any, windows: Windows, labels: Sequence[str]) -> None:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from edgeprune.core.console import Ui
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.training import loop
-from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of, student_loss
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, distillation_loss, nothing_share_of
 from edgeprune.training.step_records import StepContext
 
 
 def train_parts(
-    model: Any, windows: Windows, loss: loop.Loss, plan: loop.TrainingPlan, *,
-    trained: Sequence[nn.Module], work: Path, device: torch.device, ui: Ui, title: str,
-    head: bool = False,
+    model: Any, windows: Windows, loss: loop.Loss, plan: loop.TrainingPlan,
+    session: loop.TrainingSession, *, trained: Sequence[nn.Module], head: bool = False,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train some modules of a model, and its head if asked; returns the learning curve."""
     model.requires_grad_(False)
@@ -32,11 +29,11 @@ def train_parts(
             parameter.requires_grad_(True)
     return loop.fit(
         model, windows.split("train"), windows.split("valid"), loading.labels_of(model), loss, plan,
-        work=work, device=device, ui=ui, title=title,
+        session,
     )  # fmt: skip
 
 
-def plan_of(
+def step_plan(
     epochs: int, rate: float, context: StepContext, turn: int = 0, *, last: bool = False,
 ) -> loop.TrainingPlan:  # fmt: skip
     """Return a plan of so many epochs.
@@ -80,7 +77,7 @@ def answers_loss(
 
     """
     common, task = context.distill, task_of(windows.task)
-    return student_loss(
+    return distillation_loss(
         task, Teacher(teacher, device, common.views), loading.labels_of(model), common, epochs,
         nothing_share_of(windows, context),
     )  # fmt: skip

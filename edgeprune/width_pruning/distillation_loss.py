@@ -20,7 +20,7 @@ from edgeprune.data.tasks import Task
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.nn import losses
-from edgeprune.training.distill import Teacher, columns_of, with_nothing
+from edgeprune.training.distill import Teacher, columns_of, teacher_targets
 
 MATCH = "edgeprune_match"
 """Name of the mapping among a model's modules while it trains."""
@@ -32,7 +32,7 @@ StateMask = Callable[[], Tensor | None]
 """Gives the mask (hidden,) of the states at this forward pass; None: they are whole."""
 
 
-def imitation_loss(
+def masked_distillation_loss(
     task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, state_mask: StateMask,
     nothing_share: float = 0.0,
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
@@ -58,28 +58,24 @@ def imitation_loss(
 
     """
     share, weight = settings.label_share, settings.hidden_weight
-    column = torch.tensor(columns_of(teacher.labels, labels, task) if share < 1 else [])
-
-    def answers(logits: Tensor, answered: Tensor, empty: Tensor) -> Tensor:
-        wanted = answered[..., column.to(answered.device)]
-        if task.silence is not None:
-            wanted[empty] = task.silence(wanted[empty])
-        return task.soft_loss(logits, wanted, settings.temperature)
+    column = torch.tensor(
+        columns_of(teacher.labels, labels, task) if share < 1 else [], dtype=torch.long
+    )
 
     def loss(student: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
         if share == 1 and not weight:
             return task.loss(loading.logits_of(student, samples), targets)
-        heard, empty = with_nothing(samples, nothing_share if share < 1 else 0.0)
-        answered, last = teacher(samples)
-        logits, states = loading.logits_and_states(student, heard)
-        full = ~empty
+        given = teacher_targets(teacher, samples, column, task, nothing_share if share < 1 else 0.0)
+        full, last = given.full, given.states
+        logits, states = loading.logits_and_states(student, given.samples)
         value = logits.new_zeros(())
         if share:
             value = value + share * task.loss(logits[full], targets[full])
         if share < 1:
-            value = value + (1 - share) * answers(logits, answered, empty)
+            soft = task.soft_loss(logits, given.logits, settings.temperature)
+            value = value + (1 - share) * soft
         own = _comparable(student, states[-1], state_mask()) if weight and states else None
-        if own is None or own.shape != last.shape:  # other frames: only the answers compare
+        if own is None or own.shape != last.shape:  # other frames: only logits compare
             return value
         return value + weight * losses.hidden_loss(own[full], last[full])
 

@@ -76,7 +76,7 @@ def trim(
 
     """
     device = distributed.choose_device(context.accelerator)
-    master, model = (loading.load_classifier(str(f / "model")) for f in (teacher, student))
+    master, model = (loading.load_model(str(f / "model")) for f in (teacher, student))
     ready(model)
     groups = _groups(model, settings)
     for why in refusals(model, settings.what):
@@ -188,7 +188,7 @@ def _report(
     )  # fmt: skip
     if not is_met(s.ratio, reached[s.of]):
         trimming.ui.say(f"  not met: {points(s.ratio)} of the {s.of} were to go, and "
-                    f"{points(reached[s.of])} went")  # fmt: skip
+                        f"{points(reached[s.of])} went")  # fmt: skip
     trimming.ui.say(
         f"  trimmed: {points(reached['macs'])} of the multiply-accumulates and "
         f"{points(reached['parameters'])} of the parameters are gone, {before['latency']:.2f} ms "

@@ -23,7 +23,7 @@ from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of
 from edgeprune.training.loop import RECOVERY_SPEED
 from edgeprune.training.step_records import StepContext
 from edgeprune.width_pruning import cost_model
-from edgeprune.width_pruning.distillation_loss import StateMask, imitation_loss, matched
+from edgeprune.width_pruning.distillation_loss import StateMask, masked_distillation_loss, matched
 from edgeprune.width_pruning.gate_training import (
     GATES,
     MULTIPLIER_RATE,
@@ -69,8 +69,8 @@ class TrimContext:
 
     def against(self, state_mask: StateMask) -> loop.Loss:
         """Return the loss against the teacher, as the settings weigh its parts."""
-        return imitation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
-                              nothing_share_of(self.windows, self.step))  # fmt: skip
+        return masked_distillation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
+                                        nothing_share_of(self.windows, self.step))  # fmt: skip
 
     def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:
         """Map a model's states to the teacher's for a while, where the loss compares them."""
@@ -143,7 +143,7 @@ def _fit(
 ) -> list[dict[str, float]]:
     return loop.fit(
         model, context.windows.split("train"), context.windows.split("valid"), context.labels, loss, plan,
-        work=work, device=context.device, ui=context.ui, title=title,
+        loop.TrainingSession(work, context.device, context.ui, title),
     )  # fmt: skip
 
 

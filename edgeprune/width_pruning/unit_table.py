@@ -78,7 +78,7 @@ def _attention(
     """Return the row of a block's heads: of the layers that make them, and the one that reads."""
     size, count = more.get("size", "head_dim"), more.get("count", "num_heads")
     return UnitRow(name, HEADS, (*(f"out {attention}.{x}" for x in made.split()), f"in {attention}.{output}"),
-               size=f"{attention}:{size}", counts=(f"{attention}:{count}",))  # fmt: skip
+                   size=f"{attention}:{size}", counts=(f"{attention}:{count}",))  # fmt: skip
 
 
 def _feed(first: str, second: str, name: str = "feed-forward.#") -> UnitRow:
@@ -90,9 +90,9 @@ def _ours(blocks: str) -> tuple[UnitRow, ...]:
     part = f"{blocks}.#.layers.&"
     return (
         UnitRow("mimic.#.&", FEED_FORWARD, (f"out {part}.inner", f"norm? {part}.norm",
-                                        f"in {part}.outer")),
+                                            f"in {part}.outer")),
         UnitRow("mimic.#.&", FEED_FORWARD, (f"out {part}.expand", f"norm {part}.norm_hidden",
-                                        f"in {part}.project")),
+                                            f"in {part}.project")),
         UnitRow("mimic-width.#.&", FEED_FORWARD, (
             f"out {part}.enter", f"norm {part}.block.norm_attention", f"in {part}.block.q",
             f"in {part}.block.k", f"in {part}.block.v", f"out {part}.block.out",
@@ -205,13 +205,13 @@ _KWT_BLOCK = _places(
 )  # fmt: skip
 _KWT = (
     UnitRow("heads.#", HEADS, ("out blocks.#.attn.q", "out blocks.#.attn.k", "out blocks.#.attn.v",
-                           "in blocks.#.attn.out"),
-        size="blocks.#.attn:/heads", counts=("blocks.#.attn:heads",)),
+                               "in blocks.#.attn.out"),
+            size="blocks.#.attn:/heads", counts=("blocks.#.attn:heads",)),
     # A block with one head: what can go are its coordinates.
     UnitRow("keys.#", HEADS, ("gated blocks.#.attn.q", "out blocks.#.attn.k"),
-        single="blocks.#.attn:heads"),
+            single="blocks.#.attn:heads"),
     UnitRow("values.#", HEADS, ("out blocks.#.attn.v", "in blocks.#.attn.out"),
-        single="blocks.#.attn:heads"),
+            single="blocks.#.attn:heads"),
     _feed("blocks.#.mlp.fc1", "blocks.#.mlp.fc2"),
     UnitRow("hidden", HIDDEN, (
         "out embed", "param cls_token 2", "param pos_embed 2", *_KWT_BLOCK,
@@ -263,16 +263,16 @@ _CLAP = (
     ),
     _feed(f"{_SWIN}.intermediate.dense", f"{_SWIN}.output.dense", "feed-forward.#.&"),
     UnitRow("hidden", HIDDEN, ("in /classifier",), states=True, unless=("model_type", "clap_audio_model"),
-        why="the hidden size stays: each stage of this tower is found by being twice as wide as "
+            why="the hidden size stays: each stage of this tower is found by being twice as wide as "
             "the one before"),
     *_HEAD,
 )  # fmt: skip
 
 _CNN14 = (
     UnitRow("inner.#", CHANNELS, ("out conv_block#.conv1", "norm conv_block#.bn1",
-                              "in conv_block#.conv2")),
+                                  "in conv_block#.conv2")),
     UnitRow("outer.#", CHANNELS, ("out conv_block#.conv2", "norm conv_block#.bn2",
-                              "in? conv_block#+1.conv1", "last in fc1"), states=True),
+                                  "in? conv_block#+1.conv1", "last in fc1"), states=True),
     UnitRow("fc1", FEED_FORWARD, ("out fc1", "in? /fc_audioset", "in? /fc_audioset.hidden")),
     *_HEAD,
 )  # fmt: skip
@@ -284,19 +284,19 @@ _STUDENT_BLOCK = _places(
 )  # fmt: skip
 _STUDENT = (
     UnitRow("stem", CHANNELS, ("out stem.first", "norm? stem.norm_first",
-                            "with stem.mix depthwise stem.second",
-                           "norm? stem.norm_second", "in? stem.mix",
-                           "without stem.mix in? stem.second")),
+                               "with stem.mix depthwise stem.second",
+                               "norm? stem.norm_second", "in? stem.mix",
+                               "without stem.mix in? stem.second")),
     UnitRow("stem-mix", CHANNELS, ("with stem.first out stem.mix",
-                               "with stem.first norm stem.norm_mix",
-                               "with stem.first in:side stem.project")),
+                                   "with stem.first norm stem.norm_mix",
+                                   "with stem.first in:side stem.project")),
     UnitRow("stem-filters", CHANNELS, ("norm stem.norm_filters", "out stem.filters", "in stem.mix")),
     UnitRow("heads.#", HEADS, ("out blocks.#.q", "out blocks.#.k", "out blocks.#.v", "in blocks.#.out"),
-        size="blocks.#:/heads", counts=("blocks.#:heads",)),
+            size="blocks.#:/heads", counts=("blocks.#:heads",)),
     UnitRow("feed-forward.#", FEED_FORWARD, ("out blocks.#.expand", "norm blocks.#.norm_hidden",
-                                         "in blocks.#.project")),
+                                             "in blocks.#.project")),
     UnitRow("feed-forward.#", FEED_FORWARD, ("out blocks.#.inner", "without blocks.#.expand norm? "
-                                         "blocks.#.norm", "in blocks.#.outer")),
+                                             "blocks.#.norm", "in blocks.#.outer")),
     UnitRow("hidden", HIDDEN, (
         "out? stem.project", "norm? stem.norm_out", "with stem.filters out stem.mix",
         "with stem.filters norm stem.norm_mix", "without stem.mix out? stem.second",

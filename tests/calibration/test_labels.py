@@ -169,6 +169,6 @@ def test_a_transcript_with_more_tokens_than_frames_is_an_error(backbone: Path) -
     labels = ("<pad>", "a", "b")
     windows = Windows(np.zeros((2, 4000), np.float32), np.tile([0, 4000], (2, 1)), np.arange(2),
                       rows, labels, 16000, task="ctc")  # fmt: skip
-    model = loading.load_classifier(str(backbone), labels, task="ctc")
+    model = loading.load_model(str(backbone), labels, task="ctc")
     with pytest.raises(EdgepruneError, match="1 of 2 transcripts have more tokens"):
         _check_frames(model, windows, labels)  # nine times a: eight blanks between, 17 of 12 frames

@@ -48,7 +48,7 @@ def test_a_model_from_scratch_holds_nothing_that_was_learnt(
 ) -> None:
     source = make_model(tmp_path / "trained", family, tuple(TONES))
     compression.make_scratch(source, tuple(TONES), tmp_path / "scratch")
-    old, new = (loading.load_classifier(str(tmp_path / name)) for name in ("trained", "scratch"))
+    old, new = (loading.load_model(str(tmp_path / name)) for name in ("trained", "scratch"))
     before = dict(old.named_parameters())
     for name, weight in new.named_parameters():
         assert weight.numel() == 1 or weight.std() == 0 or not torch.equal(weight, before[name]), (

@@ -32,9 +32,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     sound = np.random.default_rng(0).standard_normal(program.RATE).astype(np.float32) * 0.1
     clip = tmp_path / "clip.wav"
     write_wav(clip, sound)
-    subject = program.Subject(
-        lambda _window: loading.load_classifier(str(folder)), "none", trained=1
-    )
+    subject = program.Subject(lambda _window: loading.load_model(str(folder)), "none", trained=1)
     kept = (program.ONNX, "transformers, torch float32", "edgeprune ONNX, float32",
             "edgeprune ONNX, dynamic")  # fmt: skip
     variants = {name: program.VARIANTS[name] for name in kept}

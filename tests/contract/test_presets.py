@@ -45,8 +45,8 @@ def test_a_preset_goes_the_whole_way(
     name: str, backbone: Path, recordings: Path, tmp_path: Path
 ) -> None:
     settings = build_settings(read_recipe(find_recipe(name)), SHORT)
-    done = compress(str(backbone), recordings, tmp_path / "run", settings, Silent())
-    steps = done["seeds"][0]["steps"]
+    done = compress(str(backbone), recordings, tmp_path / "run", settings, ui=Silent())
+    steps = done.report["seeds"][0]["steps"]
     assert [step["step"] for step in steps] == ["teach", *settings.steps]
     assert all(step["macs"] > 0 and step["parameters"] > 0 for step in steps)
     bundle = read_bundle(tmp_path / "run" / "bundle")

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import typer.main
 from repository import ROOT
+from tiny_recipes import QUICK_TOML
 from tiny_recordings import RATE, TONES, tone
 
 from edgeprune.cli.app import app
@@ -24,30 +25,6 @@ PAGES = (
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")
             if "_build" not in path.parts),
 )  # fmt: skip
-RECIPE = """
-seeds = 1
-max_drop = 0.9
-[teach]
-epochs = 2
-[score]
-neighbours = 3
-permutations = 3
-split = "train"
-[measure]
-random_orders = 1
-[finetune]
-epochs = 1
-rules = ["backward"]
-[prune]
-recovery_epochs = 1
-[distill]
-epochs = 1
-label_epochs = 0
-[bench]
-seconds = 0.05
-rounds = 3
-threads = [1]
-"""
 
 
 def commands(page: str) -> list[list[str]]:
@@ -97,10 +74,6 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     ]  # fmt: skip
 
 
-def test_every_command_is_in_the_readme() -> None:
-    assert {words[0] for words in commands("README.md")} >= set(named())
-
-
 def test_every_command_is_in_the_reference() -> None:
     page = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
     for name in named():
@@ -115,31 +88,61 @@ def test_links_to_files_lead_somewhere() -> None:
                 assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
 
-@pytest.mark.slow
-def test_the_commands_for_ones_own_clips_run_as_they_stand(
-    backbone: Path, recordings: Path, tmp_path: Path
-) -> None:
-    """On a tiny model and tiny recordings, with a recipe that makes it quick."""
-    (tmp_path / "tiny.toml").write_text(RECIPE)
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.fixture(scope="module")
+def workplace(
+    backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """Give a folder as the README's reader has it, and what stands for the names it uses."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "quick.toml").write_text(QUICK_TOML)
     sound = 0.003 * np.random.default_rng(0).standard_normal(3 * RATE)
     sound[RATE : RATE + 4800] += tone(TONES["high"], 0.3, 1)
-    soundfile.write(tmp_path / "forest.wav", sound, RATE)
-    names = {"facebook/wav2vec2-base-960h": str(backbone), "my-clips/labels.csv": str(recordings)}
+    soundfile.write(folder / "forest.wav", sound, RATE)
+    return folder, {
+        "facebook/wav2vec2-base-960h": str(backbone),
+        "my-clips/labels.csv": str(recordings),
+    }
+
+
+@pytest.mark.slow
+def test_every_command_runs_as_it_stands_and_in_its_order(
+    workplace: tuple[Path, dict[str, str]],
+) -> None:
+    """On a tiny model and tiny recordings, with a recipe that makes it quick."""
+    folder, names = workplace
+    more = {"compress": ["--recipe", "quick.toml"], "score": ["--recipe", "quick.toml"],
+            "verify": ["--max-drop", "90"], "bench": ["--seconds", "0.1"]}  # fmt: skip
     ran = []
     for command, *words in commands("README.md"):
-        if command in ("demo", "devices") or (
-            not names.keys() & set(words) and command != "listen"
-        ):
-            continue
-        if command == "listen" and "--from-wav" not in words:
-            continue
         words = [names.get(word, word) for word in words]
-        words += ["--recipe", "tiny.toml"] if command in ("compress", "score") else []
-        words += ["--max-drop", "90"] if command == "verify" else []
         done = subprocess.run(
-            [sys.executable, "-m", "edgeprune.cli", *command.split(), *words],
-            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+            [sys.executable, "-m", "edgeprune.cli", *command.split(), *words, *more.get(command, [])],
+            cwd=folder, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        allowed = (0, 1) if command == "doctor" else (0,)  # this machine may have problems
+        assert done.returncode in allowed, f"{command}: {done.stderr}"
         ran.append(command)
-    assert {"compress", "score", "verify", "listen", "calibration select"} <= set(ran)
+    assert ran == ["compress", "score", "verify", "bench", "doctor", "listen", "coverage", "export"]
+    assert (folder / "detections.csv").read_text("utf-8").startswith("id,session,source,")
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs_as_it_stands(
+    workplace: tuple[Path, dict[str, str]],
+) -> None:
+    folder, names = workplace
+    page = (ROOT / "README.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for name, path in names.items():
+        block = block.replace(name, path)
+    block = block.replace('"runs/mine")', '"runs/python", edgeprune.load_recipe("quick.toml"))')
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 3

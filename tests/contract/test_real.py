@@ -13,7 +13,7 @@ from repository import shared
 
 from edgeprune.core.console import Silent
 from edgeprune.core.recipe import build_settings
-from edgeprune.pipeline.score import score_only
+from edgeprune.pipeline.score import score
 
 RECIPE = """
 seeds = 1
@@ -55,9 +55,7 @@ def test_ten_layers_of_the_keyword_transformer_tell_spoken_digits_apart(
 
 def scored(model: Path, data: Path, out: Path, quick: bool, **changes: Any) -> dict[str, Any]:
     settings = build_settings(changes)
-    folder = score_only(str(model), data, out, settings, Silent(), quick=quick)
-    found: dict[str, Any] = json.loads((folder / "scores.json").read_text("utf-8"))
-    return found
+    return dict(score(model, data, out, settings, ui=Silent(), ablation=not quick).scores)
 
 
 @pytest.mark.slow

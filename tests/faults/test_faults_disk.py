@@ -20,8 +20,8 @@ from faults_table import Tally
 from full_disk import KINDS, fill, free, small_disk
 
 from edgeprune_device.clips.clip_files import find_clips, read_tags, set_lock, write_clip
-from edgeprune_device.clips.clip_recorder import Clip, ClipRecorder
-from edgeprune_device.clips.retention import Retention
+from edgeprune_device.clips.clip_recorder import ClipInProgress, ClipRecorder
+from edgeprune_device.clips.retention import ClipRetention
 from edgeprune_device.recorder import listen as listen_module
 from edgeprune_device.recorder.listen import listen
 from edgeprune_device.settings import Clips as ClipSettings
@@ -49,11 +49,11 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self.now = self.longest = 0.0
         self.clips = ClipRecorder(SAVED, folder, RATE, clock=self.clock, delay_seconds=1.0,
-                           reserve_bytes=RESERVE)  # fmt: skip
-        self.retention = Retention(
+                                  reserve_bytes=RESERVE)  # fmt: skip
+        self.retention = ClipRetention(
             KEPT, folder, clock=self.clock, now=lambda: NOON.timestamp() + self.now
         )
-        self.written: list[Clip] = []
+        self.written: list[ClipInProgress] = []
         self.deleted: set[str] = set()
         self.notices: list[Notice] = []
         self.position = self.events = 0
@@ -66,7 +66,7 @@ class Recorder:
         """Hear a second of noise with an event in it."""
         began = time.perf_counter()
         first, self.position = self.position, self.position + RATE
-        self.clips.hear(first, self.noise.uniform(-1, 1, RATE).astype(np.float32))
+        self.clips.push(first, self.noise.uniform(-1, 1, RATE).astype(np.float32))
         self.events += 1
         self.clips.want(f"{self.events:06d}", ("owl", "robin")[self.events % 2], first + 4000,
                         first + 4000 + EVENT, utc=NOON + timedelta(seconds=self.now))  # fmt: skip
@@ -156,7 +156,7 @@ def test_retention_frees_a_disk_on_which_the_database_cannot_delete(
     database.execute("PRAGMA wal_autocheckpoint=0")
     database.execute("CREATE TABLE clips (path TEXT PRIMARY KEY)")
     settings = RetentionSettings(free_megabytes=1.0, ballast_megabytes=0.5 if ballast else 0.0)
-    retention = Retention(settings, disk, now=NOON.timestamp)
+    retention = ClipRetention(settings, disk, now=NOON.timestamp)
     assert bool(retention.step()) == ballast
     for number in range(50):
         path = f"clips/2026-04-01/owl/12{number:04d}_a{number}.flac"
@@ -229,7 +229,7 @@ for life in range(kills):
     if not child:
         clips = Clips(settings, folder, 16000, reserve_bytes=0)
         for number in range(10_000):
-            clips.hear(8000 * number, noise)
+            clips.push(8000 * number, noise)
             clips.want(f"{life}-{number}", "owl", 8000 * number + 2000, 8000 * number + 6000,
                        utc=datetime.now(UTC))
             for clip in clips.ready(None, 8000 * (number + 1)):
@@ -260,7 +260,7 @@ def test_a_recorder_that_is_killed_leaves_no_half_clip(tmp_path: Path, tally: Ta
     for path in found:
         samples, _ = soundfile.read(tmp_path / path)
         assert len(samples) == read_tags(tmp_path / path)["samples"]
-    ClipRecorder(SAVED, tmp_path, RATE).hear(0, np.zeros(1, dtype=np.float32))
+    ClipRecorder(SAVED, tmp_path, RATE).push(0, np.zeros(1, dtype=np.float32))
     assert not list(tmp_path.rglob("*.part"))
     tally(kills, 0, f"{len(found):,} clips, all whole")
 

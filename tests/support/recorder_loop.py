@@ -22,7 +22,7 @@ from edgeprune_device.journal.journal import Journal
 from edgeprune_device.journal.stream_time import StreamTime
 from edgeprune_device.monitoring.terminal import Screen
 from edgeprune_device.recorder.components import make_parts
-from edgeprune_device.recorder.loop import Loop, Parts
+from edgeprune_device.recorder.loop import Components, Loop
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Block
 
@@ -44,7 +44,7 @@ class Run:
 
     def __init__(
         self, bundle: Path, out: Path, items: Iterable[Any], settings: Settings | None = None,
-        change: Callable[[Parts], Parts] = lambda parts: parts,
+        change: Callable[[Components], Components] = lambda parts: parts,
     ) -> None:  # fmt: skip
         settings = settings or Settings()
         picked, self.said = pick(read_bundle(bundle)), list[str]()

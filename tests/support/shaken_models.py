@@ -14,7 +14,7 @@ from edgeprune.width_pruning.units import groups_of, ready
 
 def shaken(folder: Path) -> Any:
     """Load a model and shake every weight: biases of zero and norms of one hide mistakes."""
-    model = loading.load_classifier(str(folder))
+    model = loading.load_model(str(folder))
     ready(model)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():

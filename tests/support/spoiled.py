@@ -108,7 +108,7 @@ def no_parser() -> Iterator[None]:
 
 
 STRANGE: tuple[Any, ...] = (None, [], {}, "x", -1, 0, 1.5, True, "\u0000", [[]], {"x": 1}, 10**400,
-           float("nan"), float("inf"), ...)  # fmt: skip
+                            float("nan"), float("inf"), ...)  # fmt: skip
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

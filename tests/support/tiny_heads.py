@@ -17,4 +17,4 @@ CTC_FAMILIES = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio"
 
 def load_with_head(folder: Path, task: str, head: str, labels: tuple[str, ...]) -> Any:
     torch.manual_seed(0)
-    return loading.load_classifier(str(folder), labels, task=task, head=head)
+    return loading.load_model(str(folder), labels, task=task, head=head)

@@ -132,9 +132,7 @@ def make_mert(folder: Path, **changes: object) -> HubertModel:
 
 
 def load_tiny(folder: Path, family: str) -> Any:
-    return loading.load_classifier(
-        str(make_model(folder, family, tuple(TONES))), window_samples=RATE
-    )
+    return loading.load_model(str(make_model(folder, family, tuple(TONES))), window_samples=RATE)
 
 
 def tone_batch(count: int = 4, rate: int = RATE, seconds: float = 1.0) -> torch.Tensor:

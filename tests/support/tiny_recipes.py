@@ -23,3 +23,28 @@ TASKS_RECIPE: dict[str, Any] = {
     # A band that is silenced, or noise, may be all there is of a tone.
     "augment": {"mask_share": 0.0, "noise_share": 0.0, "shift_seconds": 0.02},
 }  # fmt: skip
+QUICK_TOML = """\
+seeds = 1
+max_drop = 0.9
+[teach]
+epochs = 2
+[score]
+neighbours = 3
+permutations = 3
+split = "train"
+[measure]
+random_orders = 1
+[finetune]
+epochs = 1
+rules = ["backward"]
+[prune]
+recovery_epochs = 1
+[distill]
+epochs = 1
+label_epochs = 0
+[bench]
+seconds = 0.05
+rounds = 3
+threads = [1]
+"""
+"""A recipe file that makes ``compress`` and ``score`` quick on tiny models."""

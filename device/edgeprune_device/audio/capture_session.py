@@ -57,10 +57,10 @@ class Session:
         """Sound that was counted as lost and came after all; it is made up for by the next loss."""
         return max(0, -self._unheard) / self.rate
 
-    def hear(self, records: Iterable[Record]) -> None:
+    def observe(self, records: Iterable[Record]) -> None:
         """Take the callbacks' records."""
         for record in records:
-            lost_seconds = self.lag.hear(record.total, record.nanoseconds / 1e9)
+            lost_seconds = self.lag.observe(record.total, record.nanoseconds / 1e9)
             self._unheard += round(lost_seconds * self.rate)
             if record.overflows != self._overflows:
                 self._places.append(record.total - record.frames)

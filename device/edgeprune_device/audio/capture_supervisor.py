@@ -70,7 +70,7 @@ class Child:
         self.told: Mapping[str, Any] = {}
         """What it has opened: identity, name, rate, kind, channels, capacity; empty before that."""
         self.reader: Reader | None = None
-        self._audio, self._rest = audio, b""
+        self._rest = b""
         self._ring = nameless_file()
         self._pipe, records = os.pipe()
         self._poll = select.poll()
@@ -146,7 +146,7 @@ class Child:
         except (IndexError, ValueError, KeyError, TypeError):
             last = lines[-1] if lines else "no message"
             return CaptureFailure(LOST, f"The capture process ended by itself ({last}).",
-                           "edgeprune devices lists the inputs.")  # fmt: skip
+                                  "edgeprune devices lists the inputs.")  # fmt: skip
 
     def kill(self) -> None:
         """End it, whatever it is doing; its memory goes with it. May be called twice."""

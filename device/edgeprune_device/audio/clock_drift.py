@@ -36,7 +36,7 @@ class Lag:
         self._before: deque[float] = deque(maxlen=2)  # the least lags of the windows before
         self._began = self._now = 0.0
 
-    def hear(self, total: int, seconds: float) -> float:
+    def observe(self, total: int, seconds: float) -> float:
         """Take a callback.
 
         Parameters

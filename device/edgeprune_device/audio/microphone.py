@@ -199,7 +199,7 @@ class Microphone(Iterator[Item]):
                 )
                 self._session, settled = session, now + SETTLE_SECONDS
             if session is not None:
-                session.hear(records)
+                session.observe(records)
                 if not session.open and now >= settled:
                     yield from self._begin(session, child.told)
             if session is not None and session.open:
@@ -233,7 +233,7 @@ class Microphone(Iterator[Item]):
         if passed <= patience:
             return None
         return CaptureFailure(STALLED, f"Nothing has come from the microphone for {passed:.1f} s.",
-                       "Is the sound server or the device hanging?")  # fmt: skip
+                              "Is the sound server or the device hanging?")  # fmt: skip
 
     def _begin(self, session: Session, told: Mapping[str, Any]) -> Generator[Item]:
         """Begin with a session's sound; what an outage has cost is known now."""

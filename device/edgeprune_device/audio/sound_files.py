@@ -67,7 +67,9 @@ def read_clip(
     return samples
 
 
-def fit_window(clip: NDArray[np.float32], window_samples: int) -> tuple[NDArray[np.float32], int]:
+def pad_to_window(
+    clip: NDArray[np.float32], window_samples: int
+) -> tuple[NDArray[np.float32], int]:
     """Put a clip that is not longer than a window in the middle of zeros.
 
     Returns
@@ -100,7 +102,7 @@ def windows_of(
 
     """
     if len(clip) <= window_samples:
-        return [fit_window(clip, window_samples)[0]]
+        return [pad_to_window(clip, window_samples)[0]]
     last = len(clip) - window_samples
     starts = [*range(0, last, hop_samples), last]
     return [clip[start : start + window_samples] for start in starts]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.audio.sound_files import fit_window
+from edgeprune_device.audio.sound_files import pad_to_window
 
 
 class Windower:
@@ -68,6 +68,6 @@ class Windower:
         if unheard == 0 or 2 * unheard < self.hop_samples:
             return
         if self.position - self._begin < self.window_samples:
-            yield self._begin, fit_window(self._held, self.window_samples)[0]
+            yield self._begin, pad_to_window(self._held, self.window_samples)[0]
         else:
             yield self.position - self.window_samples, self._held[-self.window_samples :].copy()

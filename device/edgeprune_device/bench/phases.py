@@ -50,7 +50,7 @@ Clock = Callable[[], int]
 
 
 @dataclass(frozen=True)
-class Parts:
+class PipelineParts:
     """Of one window, in ns."""
 
     window: int
@@ -77,7 +77,7 @@ class Recorder:
             Journal(self._folder, bundle.name, bundle.digest, "bench", live=True, clock=_now)
         )
 
-    def step(self, block: Samples) -> Parts:
+    def step(self, block: Samples) -> PipelineParts:
         """Take the samples that fill the next window; return what each part took."""
         begun = time.perf_counter_ns()
         [(first, window)] = self._windower.push(block)
@@ -95,7 +95,7 @@ class Recorder:
             raise EdgepruneError(f"A detection could not be written to {self._folder}.",
                                  "Is the disk full?")  # fmt: skip
         written = time.perf_counter_ns()
-        return Parts(cut - begun, scored - cut, decided - scored, written - decided)
+        return PipelineParts(cut - begun, scored - cut, decided - scored, written - decided)
 
     def close(self) -> None:
         """End the journal's session."""
@@ -107,7 +107,7 @@ def way_to_the_disk(
     recorder: Recorder, blocks: Iterator[Samples], seconds: float
 ) -> dict[str, list[float]]:
     """Time windows on their whole way; return ms of every phase, in order."""
-    parts: list[Parts] = []
+    parts: list[PipelineParts] = []
     end = time.perf_counter() + SHARE_OF_TIME * seconds
     while len(parts) < FEWEST_STEPS or (time.perf_counter() < end and len(parts) < MOST_STEPS):
         parts.append(recorder.step(next(blocks)))

@@ -76,8 +76,8 @@ MISSING = {
 
 
 def bench(
-    bundles: Sequence[Path],
-    out: Path,
+    bundles: str | Path | Sequence[str | Path],
+    out: str | Path = "bench",
     *,
     threads: Sequence[int] = (1, 2),
     seconds: float = 5.0,
@@ -85,16 +85,16 @@ def bench(
     rounds: int = ROUNDS,
     profile: bool = False,
     extras: Extras | None = None,
-    say: Callable[[str], None],
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure bundles at thread counts, and write bench.json, .csv, .md and .html.
 
     Parameters
     ----------
-    bundles : sequence of Path
+    bundles : str or Path, or a sequence of them
         Bundles; the first is the baseline of the speed-ups. One that holds two model files is
         measured with each.
-    out : Path
+    out : str or Path
         Folder for the four files, made if it is missing; written only when all is measured.
     threads : sequence of int
         Thread counts, each from 1 to the cores this process may use.
@@ -123,10 +123,12 @@ def bench(
         On bad input (status 2), and if a child fails (status 1).
 
     """
-    extras = extras or Extras()
-    threads = check(bundles, out, threads, seconds, rounds, extras)
+    extras, out = extras or Extras(), Path(out)
+    named = [bundles] if isinstance(bundles, str | Path) else bundles
+    paths_of = [Path(one) for one in named]
+    threads = check(paths_of, out, threads, seconds, rounds, extras)
     earlier = [read_earlier(path) for path in extras.earlier]
-    files, paths = _described(bundles, names)
+    files, paths = _described(paths_of, names)
     machine, before = machine_facts(), machine_state()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(dir=nearest(out), prefix=".edgeprune-bench-") as folder:

@@ -91,7 +91,7 @@ class FrameOverlap:
         return ""
 
 
-def plan_of(model: Mapping[str, Any]) -> FrameOverlap:
+def overlap_of(model: Mapping[str, Any]) -> FrameOverlap:
     """Return the plan of a manifest's ``model`` that has the entry ``incremental``."""
     entry = model["incremental"]
     axis = int(entry["axis"])
@@ -116,7 +116,7 @@ def problem_of_incremental(model: Mapping[str, Any]) -> str:
         return "why it is not incremental is no sentence"
     if "incremental" not in model:
         return ""
-    entry, plan = model["incremental"], plan_of(model)
+    entry, plan = model["incremental"], overlap_of(model)
     if not all(isinstance(entry[name]["file"], str) for name in NAMES):
         return "a file of its incremental model has no name"
     if model["format"] != "onnx" or entry["axis"] not in (1, 2):

@@ -56,7 +56,7 @@ THE_END = 1 << 62
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipInProgress:
     """A clip that is on the disk."""
 
     id: str
@@ -91,7 +91,7 @@ class _Wanted:
 
 @dataclass
 class _Waiting:
-    clip: Clip
+    clip: ClipInProgress
     data: bytes
     since: float
 
@@ -157,7 +157,7 @@ class ClipRecorder:
         """Clips that the disk has not taken yet: a reason to make room at once."""
         return len(self._waiting)
 
-    def hear(self, first: int, samples: NDArray[np.float32]) -> None:
+    def push(self, first: int, samples: NDArray[np.float32]) -> None:
         """Take the next samples of the stream, of which ``first`` is the place of the first.
 
         Raises
@@ -170,7 +170,7 @@ class ClipRecorder:
             if self._disk is None:
                 self._disk = Disk(self.folder)
                 remove_parts(self.folder)
-            self._ring.hear(first, samples)
+            self._ring.push(first, samples)
             # Twice what a clip needs, for a loop that does not ask for what is ready.
             self._ring.drop(self._ring.position - len(samples) - 2 * self._held)
 
@@ -197,7 +197,7 @@ class ClipRecorder:
                     self._ring.stretch)
         )  # fmt: skip
 
-    def ready(self, blocked: Blocked | None, judged_to: int) -> list[Clip]:
+    def ready(self, blocked: Blocked | None, judged_to: int) -> list[ClipInProgress]:
         """Write the clips whose last sample has come and was judged; call it after every window.
 
         Parameters
@@ -211,7 +211,7 @@ class ClipRecorder:
 
         Returns
         -------
-        list of Clip
+        list of ClipInProgress
             What is on the disk now, for the journal.
 
         """
@@ -224,7 +224,7 @@ class ClipRecorder:
         self._ring.drop(min(oldest, judged_to - self._held))
         return self._write(PATIENCE_SECONDS)
 
-    def flush(self, blocked: Blocked | None) -> list[Clip]:
+    def flush(self, blocked: Blocked | None) -> list[ClipInProgress]:
         """End the stream: write what is held, complete or not; what fails now is lost."""
         self._ring.gap(self._ring.position)
         for wanted in self._wanted:
@@ -287,13 +287,13 @@ class ClipRecorder:
         }  # fmt: skip
         data = to_flac(samples, self.rate, tags)
         path = clip_path(wanted.label, wanted.id, wanted.utc, wanted.first / self.rate)
-        clip = Clip(wanted.id, wanted.label, path, first, len(samples), len(data), utc,
-                    wanted.score, cut)  # fmt: skip
+        clip = ClipInProgress(wanted.id, wanted.label, path, first, len(samples), len(data), utc,
+                              wanted.score, cut)  # fmt: skip
         if not self._waiting:
             self._tried = -float("inf")
         self._waiting.append(_Waiting(clip, data, self._clock()))
 
-    def _write(self, patience_seconds: float) -> list[Clip]:
+    def _write(self, patience_seconds: float) -> list[ClipInProgress]:
         """Try to write what waits, once a second; give up what has waited too long."""
         now = self._clock()
         if not self._waiting or now - self._tried < RETRY_SECONDS:

@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 
 from edgeprune_device.clips.clip_files import CLIPS, find_clips, read_tags
-from edgeprune_device.clips.clip_recorder import Clip
+from edgeprune_device.clips.clip_recorder import ClipInProgress
 from edgeprune_device.clips.disk import MARKER
 
 
-def unrecorded(folder: Path, recorded: Collection[str]) -> list[Clip]:
+def unrecorded(folder: Path, recorded: Collection[str]) -> list[ClipInProgress]:
     """Return the clips whose paths are not among the recorded ones, from their own tags.
 
     Files that have no tags of ours are left out: nothing can be said of them.
@@ -36,7 +36,7 @@ def unrecorded(folder: Path, recorded: Collection[str]) -> list[Clip]:
         tags = read_tags(folder / file.path)
         try:
             utc = tags["utc"]
-            found.append(Clip(
+            found.append(ClipInProgress(
                 str(tags["id"]), str(tags["label"]), file.path, int(tags["first_sample"]),
                 int(tags["samples"]), (folder / file.path).stat().st_size,
                 datetime.fromisoformat(utc) if utc else None, float(tags["score"]),

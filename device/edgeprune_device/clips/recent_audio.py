@@ -24,7 +24,7 @@ class RecentAudio:
     begins: dict[int, int] = field(default_factory=dict)
     """First sample of each stretch that is held."""
 
-    def hear(self, first: int, samples: NDArray[np.float32]) -> None:
+    def push(self, first: int, samples: NDArray[np.float32]) -> None:
         """Take the next samples; what lies between them and the last ones is a gap.
 
         Raises

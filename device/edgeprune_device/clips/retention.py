@@ -3,7 +3,7 @@
 `plan` says what to delete, given what there is: the oldest first, never a locked clip and never one
 of the newest of its label. Those win over everything, a full disk included: when nothing else is
 left to delete, a notice says how much room is missing, and clips are lost rather than the last
-owl. `Retention` carries the plan out:
+owl. `ClipRetention` carries the plan out:
 
 1. Is it still the same disk? If not, nothing is deleted.
 2. Under a quarter of the ballast free: the ballast goes, so that the database can commit.
@@ -31,7 +31,7 @@ from edgeprune_device.clips.clip_files import (
     find_clips,
     remove_parts,
 )
-from edgeprune_device.clips.clip_recorder import Clip
+from edgeprune_device.clips.clip_recorder import ClipInProgress
 from edgeprune_device.clips.disk import Ballast, Disk, free_bytes
 from edgeprune_device.settings import Retention as RetentionSettings
 from edgeprune_device.stream import Notice
@@ -162,7 +162,7 @@ class _Index:
         self._found.pop(path, None)
 
 
-class Retention:
+class ClipRetention:
     """Deletes clips of a journal's folder; make it after the journal.
 
     Parameters
@@ -197,7 +197,7 @@ class Retention:
         self._states: dict[str, bool] = {}  # of alarms: raised or not
         self._notices: list[Notice] = []
 
-    def wrote(self, clips: Iterable[Clip]) -> None:
+    def wrote(self, clips: Iterable[ClipInProgress]) -> None:
         """Take up clips that were written just now, so that they need not be found."""
         for clip in clips:
             size = -(-clip.bytes // PAGE_BYTES) * PAGE_BYTES
@@ -342,7 +342,7 @@ def make_room(settings: RetentionSettings, folder: Path) -> None:
     if not (folder / CLIPS).is_dir() or free_bytes(folder) >= wanted:
         return
     patience = ROOM_SECONDS if settings.free_megabytes else 1.0  # then the ballast is all there is
-    keeper, until = Retention(settings, folder), time.monotonic() + patience
+    keeper, until = ClipRetention(settings, folder), time.monotonic() + patience
     while free_bytes(folder) < wanted and time.monotonic() < until:
         if any(notice.kind in NO_ROOM for notice in keeper.step(urgent=True)):
             return  # nothing is left that may go, or can

@@ -19,7 +19,7 @@ from edgeprune_device.settings import Gate as GateSettings
 KEPT_SECONDS = 60  # of sound, for the level of a window
 
 
-class Gate:
+class ActivityGate:
     """Opens for windows, in order.
 
     Parameters
@@ -49,7 +49,7 @@ class Gate:
         self._until = -1  # windows that end so early are let through by the hold
         self._blocks: deque[tuple[int, NDArray[np.float32]]] = deque()
 
-    def hear(self, first: int, samples: NDArray[np.float32]) -> None:
+    def push(self, first: int, samples: NDArray[np.float32]) -> None:
         """Take the next samples, finite ones."""
         if self.settings.kind != "level" or not len(samples):
             return

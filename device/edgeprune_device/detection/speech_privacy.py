@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.bundle.reader import Bundle
-from edgeprune_device.detection.decider import temper
 from edgeprune_device.detection.decision_rule import known_labels
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.temperature import temper
 from edgeprune_device.settings import Privacy
 
 MOST_SPANS = 10_000  # kept of each kind; what lies before is not known any more

@@ -81,7 +81,7 @@ class Vad:
         self._waiting: NDArray[np.float32] = self._held  # of a frame
         self._begin(0)
 
-    def hear(self, first: int, samples: NDArray[np.float32]) -> None:
+    def push(self, first: int, samples: NDArray[np.float32]) -> None:
         """Take the next samples, finite ones; what lies between the last and these is a gap."""
         if first != self.position:
             self.gap(first)

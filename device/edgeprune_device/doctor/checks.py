@@ -93,8 +93,8 @@ def microphone(facts: MachineFacts) -> CheckRow:
     if heard.lost:
         why = ", ".join(heard.reasons)
         return CheckRow(WARNING, f"{text}, and {heard.lost / heard.model_rate:.2f} s are missing "
-                   f"({why}).", "Is the board busy, or the cable loose?",
-                   {"lost_samples": heard.lost})  # fmt: skip
+                        f"({why}).", "Is the board busy, or the cable loose?",
+                        {"lost_samples": heard.lost})  # fmt: skip
     return CheckRow(OK, f"{text}, without a gap.", values={"device": heard.device})
 
 
@@ -105,14 +105,14 @@ def rate(facts: MachineFacts) -> CheckRow:
         return CheckRow(UNKNOWN, "Nothing was recorded.")
     if heard.clock_ratio is None:
         return CheckRow(UNKNOWN, f"{heard.seconds:.1f} s of sound are too few to compare it with "
-                   "the clock.", "Record for longer: --seconds 10.")  # fmt: skip
+                        "the clock.", "Record for longer: --seconds 10.")  # fmt: skip
     off = round(heard.clock_ratio - 1, 3) + 0.0  # no -0.0
     values = {"ratio": heard.clock_ratio}
     text = f"By the clock the samples come at {100 * off:+.1f} % of {heard.rate} Hz"
     if abs(off) > RATE_OFF + JITTER_SECONDS / max(1.0, heard.seconds - 1):
         return CheckRow(PROBLEM, f"{text}: pitch and time of everything will be wrong.",
-                   "Choose the device itself (edgeprune devices), not a plug or server.",
-                   values)  # fmt: skip
+                        "Choose the device itself (edgeprune devices), not a plug or server.",
+                        values)  # fmt: skip
     return CheckRow(OK, f"{text}, which is within what so short a time can tell.", values=values)
 
 
@@ -127,10 +127,10 @@ def level(facts: MachineFacts) -> CheckRow:
         if kind in found["faults"]:
             state = PROBLEM if check.hard else WARNING
             return CheckRow(state, f"The microphone gives {check.text} ({text}).",
-                       "alsamixer sets gain and mute; then try another cable.", found)  # fmt: skip
+                            "alsamixer sets gain and mute; then try another cable.", found)  # fmt: skip
     if found["level_db"] < QUIET_DB:
         return CheckRow(WARNING, f"It is very quiet: {text}.",
-                   "Clap beside it and try again; raise the gain.", found)  # fmt: skip
+                        "Clap beside it and try again; raise the gain.", found)  # fmt: skip
     if found["peak_db"] > LOUD_DB:
         return CheckRow(WARNING, f"It is close to clipping: {text}.", "Lower the gain.", found)
     return CheckRow(OK, f"The level is {text}.", values=found)
@@ -143,10 +143,10 @@ def rights(facts: MachineFacts) -> CheckRow:
         return CheckRow(UNKNOWN, "There is no sound card under /dev/snd to ask for.")
     if found["closed"]:
         return CheckRow(PROBLEM, f"{found['closed'][0]} may not be opened.",
-                   "sudo usermod -aG audio $USER, then log in again.")  # fmt: skip
+                        "sudo usermod -aG audio $USER, then log in again.")  # fmt: skip
     if found["root"]:
         return CheckRow(WARNING, "This is root, who may do everything; a recorder need not be.",
-                   "Run doctor as the user who will record.")  # fmt: skip
+                        "Run doctor as the user who will record.")  # fmt: skip
     return CheckRow(OK, "The sound devices may be opened.")
 
 
@@ -159,7 +159,7 @@ def python(facts: MachineFacts) -> CheckRow:
     )
     if facts.bits != 64:
         return CheckRow(PROBLEM, f"This Python has {facts.bits} bits; no runtime does.",
-                   "Install the 64-bit Raspberry Pi OS.")  # fmt: skip
+                        "Install the 64-bit Raspberry Pi OS.")  # fmt: skip
     if not {"onnxruntime", "ai-edge-litert"} & runtimes.keys():
         return CheckRow(PROBLEM, f"No runtime is installed ({text}).", "pip install edgeprune")
     return CheckRow(OK, f"{text}, 64 bits, {machine.get('model') or 'board unknown'}.")
@@ -175,9 +175,9 @@ def opened(facts: MachineFacts) -> CheckRow:
     signed = found.bundle.signed_by
     trust = f"signed by {signed}" if signed else "not signed by a key that is trusted here"
     return CheckRow(OK, f"{found.bundle.name} is whole, answers as where it was made (to "
-               f"{found.golden_difference:.1g}), and is {trust}.",
-               values={"digest": found.bundle.digest, "signed_by": signed,
-                       "golden_difference": found.golden_difference})  # fmt: skip
+                    f"{found.golden_difference:.1g}), and is {trust}.",
+                    values={"digest": found.bundle.digest, "signed_by": signed,
+                            "golden_difference": found.golden_difference})  # fmt: skip
 
 
 def speed(facts: MachineFacts) -> CheckRow:
@@ -191,11 +191,11 @@ def speed(facts: MachineFacts) -> CheckRow:
     values = {key: value for key, value in found.latency.items() if key != "samples_ms"}
     if late >= hop:
         return CheckRow(PROBLEM, f"{text}: this board does not keep up.",
-                   "Set a longer decide.hop_seconds, or compress the model further.",
-                   values)  # fmt: skip
+                        "Set a longer decide.hop_seconds, or compress the model further.",
+                        values)  # fmt: skip
     if late >= HEADROOM * hop:
         return CheckRow(WARNING, f"{text}: there is little left for a hot day.",
-                   "edgeprune bench measures it for longer.", values)  # fmt: skip
+                        "edgeprune bench measures it for longer.", values)  # fmt: skip
     return CheckRow(OK, f"{text}.", values=values)
 
 
@@ -213,11 +213,11 @@ def disk(facts: MachineFacts) -> CheckRow:
         return CheckRow(PROBLEM, f"{text}.", remedy, found)
     if free < facts.settings.retention.free_megabytes:
         return CheckRow(WARNING, f"{text}; retention keeps "
-                   f"{facts.settings.retention.free_megabytes:,.0f} MB free and will delete clips.",
-                   "Make room, or lower retention.free_megabytes.", found)  # fmt: skip
+                        f"{facts.settings.retention.free_megabytes:,.0f} MB free and will delete clips.",
+                        "Make room, or lower retention.free_megabytes.", found)  # fmt: skip
     if sync > SLOW_SYNC_MS:
         return CheckRow(WARNING, f"{text}, which is slow.",
-                   "A high-endurance card or an SSD writes faster.", found)  # fmt: skip
+                        "A high-endurance card or an SSD writes faster.", found)  # fmt: skip
     return CheckRow(OK, f"{text}.", values=found)
 
 
@@ -230,8 +230,8 @@ def journal(facts: MachineFacts) -> CheckRow:
         return CheckRow(UNKNOWN, f"SQLite could not check it: {found['said']}.", values=found)
     if not found["ok"]:
         return CheckRow(PROBLEM, f"SQLite finds it damaged: {found['said']}.",
-                   "Copy it away; the recorder will set it aside and begin a new one.",
-                   found)  # fmt: skip
+                        "Copy it away; the recorder will set it aside and begin a new one.",
+                        found)  # fmt: skip
     return CheckRow(OK, f"It is whole and holds {found['detections']:,} detections.", values=found)
 
 
@@ -241,14 +241,14 @@ def clock(facts: MachineFacts) -> CheckRow:
     values = vars(found)
     if found.source == "calendar":
         return CheckRow(PROBLEM, "The clock shows a time before 2025.",
-                   "sudo timedatectl set-ntp true, or fit a battery-backed clock.",
-                   values)  # fmt: skip
+                        "sudo timedatectl set-ntp true, or fit a battery-backed clock.",
+                        values)  # fmt: skip
     if found.synchronised is None:
         return CheckRow(UNKNOWN, "Nothing here tells whether the clock is synchronised.")
     if not found.synchronised:
         return CheckRow(WARNING, "The clock is not synchronised: detections will say so.",
-                   "sudo timedatectl set-ntp true; offline, fit a battery-backed clock.",
-                   values)  # fmt: skip
+                        "sudo timedatectl set-ntp true; offline, fit a battery-backed clock.",
+                        values)  # fmt: skip
     bound = found.offset_bound_seconds
     within = "" if bound is None else f", to {bound:.2g} s"
     return CheckRow(OK, f"It is synchronised{within} ({found.source}).", values=values)
@@ -287,10 +287,10 @@ def heat(facts: MachineFacts) -> CheckRow:
     values = {"temperature_c": degrees}
     if degrees >= HOT_C:
         return CheckRow(PROBLEM, f"{degrees:.0f} C: the board slows down from {HOT_C:.0f} C.",
-                   "Fit a heat sink, and shade the box.", values)  # fmt: skip
+                        "Fit a heat sink, and shade the box.", values)  # fmt: skip
     if degrees >= WARM_C:
         return CheckRow(WARNING, f"{degrees:.0f} C; it slows down from {HOT_C:.0f} C.",
-                   "Fit a heat sink, and shade the box.", values)  # fmt: skip
+                        "Fit a heat sink, and shade the box.", values)  # fmt: skip
     return CheckRow(OK, f"{degrees:.0f} C.", values=values)
 
 
@@ -305,7 +305,7 @@ def power(facts: MachineFacts) -> CheckRow:
     said = ", ".join(throttle_reasons(flags)) or "unknown flags"
     state = PROBLEM if flags & NOW else WARNING
     return CheckRow(state, f"The board reports {said} ({flags:#x}).",
-               "Use the official supply and a short, thick cable.", values)  # fmt: skip
+                    "Use the official supply and a short, thick cable.", values)  # fmt: skip
 
 
 def memory(facts: MachineFacts) -> CheckRow:
@@ -316,7 +316,7 @@ def memory(facts: MachineFacts) -> CheckRow:
     values = {"available_mb": free}
     if free < TIGHT_MB:
         return CheckRow(PROBLEM if free < MEMORY_MB else WARNING, f"{free:,.0f} MB are left.",
-                   "Stop other programs, a desktop first.", values)  # fmt: skip
+                        "Stop other programs, a desktop first.", values)  # fmt: skip
     return CheckRow(OK, f"{free:,.0f} MB are left.", values=values)
 
 

@@ -25,7 +25,7 @@ from edgeprune_device.doctor.probe import Failure, Opened
 from edgeprune_device.doctor.sound_check import Recording, record
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.monitoring.status import judge, read_status
-from edgeprune_device.recorder.schedule import Schedule, local_zone
+from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone
 from edgeprune_device.settings import Settings
 from edgeprune_device.system.clock import clock_state
 from edgeprune_device.system.files import write_whole
@@ -110,7 +110,7 @@ def schedule_said(settings: Settings, now: datetime) -> Failure | tuple[str, ...
     """Return what a schedule comes to at a moment, in sentences; None: it listens always."""
     try:
         zone = local_zone()
-        plan = Schedule(settings.schedule, zone)
+        plan = ListeningSchedule(settings.schedule, zone)
     except EdgepruneError as error:
         return Failure(str(error), error.hint)
     if plan.always:

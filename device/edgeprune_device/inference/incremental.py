@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle.frame_overlap import NAMES, FrameOverlap, plan_of
+from edgeprune_device.bundle.frame_overlap import NAMES, FrameOverlap, overlap_of
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.runtime import onnx_session
@@ -115,7 +115,7 @@ def why_not(bundle: Bundle, hop_samples: int | None = None) -> str:
     if "incremental" not in model:
         said: str = model.get("not_incremental", "")
         return said or f"{bundle.file} is not accompanied by its two halves."
-    plan = plan_of(model)
+    plan = overlap_of(model)
     if hop % plan.step:
         return (f"A hop of {hop} samples is no multiple of the {plan.step} between two frames of "
                 "this model.")  # fmt: skip
@@ -167,7 +167,7 @@ def open_halves(bundle: Bundle, threads: int = 1) -> IncrementalScorer:
     def answer(frames: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.array(back(np.moveaxis(frames, 0, axis - 1)[None])[0])
 
-    return IncrementalScorer(plan_of(bundle.manifest["model"]), make, answer)
+    return IncrementalScorer(overlap_of(bundle.manifest["model"]), make, answer)
 
 
 def _runner(bundle: Bundle, half: dict[str, Any], threads: int) -> Run:

@@ -38,7 +38,7 @@ class StreamTime:
         """The board's flags, as they were found last."""
         self._anchor: tuple[int, float] | None = None
 
-    def hear(self, position: int, heard_at: float) -> None:
+    def observe(self, position: int, heard_at: float) -> None:
         """Note that the stream had come to ``position`` at ``heard_at`` (monotonic seconds)."""
         self._anchor = position, heard_at
 

@@ -122,7 +122,7 @@ class Health:
         """Samples that are missing until the second at hand is full, at least 1."""
         return self._start + self._size - self.position
 
-    def hear(self, first: int, samples: NDArray[np.float32]) -> list[Flag]:
+    def push(self, first: int, samples: NDArray[np.float32]) -> list[Flag]:
         """Take the next samples, before they are cleaned; return the stretches found bad.
 
         Parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.clips.clip_recorder import DELAY_SECONDS, ClipRecorder
-from edgeprune_device.detection.activity_gate import Gate
+from edgeprune_device.detection.activity_gate import ActivityGate
 from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import rule_of
 from edgeprune_device.detection.speech_privacy import Speech, speech_rule
@@ -21,7 +21,7 @@ from edgeprune_device.monitoring.score_checks import ScoreGuard
 from edgeprune_device.monitoring.signal_health import Health
 from edgeprune_device.monitoring.terminal import Screen
 from edgeprune_device.recorder.load_shedding import Shedder
-from edgeprune_device.recorder.loop import Model, Parts
+from edgeprune_device.recorder.loop import Components, Model
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Notice
 
@@ -32,7 +32,7 @@ MOST_MERGE_SECONDS = 300.0
 def make_parts(
     picked: Picked, settings: Settings, out: Path, screen: Screen, *,
     timed: Callable[[float], None],
-) -> Parts:  # fmt: skip
+) -> Components:  # fmt: skip
     """Make what a session is made of.
 
     Parameters
@@ -57,14 +57,14 @@ def make_parts(
     model, forget, news = _model(picked, settings.operate.threads, hop)
     vad = open_vad(settings, rate)
     rule = rule_of(read, settings.decide)
-    return Parts(
+    return Components(
         model=model, forget=forget, windower=Windower(window, hop), decider=Decider(rule),
         ledger=CoverageLedger(), health=Health(rate),
         guard=ScoreGuard(rule.activation, read.labels, rule.ignore),
-        vad=vad, gate=Gate(settings.gate, rate, vad),
+        vad=vad, gate=ActivityGate(settings.gate, rate, vad),
         speech=Speech(speech_rule(read, settings.privacy)),
         clips=ClipRecorder(settings.clips, out, rate, digest=read.digest,
-                    delay_seconds=DELAY_SECONDS + min(rule.merge_seconds, MOST_MERGE_SECONDS)),
+                           delay_seconds=DELAY_SECONDS + min(rule.merge_seconds, MOST_MERGE_SECONDS)),
         shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, news=news,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from edgeprune_device.clips.clip_files import CLIPS
 from edgeprune_device.clips.disk import free_bytes
 from edgeprune_device.clips.orphans import unrecorded, vanished
-from edgeprune_device.clips.retention import Retention
+from edgeprune_device.clips.retention import ClipRetention
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.bundle_store import Installed
 from edgeprune_device.inference.choose_variant import Picked
@@ -30,7 +30,7 @@ from edgeprune_device.monitoring.prometheus import Metrics
 from edgeprune_device.monitoring.status import STARTING, STOPPED, Status, StatusFile
 from edgeprune_device.recorder.components import make_parts
 from edgeprune_device.recorder.loop import Loop
-from edgeprune_device.recorder.schedule import Schedule, local_zone
+from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone
 from edgeprune_device.recorder.session_plan import SessionPlan, open_bundle
 from edgeprune_device.recorder.session_stats import SessionStats
 from edgeprune_device.recorder.source import PAUSED
@@ -101,7 +101,7 @@ class Upkeep:
         loop: Loop,
         account: SessionStats,
         installed: Installed,
-        retention: Retention,
+        retention: ClipRetention,
     ) -> None:
         self.plan, self.loop, self.account = plan, loop, account
         self.installed, self.retention = installed, retention
@@ -129,7 +129,7 @@ class Upkeep:
                 self._note([Notice("metrics-off", f"There are no metrics: {error}")])
         self._status_file = StatusFile(plan.out)
         self._mend_clips()
-        self._schedule = Schedule(settings.schedule, local_zone())
+        self._schedule = ListeningSchedule(settings.schedule, local_zone())
 
     def __enter__(self) -> Upkeep:
         """Return itself."""

@@ -25,7 +25,7 @@ from typing import Any
 
 from edgeprune_device.audio.microphone import Microphone
 from edgeprune_device.audio.sound_files import file_digest
-from edgeprune_device.clips.retention import Retention, make_room
+from edgeprune_device.clips.retention import ClipRetention, make_room
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.bundle_store import Installed
 from edgeprune_device.inference.choose_variant import STORE, Picked
@@ -48,20 +48,22 @@ INTERRUPTED, OVER, SWAPPED = "interrupted", "time is up", "bundle swapped"
 
 
 def listen(
-    bundle: Path, out: Path, settings: Settings | None = None, *, source: SourceKind,
-    from_wav: Path | None = None, seconds: float | None = None, wait: bool = False, say: Say,
+    bundle: str | Path, out: str | Path = "journal", settings: Settings | None = None, *,
+    source: SourceKind | None = None, from_wav: str | Path | None = None,
+    seconds: float | None = None, wait: bool = False, say: Say = print,
 ) -> dict[str, Any]:  # fmt: skip
     """Listen until the source ends, the time is up, or Ctrl-C.
 
     Parameters
     ----------
-    bundle, out : Path
+    bundle, out : str or Path
         What listens (or a store's ``current``), and the journal's folder.
     settings : Settings or None
         A recorder's; None: the defaults.
-    source : str
-        ``microphone``, ``wav`` or ``stdin`` (raw 16-bit mono at the bundle's rate).
-    from_wav : Path or None
+    source : str, optional
+        ``microphone``, ``wav`` or ``stdin`` (raw 16-bit mono at the bundle's rate); by default the
+        microphone, or ``wav`` where ``from_wav`` is given.
+    from_wav : str or Path, optional
         The file, where the source is one.
     seconds : float or None
         Stop after so much sound.
@@ -83,7 +85,10 @@ def listen(
 
     """
     if seconds is not None and not 0 < seconds < math.inf:
-        raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It is a time over 0.")
+        raise EdgepruneError(f"--seconds {seconds:g} is out of range (allowed: over 0).")
+    bundle, out = Path(bundle), Path(out)
+    from_wav = None if from_wav is None else Path(from_wav)
+    source = source or ("microphone" if from_wav is None else "wav")
     plan = SessionPlan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
     installed = Installed(bundle)
     if plan.live:
@@ -142,7 +147,7 @@ def _session(
         ), source)  # fmt: skip
         upkeep = None
         if plan.live:
-            retention = Retention(settings.retention, plan.out)
+            retention = ClipRetention(settings.retention, plan.out)
             upkeep = stack.enter_context(Upkeep(plan, loop, account, installed, retention))
             stack.callback(watch_for_hang(lambda: loop.done.busy_since,
                                           settings.operate.hang_seconds))  # fmt: skip

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from edgeprune_device.audio.level import level_db
 from edgeprune_device.audio.windowing import Windower
-from edgeprune_device.clips.clip_recorder import Clip, ClipRecorder
-from edgeprune_device.detection.activity_gate import Gate
+from edgeprune_device.clips.clip_recorder import ClipInProgress, ClipRecorder
+from edgeprune_device.detection.activity_gate import ActivityGate
 from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.events import Detection
 from edgeprune_device.detection.speech_privacy import Speech
@@ -55,7 +55,7 @@ TEXTS = "transcripts"  # what detections are counted as where every text is anot
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """What a session is made of; all but the first four may be doing nothing."""
 
     model: Model
@@ -65,7 +65,7 @@ class Parts:
     health: Health
     guard: ScoreGuard
     vad: Vad | None
-    gate: Gate
+    gate: ActivityGate
     speech: Speech
     clips: ClipRecorder
     shedder: Shedder
@@ -111,7 +111,7 @@ class Loop:
 
     Parameters
     ----------
-    parts : Parts
+    parts : Components
     journal : Journal
     times : StreamTime
     stopped : callable
@@ -120,14 +120,14 @@ class Loop:
     """
 
     def __init__(
-        self, parts: Parts, journal: Journal, times: StreamTime,
+        self, parts: Components, journal: Journal, times: StreamTime,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self._stopped = stopped
         self.parts, self.journal, self.times, self.rate = parts, journal, times, times.rate
         self.done = Progress()
         self.alarms = Alarms()
-        self._written: deque[Clip] = deque(maxlen=CLIPS_KEPT)
+        self._written: deque[ClipInProgress] = deque(maxlen=CLIPS_KEPT)
         self._hop = parts.windower.hop_samples
         self._texts = parts.decider.rule.activation == "ctc"
         self._failed = Alarm(FAILED)
@@ -156,7 +156,7 @@ class Loop:
         self.journal.event(notice, self.position)
         self.parts.screen.line(f"{clock(self.position / self.rate)}  {notice.text}")
 
-    def written(self) -> list[Clip]:
+    def written(self) -> list[ClipInProgress]:
         """Return the clips that were written since the last call, for retention."""
         clips = list(self._written)
         self._written.clear()
@@ -186,7 +186,7 @@ class Loop:
         parts, done = self.parts, self.done
         if block.heard_at is not None:
             end = self.position + block.lost_samples + len(block.samples)
-            self.times.hear(end, block.heard_at)
+            self.times.observe(end, block.heard_at)
         if block.lost_samples:
             self._gap(block)
         if not len(block.samples):
@@ -225,12 +225,12 @@ class Loop:
         while len(samples):
             piece, samples = np.split(samples, [min(parts.windower.due, parts.health.due)])
             first = self.position
-            parts.health.hear(first, piece)
+            parts.health.push(first, piece)
             piece = parts.health.clean(piece)
-            parts.clips.hear(first, piece)
-            parts.gate.hear(first, piece)
+            parts.clips.push(first, piece)
+            parts.gate.push(first, piece)
             if parts.vad is not None:
-                parts.vad.hear(first, piece)
+                parts.vad.push(first, piece)
                 self._voices(parts.vad)
             for start, window in parts.windower.push(piece):
                 self._window(start, window)

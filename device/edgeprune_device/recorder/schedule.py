@@ -73,7 +73,7 @@ Span = tuple[datetime, datetime]
 Place = tuple[float, float]
 
 
-class Schedule:
+class ListeningSchedule:
     """When a recorder listens.
 
     Parameters

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeprune_device.audio.sources import from_file, from_microphone, from_stdin
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.recorder.schedule import Schedule, local_zone
+from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Block, Item, Notice
 
@@ -62,11 +62,11 @@ def open_source(
 
     if not settings.schedule.listen and not settings.schedule.quiet:
         return microphone()
-    return scheduled(microphone, Schedule(settings.schedule, local_zone()), rate)
+    return scheduled(microphone, ListeningSchedule(settings.schedule, local_zone()), rate)
 
 
 def scheduled(
-    microphone: Callable[[], Any], schedule: Schedule, rate: int, *,
+    microphone: Callable[[], Any], schedule: ListeningSchedule, rate: int, *,
     now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     monotonic: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Item]:  # fmt: skip
@@ -113,7 +113,7 @@ def scheduled(
 
 
 def _pause(
-    schedule: Schedule, rate: int, begin: float | None, now: Callable[[], datetime],
+    schedule: ListeningSchedule, rate: int, begin: float | None, now: Callable[[], datetime],
     monotonic: Callable[[], float], sleep: Callable[[float], None],
 ) -> Generator[Item, None, float]:  # fmt: skip
     """Yield a gap every second until the schedule listens again; return up to when all is told."""

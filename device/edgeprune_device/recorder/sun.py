@@ -23,7 +23,7 @@ EVENTS = {  # altitude of the sun's centre in degrees, and which way it goes
 }  # fmt: skip
 EPOCH = datetime(2000, 1, 1, 12, tzinfo=UTC)
 CENTURY_DAYS = 36525.0
-DAY_MINUTES, MINUTES_PER_DEGREE = 1440.0, 4.0
+MINUTES_PER_DEGREE = 4.0
 ROUNDS = 3  # of putting the event's own time into the equations
 
 

@@ -118,7 +118,6 @@ class WallClock:
         self._offset = _seconds(wall) - monotonic
         self.state = _trusted(wall, state)
         """What a detection carries."""
-        self.jumps = 0
 
     def observe(self, wall: datetime, monotonic: float, state: ClockState) -> list[Notice]:
         """Compare the clocks; call it about once a second.
@@ -134,7 +133,6 @@ class WallClock:
         by, earlier = offset - self._offset, self.state
         if abs(by) > JUMP_SECONDS:
             before = self.utc_of(monotonic)
-            self.jumps += 1
             said.append(Notice(
                 "clock-jumped",
                 f"The clock jumped {'forward' if by > 0 else 'back'} by {abs(by):.1f} s, to "

@@ -94,8 +94,6 @@ class Pulse:
 
     def __init__(self, watchdog_seconds: float | None) -> None:
         self.watchdog_seconds = watchdog_seconds
-        self.last_beat: float | None = None
-        """Monotonic seconds of the last beat; None before the first."""
         self._seen: dict[str, float] = {}
 
     def alive(
@@ -122,7 +120,7 @@ class Pulse:
                 return False
             if any(at <= self._seen[name] for name, at in known.items() if name in self._seen):
                 return False
-        self._seen, self.last_beat = known, now
+        self._seen = known
         return True
 
 

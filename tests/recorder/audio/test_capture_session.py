@@ -37,7 +37,7 @@ class Device:
         first = self.writer.total
         nanoseconds = round(1e9 * (self.clock + late))
         self.writer.write((np.arange(first, first + FRAMES) % 30011).astype(np.int16), nanoseconds)
-        self.session.hear([Record(self.writer.total, nanoseconds, FRAMES, self.overflows)])
+        self.session.observe([Record(self.writer.total, nanoseconds, FRAMES, self.overflows)])
 
     def read(self) -> Iterator[Block]:
         """Read what there is."""

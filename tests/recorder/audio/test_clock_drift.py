@@ -25,7 +25,7 @@ def run(
         while due and clock >= 1000 + due[0][0]:
             clock += due.pop(0)[1]
         total += BLOCK
-        if seconds_lost := lag.hear(total, clock + float(random.exponential(late + 1e-9))):
+        if seconds_lost := lag.observe(total, clock + float(random.exponential(late + 1e-9))):
             found.append((clock - 1000, seconds_lost))
     return lag, found
 
@@ -69,7 +69,7 @@ def test_what_was_late_for_a_whole_window_and_not_lost_is_taken_back() -> None:
     for number in range(3000):
         total += BLOCK
         late = 0.4 if 1000 < number < 1700 else 0.0  # 70 s without one punctual callback
-        found.append(lag.hear(total, 1000 + 0.1 * number + late))
+        found.append(lag.observe(total, 1000 + 0.1 * number + late))
     first, second = (seconds for seconds in found if seconds)
     assert [first, second] == pytest.approx([0.4, -0.4])
     assert lag.counted == pytest.approx(0)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from edgeprune_device.audio.sound_files import (
-    fit_window,
+    pad_to_window,
     read_clip,
     seconds_of,
     stream_file,
@@ -82,7 +82,7 @@ def test_windows_cover_every_sample_and_the_last_ends_with_the_clip(
 
 @pytest.mark.parametrize(("length", "first"), [(10, 0), (9, 0), (8, 1), (1, 4)])
 def test_a_short_clip_stands_in_the_middle_of_zeros(length: int, first: int) -> None:
-    window, begin = fit_window(np.ones(length, np.float32), 10)
+    window, begin = pad_to_window(np.ones(length, np.float32), 10)
     assert begin == first
     assert window.tolist() == [0] * first + [1] * length + [0] * (10 - first - length)
 

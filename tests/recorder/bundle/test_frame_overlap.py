@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgeprune_device.bundle.frame_overlap import (
     FrameOverlap,
     files_of,
-    plan_of,
+    overlap_of,
     problem_of_incremental,
 )
 
@@ -82,7 +82,7 @@ def model(**changes: Any) -> dict[str, Any]:
 
 def test_a_manifest_gives_the_plan() -> None:
     assert problem_of_incremental(model()) == ""
-    assert plan_of(model()) == FrameOverlap(frames=10, chunk=4, step=5, window_samples=60)
+    assert overlap_of(model()) == FrameOverlap(frames=10, chunk=4, step=5, window_samples=60)
     assert files_of(model()) == ("front.onnx", "back.onnx")
     assert files_of({"format": "onnx"}) == ()
 

@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeprune_device.clips.clip_files import clip_path, find_clips, read_tags, to_pcm16
-from edgeprune_device.clips.clip_recorder import BEGINS, ENDS, LATE, LONG, Clip, ClipRecorder
+from edgeprune_device.clips.clip_recorder import (
+    BEGINS,
+    ENDS,
+    LATE,
+    LONG,
+    ClipInProgress,
+    ClipRecorder,
+)
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.system.files import slug
@@ -41,13 +48,13 @@ def no_voice(_first: int, _last: int) -> bool:
 def feed(
     clips: ClipRecorder, stream: NDArray[np.float32], cuts: list[int], wishes: list[Wish],
     gaps: dict[int, int], blocked: Callable[[int, int], bool | None] = no_voice,
-) -> list[Clip]:  # fmt: skip
+) -> list[ClipInProgress]:  # fmt: skip
     """Play a stream in blocks that end at ``cuts``; judge at every WINDOW samples; flush.
 
     ``gaps`` says at which samples how many are lost; the stream's places count them.
     """
     edges = sorted({*cuts, *gaps, len(stream)} - {0})
-    done: list[Clip] = []
+    done: list[ClipInProgress] = []
     heard = 0
     judged = 0
     for edge in edges:
@@ -58,7 +65,7 @@ def feed(
             first = heard_to
         if edge <= first:
             continue
-        clips.hear(first, stream[first:edge])
+        clips.push(first, stream[first:edge])
         heard = edge
         while judged + WINDOW <= heard:
             judged += WINDOW
@@ -234,7 +241,7 @@ def test_a_voice_or_an_unknown_keeps_a_clip_from_being_written(
 
 def test_a_clip_waits_until_its_post_roll_was_judged(tmp_path: Path) -> None:
     clips = ClipRecorder(SETTINGS, tmp_path, RATE)
-    clips.hear(0, noise(3000))
+    clips.push(0, noise(3000))
     clips.want("a", "a", 1000, 1400)
     assert not clips.ready(no_voice, 1400)
     assert not clips.ready(no_voice, 1649)
@@ -250,7 +257,7 @@ def test_nothing_is_held_or_written_when_clips_are_off(tmp_path: Path) -> None:
 
 def test_the_tags_say_what_was_heard_when_and_by_what(tmp_path: Path) -> None:
     clips = ClipRecorder(SETTINGS, tmp_path, RATE, digest="d" * 64)
-    clips.hear(0, noise(3000))
+    clips.push(0, noise(3000))
     clips.want("5d41402abc4b2a76", "Waldkauz", 1000, 1400, score=0.91234567, utc=NOON)
     [clip] = clips.ready(None, 3000)
     assert clip.utc == NOON - timedelta(seconds=0.5)
@@ -276,7 +283,7 @@ HOSTILE = ["../../etc/passwd", "..", ".", "...", "a\0b", "🦉", "x" * 300, "", 
 def test_no_label_leads_out_of_the_folder(tmp_path: Path, label: str) -> None:
     (tmp_path / "j").mkdir()
     clips = ClipRecorder(SETTINGS, tmp_path / "j", RATE)
-    clips.hear(0, noise(3000))
+    clips.push(0, noise(3000))
     clips.want("a1", label, 1000, 1400, utc=NOON)
     [clip] = clips.ready(None, 3000)
     [found] = list(find_clips(tmp_path / "j"))
@@ -318,9 +325,9 @@ def test_what_a_crash_left_half_written_is_removed_at_the_start(tmp_path: Path) 
     left.parent.mkdir()
     left.write_bytes(b"fLaC")
     sound = np.zeros(10, dtype=np.float32)
-    ClipRecorder(ClipSettings(), tmp_path, RATE).hear(0, sound)
+    ClipRecorder(ClipSettings(), tmp_path, RATE).push(0, sound)
     assert left.exists(), "clips are off: nothing is touched"
-    ClipRecorder(SETTINGS, tmp_path, RATE).hear(0, sound)
+    ClipRecorder(SETTINGS, tmp_path, RATE).push(0, sound)
     assert not left.exists()
 
 
@@ -352,7 +359,7 @@ def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
 
 def begun(folder: Path, trouble: Trouble, **more: Any) -> ClipRecorder:
     clips = ClipRecorder(SETTINGS, folder, RATE, clock=trouble.clock, **more)
-    clips.hear(0, noise(3000))
+    clips.push(0, noise(3000))
     clips.want("a", "owl", 1000, 1400, utc=NOON)
     return clips
 

@@ -40,7 +40,7 @@ def journal(tmp_path: Path) -> Path:
     with sqlite3.connect(folder / "journal.sqlite") as database:
         rows = database.execute("SELECT id, label, utc FROM detections ORDER BY utc").fetchall()
     clips = ClipRecorder(ClipSettings(save=True), folder, RATE)
-    clips.hear(0, np.zeros(9000, np.float32))
+    clips.push(0, np.zeros(9000, np.float32))
     for id_, label, utc in rows:
         clips.want(id_, label, 1000, 2000, score=0.9, utc=datetime.fromisoformat(utc))
     written = clips.ready(None, 9000)

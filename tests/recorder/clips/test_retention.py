@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from edgeprune_device.clips import retention as module
 from edgeprune_device.clips.clip_files import ClipFile, find_clips, set_lock, write_clip
-from edgeprune_device.clips.clip_recorder import Clip
+from edgeprune_device.clips.clip_recorder import ClipInProgress
 from edgeprune_device.clips.disk import Ballast, Disk
-from edgeprune_device.clips.retention import EARLIEST, Retention, plan
+from edgeprune_device.clips.retention import EARLIEST, ClipRetention, plan
 from edgeprune_device.settings import Retention as RetentionSettings
 
 NOW = datetime(2026, 5, 20, 12, 0, 0, tzinfo=UTC)
@@ -118,9 +118,9 @@ def there(folder: Path) -> set[str]:
     return {found.path for found in find_clips(folder)}
 
 
-def retention(folder: Path, **settings: float) -> Retention:
+def retention(folder: Path, **settings: float) -> ClipRetention:
     given_settings = RetentionSettings(**{"free_megabytes": 0, "ballast_megabytes": 0, **settings})  # type: ignore[arg-type]
-    return Retention(given_settings, folder, now=NOW.timestamp)
+    return ClipRetention(given_settings, folder, now=NOW.timestamp)
 
 
 def test_old_clips_go_with_their_empty_folders_and_the_rest_stays(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_clip_written_just_now_counts_without_another_look(tmp_path: Path) -> 
     keeper = retention(tmp_path, megabytes=0.01)
     keeper.step()
     paths = [clip(tmp_path, "owl", 3 - n, 4000) for n in range(3)]
-    keeper.wrote(Clip("a", "owl", path, 0, 9, 4000, NOW - timedelta(days=3 - n), 0.5, ())
+    keeper.wrote(ClipInProgress("a", "owl", path, 0, 9, 4000, NOW - timedelta(days=3 - n), 0.5, ())
                  for n, path in enumerate(paths))  # fmt: skip
     keeper.step(urgent=True)
     assert there(tmp_path) == set(paths[1:])
@@ -188,7 +188,7 @@ def test_a_clip_written_just_now_counts_without_another_look(tmp_path: Path) -> 
 
 def test_steps_between_their_times_do_nothing(tmp_path: Path) -> None:
     moment = [0.0]
-    keeper = Retention(
+    keeper = ClipRetention(
         RetentionSettings(days=7, free_megabytes=0, ballast_megabytes=0), tmp_path,
         now=NOW.timestamp, clock=lambda: moment[0],
     )  # fmt: skip
@@ -212,8 +212,8 @@ def test_nothing_is_deleted_before_all_was_seen(tmp_path: Path) -> None:
         moment[0] += 0.15
         return moment[0]
 
-    keeper = Retention(RetentionSettings(days=7, free_megabytes=0, ballast_megabytes=0), tmp_path,
-                       now=NOW.timestamp, clock=slow)  # fmt: skip
+    keeper = ClipRetention(RetentionSettings(days=7, free_megabytes=0, ballast_megabytes=0), tmp_path,
+                           now=NOW.timestamp, clock=slow)  # fmt: skip
     keeper.step()
     assert len(there(tmp_path)) == 600
     for _ in range(1000):
@@ -355,7 +355,7 @@ def test_a_look_that_fails_half_way_is_no_look(
 
     monkeypatch.setattr(module, "find_clips", failing)
     now = [0.0]
-    keeper = Retention(
+    keeper = ClipRetention(
         RetentionSettings(megabytes=0.01, free_megabytes=0, ballast_megabytes=0), tmp_path,
         clock=lambda: now[0],
     )  # fmt: skip

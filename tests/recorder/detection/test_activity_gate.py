@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeprune_device.audio.level import level_db
-from edgeprune_device.detection.activity_gate import Gate
+from edgeprune_device.detection.activity_gate import ActivityGate
 from edgeprune_device.detection.vad import Vad
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Gate as Asked
@@ -28,13 +28,13 @@ def tone(seconds: float, db: float) -> NDArray[np.float32]:
 
 
 def opened(
-    gate: Gate, sound: NDArray[np.float32], chunks: list[int], window: int = RATE
+    gate: ActivityGate, sound: NDArray[np.float32], chunks: list[int], window: int = RATE
 ) -> list[int]:
     """Return which half seconds the gate is open for."""
     position, begin, found, turn = 0, 0, [], itertools.cycle(chunks)
     while position < len(sound):
         piece = sound[position : position + next(turn)]
-        gate.hear(position, piece)
+        gate.push(position, piece)
         position += len(piece)
         while begin + window <= position:
             if gate.open(begin, begin + window):
@@ -49,27 +49,27 @@ def test_the_level_of_a_sine_is_its_rms() -> None:
 
 
 def test_without_a_gate_every_window_passes() -> None:
-    assert opened(Gate(Asked(), RATE), np.zeros(3000, np.float32), [100]) == [0, 1, 2, 3, 4]
+    assert opened(ActivityGate(Asked(), RATE), np.zeros(3000, np.float32), [100]) == [0, 1, 2, 3, 4]
 
 
 def test_a_loud_window_opens_the_gate_and_a_quiet_one_does_not() -> None:
     sound = np.concatenate([tone(2, -70), tone(1, -50), tone(2, -70)])
-    assert opened(Gate(Asked("level", level_db=-60), RATE), sound, [100]) == [3, 4, 5]
-    assert opened(Gate(Asked("level", level_db=-49), RATE), sound, [100]) == []
+    assert opened(ActivityGate(Asked("level", level_db=-60), RATE), sound, [100]) == [3, 4, 5]
+    assert opened(ActivityGate(Asked("level", level_db=-49), RATE), sound, [100]) == []
 
 
 def test_the_gate_stays_open_for_as_long_as_it_is_told() -> None:
     sound = np.concatenate([tone(1, -50), tone(5, -90)])
-    gate = Gate(Asked("level", level_db=-60, hold_seconds=1.0), RATE)
+    gate = ActivityGate(Asked("level", level_db=-60, hold_seconds=1.0), RATE)
     assert opened(gate, sound, [250]) == [0, 1, 2, 3]  # the last loud window ends at 1.5 s
     gate.gap(10_000)
-    gate.hear(10_000, tone(1, -90))
+    gate.push(10_000, tone(1, -90))
     assert not gate.open(10_000, 11_000)
 
 
 def test_a_window_whose_sound_is_not_there_passes() -> None:
-    gate = Gate(Asked("level", level_db=-60), RATE)
-    gate.hear(0, tone(1, -90))
+    gate = ActivityGate(Asked("level", level_db=-60), RATE)
+    gate.push(0, tone(1, -90))
     assert not gate.open(0, 1000)
     assert gate.open(500, 1500)
 
@@ -82,8 +82,8 @@ def test_chunks_do_not_matter(
 ) -> None:
     sound = np.concatenate([tone(n / RATE, db) for n, db in script])
     asked = Asked("level", level_db=-60, hold_seconds=hold)
-    assert opened(Gate(asked, RATE), sound, chunks) == opened(
-        Gate(asked, RATE), sound, [len(sound)]
+    assert opened(ActivityGate(asked, RATE), sound, chunks) == opened(
+        ActivityGate(asked, RATE), sound, [len(sound)]
     )
 
 
@@ -99,17 +99,17 @@ class Said:
 
 def test_a_voice_opens_the_gate_and_so_does_not_knowing() -> None:
     vad = cast(Vad, Said([0.1, 0.6, None, 0.49]))
-    gate = Gate(Asked("vad", vad_model="x", vad_threshold=0.5), RATE, vad)
+    gate = ActivityGate(Asked("vad", vad_model="x", vad_threshold=0.5), RATE, vad)
     assert [gate.open(1000 * i, 1000 * i + 1000) for i in range(4)] == [False, True, True, False]
 
 
 def test_a_gate_for_voices_needs_a_detector() -> None:
     with pytest.raises(EdgepruneError, match="no voice detector"):
-        Gate(Asked("vad", vad_model="x"), RATE)
+        ActivityGate(Asked("vad", vad_model="x"), RATE)
 
 
 def test_long_streams_hold_no_more_than_a_minute() -> None:
-    gate: Any = Gate(Asked("level"), RATE)
+    gate: Any = ActivityGate(Asked("level"), RATE)
     for k in range(200):
-        gate.hear(1000 * k, tone(1, -50))
+        gate.push(1000 * k, tone(1, -50))
     assert sum(len(block) for _, block in gate._blocks) <= 62 * RATE

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune_device.detection.decider import Decider, temper
+from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import DecisionRule
 from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference.temperature import temper
 
 LABELS = ("background", "robin", "wren")
 

@@ -56,7 +56,7 @@ def frames(vad: Vad, sound: Samples, chunks: list[int], first: int = 0) -> list[
     done, turn = 0, itertools.cycle(chunks)
     while done < len(sound):
         piece = sound[done : done + next(turn)]
-        vad.hear(first + done, piece)
+        vad.push(first + done, piece)
         done += len(piece)
     vad.flush()
     return vad.fresh()
@@ -111,7 +111,7 @@ def test_chunks_do_not_matter_at_any_rate(
         begin = 0
         while position < len(sound):
             piece = sound[position : position + next(turn)]
-            vad.hear(position, piece)
+            vad.push(position, piece)
             position += len(piece)
             while begin + window <= position:
                 asked.append(vad.highest(begin, begin + window))
@@ -146,7 +146,7 @@ def test_after_a_gap_it_begins_anew(models: Path, speech: Samples) -> None:
 
 def test_what_it_has_not_heard_it_does_not_know(models: Path, speech: Samples) -> None:
     vad = Vad(models / VARIANTS[1], RATE)
-    vad.hear(0, speech[:RATE])
+    vad.push(0, speech[:RATE])
     assert vad.highest(0, RATE) is not None
     assert vad.highest(5 * RATE, 6 * RATE) is None
     assert vad.highest(0, 100) is None  # no frame was full by then
@@ -166,7 +166,7 @@ def test_a_voice_that_is_no_number_is_unknown_and_the_next_frames_are_heard(
             return (out * np.nan, state * np.nan) if next(calls) == 30 else (out, state)
 
     monkeypatch.setattr(vad, "_session", Broken())
-    vad.hear(0, speech[: 2 * RATE])
+    vad.push(0, speech[: 2 * RATE])
     found = vad.fresh()
     assert [i for i, f in enumerate(found) if f.voice is None] == [30]
     assert vad.highest(0, 2 * RATE) is None

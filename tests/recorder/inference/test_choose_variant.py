@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tiny_bundle import make_bundle
 from tiny_recordings import RATE, TONES, tone
 
-from edgeprune.deployment.verify import verify_command
+from edgeprune.deployment.verify import verify
 from edgeprune_calibration.calibrate import Target, calibrate
 from edgeprune_device.bench.runner import bench
 from edgeprune_device.bundle.reader import Bundle, read_bundle
@@ -272,7 +272,7 @@ def test_verify_measures_both_files_and_the_worse_one_must_hold(
     deaf = read_bundle(make_bundle(tmp_path / "deaf", ("high", "low", "middle")))  # others' pitches
     model = {**deaf.manifest["model"], "file": OTHER}
     both = pair(tmp_path / "both", good, replace(deaf, manifest={**deaf.manifest, "model": model}))
-    done = verify_command(both, recordings, good, split="all", track=lambda x, *_: x)
+    done = verify(both, recordings, good, split="all", track=lambda x, *_: x)
     assert done["bundle"]["score"] == 1.0
     assert done[f"bundle, {OTHER}"]["score"] == 0.0
     assert not done["held"]

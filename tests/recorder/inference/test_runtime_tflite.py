@@ -65,7 +65,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make one model's bundles, of each recipe one, as ai-edge-litert answers."""
     folder = tmp_path_factory.mktemp("bundles")
-    model = loading.load_classifier(
+    model = loading.load_model(
         str(make_model(folder.with_name("source"), "wav2vec2", tuple(TONES), layers=2))
     )
     enliven(model)

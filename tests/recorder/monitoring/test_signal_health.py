@@ -34,7 +34,7 @@ def noise(seconds: float, db: float = -40.0, seed: int = 0, rate: int = RATE) ->
 def judge(sound: Samples, chunk: int = 4000, rate: int = RATE) -> tuple[list[Flag], list[Notice]]:
     health = Health(rate)
     flags = [flag for first in range(0, len(sound), chunk)
-             for flag in health.hear(first, sound[first : first + chunk])]  # fmt: skip
+             for flag in health.push(first, sound[first : first + chunk])]  # fmt: skip
     return flags + health.flush(), health.notices()
 
 
@@ -80,7 +80,7 @@ def test_a_dead_microphone_is_an_alarm_and_its_windows_are_not_observed(
         sound = np.concatenate([noise(begin / RATE), make(12.0), noise(15)])
         health = Health(RATE)
         found = [flag for first in range(0, len(sound), 1600)
-                 for flag in health.hear(first, sound[first : first + 1600])]  # fmt: skip
+                 for flag in health.push(first, sound[first : first + 1600])]  # fmt: skip
         notices = health.notices()
         assert kinds(notices) == [kind, kind + "-cleared"]
         assert {flag.kind for flag in found} == {kind}
@@ -109,7 +109,7 @@ def test_a_window_with_a_sample_that_is_no_number_is_invalid_and_its_neighbours_
     sound[places] = value
     health, asked = Health(RATE), []
     for first in range(0, len(sound), 777):
-        health.hear(first, sound[first : first + 777])
+        health.push(first, sound[first : first + 777])
         cleaned = Health.clean(sound[first : first + 777])
         assert np.isfinite(cleaned).all()
         assert np.abs(cleaned).max() <= 4
@@ -238,7 +238,7 @@ def test_a_repeated_block_is_found_behind_the_resampler_of_a_48_khz_microphone()
 def test_silence_goes_on_across_gaps() -> None:
     health, found = Health(RATE), []
     for k in range(6):  # two seconds at a time
-        found += health.hear(100_000 * k, np.zeros(2 * RATE, np.float32))
+        found += health.push(100_000 * k, np.zeros(2 * RATE, np.float32))
     assert sum(f.last - f.first for f in found) == 12 * RATE
     assert all(f.first % 100_000 + f.last - f.first <= 2 * RATE for f in found)
     assert kinds(health.notices()) == ["health-silent"]
@@ -274,7 +274,7 @@ def test_chunks_do_not_matter(
             turn = itertools.cycle(sizes or [len(sound)])
             while position < start + len(sound):
                 piece = sound[position - start : position - start + next(turn)]
-                flags += health.hear(position, piece)
+                flags += health.push(position, piece)
                 position += len(piece)
                 while done + window <= position:
                     verdicts.append(health.invalid(done, done + window))
@@ -287,9 +287,9 @@ def test_chunks_do_not_matter(
 
 def test_before_a_gap_a_rest_of_a_second_is_judged_if_it_is_long_enough() -> None:
     health = Health(RATE)
-    assert health.hear(0, clipped(0.2)) == []
+    assert health.push(0, clipped(0.2)) == []
     assert health.gap(RATE) == []
-    assert health.hear(RATE, clipped(0.3)) == []
+    assert health.push(RATE, clipped(0.3)) == []
     assert [(f.first, f.last) for f in health.flush()] == [(RATE, RATE + round(0.3 * RATE))]
     assert faults_of(noise(1), NOTHING) == frozenset()
 
@@ -300,7 +300,7 @@ def test_a_short_window_within_a_dead_second_is_not_observed() -> None:
     health, heard = Health(rate), []
     sound = np.concatenate([np.zeros(12 * rate), np.random.default_rng(0).normal(0, 0.1, rate)])
     for first in range(0, len(sound), hop):
-        health.hear(first, sound[first : first + hop].astype(np.float32))
+        health.push(first, sound[first : first + hop].astype(np.float32))
         heard.append(health.invalid(first, first + hop))
     assert not any(heard[:49]), "five seconds may pass"
     assert all(reason == "digital silence" for reason in heard[50:120])

@@ -23,7 +23,7 @@ from tiny_recordings import RATE
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.journal.coverage import ANALYSED, BACKLOG, DROPPED, INVALID, NOT_CAPTURED
 from edgeprune_device.journal.stream_time import StreamTime
-from edgeprune_device.recorder.loop import Parts
+from edgeprune_device.recorder.loop import Components
 from edgeprune_device.settings import Clips, Decide, Load, Settings
 from edgeprune_device.stream import Block, Notice
 
@@ -131,7 +131,7 @@ def test_sound_that_is_no_sound_is_invalid_and_no_score_of_it_is_kept(
     """One bad sample in each of 20 places: its window is invalid, the rest is analysed."""
     sound, asked = stream(), list[Samples]()
 
-    def change(parts: Parts) -> Parts:
+    def change(parts: Components) -> Components:
         def model(first: int, window: Samples) -> Samples:
             asked.append(window)
             return parts.model(first, window)
@@ -156,7 +156,7 @@ def test_scores_that_are_none_are_an_alarm_and_not_nothing_heard(
 ) -> None:
     """A model that gives NaN, the same scores for ever, or an error, for two minutes of sound."""
 
-    def change(parts: Parts) -> Parts:
+    def change(parts: Components) -> Components:
         count = len(parts.decider.rule.labels)
 
         def model(_first: int, _window: Samples) -> Samples:
@@ -262,6 +262,6 @@ def test_the_time_of_day_follows_the_moment_of_capture_and_not_the_samples() -> 
 
     wall = WallClock(START, 0.0, ClockState(True, "kernel"))
     times = StreamTime(RATE, START, wall)
-    times.hear(round(3600 * 1.01 * RATE), 3600.0)
+    times.observe(round(3600 * 1.01 * RATE), 3600.0)
     assert abs(times.utc(round(3600 * 1.01 * RATE)) - (START + timedelta(hours=1))) < timedelta(
         milliseconds=1)  # fmt: skip

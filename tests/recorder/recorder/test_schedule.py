@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.recorder.schedule import Schedule, local_zone, read_stretch
+from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone, read_stretch
 from edgeprune_device.recorder.sun import sun_event
 from edgeprune_device.settings import Schedule as Entries
 
@@ -26,9 +26,9 @@ def at(text: str, zone: ZoneInfo = BERLIN, fold: int = 0) -> datetime:
 
 def schedule(
     *listen: str, quiet: tuple[str, ...] = (), place: tuple[float, float] | None = None
-) -> Schedule:
+) -> ListeningSchedule:
     latitude, longitude = place or (None, None)
-    return Schedule(Entries(listen, quiet, latitude, longitude), BERLIN)
+    return ListeningSchedule(Entries(listen, quiet, latitude, longitude), BERLIN)
 
 
 def test_without_entries_it_listens_always_and_nothing_changes() -> None:
@@ -180,7 +180,7 @@ def test_only_the_instant_counts_and_not_the_zone_it_is_given_in() -> None:
 def test_where_the_calendar_is_a_day_ahead_of_the_sun_its_day_counts() -> None:
     """Kiritimati keeps UTC+14 at 157 degrees west: a date ahead of its sun."""
     island = ZoneInfo("Pacific/Kiritimati")
-    found = Schedule(Entries(("05:00..sunrise",), (), 1.87, -157.43), island)
+    found = ListeningSchedule(Entries(("05:00..sunrise",), (), 1.87, -157.43), island)
     change = found.next_change(at("2025-03-10 05:30", island))
     assert change is not None
     assert (change.date(), change.hour) == (date(2025, 3, 10), 6)

@@ -17,7 +17,7 @@ from tiny_recordings import RATE, tone
 
 from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle, read_bundle
-from edgeprune_device.detection.activity_gate import Gate
+from edgeprune_device.detection.activity_gate import ActivityGate
 from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import rule_of
 from edgeprune_device.detection.speech_privacy import Speech, speech_rule
@@ -39,7 +39,7 @@ class Recorder:
             bundle, Decide(of_windows=3, confirm_windows=2, release=0.1, merge_seconds=0.4)
         )
         self.run, self.health, self.vad = run, Health(RATE), Vad(vad, RATE)
-        self.gate = Gate(gate, RATE, self.vad)
+        self.gate = ActivityGate(gate, RATE, self.vad)
         self.guard = ScoreGuard(bundle.activation, bundle.labels, rule.ignore)
         self.decider, self.windower = Decider(rule), Windower(bundle.window_samples, 800)
         self.speech = Speech(speech_rule(bundle, Privacy(vad=True, margin_seconds=0.25)))
@@ -53,10 +53,10 @@ class Recorder:
 
     def hear(self, samples: NDArray[np.float32]) -> None:
         first = self.windower.position
-        self.health.hear(first, samples)
+        self.health.push(first, samples)
         samples = Health.clean(samples)
-        self.vad.hear(first, samples)
-        self.gate.hear(first, samples)
+        self.vad.push(first, samples)
+        self.gate.push(first, samples)
         for begin, window in self.windower.push(samples):
             self.window(begin, begin + len(window), window)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.recorder.schedule import Schedule
+from edgeprune_device.recorder.schedule import ListeningSchedule
 from edgeprune_device.recorder.source import PAUSED, open_source, scheduled
 from edgeprune_device.settings import Schedule as ScheduleSettings
 from edgeprune_device.settings import Settings
@@ -47,7 +47,7 @@ class World:
 def test_outside_its_hours_no_microphone_is_open_and_every_second_is_told() -> None:
     """Ten seconds before five, an hour of listening, and on into the pause."""
     world = World()
-    plan = Schedule(ScheduleSettings(listen=("05:00-06:00",)), UTC)
+    plan = ListeningSchedule(ScheduleSettings(listen=("05:00-06:00",)), UTC)
     items = scheduled(world.microphone, plan, RATE, now=world.now,
                       monotonic=lambda: world.seconds, sleep=world.sleep)  # fmt: skip
     told, samples, lost, held = [], 0, 0, {}

@@ -44,7 +44,7 @@ def wait() -> None:
         time.sleep(LOOK_SECONDS)
 
 
-class Schedule(schedule.Schedule):
+class Schedule(schedule.ListeningSchedule):
     """Listens while there is no file ``pause``."""
 
     def listening(self, local: datetime) -> bool:

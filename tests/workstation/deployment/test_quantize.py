@@ -30,7 +30,7 @@ def test_int8_is_smaller_and_agrees_where_the_weights_are_large(tmp_path: Path) 
     )  # fmt: skip
     torch.manual_seed(0)
     Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path)
-    model = loading.load_classifier(str(tmp_path))
+    model = loading.load_model(str(tmp_path))
     data = to_onnx(model, 4000, 18)
     small = to_int8(data)
     assert len(small) < 0.5 * len(data)
@@ -40,7 +40,7 @@ def test_int8_is_smaller_and_agrees_where_the_weights_are_large(tmp_path: Path) 
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    first = loading.load_classifier(str(make_model(tmp_path / "a", "hubert", LABELS)))
+    first = loading.load_model(str(make_model(tmp_path / "a", "hubert", LABELS)))
     data = to_onnx(first, 4000, 18)
     assert agreement(onnx_runner(data), Scorer(first), tone_windows()) < 1e-4
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None
 
 
 def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
     names = list(model.state_dict())
     to_onnx(model, 4000, 18)
     assert list(model.state_dict()) == names
@@ -59,7 +59,7 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
 
 
 def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "kwt", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "kwt", LABELS)))
     rule = decision(
         onnx_runner(to_onnx(model, RATE, 18)), tone_windows(seconds=1.0), LABELS,
         Quantize(smoothing_windows=3, refractory_seconds=2.0), Silent(),
@@ -69,7 +69,7 @@ def test_thresholds_cover_every_label_and_the_rule_is_the_recipes(tmp_path: Path
 
 
 def test_where_no_label_means_nothing_no_threshold_is_low(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path, "kwt", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path, "kwt", LABELS)))
     run = onnx_runner(to_onnx(model, RATE, 18))
     unaware = decision(run, tone_windows(seconds=1.0), LABELS, Quantize(), Silent())
     assert unaware["ignore"] == []

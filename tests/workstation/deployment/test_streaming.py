@@ -63,7 +63,7 @@ def model_of(family: str, folder: Path, window: int = WINDOW) -> Any:
         model.save_pretrained(folder / family)
     else:
         make_model(folder / family, family, tuple(TONES))
-    model = loading.load_classifier(str(folder / family), window_samples=window)
+    model = loading.load_model(str(folder / family), window_samples=window)
     if hasattr(model.config, "edgeprune_normalize"):
         model.config.edgeprune_normalize = False
     return model
@@ -102,7 +102,7 @@ def test_every_other_family_scores_overlapping_windows_as_the_whole_file(
 
 
 def test_kwt_scores_overlapping_windows_as_the_whole_file(kwt_folder: Path) -> None:
-    model = loading.load_classifier(str(kwt_folder))
+    model = loading.load_model(str(kwt_folder))
     scorer, run, hop = scorer_of(model, RATE, 2000)
     difference, moved = worst(scorer, run, hop, stream())
     assert (scorer.plan.left, scorer.plan.right, hop) == (0, 0, 1920)
@@ -167,12 +167,12 @@ def test_frames_at_a_reflected_edge_are_counted(tmp_path: Path) -> None:
 
 
 def test_what_hangs_on_the_whole_window_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    grouped = loading.load_classifier(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
+    grouped = loading.load_model(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
     grouped.config.edgeprune_normalize = True
     assert "zero mean and unit variance" in plan_for(grouped, WINDOW, 1600)[1]
     grouped.config.edgeprune_normalize = False
     assert "group norm" in plan_for(grouped, WINDOW, 1600)[1]
-    clap = loading.load_classifier(
+    clap = loading.load_model(
         str(make_model(tmp_path / "c", "clap_audio_model", tuple(TONES))), window_samples=WINDOW
     )
     assert "repeats" in plan_for(clap, WINDOW, 1600)[1]
@@ -183,7 +183,7 @@ def test_the_measurement_alone_finds_what_the_sentences_name(
 ) -> None:
     """Were group norm and normalisation not known, no chunk would have the window's frames."""
     monkeypatch.setattr(streaming_frontend, "refusal", lambda model: "")
-    model = loading.load_classifier(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
+    model = loading.load_model(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
 
     def front(classifier: Any, window: int) -> Any:
         return streaming_frontend.chunk_front(classifier, window), ""
@@ -235,7 +235,7 @@ def test_every_family_has_one_seam_and_its_graph_computes_what_it_did(family_fol
     from edgeprune.export.onnx import Scorer, traced
 
     window = RATE
-    model = loading.load_classifier(str(family_folder), window_samples=window)
+    model = loading.load_model(str(family_folder), window_samples=window)
     scorer = Scorer(shape(model, window, "onnx"))
     assert isinstance(seam_of(scorer), Seam)
     with_name, without = (onnx.load_from_string(x) for x in (
@@ -400,7 +400,7 @@ def test_compress_delivers_the_halves_of_a_layer_normed_model(
         "bench": {"seconds": 0.05, "threads": [1], "rounds": 3},
     }  # fmt: skip
     out = tmp_path / "run"
-    compress(str(tmp_path / "model"), recordings, out, build_settings(recipe), Silent())
+    compress(str(tmp_path / "model"), recordings, out, build_settings(recipe), ui=Silent())
     bundle = read_bundle(out / "bundle")
     assert bundle.hop_samples == 960
     scorer = open_incremental(bundle)

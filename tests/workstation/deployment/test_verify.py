@@ -13,7 +13,7 @@ from tiny_recordings import TONES, make_recordings
 
 from edgeprune.core.console import Silent
 from edgeprune.deployment.evaluate import Answers, compare, measure
-from edgeprune.deployment.verify import clips_digest, verify_command
+from edgeprune.deployment.verify import clips_digest, verify
 from edgeprune.metrics.statistics import bootstrap_interval
 from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.manifest import Clip
@@ -75,9 +75,7 @@ def test_agreement_and_the_paired_difference() -> None:
 def test_a_bundle_is_verified_against_its_teacher(
     tiny_bundle: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    done = verify_command(
-        tiny_bundle, recordings, tiny_bundle, split="all", out=tmp_path, track=track
-    )
+    done = verify(tiny_bundle, recordings, tiny_bundle, split="all", out=tmp_path, track=track)
     assert done["bundle"]["clips"] == len(read_data(recordings).clips)
     assert done["bundle"]["score"] == 1.0  # the tiny bundle measures the power at each pitch
     assert done["bundle"]["agreement"] == 1.0
@@ -96,7 +94,7 @@ def test_a_bundle_that_hears_nothing_does_not_hold(recordings: Path, tmp_path: P
     manifest = {k: v for k, v in read.manifest.items() if k != "files"} | {"labels": list(TONES)}
     files = {name: (deaf / name).read_bytes() for name in read.manifest["files"]}
     write_bundle(deaf, manifest, files)
-    done = verify_command(deaf, recordings, good, split="all", track=track)
+    done = verify(deaf, recordings, good, split="all", track=track)
     assert not done["held"]
     assert "100.00 points under its teacher" in done["verdict"]
 
@@ -120,12 +118,12 @@ def test_without_a_teacher_the_recorded_accuracy_counts_for_the_same_clips_alone
     recordings: Path, tmp_path: Path
 ) -> None:
     bundle = recorded(tmp_path / "b", list(read_data(recordings).clips), 0.75)
-    done = verify_command(bundle, recordings, split="all", track=track)
+    done = verify(bundle, recordings, split="all", track=track)
     assert done["baseline"] == 0.75
     assert "25.00 points over its teacher" in done["verdict"]
     other = make_recordings(tmp_path / "other", speakers=4, each=2)
     with pytest.raises(EdgepruneError, match="does not record its teacher's score on these clips"):
-        verify_command(bundle, other, split="all", track=track)
+        verify(bundle, other, split="all", track=track)
 
 
 @pytest.mark.parametrize("apart", ["speaker", "take", ""])
@@ -139,7 +137,7 @@ def test_the_split_is_the_one_the_bundle_was_made_with(
     data.write_text("\n".join([rows[0] + ",take", *takes]) + "\n", "utf-8")
     made = split_clips(read_data(data, group=apart or "none"))["test"]
     bundle = recorded(tmp_path / "b", list(made), 0.5, {"group_column": apart})
-    assert verify_command(bundle, data, track=track)["baseline"] == 0.5
+    assert verify(bundle, data, track=track)["baseline"] == 0.5
 
 
 def test_other_data_need_not_name_what_the_bundle_kept_apart(
@@ -151,7 +149,7 @@ def test_other_data_need_not_name_what_the_bundle_kept_apart(
         "path,label,", "path,label,speaker"), "utf-8")  # fmt: skip
     clips = list(read_data(data).clips)
     bundle = recorded(tmp_path / "b", clips, 0.5, {"group_column": "speaker"})
-    assert verify_command(bundle, data, split="all", track=track)["baseline"] == 0.5
+    assert verify(bundle, data, split="all", track=track)["baseline"] == 0.5
 
 
 def test_parts_of_one_recording_are_told_apart_whether_or_not_they_name_their_start() -> None:
@@ -171,4 +169,4 @@ def test_wrong_usage_is_one_sentence(
     options: dict[str, str], sentence: str, tiny_bundle: Path, recordings: Path
 ) -> None:
     with pytest.raises(EdgepruneError, match=sentence):
-        verify_command(tiny_bundle, recordings, tiny_bundle, track=track, **options)  # type: ignore[arg-type]
+        verify(tiny_bundle, recordings, tiny_bundle, track=track, **options)  # type: ignore[arg-type]

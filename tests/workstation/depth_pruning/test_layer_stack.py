@@ -29,12 +29,12 @@ def cuts_of(model: Any) -> list[Cut]:
 
 
 def test_every_cut_answers_as_the_model_that_was_really_cut(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     cuts = cuts_of(model)
     with torch.inference_mode():
         found = run_cuts(Stack(model), heard(), cuts)
         for cut in cuts:
-            really = loading.load_classifier(str(family_folder))
+            really = loading.load_model(str(family_folder))
             keep_layers(really, cut)
             torch.testing.assert_close(
                 found[cut], loading.logits_of(really, heard()), atol=1e-5, rtol=1e-5
@@ -42,7 +42,7 @@ def test_every_cut_answers_as_the_model_that_was_really_cut(family_folder: Path)
 
 
 def test_the_states_are_those_of_a_whole_run(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     stack = Stack(model)
     with torch.inference_mode():
         states = stack.states(stack.enter(heard()))
@@ -58,7 +58,7 @@ def test_the_states_are_those_of_a_whole_run(family_folder: Path) -> None:
     "family_folder", [name for name in FAMILY_NAMES if name != "clap_audio_model"], indirect=True
 )  # transformers gives CLAP's states by stage
 def test_the_states_are_those_that_transformers_gives(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     stack = Stack(model)
     with torch.inference_mode():
         states = stack.states(stack.enter(heard()))
@@ -90,11 +90,11 @@ def test_last_norms_and_weighted_heads_are_part_of_it(
     if hasattr(made, "layer_weights"):
         made.layer_weights.data = torch.tensor([0.1, 2.0, -1.0, 0.7])
     made.save_pretrained(tmp_path)
-    model = loading.load_classifier(str(tmp_path))
+    model = loading.load_model(str(tmp_path))
     with torch.inference_mode():
         found = run_cuts(Stack(model), heard(), [(0, 1, 2), (0, 2)])
         for cut in found:
-            really = loading.load_classifier(str(tmp_path))
+            really = loading.load_model(str(tmp_path))
             keep_layers(really, cut)
             torch.testing.assert_close(
                 found[cut], loading.logits_of(really, heard()), atol=1e-5, rtol=1e-5
@@ -103,7 +103,7 @@ def test_last_norms_and_weighted_heads_are_part_of_it(
 
 def test_common_beginnings_run_once(tmp_path: Path) -> None:
     """Cuts 0-1-2, 0-1 and 0-2 take four blocks: 0, 1, 2 after 1, and 2 after 0."""
-    model = loading.load_classifier(str(make_model(tmp_path, "wav2vec2", tuple(TONES))))
+    model = loading.load_model(str(make_model(tmp_path, "wav2vec2", tuple(TONES))))
     stack, ran = Stack(model), []
     for index, block in enumerate(stack.blocks):
         block.register_forward_hook(lambda *_, index=index: ran.append(index))
@@ -113,7 +113,7 @@ def test_common_beginnings_run_once(tmp_path: Path) -> None:
 
 
 def test_a_head_that_was_given_answers_from_the_mean_over_time(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     weight, bias = torch.randn(5, 16), torch.randn(5)
     stack = Stack(model, (weight, bias))
     with torch.inference_mode():
@@ -124,7 +124,7 @@ def test_a_head_that_was_given_answers_from_the_mean_over_time(family_folder: Pa
 
 
 def test_the_model_is_left_as_it_was(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     with torch.inference_mode():
         before = loading.logits_of(model, heard())
         run_cuts(Stack(model), heard(), cuts_of(model))

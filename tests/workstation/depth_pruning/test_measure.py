@@ -21,7 +21,7 @@ from edgeprune.data.tasks import TASKS
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.depth_pruning.ablation import all_spans, greedy_removal, measure_cuts, without
 from edgeprune.depth_pruning.euclidean_convexity import draw_pairs, euclidean_convexity
-from edgeprune.depth_pruning.evaluator import Bench
+from edgeprune.depth_pruning.evaluator import Evaluator
 from edgeprune.depth_pruning.layer_stack import Cut, Stack
 from edgeprune.depth_pruning.linear_probe import fit_probe, logistic_regression
 from edgeprune.models import loading
@@ -48,20 +48,20 @@ def windows(
 
 
 @pytest.fixture
-def bench(model_folder: Path, windows: Windows) -> Bench:
-    stack = Stack(loading.load_classifier(str(model_folder)))
-    return Bench(stack, windows.split("valid"), LABELS, CPU, Silent())
+def bench(model_folder: Path, windows: Windows) -> Evaluator:
+    stack = Stack(loading.load_model(str(model_folder)))
+    return Evaluator(stack, windows.split("valid"), LABELS, CPU, Silent())
 
 
 def test_a_measured_cut_is_right_where_the_really_cut_model_is(
-    bench: Bench, model_folder: Path, windows: Windows
+    bench: Evaluator, model_folder: Path, windows: Windows
 ) -> None:
     """A clip of two windows is right where the mean of its scores is highest at its label."""
     found = measure_cuts(bench, [(0, 1, 2), (1, 2), (0, 2), (2,)])
     valid = windows.split("valid")
     assert len(found[0, 2]) == len(set(valid.clip.tolist())) < len(valid.clip)
     for cut, right in found.items():
-        really = loading.load_classifier(str(model_folder))
+        really = loading.load_model(str(model_folder))
         keep_layers(really, cut)
         logits = loop.predict(really, valid, CPU)
         np.testing.assert_array_equal(right, TASKS["classes"].values(logits, valid, LABELS))
@@ -106,14 +106,14 @@ def test_pairs_are_of_one_class_different_and_drawn_once() -> None:
     assert np.bincount(codes[a]).tolist() == [5, 5]  # class 1 has 6 pairs, class 2 none
 
 
-def test_classes_of_one_clip_have_no_euclidean_convexity(bench: Bench) -> None:
+def test_classes_of_one_clip_have_no_euclidean_convexity(bench: Evaluator) -> None:
     one_each = np.unique(bench.windows.targets(LABELS), return_index=True)[1]
     alone = replace(bench, windows=bench.windows.only(one_each))
     assert euclidean_convexity(alone, 2) is None
 
 
 def test_euclidean_convexity_counts_what_the_rest_of_the_model_says_between_two_clips(
-    bench: Bench,
+    bench: Evaluator,
 ) -> None:
     """State 1 by hand: ten points between two clips' states, through blocks 1 and 2 and the head."""
     found = euclidean_convexity(bench, 2)
@@ -158,9 +158,11 @@ def test_the_probe_is_logistic_regression_to_the_end() -> None:
 def test_a_probe_on_an_untrained_model_tells_tones_apart(
     model_folder: Path, windows: Windows
 ) -> None:
-    stack = Stack(loading.load_classifier(str(model_folder)))
+    stack = Stack(loading.load_model(str(model_folder)))
     stack.head = fit_probe(stack, windows, LABELS, CPU, Silent())
-    right = measure_cuts(Bench(stack, windows.split("test"), LABELS, CPU, Silent()), [(0, 1, 2)])
+    right = measure_cuts(
+        Evaluator(stack, windows.split("test"), LABELS, CPU, Silent()), [(0, 1, 2)]
+    )
     assert right[0, 1, 2].mean() > 0.6
 
 

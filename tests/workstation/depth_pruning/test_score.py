@@ -15,7 +15,7 @@ from edgeprune.core.settings import Clips, Score
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.depth_pruning.score import choose_labelings, groups_of, score
 from edgeprune.depth_pruning.states import load_states, states
-from edgeprune.metrics.convexity import convexity
+from edgeprune.metrics.convexity import graph_convexity
 from edgeprune.models import loading
 from edgeprune.pipeline.clips import clips
 from edgeprune_calibration.dataset import read_data
@@ -34,7 +34,7 @@ def folders(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathF
         backbone, recordings, read_data(recordings).digest(),
         out=root / "clips", settings=Clips(window_seconds=0.4), ui=Silent(),
     )  # fmt: skip
-    loading.save(loading.load_classifier(str(backbone), tuple(TONES)), root / "model")
+    loading.save(loading.load_model(str(backbone), tuple(TONES)), root / "model")
     for name, model in (("teacher", root / "model"), ("untouched", backbone)):
         states(model, root / "clips", "cpu", out=root / name, settings=SETTINGS, ui=Silent())
     return root
@@ -57,7 +57,7 @@ def test_every_labelling_is_scored_in_every_layer_of_both_models(
     kept = load_states(folders / "teacher")
     windows = load_windows(folders / "clips").take(kept.points)
     for layer, points in enumerate(kept.states):
-        expected = convexity(points, windows.column("speaker"), k=3, permutations=0, draws=0)
+        expected = graph_convexity(points, windows.column("speaker"), k=3, permutations=0, draws=0)
         given = found["curves"]["teacher"]["speaker"][layer]
         assert given["mean_of_classes"] == pytest.approx(expected.mean_of_classes)
         assert given["per_class"] == pytest.approx(expected.per_class)

@@ -43,7 +43,7 @@ def clip_folder(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempP
 def test_padding_is_left_out_of_every_average(backbone: Path, clip_folder: Path) -> None:
     """What stands in the padding's frames cannot matter: it is replaced, the average stays."""
     windows = load_windows(clip_folder).split("valid").take(np.arange(4))
-    model = loading.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_model(str(backbone), tuple(TONES))
     found, _, _ = layer_states(model, windows, np.arange(4), CPU, Silent())
     assert found.shape == (4, 4, 16)  # the first block's input and three outputs, four clips
     with torch.inference_mode():
@@ -61,7 +61,7 @@ def test_cosines_and_angles_are_those_of_flattened_states(
     backbone: Path, clip_folder: Path
 ) -> None:
     windows = load_windows(clip_folder).split("valid").take(np.arange(3))
-    model = loading.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_model(str(backbone), tuple(TONES))
     _, cosines, angles = layer_states(model, windows, np.arange(3), CPU, Silent())
     with torch.inference_mode():
         _, full = loading.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
@@ -80,7 +80,7 @@ def test_the_order_of_the_points_and_the_batches_do_not_matter(
     backbone: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows = load_windows(clip_folder)
-    model = loading.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_model(str(backbone), tuple(TONES))
     chosen = np.array([40, 3, 17, 5, 60, 61, 2])
     whole, cosines, _ = layer_states(model, windows, chosen, CPU, Silent())
     monkeypatch.setattr("edgeprune.depth_pruning.states.BATCH", 3)
@@ -107,7 +107,7 @@ def test_stretches_are_averaged_in_the_place_they_have_in_their_file(
           settings=Clips(context="file", window_seconds=0.4))  # fmt: skip
     windows = load_windows(tmp_path)
     assert windows.samples.shape == (2, 6400)
-    model = loading.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_model(str(backbone), tuple(TONES))
     found, _, _ = layer_states(model, windows, np.arange(4), CPU, Silent())
     with torch.inference_mode():
         _, full = loading.logits_and_states(model, torch.from_numpy(np.array(windows.samples)))
@@ -123,7 +123,7 @@ def test_stretches_are_averaged_in_the_place_they_have_in_their_file(
 def test_states_are_kept_on_disk_and_read_back(
     backbone: Path, clip_folder: Path, tmp_path: Path
 ) -> None:
-    model = loading.load_classifier(str(backbone), tuple(TONES))
+    model = loading.load_model(str(backbone), tuple(TONES))
     loading.save(model, tmp_path / "model")
     states(tmp_path / "model", clip_folder, "cpu", out=tmp_path, settings=Score(neighbours=3),
            ui=Silent())  # fmt: skip

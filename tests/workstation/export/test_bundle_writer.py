@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from model_stamps import read_stamp
 from tiny_recordings import RATE
 from tiny_replacements import make_student_model
 from tiny_windows import windows_for
 
 from edgeprune.export.bundle_writer import describe, golden_inputs, write
-from edgeprune.export.model_metadata import read_stamp
 from edgeprune.export.onnx import Scorer, to_onnx
 from edgeprune.export.tflite import to_tflite
 from edgeprune_device.bundle.reader import read_bundle

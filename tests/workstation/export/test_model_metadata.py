@@ -10,10 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from model_stamps import read_stamp
 from tiny_bundle import make_bundle
 from tiny_recordings import RATE, TONES, tone
 
-from edgeprune.export.model_metadata import read_stamp, runtime_needed, stamp_of, stamped
+from edgeprune.export.model_metadata import runtime_needed, stamp_of, stamped
 from edgeprune.export.tflite import convert, tflite_runner
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError

@@ -31,7 +31,7 @@ LABELS = tuple(sorted(TONES))
 
 @pytest.mark.parametrize("runtime", ["onnx", "tflite"])
 def test_a_shaped_model_answers_as_before(family_folder: Path, runtime: str) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     kinds = [type(part).__name__ for part in model.modules()]
     torch.manual_seed(0)
@@ -82,7 +82,7 @@ def test_a_plain_layer_norm_is_a_layer_norm(affine: bool) -> None:
 
 
 def test_a_window_shorter_than_a_frame_is_refused(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
     with pytest.raises(EdgepruneError, match="A window of 8 samples is shorter than the") as error:
         to_onnx(model, 8, 18)
     assert error.value.status == 2
@@ -90,7 +90,7 @@ def test_a_window_shorter_than_a_frame_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_onnx_graph_holds_no_sum_that_would_be_fused_slowly(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "wav2vec2", LABELS)))
     assert any(isinstance(part, WaveformEncoder) for part in shape(model, 4000, "onnx").modules())
     data = to_onnx(model, 4000, 18)
     graph = onnx.load_from_string(data).graph

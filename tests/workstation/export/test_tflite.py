@@ -42,7 +42,7 @@ def agrees(model: Any, seconds: float = 0.25) -> bytes:
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_every_family_answers_as_torch_does(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", family, tuple(TONES), layers=2)
-    model = loading.load_classifier(str(folder))
+    model = loading.load_model(str(folder))
     if family != "kwt":
         enliven(model)  # its answers differ from clip to clip
     names = list(model.state_dict())
@@ -52,7 +52,7 @@ def test_every_family_answers_as_torch_does(family: str, tmp_path: Path) -> None
 
 def test_mert_answers_as_torch_does(tmp_path: Path) -> None:
     make_mert(tmp_path)
-    agrees(loading.load_classifier(str(tmp_path), tuple(TONES)))
+    agrees(loading.load_model(str(tmp_path), tuple(TONES)))
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_conformer_with_relative_positions_answers_as_torch_does(tmp_path: Pat
     made = AutoModelForAudioClassification.from_config(config)
     enliven(made)
     made.save_pretrained(tmp_path)
-    agrees(loading.load_classifier(str(tmp_path)))
+    agrees(loading.load_model(str(tmp_path)))
 
 
 @pytest.mark.parametrize("kind", some_of(STUDENT_KINDS, "transformer", "mfcc", "waveform"))
@@ -122,7 +122,7 @@ def test_an_lstm_over_many_frames_is_refused_before_anybody_waits(backbone: Path
 def test_input_and_output_are_named_and_weight_norm_is_folded(tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    model = loading.load_classifier(str(make_model(tmp_path, "hubert", tuple(TONES), layers=1)))
+    model = loading.load_model(str(make_model(tmp_path, "hubert", tuple(TONES), layers=1)))
     interpreter = Interpreter(model_content=to_tflite(model, 4000))
     named = interpreter.get_signature_list()["serving_default"]
     assert named == {"inputs": ["samples"], "outputs": ["scores"]}

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeprune.metrics.convexity import Convexity, convexities, convexity, first_within
+from edgeprune.metrics.convexity import Convexity, convexities, first_within, graph_convexity
+from edgeprune_device.errors import EdgepruneError
 
 Points = NDArray[np.float64]
 Pairs = dict[tuple[int, int], float]
@@ -26,7 +27,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 def score(points: Points, labels: Sequence[Hashable], k: int = 10) -> Convexity:
     """Measure scores and the null's mean alone."""
-    return convexity(points, labels, k=k, permutations=0, draws=0)
+    return graph_convexity(points, labels, k=k, permutations=0, draws=0)
 
 
 def pairs_by_hand(
@@ -151,7 +152,7 @@ def test_every_class_scores_what_walking_every_path_by_hand_gives(seed: int) -> 
 def test_the_reference_scores_what_its_rules_give_by_hand(seed: int) -> None:
     points, labels, k = random_case(seed, twins=True)
     scores = pairs_by_hand(points, labels, k, reference=True)
-    found = convexity(points, labels, k=k, permutations=0, draws=0, reference=True)
+    found = graph_convexity(points, labels, k=k, permutations=0, draws=0, reference=True)
     assert found.pooled == pytest.approx(np.mean(list(scores.values())), abs=1e-12)
     assert found.per_class == pytest.approx(classes_by_hand(scores, labels), abs=1e-12)
 
@@ -191,7 +192,7 @@ def test_clumps_a_million_apart_keep_their_exact_neighbours() -> None:
 @given(seeds, st.integers(2, 4))
 def test_well_separated_classes_that_hang_together_are_convex(seed: int, classes: int) -> None:
     points, labels = clumps(15, 0.01, seed, classes)
-    found = convexity(points, labels, k=9, draws=50)
+    found = graph_convexity(points, labels, k=9, draws=50)
     assert found.pooled == found.mean_of_classes == 1.0
     assert found.interval == found.pooled_interval == (1.0, 1.0)
     assert found.null_mean <= found.null_high < 1.0
@@ -214,7 +215,7 @@ def test_exact_duplicates_are_neighbours_and_cost_the_reference_its_paths() -> N
     points[:12] = points[0]
     labels = ["a"] * 20 + ["b"] * 20
     ours = score(points, labels, 9)
-    theirs = convexity(points, labels, k=9, permutations=0, draws=0, reference=True)
+    theirs = graph_convexity(points, labels, k=9, permutations=0, draws=0, reference=True)
     assert ours.pooled == 1.0
     assert theirs.per_class["a"] < 0.9 < theirs.per_class["b"]
     assert score(np.zeros((6, 2)), ["a", "b"] * 3, 5).pooled == 1.0
@@ -236,7 +237,7 @@ def test_of_equally_near_neighbours_the_first_one_counts(order: list[int], expec
 
 def test_a_class_with_one_member_has_no_pair_and_is_left_out() -> None:
     points = np.random.default_rng(3).standard_normal((21, 3))
-    found = convexity(points, ["a"] * 10 + ["b"] * 10 + ["alone"], k=4)
+    found = graph_convexity(points, ["a"] * 10 + ["b"] * 10 + ["alone"], k=4)
     assert set(found.per_class) == {"a", "b"}
     assert np.isfinite([found.mean_of_classes, *found.interval, found.null_high]).all()
 
@@ -246,7 +247,7 @@ def test_the_null_s_mean_is_that_of_all_labellings() -> None:
     points[:3] += 50
     labels = ["a", "a", "a", "b", "b", "b", "b", "alone"]
     every = [score(points, mixed, 2).mean_of_classes for mixed in set(permutations(labels))]
-    found = convexity(points, labels, k=2, permutations=2000, draws=0)
+    found = graph_convexity(points, labels, k=2, permutations=2000, draws=0)
     assert found.null_mean == pytest.approx(np.mean(every), abs=1e-12)
     assert found.null_high == pytest.approx(np.quantile(every, 0.975), abs=0.03)
 
@@ -262,7 +263,7 @@ def test_the_null_s_mean_is_that_of_many_permutations() -> None:
 
 def test_labels_without_meaning_score_like_their_own_null() -> None:
     points = np.random.default_rng(1).standard_normal((150, 8))
-    found = convexity(points, [i % 5 for i in range(150)], permutations=50)
+    found = graph_convexity(points, [i % 5 for i in range(150)], permutations=50)
     assert abs(found.mean_of_classes - found.null_mean) < 0.05
     assert found.interval[0] < found.null_mean < found.null_high
 
@@ -271,7 +272,7 @@ def test_labels_without_meaning_score_like_their_own_null() -> None:
 def test_the_intervals_are_those_of_drawing_by_hand(grouped: bool) -> None:
     points, labels = clumps(8, 0.8)
     groups = [f"speaker {i % 4}" for i in range(24)]
-    found = convexity(points, labels, k=3, draws=4000, groups=groups if grouped else None)
+    found = graph_convexity(points, labels, k=3, draws=4000, groups=groups if grouped else None)
     units = groups if grouped else list(range(24))
     by_hand = intervals_by_hand(pairs_by_hand(points, labels, 3), labels, units, 1500)
     assert [found.interval, found.pooled_interval] == [
@@ -282,7 +283,7 @@ def test_the_intervals_are_those_of_drawing_by_hand(grouped: bool) -> None:
 @settings(examples, max_examples=20)
 @given(seeds)
 def test_the_interval_covers_the_score_and_shrinks_with_more_clips(seed: int) -> None:
-    few, many = (convexity(*clumps(each, 0.8, seed), permutations=0) for each in (15, 120))
+    few, many = (graph_convexity(*clumps(each, 0.8, seed), permutations=0) for each in (15, 120))
     for found in (few, many):
         assert found.interval[0] <= found.mean_of_classes <= found.interval[1]
         assert found.pooled_interval[0] <= found.pooled <= found.pooled_interval[1]
@@ -294,15 +295,15 @@ def test_drawing_whole_speakers_widens_the_interval_where_their_clips_lie_togeth
     speakers = np.repeat(np.arange(8), 12)
     points = generator.standard_normal((8, 5))[speakers] + 0.5 * generator.standard_normal((96, 5))
     labels = [f"word {i % 2}" if s < 4 else f"word {s % 2}" for i, s in enumerate(speakers)]
-    by_clip = convexity(points, labels, k=5)
-    by_speaker = convexity(points, labels, k=5, groups=[str(s) for s in speakers])
+    by_clip = graph_convexity(points, labels, k=5)
+    by_speaker = graph_convexity(points, labels, k=5, groups=[str(s) for s in speakers])
     assert np.ptp(by_speaker.interval) > 1.5 * np.ptp(by_clip.interval)
 
 
 def test_clips_are_drawn_where_every_class_lies_within_one_group() -> None:
     points, labels = clumps(12, 0.8)
     groups = [str(label) for label in labels]
-    assert convexity(points, labels, groups=groups) == convexity(points, labels)
+    assert graph_convexity(points, labels, groups=groups) == graph_convexity(points, labels)
 
 
 def test_labellings_measured_together_score_as_they_do_alone() -> None:
@@ -310,12 +311,12 @@ def test_labellings_measured_together_score_as_they_do_alone() -> None:
     speakers = [i % 4 for i in range(45)]
     groups = {"words": [str(s) for s in speakers]}
     together = convexities(points, {"words": words, "speakers": speakers}, k=5, groups=groups)
-    assert together["words"] == convexity(points, words, k=5, groups=groups["words"])
-    assert together["speakers"] == convexity(points, speakers, k=5)
+    assert together["words"] == graph_convexity(points, words, k=5, groups=groups["words"])
+    assert together["speakers"] == graph_convexity(points, speakers, k=5)
 
 
 def test_a_measurement_can_be_written_as_json() -> None:
-    facts = asdict(convexity(*clumps(8, 0.5), k=3))
+    facts = asdict(graph_convexity(*clumps(8, 0.5), k=3))
     assert json.loads(json.dumps(facts, allow_nan=False))["per_class"] == facts["per_class"]
 
 
@@ -333,8 +334,8 @@ def test_a_measurement_can_be_written_as_json() -> None:
 def test_points_that_cannot_be_scored_are_refused(
     points: Points, labels: list[Hashable], groups: list[str] | None
 ) -> None:
-    with pytest.raises(ValueError, match=r"finite|neighbours|two members|a label|groups"):
-        convexity(points, labels, k=5, groups=groups)
+    with pytest.raises(EdgepruneError, match=r"finite|neighbours|two members|a label|groups"):
+        graph_convexity(points, labels, k=5, groups=groups)
 
 
 @pytest.mark.parametrize(
@@ -357,5 +358,5 @@ def test_the_share_of_pairs_that_a_path_joins_is_told() -> None:
     """Three islands of 20 points: of 60 x 59 ordered pairs, 3 x 20 x 19 are joined."""
     generator = np.random.default_rng(11)
     points = np.concatenate([generator.normal(1000 * i, 0.1, (20, 3)) for i in range(3)])
-    found = convexity(points, ["a", "b", "c", "d"] * 15, k=5, permutations=2, draws=10)
+    found = graph_convexity(points, ["a", "b", "c", "d"] * 15, k=5, permutations=2, draws=10)
     assert found.connected == pytest.approx(3 * 20 * 19 / (60 * 59))

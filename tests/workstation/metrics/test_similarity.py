@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edgeprune.metrics.similarity import (
     block_influence,
     find_blocks,
+    layer_similarity,
     segment,
     silhouette,
-    similarity_matrices,
 )
 
 GENERATOR = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def rotation(d: int, seed: int = 1) -> NDArray[np.float64]:
 
 
 def cka(x: NDArray[np.float64], y: NDArray[np.float64], name: str = "cka") -> float:
-    return float(similarity_matrices([x, y])[name][0, 1])
+    return float(layer_similarity([x, y])[name][0, 1])
 
 
 @pytest.mark.parametrize("shape", [(40, 6), (10, 50)])
@@ -60,7 +60,7 @@ def test_states_that_are_all_alike_are_one_block() -> None:
 
 def test_every_matrix_is_symmetric_with_ones_on_the_diagonal() -> None:
     states = [points(seed=s) for s in range(4)]
-    found = similarity_matrices(states, neighbours=5)
+    found = layer_similarity(states, neighbours=5)
     assert set(found) == {"cosine_pooled", "cka", "cka_uncentred", "mutual_knn"}
     for matrix in found.values():
         np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
@@ -77,7 +77,7 @@ def test_mutual_neighbours_are_counted_as_sets_are_compared() -> None:
             products[i] = -np.inf
             sets.append(set(np.argsort(-products)[:7].tolist()))
         shared.append(len(sets[0] & sets[1]) / 7)
-    assert similarity_matrices([a, b], neighbours=7)["mutual_knn"][0, 1] == pytest.approx(
+    assert layer_similarity([a, b], neighbours=7)["mutual_knn"][0, 1] == pytest.approx(
         np.mean(shared)
     )
 
@@ -85,7 +85,7 @@ def test_mutual_neighbours_are_counted_as_sets_are_compared() -> None:
 def test_the_cosine_is_the_mean_of_every_points_own() -> None:
     a, b = points(), points(seed=4)
     each = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)]
-    assert similarity_matrices([a, b])["cosine_pooled"][0, 1] == pytest.approx(np.mean(each))
+    assert layer_similarity([a, b])["cosine_pooled"][0, 1] == pytest.approx(np.mean(each))
 
 
 def test_block_influence_is_one_minus_the_cosine_beside_the_diagonal() -> None:

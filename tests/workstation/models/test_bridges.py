@@ -49,7 +49,7 @@ def test_a_bridge_is_placed_behind_the_block_before_its_gap() -> None:
 @one_width
 def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder: Path) -> None:
     """The same regression by numpy's solver, over rows that weigh a class token as all the rest."""
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     stack, clips = Stack(model), windows(40)
     found = fit_bridges(stack, clips, torch.device("cpu"), Silent())
     assert set(found) == {(1, 2), (1, 3), (2, 3)}
@@ -78,7 +78,7 @@ def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder:
 def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
     family_folder: Path, keep: tuple[int, ...], tmp_path: Path
 ) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     table = fit_bridges(Stack(model), windows(), torch.device("cpu"), Silent())
     heard = torch.from_numpy(windows(3, seed=1).samples)
     with torch.inference_mode():
@@ -87,7 +87,7 @@ def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
     keep_layers(model, keep)
     attach(model, used_bridges(table, keep, 3))
     loading.save(model, tmp_path / "bridged")
-    reloaded = loading.load_classifier(str(tmp_path / "bridged"))
+    reloaded = loading.load_model(str(tmp_path / "bridged"))
     assert reloaded.config.edgeprune_bridges == [0]
     with torch.inference_mode():
         torch.testing.assert_close(
@@ -101,13 +101,13 @@ def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
 def test_bridges_move_with_their_blocks_when_the_model_is_cut_again(
     family_folder: Path, tmp_path: Path
 ) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     one = (torch.eye(16) * 2, torch.ones(16))
     attach(model, {0: one, 2: one})
     keep_layers(model, (0, 2))
     assert model.config.edgeprune_bridges == [0, 1]
     loading.save(model, tmp_path / "again")
-    reloaded = loading.load_classifier(str(tmp_path / "again"))
+    reloaded = loading.load_model(str(tmp_path / "again"))
     assert [hasattr(block, "bridge") for block in layers_of(reloaded)] == [True, True]
     heard = torch.from_numpy(windows(2).samples)
     with torch.inference_mode():
@@ -118,13 +118,13 @@ def test_bridges_move_with_their_blocks_when_the_model_is_cut_again(
 
 @one_width
 def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     generator = torch.Generator().manual_seed(0)
     maps = [(torch.randn(16, 16, generator=generator), torch.randn(16, generator=generator))
             for _ in range(2)]  # fmt: skip
     for one in maps:
         attach(model, {1: one})
-    stack, heard = Stack(loading.load_classifier(str(family_folder))), windows(2).samples
+    stack, heard = Stack(loading.load_model(str(family_folder))), windows(2).samples
     with torch.inference_mode():
         batch = stack.enter(torch.from_numpy(heard))
         state = stack.states(batch)[2]
@@ -139,13 +139,13 @@ def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path
 def test_weights_without_the_bridges_that_the_config_names_are_refused(
     family_folder: Path, tmp_path: Path
 ) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     model.config.edgeprune_bridges = [1]
     loading.save(model, tmp_path / "model")
     with pytest.raises(
         EdgepruneError, match=r"do not hold .*bridge.*, which config.json describes"
     ):
-        loading.load_classifier(str(tmp_path / "model"))
+        loading.load_model(str(tmp_path / "model"))
 
 
 @one_width
@@ -154,7 +154,7 @@ def test_bridges_are_part_of_the_exported_graph(family_folder: Path) -> None:
 
     from edgeprune.export.onnx import to_onnx
 
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     attach(model, {1: (torch.randn(16, 16), torch.randn(16))})
     heard = windows(1).samples
     session = onnxruntime.InferenceSession(to_onnx(model, 16000, 18))

@@ -71,7 +71,7 @@ def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Pa
     torch.optim.SGD(weights, lr=0.01).step()
     model.eval()
     loading.save(model, tmp_path / "student")
-    again = loading.load_classifier(str(tmp_path / "student"), window_samples=found.window_samples)
+    again = loading.load_model(str(tmp_path / "student"), window_samples=found.window_samples)
     with torch.inference_mode():
         expected = loading.logits_of(model, samples)
         torch.testing.assert_close(loading.logits_of(again, samples), expected, rtol=0, atol=0)
@@ -91,7 +91,7 @@ def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Pa
 )
 def test_a_pruned_model_computes_what_its_kept_blocks_compute(family_folder: Path) -> None:
     """An oracle of its own: the full model with the other blocks replaced by the identity."""
-    pruned, full = (loading.load_classifier(str(family_folder)) for _ in range(2))
+    pruned, full = (loading.load_model(str(family_folder)) for _ in range(2))
     sounds = heard_by(full, 2)
     keep_layers(pruned, [0, 1])
     last = layers_of(full)[2]
@@ -108,7 +108,7 @@ def test_a_pruned_model_computes_what_its_kept_blocks_compute(family_folder: Pat
 
 
 def test_a_front_end_is_no_part_of_the_weights(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     if family_of(model.config.model_type).frontend:
         assert not [name for name in model.state_dict() if name.startswith("frontend")]
         fixed = {id(tensor) for tensor in model.frontend.buffers()}
@@ -118,7 +118,7 @@ def test_a_front_end_is_no_part_of_the_weights(family_folder: Path) -> None:
 def test_a_pruned_folder_is_read_by_transformers_own_auto_class(
     family_folder: Path, tmp_path: Path
 ) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     keep = cut_of(model)
     keep_layers(model, keep)
     loading.save(model, tmp_path / "one")
@@ -131,7 +131,7 @@ def test_int8_keeps_the_convolutions_and_the_front_end_in_float(family_folder: P
     """Of a cut model at the oldest opset, which answers as torch does before it is quantized."""
     import onnx
 
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     keep_layers(model, cut_of(model))
     sounds = heard_by(model, 2)
     with torch.inference_mode():
@@ -154,8 +154,8 @@ def test_int8_keeps_the_convolutions_and_the_front_end_in_float(family_folder: P
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_a_model_without_a_head_gets_one_for_the_labels(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / family, family)
-    assert checkpoints.own_labels(str(folder)) == ()
-    model = loading.load_classifier(str(folder), ("a", "b", "c", "d"))
+    assert checkpoints.read_checkpoint(str(folder)).labels() == ()
+    model = loading.load_model(str(folder), ("a", "b", "c", "d"))
     assert loading.logits_of(model, heard_by(model, 2)).shape == (2, 4)
     backbone = AutoModel.from_pretrained(folder).state_dict()
     loaded = model.base_model.state_dict()
@@ -168,23 +168,23 @@ def test_a_model_without_a_head_gets_one_for_the_labels(family: str, tmp_path: P
 @pytest.mark.parametrize("keep", [[], [1, 0], [0, 0], [0, 3], [-1, 0]])
 def test_layers_that_are_not_there_cannot_be_kept(family_folder: Path, keep: list[int]) -> None:
     with pytest.raises(EdgepruneError, match="cannot be kept"):
-        keep_layers(loading.load_classifier(str(family_folder)), keep)
+        keep_layers(loading.load_model(str(family_folder)), keep)
 
 
 def test_wavlm_keeps_the_block_that_owns_the_position_bias(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
+    model = loading.load_model(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
     with pytest.raises(EdgepruneError, match="Layer 0 of a wavlm model cannot be dropped"):
         keep_layers(model, [1, 2])
 
 
 def test_a_weighted_sum_over_layers_loses_the_weights_of_the_layers_that_go(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "hubert", tuple(TONES))))
+    model = loading.load_model(str(make_model(tmp_path / "m", "hubert", tuple(TONES))))
     model.config.use_weighted_layer_sum = True
     model.layer_weights = torch.nn.Parameter(torch.arange(4.0))
     keep_layers(model, [0, 2])
     assert model.layer_weights.tolist() == [0.0, 1.0, 3.0]
     loading.save(model, tmp_path / "pruned")
-    again = loading.load_classifier(str(tmp_path / "pruned"))
+    again = loading.load_model(str(tmp_path / "pruned"))
     with torch.inference_mode():
         torch.testing.assert_close(
             loading.logits_of(again, tone_batch()), loading.logits_of(model, tone_batch())

@@ -16,7 +16,7 @@ from edgeprune.data.tasks import TASKS
 from edgeprune.data.windows import Windows
 from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
 from edgeprune.models import loading
-from edgeprune.models.checkpoints import check_task, own_labels, read_config
+from edgeprune.models.checkpoints import check_task, read_checkpoint, read_config
 from edgeprune.models.heads import put_head
 from edgeprune.nn.heads import BiLstmHead, MlpHead
 from edgeprune.quantization.dynamic_onnx import to_int8
@@ -41,19 +41,19 @@ def test_a_head_reloads_by_the_config_and_exports_with_its_activation(
 ) -> None:
     model = load_with_head(backbone, task, head, labels)
     loading.save(model, tmp_path / "m")
-    again = loading.load_classifier(str(tmp_path / "m"))
+    again = loading.load_model(str(tmp_path / "m"))
     samples = torch.from_numpy(heard().samples)
     with torch.inference_mode():
         assert torch.equal(loading.logits_of(again, samples), loading.logits_of(model, samples))
         scores = Scorer(again)(samples[:1])
-    assert own_labels(str(tmp_path / "m"), task) == labels
+    assert read_checkpoint(str(tmp_path / "m")).labels(task) == labels
     sums = scores.sum(dim=-1)
     assert (task == "tags") == (not torch.allclose(sums, torch.ones_like(sums)))
     assert scores.ndim == (3 if task == "ctc" else 2)
     data = to_onnx(again, SAMPLES, 18)
     assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
     assert (
-        agreement(onnx_runner(data), Scorer(loading.load_classifier(str(tmp_path / "m"))), heard())
+        agreement(onnx_runner(data), Scorer(loading.load_model(str(tmp_path / "m"))), heard())
         < 1e-4
     )
     assert len(to_int8(data)) > 0
@@ -78,21 +78,21 @@ def test_the_mlp_reads_of_a_clip_what_the_familys_own_head_reads(
 ) -> None:
     folder = make_model(tmp_path / "m", family, tuple(TONES))
     torch.manual_seed(0)
-    model = loading.load_classifier(str(folder), TAGS, head="mlp", window_samples=RATE)
+    model = loading.load_model(str(folder), TAGS, head="mlp", window_samples=RATE)
     sound = torch.randn(2, RATE) * 0.1
     with torch.inference_mode():
         logits = loading.logits_of(model, sound)
     assert logits.shape == (2, 2)
     assert sum(isinstance(module, MlpHead) for module in model.modules()) == 1
     loading.save(model, tmp_path / "again")
-    again = loading.load_classifier(str(tmp_path / "again"))
+    again = loading.load_model(str(tmp_path / "again"))
     with torch.inference_mode():
         assert torch.equal(loading.logits_of(again, sound), logits)
 
 
 @pytest.mark.parametrize("pooling", ["mean-max", "attentive"])
 def test_a_students_own_pooling_stays_under_an_mlp(pooling: str, tmp_path: Path) -> None:
-    plain = loading.load_classifier(str(make_model(tmp_path / "m", "edgeprune-student", TAGS)))
+    plain = loading.load_model(str(make_model(tmp_path / "m", "edgeprune-student", TAGS)))
     plain.config.pooling = pooling
     model = type(plain)(plain.config)
     model.config.edgeprune_normalize = False
@@ -107,9 +107,9 @@ def test_a_students_own_pooling_stays_under_an_mlp(pooling: str, tmp_path: Path)
 def test_a_fresh_head_is_fresh_whatever_the_number_of_labels(family: str, tmp_path: Path) -> None:
     """As many labels as the checkpoint knows, but others: nothing of its head is left."""
     folder = make_model(tmp_path / "m", family, tuple(TONES))
-    own = loading.load_classifier(str(folder))
-    fresh = loading.load_classifier(str(folder), ("x", "y", "z"))
-    same = loading.load_classifier(str(folder), tuple(TONES))
+    own = loading.load_model(str(folder))
+    fresh = loading.load_model(str(folder), ("x", "y", "z"))
+    same = loading.load_model(str(folder), tuple(TONES))
     old, new, kept = (
         [p for p in loading.head_parameters(m) if p.dim() > 1] for m in (own, fresh, same)
     )
@@ -124,8 +124,8 @@ def test_a_fresh_head_is_fresh_whatever_the_number_of_labels(family: str, tmp_pa
 
 def test_a_bilstm_for_other_tokens_is_drawn_anew(backbone: Path, tmp_path: Path) -> None:
     loading.save(load_with_head(backbone, "ctc", "bilstm", LETTERS), tmp_path / "m")
-    own = loading.load_classifier(str(tmp_path / "m"))
-    other = loading.load_classifier(str(tmp_path / "m"), ("<pad>", "x", "y", "z"))
+    own = loading.load_model(str(tmp_path / "m"))
+    other = loading.load_model(str(tmp_path / "m"), ("<pad>", "x", "y", "z"))
     assert isinstance(other.lm_head, BiLstmHead)
     before, after = (m.lm_head.lstm.state_dict()["weight_hh_l0"] for m in (own, other))
     assert not torch.equal(before, after)
@@ -138,16 +138,16 @@ def test_an_mlp_reads_the_last_state_even_of_a_model_that_summed_them_all(tmp_pa
     config = read_config(str(folder))
     config.use_weighted_layer_sum = True
     AutoModelForAudioClassification.from_config(config).save_pretrained(tmp_path / "sum")
-    model = loading.load_classifier(str(tmp_path / "sum"), ("x", "y", "z"), head="mlp")
+    model = loading.load_model(str(tmp_path / "sum"), ("x", "y", "z"), head="mlp")
     assert not hasattr(model, "layer_weights")
     loading.save(model, tmp_path / "again")
     sound = torch.randn(1, SAMPLES)
     with torch.inference_mode():
         torch.testing.assert_close(
-            loading.logits_of(loading.load_classifier(str(tmp_path / "again")), sound),
+            loading.logits_of(loading.load_model(str(tmp_path / "again")), sound),
             loading.logits_of(model, sound),
         )
-    fresh = loading.load_classifier(str(tmp_path / "sum"), ("x", "y"))
+    fresh = loading.load_model(str(tmp_path / "sum"), ("x", "y"))
     assert fresh.layer_weights.tolist() == [0.25] * 4
 
 
@@ -159,12 +159,12 @@ def test_a_model_trimmed_in_width_takes_other_labels(
 ) -> None:
     """The head reads the trimmed width and gives the new labels; what is under it stays."""
     folder = make_model(tmp_path / "m", family, TAGS)
-    model = loading.load_classifier(str(folder), TAGS, head=head, window_samples=RATE)
+    model = loading.load_model(str(folder), TAGS, head=head, window_samples=RATE)
     width = narrow_hidden(model)
     loading.save(model, tmp_path / "narrow")
     sound = torch.randn(2, RATE) * 0.1
     for asked in ("own", "mlp"):
-        other = loading.load_classifier(str(tmp_path / "narrow"), ("x", "y", "z"), head=asked)
+        other = loading.load_model(str(tmp_path / "narrow"), ("x", "y", "z"), head=asked)
         with torch.inference_mode():
             logits, states = loading.logits_and_states(other, sound)
             before = loading.logits_and_states(model, sound)[1]
@@ -172,7 +172,7 @@ def test_a_model_trimmed_in_width_takes_other_labels(
         assert states[-1].shape[-1] == width
         assert torch.equal(states[-1], before[-1])
         loading.save(other, tmp_path / f"other-{asked}")
-        again = loading.load_classifier(str(tmp_path / f"other-{asked}"))
+        again = loading.load_model(str(tmp_path / f"other-{asked}"))
         with torch.inference_mode():
             assert torch.equal(loading.logits_of(again, sound), logits)
 
@@ -205,7 +205,7 @@ def test_a_head_of_another_task_is_not_taken_for_ones_own(backbone: Path, tmp_pa
 
 def test_other_labels_take_the_place_of_a_head_of_ours(backbone: Path, tmp_path: Path) -> None:
     loading.save(load_with_head(backbone, "classes", "mlp", TAGS), tmp_path / "m")
-    other = loading.load_classifier(str(tmp_path / "m"), ("x", "y", "z"))
+    other = loading.load_model(str(tmp_path / "m"), ("x", "y", "z"))
     with torch.inference_mode():
         assert loading.logits_of(other, torch.zeros(1, SAMPLES)).shape == (1, 3)
 
@@ -216,16 +216,16 @@ def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_
     model.config.id2label = {i: f"LABEL_{i}" for i in range(len(LETTERS))}
     model.config.label2id = {}
     model.save_pretrained(tmp_path / "m")
-    assert own_labels(str(tmp_path / "m"), "ctc") == ()
+    assert read_checkpoint(str(tmp_path / "m")).labels("ctc") == ()
     (tmp_path / "m" / "vocab.json").write_text('{"<pad>": 0, "a": 1, "b": 2, "|": 3}', "utf-8")
-    assert own_labels(str(tmp_path / "m"), "ctc") == LETTERS
+    assert read_checkpoint(str(tmp_path / "m")).labels("ctc") == LETTERS
     found, labels, own = loading.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
     assert own
     assert labels == loading.labels_of(found) == LETTERS
     for wrong in ("{", "[1]", '{"<pad>": "no number"}'):
         (tmp_path / "m" / "vocab.json").write_text(wrong, "utf-8")
         with pytest.raises(EdgepruneError, match=r"vocab\.json is not"):
-            own_labels(str(tmp_path / "m"), "ctc")
+            read_checkpoint(str(tmp_path / "m")).labels("ctc")
 
 
 @pytest.mark.parametrize("family", CTC_FAMILIES)
@@ -233,7 +233,7 @@ def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> Non
     folder = make_model(tmp_path / "backbone", family)
     model = load_with_head(folder, "ctc", "own", LETTERS)
     loading.save(model, tmp_path / "m")
-    again = loading.load_classifier(str(tmp_path / "m"))
+    again = loading.load_model(str(tmp_path / "m"))
     data = to_onnx(again, SAMPLES, 18)
     assert agreement(onnx_runner(data), Scorer(again), heard()) < 1e-4
     loss = TASKS["ctc"].loss(
@@ -248,4 +248,4 @@ def test_a_family_without_frames_is_refused_for_transcripts(tmp_path: Path) -> N
     with pytest.raises(EdgepruneError, match="'kwt' give no frame by frame output"):
         check_task(read_config(str(folder)), "ctc")
     with pytest.raises(EdgepruneError, match="No bilstm head fits"):
-        loading.load_classifier(str(folder), TAGS, head="bilstm")
+        loading.load_model(str(folder), TAGS, head="bilstm")

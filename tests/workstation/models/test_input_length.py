@@ -29,12 +29,12 @@ from edgeprune.models import checkpoints, loading
 from edgeprune.models.checkpoint_formats import config_of_mert
 from edgeprune.models.checkpoints import read_config
 from edgeprune.models.families import depth_of, keep_layers
-from edgeprune.models.input_length import FITS, check_window, fit_window
+from edgeprune.models.input_length import FITS, check_window, resize_input
 from edgeprune.nn.clap import ClapAudioForAudioClassification, cropped_bias, position_index
 from edgeprune.nn.spectrogram_specs import (
-    recipe_from_extractor,
-    recipe_from_record,
     record_of,
+    spec_from_extractor,
+    spec_from_record,
 )
 from edgeprune_device.errors import EdgepruneError
 
@@ -54,29 +54,29 @@ def test_a_fitted_model_reloads_as_it_was_and_hears_no_more_than_its_window(
     family: str, tmp_path: Path
 ) -> None:
     source = make_model(tmp_path / "m", family, LABELS)
-    model = loading.load_classifier(str(source))
+    model = loading.load_model(str(source))
     heard = sounds(model, 0.25)
-    fitted = loading.load_classifier(str(source), window_samples=heard.shape[1])
+    fitted = loading.load_model(str(source), window_samples=heard.shape[1])
     assert loading.prepare(fitted, heard).numel() < loading.prepare(model, heard).numel()
     loading.save(fitted, tmp_path / "fitted")
-    again = loading.load_classifier(str(tmp_path / "fitted"))
+    again = loading.load_model(str(tmp_path / "fitted"))
     assert read_config(str(tmp_path / "fitted")).edgeprune_window == heard.shape[1]
     with torch.inference_mode():
         torch.testing.assert_close(
             loading.logits_of(again, heard), loading.logits_of(fitted, heard), rtol=0, atol=0
         )
     with pytest.raises(EdgepruneError, match=r"takes windows of 0.25 s, not 0.5 s"):
-        fit_window(again, 2 * heard.shape[1])
+        resize_input(again, 2 * heard.shape[1])
 
 
 @pytest.mark.parametrize("family", FITTED)
 def test_a_model_that_is_fitted_to_its_own_window_answers_as_before(
     family: str, tmp_path: Path
 ) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", family, LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", family, LABELS)))
     seconds = {"audio-spectrogram-transformer": 2.015, "whisper": 2.0, "clap_audio_model": 2.5}
     heard = sounds(model, seconds[family])
-    fitted = fit_window(model, heard.shape[1])
+    fitted = resize_input(model, heard.shape[1])
     with torch.inference_mode():
         torch.testing.assert_close(
             loading.logits_of(fitted, heard), loading.logits_of(model, heard)
@@ -84,8 +84,8 @@ def test_a_model_that_is_fitted_to_its_own_window_answers_as_before(
 
 
 def test_whisper_keeps_its_first_positions(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "whisper", LABELS)))
-    fitted = fit_window(model, 4001)  # one sample over 12.5 positions of 320: 13
+    model = loading.load_model(str(make_model(tmp_path / "m", "whisper", LABELS)))
+    fitted = resize_input(model, 4001)  # one sample over 12.5 positions of 320: 13
     assert fitted.config.max_source_positions == 13
     kept = fitted.encoder.embed_positions.weight
     torch.testing.assert_close(kept, model.encoder.embed_positions.weight[:13])
@@ -98,8 +98,8 @@ def test_ast_takes_the_middle_of_its_positions_or_stretches_them(
 ) -> None:
     """Rows of frequency stay; over time, as numpy's slices and interpolation give it."""
     source = make_model(tmp_path / "m", "audio-spectrogram-transformer", LABELS)
-    model = loading.load_classifier(str(source))
-    fitted = fit_window(model, 400 + 160 * (max_length - 1))
+    model = loading.load_model(str(source))
+    fitted = resize_input(model, 400 + 160 * (max_length - 1))
     assert fitted.config.max_length == max_length
     old, new = (
         m.base_model.embeddings.position_embeddings[0].detach().numpy() for m in (model, fitted)
@@ -125,10 +125,10 @@ def test_clap_hears_the_smallest_picture_that_holds_the_window(
     seconds: float, spec_size: int, window: int
 ) -> None:
     config = ClapAudioConfig()
-    config.edgeprune_frontend = record_of(recipe_from_extractor("clap", {}))
+    config.edgeprune_frontend = record_of(spec_from_extractor("clap", {}))
     samples = round(seconds * 48000)
     check_window(config, samples)
-    plan = FITS["clap"][0](config, recipe_from_record(config.edgeprune_frontend), samples)
+    plan = FITS["clap"][0](config, spec_from_record(config.edgeprune_frontend), samples)
     assert plan == {"spec_size": spec_size, "window_size": window}
 
 
@@ -152,7 +152,7 @@ def test_the_index_of_positions_is_transformers_own() -> None:
 def test_claps_frames_run_through_its_strips_in_the_order_of_time(tmp_path: Path) -> None:
     """A sound that is loud in its third quarter alone changes the frames of that quarter most."""
     source = make_model(tmp_path / "m", "clap_audio_model", LABELS)
-    model = loading.load_classifier(str(source))
+    model = loading.load_model(str(source))
     quiet = torch.zeros(1, 120000)
     loud = quiet.clone()
     loud[:, 62000:88000] = 0.3 * torch.randn(26000, generator=torch.Generator().manual_seed(0))
@@ -165,11 +165,11 @@ def test_claps_frames_run_through_its_strips_in_the_order_of_time(tmp_path: Path
 
 
 def test_a_clap_stage_may_lose_all_its_pairs(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "clap_audio_model", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "clap_audio_model", LABELS)))
     keep_layers(model, [1, 2])
     assert model.config.depths == [0, 4]
     loading.save(model, tmp_path / "cut")
-    again = loading.load_classifier(str(tmp_path / "cut"))
+    again = loading.load_model(str(tmp_path / "cut"))
     heard = sounds(model, 0.5)
     with torch.inference_mode():
         expected, states = loading.logits_and_states(model, heard)
@@ -195,7 +195,7 @@ def test_a_window_that_a_model_cannot_take_is_refused_before_any_weight_is_read(
 
 
 def test_a_cnn14_needs_a_frame_for_its_last_block(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "cnn14", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "cnn14", LABELS)))
     with pytest.raises(EdgepruneError, match=r"halves time 2 times, so a window needs 4 frames"):
         loading.logits_of(model, torch.zeros(1, 900))
 
@@ -205,7 +205,7 @@ def test_the_checkpoints_feature_extractor_is_followed(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "audio-spectrogram-transformer", LABELS)
     extractor = ASTFeatureExtractor(num_mel_bins=40, max_length=200, mean=-6.0, std=3.0)
     extractor.save_pretrained(folder)
-    model = loading.load_classifier(str(folder))
+    model = loading.load_model(str(folder))
     heard = sounds(model, 1.0)
     theirs = ASTForAudioClassification.from_pretrained(folder)
     features = extractor(list(heard.numpy()), sampling_rate=16000, return_tensors="pt")
@@ -221,8 +221,8 @@ def test_of_a_whisper_that_writes_only_the_encoder_is_taken(tmp_path: Path) -> N
     enliven(whole)
     whole.save_pretrained(tmp_path)
     WhisperFeatureExtractor(feature_size=40).save_pretrained(tmp_path)
-    assert checkpoints.own_labels(str(tmp_path)) == ()
-    model = loading.load_classifier(str(tmp_path), LABELS)
+    assert checkpoints.read_checkpoint(str(tmp_path)).labels() == ()
+    model = loading.load_model(str(tmp_path), LABELS)
     taken, given = model.encoder.state_dict(), whole.model.encoder.state_dict()
     assert set(taken) == set(given)
     assert all(torch.equal(taken[name], given[name]) for name in given)
@@ -244,7 +244,7 @@ def test_of_a_clap_only_the_audio_tower_is_taken(fused: bool, tmp_path: Path) ->
         feature_size=16, truncation="fusion" if fused else "rand_trunc"
     )
     extractor.save_pretrained(tmp_path)
-    model = loading.load_classifier(str(tmp_path), LABELS)
+    model = loading.load_model(str(tmp_path), LABELS)
     assert isinstance(model, ClapAudioForAudioClassification)
     assert depth_of(model.config) == 3
     heard = sounds(model, 2.5, 1)
@@ -269,12 +269,12 @@ def test_a_clap_that_fuses_by_channels_is_refused(tmp_path: Path) -> None:
 
 def test_mert_is_loaded_as_hubert_at_its_own_rate(tmp_path: Path) -> None:
     hubert = make_mert(tmp_path / "mert")
-    model = loading.load_classifier(str(tmp_path / "mert"), LABELS)
+    model = loading.load_model(str(tmp_path / "mert"), LABELS)
     assert (model.config.model_type, loading.sample_rate_of(model)) == ("hubert", 24000)
     taken, given = model.hubert.state_dict(), hubert.state_dict()
     assert all(torch.equal(taken[name], given[name]) for name in taken)
     loading.save(model, tmp_path / "saved")
-    assert loading.sample_rate_of(loading.load_classifier(str(tmp_path / "saved"))) == 24000
+    assert loading.sample_rate_of(loading.load_model(str(tmp_path / "saved"))) == 24000
 
 
 @pytest.mark.parametrize("name", ["feature_extractor_cqt", "deepnorm"])
@@ -288,7 +288,7 @@ def test_a_mert_that_is_no_hubert_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_rotary_positions_can_be_trained_through_after_inference(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "wav2vec2-conformer", LABELS)
-    model = loading.load_classifier(str(folder))
+    model = loading.load_model(str(folder))
     heard = sounds(model, 0.25)
     with torch.inference_mode():
         loading.logits_of(model, heard)
@@ -307,7 +307,7 @@ def test_both_kinds_of_conformer_export(kind: str, tmp_path: Path) -> None:
     made = AutoModelForAudioClassification.from_config(config)
     enliven(made)
     made.save_pretrained(tmp_path)
-    model = loading.load_classifier(str(tmp_path))
+    model = loading.load_model(str(tmp_path))
     keep_layers(model, [0, 2])
     heard = sounds(model, 0.5)
     with torch.inference_mode():
@@ -337,7 +337,7 @@ def test_a_panns_checkpoint_loads_by_its_own_names(tmp_path: Path) -> None:
     save_file({**model.state_dict(), **fixed}, tmp_path / "model.safetensors", {"format": "pt"})
     config.architectures = ["Cnn14ForAudioClassification"]
     config.save_pretrained(tmp_path)
-    loaded = loading.load_classifier(str(tmp_path))
+    loaded = loading.load_model(str(tmp_path))
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
 

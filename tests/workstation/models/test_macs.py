@@ -49,7 +49,7 @@ def recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(heads, "LSTM_UNITS", 6)
     source = make_model(tmp_path / "m", "wav2vec2")
     labels = ("<blank>", *TONES)
-    return loading.load_classifier(str(source), labels, task="ctc", head="bilstm")
+    return loading.load_model(str(source), labels, task="ctc", head="bilstm")
 
 
 def test_a_head_of_lstms_is_counted_with_its_model(recogniser: Any) -> None:

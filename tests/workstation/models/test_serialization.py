@@ -33,13 +33,13 @@ class Half(nn.Module):
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(serialization.PARTS, "half", f"{__name__}:Half")
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(Half=Half))
-    return loading.load_classifier(str(make_model(tmp_path / "m", "wav2vec2", tuple(TONES))))
+    return loading.load_model(str(make_model(tmp_path / "m", "wav2vec2", tuple(TONES))))
 
 
 def same_after_reloading(model: Any, folder: Path) -> Any:
     samples = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
     loading.save(model, folder)
-    again = loading.load_classifier(str(folder))
+    again = loading.load_model(str(folder))
     with torch.inference_mode():
         expected, found = (loading.logits_of(m, samples) for m in (model, again))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 from edgeprune.models import checkpoints, loading
 from edgeprune.nn.kwt import KwtForAudioClassification
 from edgeprune_calibration.dataset import read_data
-from edgeprune_device.audio.sound_files import fit_window, read_clip
+from edgeprune_device.audio.sound_files import pad_to_window, read_clip
 
 CLIPS = 60
 
@@ -23,11 +23,11 @@ def test_logits_equal_the_tflite_files_on_real_clips(kwt_folder: Path, arabic_cs
     source = interpreter.get_input_details()[0]["index"]
     target = interpreter.get_output_details()[0]["index"]
     interpreter.allocate_tensors()
-    model = loading.load_classifier(str(kwt_folder))
+    model = loading.load_model(str(kwt_folder))
     clips = read_data(arabic_csv).clips
     worst = 0.0
     for clip in clips[:: len(clips) // CLIPS][:CLIPS]:
-        window, _ = fit_window(read_clip(clip.path, 16000)[:16000], 16000)
+        window, _ = pad_to_window(read_clip(clip.path, 16000)[:16000], 16000)
         interpreter.set_tensor(source, window[None])
         interpreter.invoke()
         with torch.inference_mode():
@@ -48,5 +48,5 @@ def test_it_is_registered_with_the_auto_classes(kwt_folder: Path, tmp_path: Path
 
 
 def test_it_knows_its_own_labels_and_is_not_taught_them_again(kwt_folder: Path) -> None:
-    labels = checkpoints.own_labels(str(kwt_folder))
+    labels = checkpoints.read_checkpoint(str(kwt_folder)).labels()
     assert {"yes", "no", "left", "right"} <= set(labels)

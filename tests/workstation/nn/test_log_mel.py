@@ -24,10 +24,10 @@ from edgeprune.nn.log_mel import (
     frames_in,
 )
 from edgeprune.nn.spectrogram_specs import (
-    RECIPES,
-    recipe_from_extractor,
-    recipe_from_record,
+    SPECS,
     record_of,
+    spec_from_extractor,
+    spec_from_record,
 )
 from edgeprune_device.errors import EdgepruneError
 
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[str, int, dict[str, Any], int, Callable[[Sound], NDArray[
 @pytest.mark.parametrize("name", CASES)
 def test_a_front_end_gives_what_the_feature_extractor_gives(name: str) -> None:
     kind, samples, stated, room, oracle = CASES[name]
-    recipe = recipe_from_extractor(kind, stated)
+    recipe = spec_from_extractor(kind, stated)
     x = sound(samples, recipe.sampling_rate)
     expected = oracle(x)
     found = LogMel(recipe, room)(torch.from_numpy(x)[None])[0].numpy()
@@ -131,9 +131,9 @@ def to_onnx(frontend: LogMel, x: torch.Tensor, opset: int) -> Any:
 
 
 @pytest.mark.parametrize("opset", [17, 18])
-@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("kind", SPECS)
 def test_a_front_end_exports(kind: str, opset: int) -> None:
-    recipe = RECIPES[kind]
+    recipe = SPECS[kind]
     x = torch.from_numpy(sound(recipe.sampling_rate // 2, recipe.sampling_rate))[None]
     room = {"ast": 60, "whisper": 16000, "clap": 30000}.get(kind, 0)
     frontend = LogMel(recipe, room)
@@ -142,41 +142,41 @@ def test_a_front_end_exports(kind: str, opset: int) -> None:
     assert np.abs(found - expected).max() <= 1e-4 * np.ptp(expected)
 
 
-@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("kind", SPECS)
 def test_a_front_end_is_neither_counted_nor_saved(kind: str) -> None:
-    frontend = LogMel(RECIPES[kind])
+    frontend = LogMel(SPECS[kind])
     assert not list(frontend.parameters())
     assert not frontend.state_dict()
 
 
 @pytest.mark.parametrize("kind", ["ast", "seamless", "panns"])
 def test_the_number_of_frames_is_known_beforehand(kind: str) -> None:
-    recipe = RECIPES[kind]
+    recipe = SPECS[kind]
     for samples in (recipe.sampling_rate, recipe.sampling_rate + 200, 8001):
         made = LogMel(recipe)(torch.from_numpy(sound(samples, recipe.sampling_rate))[None])
         assert made.shape[-2] == frames_in(samples, recipe)
 
 
 def test_only_the_bins_that_a_filter_reads_are_computed() -> None:
-    kernel = LogMel(RECIPES["clap"]).kernel
+    kernel = LogMel(SPECS["clap"]).kernel
     assert kernel.shape == (2 * 298, 1, 1024)  # 14 of 24 kHz, without the bin of 0 Hz
 
 
-@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("kind", SPECS)
 def test_a_recipe_is_read_from_the_config_as_it_was_written(kind: str) -> None:
-    assert recipe_from_record(record_of(RECIPES[kind])) == RECIPES[kind]
+    assert spec_from_record(record_of(SPECS[kind])) == SPECS[kind]
 
 
 def test_a_front_end_of_a_later_version_is_refused() -> None:
     with pytest.raises(EdgepruneError, match="edgeprune_frontend"):
-        recipe_from_record({**record_of(RECIPES["ast"]), "wavelets": True})
+        spec_from_record({**record_of(SPECS["ast"]), "wavelets": True})
 
 
 def test_a_window_without_a_frame_is_refused() -> None:
     with pytest.raises(EdgepruneError, match=r"0.0244 s is too short.*0.025 s is the least"):
-        LogMel(RECIPES["ast"])(torch.zeros(1, 390))
+        LogMel(SPECS["ast"])(torch.zeros(1, 390))
 
 
 def test_a_window_longer_than_the_model_takes_is_refused() -> None:
     with pytest.raises(EdgepruneError, match=r"at most 1 s, not 1.5 s"):
-        LogMel(RECIPES["whisper"], 16000)(torch.zeros(1, 24000))
+        LogMel(SPECS["whisper"], 16000)(torch.zeros(1, 24000))

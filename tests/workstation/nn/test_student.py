@@ -32,7 +32,7 @@ def test_every_kind_reloads_and_exports_as_it_was(
     with torch.inference_mode():
         expected = loading.logits_of(model, windows)
     loading.save(model, tmp_path / "student")
-    again = loading.load_classifier(str(tmp_path / "student"))
+    again = loading.load_model(str(tmp_path / "student"))
     with torch.inference_mode():
         torch.testing.assert_close(loading.logits_of(again, windows), expected, rtol=0, atol=0)
     data = to_onnx(again, RATE, 18)
@@ -45,7 +45,7 @@ def test_every_kind_reloads_and_exports_as_it_was(
 def test_a_new_head_leaves_the_rest_as_it_was_trained(tmp_path: Path) -> None:
     model = make_student_model("conv")
     loading.save(model, tmp_path / "student")
-    other = loading.load_classifier(str(tmp_path / "student"), ("a", "b", "c", "d"))
+    other = loading.load_model(str(tmp_path / "student"), ("a", "b", "c", "d"))
     assert loading.labels_of(other) == ("a", "b", "c", "d")
     trained = model.student.state_dict()
     assert all(torch.equal(v, trained[k]) for k, v in other.student.state_dict().items())

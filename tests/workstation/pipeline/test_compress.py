@@ -48,7 +48,7 @@ def settings(**changes: Any) -> Settings:
 @pytest.fixture(scope="module")
 def finished(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tones"
-    compress(str(backbone), recordings, out, settings(), Silent())
+    compress(str(backbone), recordings, out, settings(), ui=Silent())
     return out
 
 
@@ -128,7 +128,7 @@ def test_a_second_run_keeps_every_stage_and_says_so(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
     lines = Lines()
-    compress(str(backbone), recordings, run_copy, settings(), lines)
+    compress(str(backbone), recordings, run_copy, settings(), ui=lines)
     expected = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES}
     assert lines.kept == expected | {"clips", "untouched", "deploy", "bench"}
 
@@ -138,7 +138,7 @@ def test_a_changed_setting_reruns_only_what_reads_it(
 ) -> None:
     lines = Lines()
     compress(
-        str(backbone), recordings, run_copy, settings(quantize={"method": "none"}), lines
+        str(backbone), recordings, run_copy, settings(quantize={"method": "none"}), ui=lines
     )  # fmt: skip
     again = {f"seed-{s}/{stage}" for s in (0, 1) for stage in ("quantize", "verify")}
     kept = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES} | {"clips", "untouched"}
@@ -150,7 +150,7 @@ def test_every_file_of_a_run_is_measured_at_the_same_hop(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
     compress(
-        str(backbone), recordings, run_copy, settings(quantize={"hop_seconds": 0.2}), Silent()
+        str(backbone), recordings, run_copy, settings(quantize={"hop_seconds": 0.2}), ui=Silent()
     )  # fmt: skip
     best = run_copy / f"seed-{report_of(run_copy)['best_seed']}"
     for folder in (run_copy, best / "export", best / "export-teacher"):
@@ -161,11 +161,11 @@ def test_a_stage_named_with_redo_runs_again(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
     lines = Lines()
-    compress(str(backbone), recordings, run_copy, settings(), lines, ("bench",))
+    compress(str(backbone), recordings, run_copy, settings(), ui=lines, redo=("bench",))
     assert "bench" not in lines.kept
     assert "seed-0/teach" in lines.kept
     with pytest.raises(EdgepruneError, match="no stage 'benhc'"):
-        compress(str(backbone), recordings, run_copy, settings(), lines, ("benhc",))
+        compress(str(backbone), recordings, run_copy, settings(), ui=lines, redo=("benhc",))
 
 
 def test_ctrl_c_in_the_middle_of_training_loses_nothing(
@@ -188,7 +188,7 @@ def test_ctrl_c_in_the_middle_of_training_loses_nothing(
     assert "Run the same command again; what can be resumed goes on." in errors
     assert not (tmp_path / "tones/seed-0/teach").exists()
     assert checkpoint.exists()
-    compress(str(backbone), recordings, tmp_path / "tones", settings(), Silent())
+    compress(str(backbone), recordings, tmp_path / "tones", settings(), ui=Silent())
     weights = "seed-0/teach/model/model.safetensors"
     assert (tmp_path / "tones" / weights).read_bytes() == (finished / weights).read_bytes()
     curves = [json.loads((at / "seed-0/teach/teach.json").read_text("utf-8"))["curve"]
@@ -200,8 +200,8 @@ def test_layers_named_by_the_user_are_kept(
     backbone: Path, recordings: Path, tmp_path: Path
 ) -> None:
     chosen = settings(seeds=1, prune={"layers": [0, 2]})
-    done = compress(str(backbone), recordings, tmp_path / "run", chosen, Silent())
-    depth = done["seeds"][0]["steps"][1]
+    done = compress(str(backbone), recordings, tmp_path / "run", chosen, ui=Silent())
+    depth = done.report["seeds"][0]["steps"][1]
     assert depth["kept"] == [0, 2]
     assert len(depth["tried"]) == 1
 
@@ -209,9 +209,9 @@ def test_layers_named_by_the_user_are_kept(
 def test_a_model_that_knows_the_labels_is_not_taught(recordings: Path, tmp_path: Path) -> None:
     taught = make_model(tmp_path / "taught", "hubert", tuple(sorted(TONES)), layers=2)
     chosen = settings(seeds=1, max_drop=0.9, prune={"keep": 1, "recovery_epochs": 0})
-    done = compress(str(taught), recordings, tmp_path / "run", chosen, Silent())
-    assert not done["seeds"][0]["taught"]
-    assert list(done["scores"][0]["curves"]) == ["teacher"]
+    done = compress(str(taught), recordings, tmp_path / "run", chosen, ui=Silent())
+    assert not done.report["seeds"][0]["taught"]
+    assert list(done.report["scores"][0]["curves"]) == ["teacher"]
 
 
 def test_a_bundle_under_the_floor_ends_with_status_1() -> None:
@@ -228,7 +228,7 @@ def test_an_output_folder_that_holds_another_run_is_left_alone(
     other = make_recordings(tmp_path / "other", speakers=4)
     before = sorted(finished.rglob("*"))
     with pytest.raises(EdgepruneError, match="holds another run: its data is"):
-        compress(str(backbone), other, finished, settings(), Silent())
+        compress(str(backbone), other, finished, settings(), ui=Silent())
     assert sorted(finished.rglob("*")) == before
 
 
@@ -244,5 +244,5 @@ def test_a_step_that_cannot_work_is_refused_before_anything_is_written(
 ) -> None:
     model = make_model(tmp_path / "model", family)
     with pytest.raises(EdgepruneError, match=sentence):
-        compress(str(model), recordings, tmp_path / "run", settings(steps=steps), Silent())
+        compress(str(model), recordings, tmp_path / "run", settings(steps=steps), ui=Silent())
     assert not (tmp_path / "run").exists()

@@ -26,13 +26,13 @@ def test_both_formats_go_into_one_bundle(backbone: Path, tmp_path: Path) -> None
     settings = build_settings(
         CLASSES_RECIPE, {"seeds": 1, "prune": {"keep": 1, "recovery_epochs": 1}, "export": export}
     )
-    done = compress(str(backbone), data, tmp_path / "run", settings, Silent())
+    done = compress(str(backbone), data, tmp_path / "run", settings, ui=Silent())
     assert not (tmp_path / "run" / "bundle-tflite").exists()
     bundle = read_bundle(tmp_path / "run" / "bundle")
     first, other = bundle.variants
     assert {first.format, other.format} == {"onnx", "tflite"}
     for variant, name in ((first, "bundle"), (other, "other")):
-        row = done["summary"][name]
+        row = done.report["summary"][name]
         alone = "bundle" if variant.format == "onnx" else "bundle-tflite"
         made = read_bundle(tmp_path / "run" / "seed-0" / "quantize" / alone)
         assert variant.model_bytes == made.model_bytes

@@ -22,7 +22,7 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(step: str, task: str, model: Path, data: Path, out: Path) -> dict[str, Any]:
+def run(step: str, task: str, model: Path, data: Path, out: Path) -> None:
     quick = {"epochs": 0, "label_epochs": 0}
     clips = {"task": task, "tokens": "words"} if task == "ctc" else {"task": task}
     plan = build_settings(
@@ -30,7 +30,7 @@ def run(step: str, task: str, model: Path, data: Path, out: Path) -> dict[str, A
         {"steps": [step], "clips": clips, "teach": {"epochs": 1, "batch_size": 8},
          "distill": quick | {"batch_size": 8}},
     )  # fmt: skip
-    return compress(str(model), data, out, plan, Silent())
+    compress(str(model), data, out, plan, ui=Silent())
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -13,7 +13,7 @@ from tiny_recordings import TONES
 from edgeprune.core.console import Silent
 from edgeprune.core.recipe import build_settings
 from edgeprune.core.settings import Settings
-from edgeprune.deployment.verify import verify_command
+from edgeprune.deployment.verify import verify
 from edgeprune.models import heads
 from edgeprune.pipeline.compress import compress
 from edgeprune_calibration.dataset import untracked
@@ -34,7 +34,7 @@ def tagged(backbone: Path, chords: Path, tmp_path_factory: pytest.TempPathFactor
                "head": "mlp"},
         distill={"epochs": 4, "label_epochs": 4, "batch_size": 8, "learning_rate": 3e-3},
     )  # fmt: skip
-    compress(str(backbone), chords, out, plan, Silent())
+    compress(str(backbone), chords, out, plan, ui=Silent())
     return out
 
 
@@ -48,7 +48,7 @@ def recognised(backbone: Path, melodies: Path, tmp_path_factory: pytest.TempPath
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "LSTM_UNITS", 8)
-        compress(str(backbone), melodies, out, plan, Silent())
+        compress(str(backbone), melodies, out, plan, ui=Silent())
     return out
 
 
@@ -104,7 +104,7 @@ def test_the_bundle_is_verified_on_the_split_it_was_made_with(
 ) -> None:
     out = request.getfixturevalue(name)
     data = chords if name == "tagged" else melodies
-    done = verify_command(out / "bundle", data, max_drop=0.9, track=untracked)
+    done = verify(out / "bundle", data, max_drop=0.9, track=untracked)
     r = report_of(out)
     assert done["bundle"]["score"] == r["delivered"]["bundle"]["score"]
     assert done["baseline"] == r["delivered"]["teacher"]["score"]

@@ -17,7 +17,7 @@ from edgeprune.core.recipe import build_settings
 from edgeprune.core.settings import Settings
 from edgeprune.depth_pruning.selection_rules import RULES
 from edgeprune.pipeline.compress import compress
-from edgeprune.pipeline.score import score_only
+from edgeprune.pipeline.score import score
 from edgeprune_device.errors import EdgepruneError
 
 RECIPE: dict[str, Any] = {
@@ -53,7 +53,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(labelled: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "score"
-    score_only(str(labelled), recordings, out, settings(), Silent(), trained=True)
+    score(str(labelled), recordings, out, settings(), ui=Silent(), finetune=True)
     return out
 
 
@@ -118,11 +118,11 @@ def test_a_second_run_keeps_every_stage(
     out = tmp_path / "score"
     shutil.copytree(finished, out)
     lines = Lines()
-    score_only(str(labelled), recordings, out, settings(), lines, trained=True)
+    score(str(labelled), recordings, out, settings(), ui=lines, finetune=True)
     assert lines.kept == {"clips", "states", "score", "measure", "finetune", "scores"}
     again = Lines()
     changed = settings(score={"permutations": 4})
-    score_only(str(labelled), recordings, out, changed, again, trained=True)
+    score(str(labelled), recordings, out, changed, ui=again, finetune=True)
     # Nothing is heard again, nor measured: the null changes no rule's choice.
     assert again.kept == {"clips", "states", "measure", "finetune"}
 
@@ -138,12 +138,12 @@ def test_what_was_measured_before_an_interruption_is_not_measured_again(
     with monkeypatch.context() as patch:
         patch.setattr(measure, "greedy_removal", stopped)
         with pytest.raises(KeyboardInterrupt):
-            score_only(str(labelled), recordings, tmp_path / "run", settings(), Silent())
+            score(str(labelled), recordings, tmp_path / "run", settings(), ui=Silent())
     assert (tmp_path / "run/measure.partial/ablation.json").exists()
     monkeypatch.setattr(measure, "all_spans", stopped)
     monkeypatch.setattr(measure, "euclidean_convexity", stopped)
     monkeypatch.setattr(measure, "fit_bridges", stopped)
-    score_only(str(labelled), recordings, tmp_path / "run", settings(), Silent())
+    score(str(labelled), recordings, tmp_path / "run", settings(), ui=Silent())
     assert (tmp_path / "run/scores/scores.json").exists()
 
 
@@ -152,12 +152,9 @@ def test_other_families_are_scored_and_reported_from_end_to_end(
     family: str, recordings: Path, tmp_path: Path
 ) -> None:
     """WavLM cannot lose layer 0, so that its ablation has no number; KWT reads a class token."""
-    from edgeprune.reports.score_report import score_report
-
     model = make_model(tmp_path / "model", family, tuple(sorted(TONES)), layers=4)
     asked = settings(clips={"window_seconds": 0.0 if family == "kwt" else 0.3})
-    folder = score_only(str(model), recordings, tmp_path / "run", asked, Silent())
-    found = score_report(folder, tmp_path / "run")
+    found = score(str(model), recordings, tmp_path / "run", asked, ui=Silent()).scores
     assert (found["ablation"]["single"][0] is None) == (family == "wavlm")
     assert all(row["keep"][0] == 0 for pick in found["picks"].values() for row in pick["depths"]
                if family == "wavlm")  # fmt: skip
@@ -166,10 +163,9 @@ def test_other_families_are_scored_and_reported_from_end_to_end(
 
 
 def test_quick_scores_measure_nothing(labelled: Path, recordings: Path, tmp_path: Path) -> None:
-    folder = score_only(
-        str(labelled), recordings, tmp_path / "run", settings(), Silent(), quick=True
-    )
-    found = json.loads((folder / "scores.json").read_text("utf-8"))
+    found = score(
+        str(labelled), recordings, tmp_path / "run", settings(), ui=Silent(), ablation=False
+    ).scores
     assert found["picks"] is found["ablation"] is found["euclidean"] is found["verdict"] is None
     assert found["curves"]["teacher"]["label"]
     assert found["headline"]
@@ -178,11 +174,13 @@ def test_quick_scores_measure_nothing(labelled: Path, recordings: Path, tmp_path
 def test_a_model_without_a_head_is_measured_with_a_linear_probe(
     backbone: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    folder = score_only(
-        str(backbone), recordings, tmp_path / "run", settings(measure={"random_orders": 1}),
-        Silent(),
-    )  # fmt: skip
-    found = json.loads((folder / "scores.json").read_text("utf-8"))
+    found = score(
+        str(backbone),
+        recordings,
+        tmp_path / "run",
+        settings(measure={"random_orders": 1}),
+        ui=Silent(),
+    ).scores
     assert found["measured_on"]["head"] == "linear probe"
     assert found["measured_on"]["baseline"] > 0.5  # tones are easy, even on random weights
 
@@ -192,7 +190,7 @@ def test_a_labelling_that_cannot_be_scored_leaves_nothing_behind(
 ) -> None:
     asked = settings(score={"labelings": ["weather"]})
     with pytest.raises(EdgepruneError, match="The column 'weather' cannot be scored"):
-        score_only(str(labelled), recordings, tmp_path / "run", asked, Silent())
+        score(str(labelled), recordings, tmp_path / "run", asked, ui=Silent())
     assert not (tmp_path / "run").exists()
 
 
@@ -200,7 +198,7 @@ def test_an_unknown_stage_to_redo_is_named(
     labelled: Path, recordings: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgepruneError, match="no stage 'teach' to redo") as error:
-        score_only(str(labelled), recordings, tmp_path / "run", settings(), Silent(), ("teach",))
+        score(str(labelled), recordings, tmp_path / "run", settings(), ui=Silent(), redo=("teach",))
     assert "measure" in error.value.hint
 
 
@@ -216,10 +214,10 @@ def test_compress_cuts_by_any_rule_and_puts_bridges_over_the_gaps(
          "distill": {"epochs": 1, "label_epochs": 0},
          "bench": {"seconds": 0.05, "threads": [1], "rounds": 3}},
     )  # fmt: skip
-    done = compress(str(labelled), recordings, tmp_path / "run", asked, Silent())
-    (seed,) = done["seeds"]
+    done = compress(str(labelled), recordings, tmp_path / "run", asked, ui=Silent())
+    (seed,) = done.report["seeds"]
     assert len(seed["steps"][1]["kept"]) == 1  # anything holds
-    student = loading.load_classifier(str(tmp_path / "run/seed-0/distill/model"))
+    student = loading.load_model(str(tmp_path / "run/seed-0/distill/model"))
     assert student.config.edgeprune_bridges == [0]
     assert seed["export_difference"] < 1e-4
     assert json.loads((tmp_path / "run/seed-0/depth/step.json").read_text())["rule"] == rule
@@ -229,14 +227,13 @@ def test_stretches_can_be_scored_but_not_compressed(
     labelled: Path, recordings: Path, tmp_path: Path
 ) -> None:
     asked = settings(clips={"context": "file"})
-    folder = score_only(str(labelled), recordings, tmp_path / "run", asked, Silent())
-    found = json.loads((folder / "scores.json").read_text("utf-8"))
+    found = score(str(labelled), recordings, tmp_path / "run", asked, ui=Silent()).scores
     assert found["unit"] == "stretches"
     assert found["picks"] is None
     with pytest.raises(EdgepruneError, match="can be scored, not learnt"):
-        compress(str(labelled), recordings, tmp_path / "other", asked, Silent())
+        compress(str(labelled), recordings, tmp_path / "other", asked, ui=Silent())
     with pytest.raises(EdgepruneError, match="not fine-tuned on"):
-        score_only(str(labelled), recordings, tmp_path / "third", asked, Silent(), trained=True)
+        score(str(labelled), recordings, tmp_path / "third", asked, ui=Silent(), finetune=True)
 
 
 def test_layers_are_not_chosen_on_the_test_clips(
@@ -244,7 +241,7 @@ def test_layers_are_not_chosen_on_the_test_clips(
 ) -> None:
     with pytest.raises(EdgepruneError, match="would choose layers on the test clips"):
         compress(str(labelled), recordings, tmp_path / "run", settings(score={"split": "all"}),
-                 Silent())  # fmt: skip
+                 ui=Silent())  # fmt: skip
 
 
 def test_the_fine_tuned_rules_are_compared_too(scores: dict[str, Any]) -> None:

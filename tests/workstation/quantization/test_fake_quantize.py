@@ -48,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     enliven(made)
     folder = tmp_path_factory.mktemp("model")
     made.save_pretrained(folder)
-    return loading.load_classifier(str(folder))
+    return loading.load_model(str(folder))
 
 
 def sounds() -> torch.Tensor:
@@ -177,6 +177,6 @@ def test_what_cannot_be_rounded_is_refused(
 
 
 def test_attention_that_never_calls_its_layers_is_refused(tmp_path: Path) -> None:
-    wavlm = loading.load_classifier(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
+    wavlm = loading.load_model(str(make_model(tmp_path / "m", "wavlm", tuple(TONES))))
     with pytest.raises(EdgepruneError, match="never calls its layer"), fake_int8(wavlm, [""]):
         pass

@@ -67,7 +67,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     enliven(model)
     folder = tmp_path_factory.mktemp("methods") / family
     model.save_pretrained(folder)
-    model = loading.load_classifier(str(folder))
+    model = loading.load_model(str(folder))
     pitches = [TONES[label] for label in TONES] * 3
     clips = np.stack([tone(p, window / RATE, i) for i, p in enumerate(pitches)])
     shaped = {form: shape(model, window, form) for form in METHODS}

@@ -20,19 +20,20 @@ from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.quantization.layer_groups import deployed, units_of
 from edgeprune.quantization.qat import BITS as BITS_OF
-from edgeprune.quantization.qat import recover, recover_int8
+from edgeprune.quantization.qat import Rounding, recover, recover_int8
 from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext
 from edgeprune_device.errors import EdgepruneError
 
 LABELS = tuple(TONES)
 BITS = 3
+CONTEXT = StepContext(Distill(), seed=0, accelerator="cpu")
 
 
 @pytest.fixture
 def master(tmp_path: Path) -> Any:
     """Give a model that answers all three labels about as often."""
-    model = loading.load_classifier(str(make_model(tmp_path / "m", "unispeech-sat", LABELS)))
+    model = loading.load_model(str(make_model(tmp_path / "m", "unispeech-sat", LABELS)))
     with torch.no_grad():
         logits = loading.logits_of(model, torch.from_numpy(sounds()))
         model.classifier.bias -= logits.mean(dim=0)
@@ -55,13 +56,17 @@ def answered(model: Any) -> Windows:
     return Windows(samples, span, np.arange(len(samples)), rows, LABELS, RATE)
 
 
+def session(folder: Path) -> loop.TrainingSession:
+    return loop.TrainingSession(folder / "work", torch.device("cpu"), Silent(), "recover")
+
+
 def test_a_model_in_coarse_weights_is_better_after_recovery(master: Any, tmp_path: Path) -> None:
     student, windows = copy.deepcopy(master), answered(master)
     units = units_of(student)
     here = torch.device("cpu")
     done = recover(
-        student, master, windows, units, Distill(batch_size=8, learning_rate=2e-3), 3, 0,
-        work=tmp_path / "work", accelerator="cpu", ui=Silent(), bits=BITS,
+        student, master, windows, Rounding(tuple(units), bits=BITS),
+        Distill(batch_size=8, learning_rate=2e-3, epochs=3), CONTEXT, session(tmp_path),
     )  # fmt: skip
     assert done["before"] < 0.95  # there is something to win back
     assert done["after"] >= done["before"] + 0.03
@@ -78,8 +83,8 @@ def test_a_recovery_that_does_not_help_leaves_the_student_as_it_was(
     student, windows = copy.deepcopy(master), answered(master)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     done = recover(
-        student, master, windows, units_of(student), Distill(learning_rate=1.0), 1, 0,
-        work=tmp_path / "work", accelerator="cpu", ui=Silent(),
+        student, master, windows, Rounding(tuple(units_of(student))),
+        Distill(learning_rate=1.0, epochs=1), CONTEXT, session(tmp_path),
     )  # fmt: skip
     assert done["after"] == done["before"]
     for name, value in student.state_dict().items():
@@ -88,8 +93,8 @@ def test_a_recovery_that_does_not_help_leaves_the_student_as_it_was(
 
 def test_recovery_without_an_epoch_is_refused(master: Any, tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="at least one epoch"):
-        recover(master, master, answered(master), units_of(master), Distill(), 0, 0,
-                work=tmp_path, accelerator="cpu", ui=Silent())  # fmt: skip
+        recover(master, master, answered(master), Rounding(tuple(units_of(master))),
+                Distill(epochs=0), CONTEXT, session(tmp_path))  # fmt: skip
 
 
 def test_the_stage_trains_only_where_rounding_costs_too_much(
@@ -111,7 +116,7 @@ def test_the_stage_trains_only_where_rounding_costs_too_much(
             tmp_path / "student", tmp_path, context, out=out, settings=settings, ui=Silent()
         )
         found[name] = json.loads((out / "recover.json").read_text("utf-8"))
-        assert loading.labels_of(loading.load_classifier(str(out / "model"))) == LABELS
+        assert loading.labels_of(loading.load_model(str(out / "model"))) == LABELS
         assert not (out / "work").exists()
     assert found["eight"]["skipped"]
     assert not found["eight"]["curve"]

@@ -44,7 +44,7 @@ def model(folder: Path) -> Any:
 
     An input that is always zero has a weight so large that all others round to nothing.
     """
-    made = loading.load_classifier(str(folder))
+    made = loading.load_model(str(folder))
     with torch.no_grad():
         made.projector.weight[0] = 0
         made.projector.bias[0] = 0
@@ -98,7 +98,7 @@ def test_every_unit_can_be_kept_in_float(model: Any) -> None:
 
 
 def test_units_hold_every_layer_once(family_folder: Path) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     layers = [path for unit in units_of(model) for path in unit.layers]
     assert len(layers) == len(set(layers)) > 0
     missing = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}

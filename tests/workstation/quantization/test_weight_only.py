@@ -33,7 +33,7 @@ def test_a_channel_of_zeros_stays_zeros() -> None:
 
 @pytest.fixture
 def exported(family_folder: Path) -> tuple[bytes, tuple[str, ...]]:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     return to_onnx(model, RATE, 18), family_of(model.config.model_type).float_scopes
 
 
@@ -64,7 +64,7 @@ def test_the_file_is_smaller_and_answers_like_the_rounded_weights(
 
 def test_every_large_weight_is_in_8_bits_and_the_front_end_in_16(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "kwt", "kwt", tuple(TONES))
-    model = loading.load_classifier(str(folder))
+    model = loading.load_model(str(folder))
     data = store_int8(to_onnx(model, RATE, 18), ("frontend",))
     kinds = {
         x.name: (x.data_type, np.prod(x.dims))

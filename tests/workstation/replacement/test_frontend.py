@@ -45,7 +45,7 @@ def sound() -> torch.Tensor:
 
 
 def lightened(folder: Path, family: str, settings: FrontEnd) -> tuple[Any, torch.Tensor]:
-    model = loading.load_classifier(str(make_model(folder, family, tuple(TONES))))
+    model = loading.load_model(str(make_model(folder, family, tuple(TONES))))
     usual = features_of(model, path_of(model.config), torch.zeros(1, RATE))
     torch.manual_seed(1)
     put_light(model, usual, RATE, settings)
@@ -62,7 +62,7 @@ def test_every_family_that_hears_samples_takes_each_kind(
     with torch.inference_mode():
         expected = loading.logits_of(model, sound)
     loading.save(model, tmp_path / "light")
-    again = loading.load_classifier(str(tmp_path / "light"))
+    again = loading.load_model(str(tmp_path / "light"))
     with torch.inference_mode():
         torch.testing.assert_close(loading.logits_of(again, sound), expected, rtol=0, atol=0)
     if kind == "log-mel":
@@ -88,7 +88,7 @@ def test_a_frame_of_the_encoder_is_as_long_as_what_it_hears() -> None:
 
 def test_half_the_frames_of_a_kwt_are_every_other_one(tmp_path: Path) -> None:
     model, usual = lightened(tmp_path / "m", "kwt", QUICK)
-    whole = loading.load_classifier(str(tmp_path / "m"))
+    whole = loading.load_model(str(tmp_path / "m"))
     assert usual.shape[1] == 98
     assert model.config.num_tokens == 50
     torch.testing.assert_close(model.pos_embed[:, 1:], whole.pos_embed[:, 1::2])
@@ -134,7 +134,7 @@ def test_a_mimic_and_a_light_front_end_go_together(sound: torch.Tensor, tmp_path
     put_mimic(model, 0, 3, sound[:1], kind="frame", hidden=8)
     drop_positions(model)
     loading.save(model.eval(), tmp_path / "both")
-    again = loading.load_classifier(str(tmp_path / "both"))
+    again = loading.load_model(str(tmp_path / "both"))
     with torch.inference_mode():
         torch.testing.assert_close(
             loading.logits_of(again, sound), loading.logits_of(model, sound), rtol=0, atol=0
@@ -159,7 +159,7 @@ def test_the_step_leaves_a_model_that_costs_less(
     inputs: tuple[Path, Path], tmp_path: Path, distil: bool
 ) -> None:
     facts = run(inputs, tmp_path / "out", replace(QUICK, distil=distil))
-    model = loading.load_classifier(str(tmp_path / "out" / "model"))
+    model = loading.load_model(str(tmp_path / "out" / "model"))
     assert "light-features" in json.dumps(model.config.edgeprune_parts)
     assert len(facts["curve"]) == 4
     assert facts["step"] == "frontend"
@@ -172,14 +172,14 @@ def test_its_features_come_near_the_teachers(inputs: tuple[Path, Path], tmp_path
         found = features_of(model, path, heard)
         return float((found - wanted).abs().mean())
 
-    master = loading.load_classifier(str(inputs[0] / "model"))
+    master = loading.load_model(str(inputs[0] / "model"))
     path = path_of(master.config)
     heard = torch.from_numpy(np.array(load_windows(inputs[1]).samples[:16]))
     wanted = features_of(master, path, heard)
     facts = run(inputs, tmp_path / "out",
                 replace(QUICK, epochs=15, whole_epochs=0, label_epochs=0, learning_rate=1e-2))  # fmt: skip
-    fresh = loading.load_classifier(str(inputs[0] / "model"))
+    fresh = loading.load_model(str(inputs[0] / "model"))
     put_light(fresh, wanted, RATE, QUICK)
-    trained = loading.load_classifier(str(tmp_path / "out" / "model"))
+    trained = loading.load_model(str(tmp_path / "out" / "model"))
     assert distance(trained) < distance(fresh.eval())
     assert facts["curve"][-1]["loss"] < 0.7 * facts["curve"][0]["loss"]

@@ -54,7 +54,7 @@ def test_every_family_runs_reloads_and_exports_with_a_mimic(
         expected, states = loading.logits_and_states(model, sound)
     assert len(states) == len(layers_of(model)) + 1
     loading.save(model, tmp_path / "mimic")
-    again = loading.load_classifier(str(tmp_path / "mimic"))
+    again = loading.load_model(str(tmp_path / "mimic"))
     with torch.inference_mode():
         torch.testing.assert_close(loading.logits_of(again, sound), expected, rtol=0, atol=0)
     data = to_onnx(again, RATE, 18)
@@ -74,7 +74,7 @@ def test_every_kind_stands_in_for_all_layers(
 ) -> None:
     model = make_mimic_model(tmp_path / "m", "wav2vec2", (), kind=kind, heads=2)
     loading.save(model, tmp_path / "mimic")
-    again = loading.load_classifier(str(tmp_path / "mimic"))
+    again = loading.load_model(str(tmp_path / "mimic"))
     with torch.inference_mode():
         torch.testing.assert_close(
             loading.logits_of(again, sound), loading.logits_of(model, sound), rtol=0, atol=0
@@ -145,7 +145,7 @@ def test_of_two_layers_the_first_learns_the_middle_of_the_span_in_the_source(
     folder, clips = make_inputs(tmp_path)
     shutil.rmtree(folder / "model")
     make_model(folder / "model", "wav2vec2", (*TONES, "another"), layers=12)
-    cut = loading.load_classifier(str(folder / "model"))
+    cut = loading.load_model(str(folder / "model"))
     keep_layers(cut, [0, 1, 2])
     loading.save(cut, tmp_path / "student" / "model")
     seen: list[RecordedStates] = []
@@ -218,7 +218,7 @@ def test_a_convolution_stays_within_its_row_of_ast_patches(
     same = (before == after).all(dim=1).reshape(rows, 5).all(dim=1)
     assert same.tolist() == [True, False, True]
     loading.save(model, tmp_path / "again")
-    again = loading.load_classifier(str(tmp_path / "again"))
+    again = loading.load_model(str(tmp_path / "again"))
     with torch.inference_mode():
         assert torch.equal(loading.logits_of(again, sound), loading.logits_of(model, sound))
     data = to_onnx(again, RATE, 18)
@@ -252,8 +252,8 @@ def test_the_step_leaves_a_smaller_model_and_says_what_it_did(
     inputs: tuple[Path, Path], tmp_path: Path, settings: Settings
 ) -> None:
     facts = run(inputs, tmp_path / "out", settings)
-    model = loading.load_classifier(str(tmp_path / "out" / "model"))
-    whole = loading.load_classifier(str(inputs[0] / "model"))
+    model = loading.load_model(str(tmp_path / "out" / "model"))
+    whole = loading.load_model(str(inputs[0] / "model"))
     assert loading.count_parameters(model) < loading.count_parameters(whole)
     assert facts["span"] == ([1, 3] if settings.span else [0, 3])
     assert facts["positions"] is bool(settings.span)
@@ -271,10 +271,10 @@ def test_a_mimic_comes_near_the_states_it_stands_for(
             wanted = loading.logits_and_states(master, sound)[1][-1]
             return float((loading.logits_and_states(model, sound)[1][-1] - wanted).square().mean())
 
-    master = loading.load_classifier(str(inputs[0] / "model"))
+    master = loading.load_model(str(inputs[0] / "model"))
     run(inputs, tmp_path / "out", replace(QUICK, epochs=25, label_epochs=0, width=32))
-    trained = loading.load_classifier(str(tmp_path / "out" / "model"))
-    fresh = loading.load_classifier(str(inputs[0] / "model"))
+    trained = loading.load_model(str(tmp_path / "out" / "model"))
+    fresh = loading.load_model(str(inputs[0] / "model"))
     put_mimic(fresh, 0, 3, torch.zeros(1, RATE), kind="frame", hidden=32)
     assert family_of("wav2vec2").positions
     assert distance(trained) < 0.5 * distance(fresh.eval())
@@ -287,7 +287,7 @@ def test_a_frozen_mimic_is_left_as_it_learnt_the_states(
     run(inputs, tmp_path / "states", states)
     run(inputs, tmp_path / "frozen", replace(states, label_epochs=2, freeze=True))
     before, after = (
-        dict(loading.load_classifier(str(tmp_path / name / "model")).named_parameters())
+        dict(loading.load_model(str(tmp_path / name / "model")).named_parameters())
         for name in ("states", "frozen")
     )
     changed = {name for name in before if not torch.equal(before[name], after[name])}

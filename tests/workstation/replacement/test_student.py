@@ -23,7 +23,7 @@ from edgeprune.models.families import layers_of
 from edgeprune.nn import losses
 from edgeprune.nn.student import StudentForAudioClassification
 from edgeprune.replacement.student import build, make_student
-from edgeprune.replacement.student_loss import MATCHING, Lesson, matched_layers, matching, mix
+from edgeprune.replacement.student_loss import MATCHING, StudentLoss, matched_layers, matching, mix
 from edgeprune.replacement.weight_transfer import PARTS, inherit, part_of
 from edgeprune_device.errors import EdgepruneError
 
@@ -58,7 +58,7 @@ def test_a_student_knows_the_datas_labels_and_no_others(
     inputs: tuple[Path, Path], tmp_path: Path, settings: Student
 ) -> None:
     facts = run(inputs, tmp_path / "out", settings)
-    model = loading.load_classifier(str(tmp_path / "out" / "model"))
+    model = loading.load_model(str(tmp_path / "out" / "model"))
     assert loading.labels_of(model) == tuple(sorted(TONES))
     assert facts["step"] == "student"
     assert facts["parameters"] == loading.count_parameters(model)
@@ -92,12 +92,12 @@ def test_labels_can_be_learnt_where_the_teacher_does_not_know_them(
 def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
     """Without a label: its answers come near those of the teacher on what both hear."""
     windows = load_windows(inputs[1])
-    teacher = loading.load_classifier(str(inputs[0] / "model")).requires_grad_(False)
+    teacher = loading.load_model(str(inputs[0] / "model")).requires_grad_(False)
     torch.manual_seed(0)
     for parameter in teacher.classifier.parameters():
         parameter.mul_(30.0)  # a teacher with opinions
     student = build(SMALL, windows, RATE).train()
-    lesson = Lesson(
+    lesson = StudentLoss(
         teacher, windows.labels, SMALL, Distill(hidden_weight=0.0), 0.0, task_of("classes")
     )
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
@@ -115,13 +115,13 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", family, tuple(sorted(TONES)))
-    teacher = loading.load_classifier(str(folder), window_samples=RATE)
+    teacher = loading.load_model(str(folder), window_samples=RATE)
     settings = replace(SMALL, intermediate=True, relation_weight=1.0)
     windows = replace(_labels(), labels=tuple(sorted(TONES)))
     student = build(settings, windows, RATE).train()
     sound = torch.randn(4, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
     student.add_module(MATCHING, matching(student, teacher, sound, True))
-    lesson = Lesson(teacher, windows.labels, settings, Distill(), 0.5, task_of("classes"))
+    lesson = StudentLoss(teacher, windows.labels, settings, Distill(), 0.5, task_of("classes"))
     lesson.loss(student, sound, torch.tensor([0, 1, 2, 0]), 0).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for name, p in student.named_parameters() if "head" not in name]
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
@@ -130,8 +130,8 @@ def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
 
 def test_only_the_answers_for_the_datas_labels_count(inputs: tuple[Path, Path]) -> None:
     windows = load_windows(inputs[1])
-    teacher = loading.load_classifier(str(inputs[0] / "model"))
-    lesson = Lesson(teacher, windows.labels, SMALL, Distill(), 0.0, task_of("classes"))
+    teacher = loading.load_model(str(inputs[0] / "model"))
+    lesson = StudentLoss(teacher, windows.labels, SMALL, Distill(), 0.0, task_of("classes"))
     known = loading.labels_of(teacher)
     assert [known[i] for i in lesson.columns.tolist()] == list(windows.labels)
 
@@ -166,7 +166,7 @@ def test_relations_ignore_rotation_and_size() -> None:
 
 @pytest.mark.parametrize("family", ["wav2vec2", "kwt"])
 def test_transformer_blocks_begin_as_the_teachers(tmp_path: Path, family: str) -> None:
-    teacher = loading.load_classifier(str(make_model(tmp_path / "m", family, tuple(TONES))))
+    teacher = loading.load_model(str(make_model(tmp_path / "m", family, tuple(TONES))))
     settings = replace(SMALL, kind="transformer", heads=tiny_config(family).num_attention_heads)
     student = build(settings, _labels(), RATE)
     taken = inherit(student, teacher)
@@ -185,7 +185,7 @@ def test_every_part_is_found_in_every_transformer_family(family: str, tmp_path: 
         config.block = "transformer"
         model: Any = StudentForAudioClassification(config)
     else:
-        model = loading.load_classifier(str(make_model(tmp_path / "m", family, tuple(TONES))))
+        model = loading.load_model(str(make_model(tmp_path / "m", family, tuple(TONES))))
     block = layers_of(model)[-1]
     found = {part: layer for part, endings in PARTS.items() if (layer := part_of(block, endings))}
     assert len({id(layer) for layer in found.values()}) == len(PARTS)

@@ -14,6 +14,7 @@ import pytest
 from scores_fixture import make_scores
 
 from edgeprune.core.console import layer_list
+from edgeprune.reports.results import ScoreResult
 from edgeprune.reports.score_plots import draw
 from edgeprune.reports.score_report import facts_of, make_tables, read_scores, score_report
 from edgeprune_device.errors import EdgepruneError
@@ -21,7 +22,7 @@ from edgeprune_device.errors import EdgepruneError
 NASTY = '<b>&"x"'
 
 
-def written(scores: dict[str, Any], out: Path) -> dict[str, Any]:
+def written(scores: dict[str, Any], out: Path) -> ScoreResult:
     """Write the report of a record, as ``edgeprune score`` does."""
     (out / "score").mkdir(parents=True)
     (out / "score" / "scores.json").write_text(json.dumps(scores), "utf-8")
@@ -34,7 +35,7 @@ def twelve(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def done(twelve: Path) -> dict[str, Any]:
+def done(twelve: Path) -> ScoreResult:
     return written(make_scores(12), twelve)
 
 
@@ -110,14 +111,14 @@ def test_labels_are_text_and_never_markup(tmp_path: Path) -> None:
 
 
 def test_the_terminal_is_told_what_to_keep_which_rule_won_and_where_the_page_is(
-    done: dict[str, Any], twelve: Path
+    done: ScoreResult, twelve: Path
 ) -> None:
     scores = make_scores(12)
-    assert {key: done[key] for key in scores} == scores
+    assert {key: done.scores[key] for key in scores} == scores
     ending = [scores["headline"], scores["verdict"]["sentence"],
               scores["verdict"]["finetuned"]["sentence"], f"Report: {twelve / 'report.html'}"]  # fmt: skip
-    assert done["text"].splitlines()[-4:] == ending
-    assert "\nforward " in done["text"]
+    assert done.text.splitlines()[-4:] == ending
+    assert "\nforward " in done.text
 
 
 def test_a_correlation_without_an_interval_is_drawn_without_one() -> None:

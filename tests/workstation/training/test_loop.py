@@ -41,10 +41,10 @@ def loss(model: Any, samples: torch.Tensor, targets: torch.Tensor, _: int) -> to
 
 def run(folder: Path, work: Path, ui: Any = None) -> tuple[list[dict[str, float]], Any]:
     torch.manual_seed(0)
-    model = loading.load_classifier(str(folder), LABELS)
+    model = loading.load_model(str(folder), LABELS)
     curve = loop.fit(
         model, tones(8, 0), tones(3, 500), LABELS, loss, PLAN,
-        work=work, device=torch.device("cpu"), ui=ui or Silent(), title="test",
+        loop.TrainingSession(work, torch.device("cpu"), ui or Silent(), "test"),
     )  # fmt: skip
     return curve, model
 
@@ -135,7 +135,7 @@ def test_a_front_end_that_is_no_longer_the_teachers_is_trained_with_the_rest(
     from edgeprune.training.distill import same_front_end
     from edgeprune.training.teach import freeze
 
-    student, teacher = (loading.load_classifier(str(backbone), LABELS) for _ in range(2))
+    student, teacher = (loading.load_model(str(backbone), LABELS) for _ in range(2))
     assert same_front_end(student, teacher)
     first = student.wav2vec2.feature_extractor.conv_layers[0].conv.weight
     with torch.no_grad():

@@ -17,14 +17,12 @@ from edgeprune.core.console import Silent
 from edgeprune.core.settings import Teach
 from edgeprune.data.windows import load_windows
 from edgeprune.models import loading
-from edgeprune.training import ssf
+from edgeprune.training import loop, ssf
 from edgeprune.training.teach import fine_tune
 
 
 def load(folder: Path, family: str) -> Any:
-    return loading.load_classifier(
-        str(make_model(folder, family, tuple(TONES))), window_samples=RATE
-    )
+    return loading.load_model(str(make_model(folder, family, tuple(TONES))), window_samples=RATE)
 
 
 def stir(model: Any) -> int:
@@ -59,7 +57,7 @@ def test_folded_weights_compute_what_factors_and_offsets_did(family: str, tmp_pa
     with torch.inference_mode():
         torch.testing.assert_close(loading.logits_of(model, sound), stirred, rtol=0, atol=1e-5)
     loading.save(model, tmp_path / "folded")
-    again = loading.load_classifier(str(tmp_path / "folded"))
+    again = loading.load_model(str(tmp_path / "folded"))
     with torch.inference_mode():
         torch.testing.assert_close(loading.logits_of(again, sound), stirred, rtol=0, atol=1e-5)
 
@@ -90,11 +88,11 @@ def test_only_factors_offsets_and_the_head_are_trained(tmp_path: Path) -> None:
 def test_teaching_with_it_learns_the_tones(tmp_path: Path) -> None:
     teacher, clips = make_inputs(tmp_path, "kwt")
     windows = load_windows(clips)
-    model = loading.load_classifier(str(teacher / "model"), windows.labels)
+    model = loading.load_model(str(teacher / "model"), windows.labels)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     curve = fine_tune(
         model, windows, windows.labels, replace(Teach(), tune="ssf", epochs=3, batch_size=12), 0,
-        work=tmp_path / "work", device=torch.device("cpu"), ui=Silent(), title="ssf",
+        loop.TrainingSession(tmp_path / "work", torch.device("cpu"), Silent(), "ssf"),
     )  # fmt: skip
     assert np.isfinite([epoch["loss"] for epoch in curve]).all()
     assert curve[-1]["loss"] < curve[0]["loss"]

@@ -47,7 +47,7 @@ def test_a_step_goes_on_where_it_was_interrupted(
     assert not (tmp_path / "cut" / "step.json").exists()
     run(tmp_path / "cut", Silent())
     expected, found = (
-        loading.load_classifier(str(tmp_path / out / "model")).state_dict()
+        loading.load_model(str(tmp_path / out / "model")).state_dict()
         for out in ("straight", "cut")
     )
     assert set(found) == set(expected)

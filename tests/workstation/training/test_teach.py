@@ -40,12 +40,10 @@ def taught(folder: Path, family: str, few: Path, settings: Teach) -> tuple[Any, 
     clips(source, few, "", out=heard, settings=Clips(group="speaker"), ui=Silent())
     teach(source, heard, 0, "cpu", asdict(Augment()), out=made, settings=settings, ui=Silent())
     window = load_windows(heard).window_samples
-    assert read_step(made)["macs"] == count_macs(
-        loading.load_classifier(str(made / "model")), window
-    )
+    assert read_step(made)["macs"] == count_macs(loading.load_model(str(made / "model")), window)
     return (
-        loading.load_classifier(str(source)),
-        loading.load_classifier(str(made / "model")),
+        loading.load_model(str(source)),
+        loading.load_model(str(made / "model")),
         window,
     )
 
@@ -69,7 +67,7 @@ def test_a_whisper_with_an_mlp_head_loses_layers_and_is_deployed(few: Path, tmp_
         "bench": {"seconds": 0.05, "threads": [1], "rounds": 3},
     }  # fmt: skip
     source = make_model(tmp_path / "m", "whisper", ("x", "y", "z"))
-    compress(str(source), few, tmp_path / "run", build_settings(recipe), Silent())
+    compress(str(source), few, tmp_path / "run", build_settings(recipe), ui=Silent())
     student = tmp_path / "run" / "seed-0" / "distill" / "model"
     made = json.loads((student / "config.json").read_text("utf-8"))
     assert made["encoder_layers"] == 2

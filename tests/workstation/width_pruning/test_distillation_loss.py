@@ -18,7 +18,7 @@ from edgeprune.data.tasks import TASKS
 from edgeprune.models import loading
 from edgeprune.nn import losses
 from edgeprune.training.distill import Teacher
-from edgeprune.width_pruning.distillation_loss import imitation_loss
+from edgeprune.width_pruning.distillation_loss import masked_distillation_loss
 
 LABELS = tuple(TONES)
 TARGETS = torch.tensor([0, 1, 2, 0])
@@ -37,7 +37,7 @@ class Deaf(Teacher):
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Any, Teacher, Tensor]:
     student = shaken(make_model(tmp_path / "student", "hubert", LABELS))
-    other = loading.load_classifier(str(tmp_path / "student"))
+    other = loading.load_model(str(tmp_path / "student"))
     samples = torch.randn(4, RATE // 4, generator=torch.Generator().manual_seed(0)) * 0.1
     return student, Teacher(other, torch.device("cpu")), samples
 
@@ -46,7 +46,7 @@ def test_labels_alone_ask_no_teacher(pair: tuple[Any, Teacher, Tensor]) -> None:
     """The paper's masks (Seed 4) learn from the task's loss."""
     student, _, samples = pair
     paper = Distill(label_share=1.0, hidden_weight=0.0, nothing_share=0.5)
-    loss = imitation_loss(TASKS["classes"], Deaf(), LABELS, paper, lambda: None, 0.5)
+    loss = masked_distillation_loss(TASKS["classes"], Deaf(), LABELS, paper, lambda: None, 0.5)
     with torch.no_grad():
         expected = functional.cross_entropy(loading.logits_of(student, samples), TARGETS)
         assert float(loss(student, samples, TARGETS, 0)) == pytest.approx(float(expected))
@@ -60,7 +60,7 @@ def test_the_parts_are_weighed_as_the_settings_say(
 ) -> None:
     student, teacher, samples = pair
     settings = Distill(label_share=share, hidden_weight=weight, temperature=2.0)
-    loss = imitation_loss(TASKS["classes"], teacher, LABELS, settings, lambda: None)
+    loss = masked_distillation_loss(TASKS["classes"], teacher, LABELS, settings, lambda: None)
     with torch.no_grad():
         logits, own = loading.logits_and_states(student, samples)
         answered, last = teacher(samples)
@@ -82,7 +82,7 @@ def test_windows_that_hold_nothing_teach_silence_and_no_label(
         "edgeprune.training.distill.nothing", lambda given, _: torch.zeros_like(given)
     )
     settings = Distill(label_share=0.5, hidden_weight=1.0, temperature=1.0)
-    loss = imitation_loss(TASKS["classes"], teacher, LABELS, settings, lambda: None, 1.0)
+    loss = masked_distillation_loss(TASKS["classes"], teacher, LABELS, settings, lambda: None, 1.0)
     with torch.no_grad():
         heard = samples.clone()
         heard[1:] = 0.0

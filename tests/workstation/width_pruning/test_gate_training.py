@@ -166,8 +166,9 @@ def test_units_are_ranked_by_their_worth_for_their_price() -> None:
     """Two groups of one importance: the one whose units cost more goes first."""
     cheap, dear = (Group(n, "heads", 3, ()) for n in ("cheap", "dear"))
     evenly = torch.full((3,), 1 / 3).double()
-    table = cost_model.tabulate([cost_model.Term(10.0, "a", (cost_model.Factor("cheap", evenly),)),
-                            cost_model.Term(90.0, "b", (cost_model.Factor("dear", evenly),))])  # fmt: skip
+    terms = [cost_model.Term(10.0, "a", (cost_model.Factor("cheap", evenly),)),
+             cost_model.Term(90.0, "b", (cost_model.Factor("dear", evenly),))]  # fmt: skip
+    table = cost_model.tabulate(terms)
     scores = {"cheap": torch.tensor([1.0, 2.0, 3.0]), "dear": torch.tensor([1.5, 2.5, 40.0])}
     ranks = ranks_of(scores, (cheap, dear), table)
     assert ranks["cheap"].tolist() == pytest.approx([0.4, 0.6, 0.8])

@@ -59,7 +59,7 @@ def test_a_model_trimmed_twice_saves_reloads_and_exports(
     with torch.inference_mode():
         expected = loading.logits_of(model, samples)
     loading.save(model, tmp_path / "trimmed")
-    again = loading.load_classifier(str(tmp_path / "trimmed"))
+    again = loading.load_model(str(tmp_path / "trimmed"))
     with torch.inference_mode():
         torch.testing.assert_close(loading.logits_of(again, samples), expected, rtol=0, atol=1e-6)
     scores = torch.softmax(expected, dim=-1).numpy()
@@ -95,7 +95,7 @@ def test_coordinates_that_are_off_do_not_grow_from_norm_to_norm() -> None:
 
 def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "wavlm", tuple(TONES))
-    model, other = (loading.load_classifier(str(folder)) for _ in range(2))
+    model, other = (loading.load_model(str(folder)) for _ in range(2))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter, same in zip(model.parameters(), other.parameters(), strict=True):
@@ -113,7 +113,7 @@ def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_pa
 
 @pytest.mark.parametrize("units", [[], [1, 0], [0, 0], [0, 99], [-1, 0]])
 def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: list[int]) -> None:
-    model = loading.load_classifier(str(family_folder))
+    model = loading.load_model(str(family_folder))
     ready(model)
     name = groups_of(model)[0].name
     with pytest.raises(EdgepruneError, match="cannot be kept"):
@@ -121,7 +121,7 @@ def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: lis
 
 
 def test_a_group_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    model = loading.load_classifier(str(make_model(tmp_path / "m", FAMILY_NAMES[0], tuple(TONES))))
+    model = loading.load_model(str(make_model(tmp_path / "m", FAMILY_NAMES[0], tuple(TONES))))
     with pytest.raises(EdgepruneError, match=r"no group of units called 'front\.9'") as error:
         trim_to(model, {"front.9": [0]})
     assert "front.0" in error.value.hint

@@ -81,8 +81,8 @@ def test_the_ratio_that_was_asked_is_met_within_two_points(
 ) -> None:
     chosen = Trim(**{**asdict(settings), "epochs": 2, "recovery_epochs": 1, "gate_rate": 0.1})
     facts = run(stages, tmp_path / "out", chosen)
-    given = loading.load_classifier(str(stages[0] / "model"))
-    left = loading.load_classifier(str(tmp_path / "out" / "model"))
+    given = loading.load_model(str(stages[0] / "model"))
+    left = loading.load_model(str(tmp_path / "out" / "model"))
     sizes = {"macs": lambda m: count_macs(m, WINDOW), "parameters": loading.count_parameters}
     for name, size in sizes.items():
         assert facts["reached"][name] == pytest.approx(1 - size(left) / size(given), abs=1e-9)
@@ -108,7 +108,7 @@ def test_a_latency_that_was_asked_is_measured_and_met(
     facts = run(stages, tmp_path / "out", Trim(of="latency", ratio=0.4, method="magnitude",
                                                recovery_epochs=0))  # fmt: skip
     assert facts["reached"]["latency"] == pytest.approx(0.4, abs=0.02)
-    left = loading.load_classifier(str(tmp_path / "out" / "model"))
+    left = loading.load_model(str(tmp_path / "out" / "model"))
     assert facts["latency_ms"]["after"] == pytest.approx(0.05 + 1e-6 * count_macs(left, WINDOW))
 
 
@@ -164,7 +164,7 @@ def test_an_interrupted_trim_ends_where_an_uninterrupted_one_does(
         facts.pop("latency_ms")
     assert resumed == straight
     kept, other = (
-        loading.load_classifier(str(tmp_path / name / "model")) for name in ("straight", "cut")
+        loading.load_model(str(tmp_path / name / "model")) for name in ("straight", "cut")
     )
     for name, value in kept.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
@@ -182,7 +182,7 @@ def test_a_trimmed_student_of_a_trimmed_student_exports(
         trim(made, given, heard, CONTEXT, out=out, settings=QUICK, ui=Silent())
     facts = read_step(tmp_path / "2")
     assert facts["reached"]["macs"] == pytest.approx(0.5, abs=0.02)
-    model = loading.load_classifier(str(tmp_path / "2" / "model"))
+    model = loading.load_model(str(tmp_path / "2" / "model"))
     samples = torch.randn(1, WINDOW) * 0.1
     with torch.inference_mode():
         expected = torch.softmax(loading.logits_of(model, samples), dim=-1)

@@ -50,7 +50,7 @@ def test_every_coordinate_of_a_place_belongs_to_a_unit(family_folder: Path) -> N
 
 def test_what_cannot_go_is_said_in_a_sentence(tmp_path: Path) -> None:
     for family, word in (("clap_audio_model", "stage"), ("wav2vec2-conformer", "rotary")):
-        model = loading.load_classifier(str(make_model(tmp_path / family, family, tuple(TONES))))
+        model = loading.load_model(str(make_model(tmp_path / family, family, tuple(TONES))))
         (why,) = refusals(model, KINDS)
         assert word in why
         assert "hidden" not in [group.kind for group in groups_of(model)]
@@ -78,7 +78,7 @@ def test_a_mimic_among_the_blocks_is_trimmed_with_them(
     assert any(group.name.startswith("mimic") for group in groups_of(model))
     both_ways(model)
     loading.save(model.eval(), tmp_path / "again")
-    again = loading.load_classifier(str(tmp_path / "again"))
+    again = loading.load_model(str(tmp_path / "again"))
     samples = heard_by(model)
     with torch.no_grad():
         torch.testing.assert_close(

@@ -1,0 +1,234 @@
+"""A bundle from Python: open it once, then predict labels and scores for arrays and sound files.
+
+    model = load_bundle("runs/birds/bundle")
+    found = model.predict("forest.wav")            # or: model.predict(samples, sample_rate=48000)
+    found.scores, found.labels, found.start_seconds
+
+The sound takes the recorder's own way: resampled as a stream, cut into the same windows, scored by
+the same runtime with the same temperature. What the recorder then makes of the scores over time
+(smoothing, confirmation, refractory time) is ``edgeprune listen``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.audio.resample import Resampler
+from edgeprune_device.audio.sound_files import HIGHEST_RATE, LOWEST_RATE, stream_file
+from edgeprune_device.audio.windowing import Windower
+from edgeprune_device.bundle.reader import Bundle, read_bundle
+from edgeprune_device.errors import EdgepruneError
+from edgeprune_device.inference import runtime
+from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.inference.predictions import Predictions
+from edgeprune_device.inference.runtime import Scorer
+from edgeprune_device.inference.temperature import temper
+
+BLOCK_SECONDS = 0.1
+
+
+class LoadedBundle:
+    """A bundle that was checked whole, opened, and held to its golden outputs.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        As ``read_bundle`` returns it; of two model files the faster one here is taken.
+    threads : int
+        Threads inside one inference.
+
+    Raises
+    ------
+    EdgepruneError
+        Its runtime is not installed (status 3) or refuses the file, or the model computes something
+        else here than where the bundle was made (status 1).
+
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        picked = pick(bundle, threads)
+        self.bundle: Bundle = picked.bundle
+        self._score: Scorer = picked.run
+
+    @property
+    def name(self) -> str:
+        """Name given by its maker."""
+        return self.bundle.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the scores."""
+        return self.bundle.labels
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate the model takes, in Hz; other rates are resampled."""
+        return self.bundle.sample_rate
+
+    @property
+    def window_seconds(self) -> float:
+        """Sound that the model takes at a time."""
+        return self.bundle.window_samples / self.bundle.sample_rate
+
+    @property
+    def hop_seconds(self) -> float:
+        """From the start of a window to the start of the next."""
+        return self.bundle.hop_samples / self.bundle.sample_rate
+
+    def predict(
+        self, sound: NDArray[Any] | str | Path, sample_rate: int | None = None
+    ) -> Predictions:
+        """Score a sound, window by window.
+
+        Parameters
+        ----------
+        sound : array (samples,) or (samples, channels), or path
+            Samples in [-1, 1], or 16-bit or 32-bit integers; channels are averaged. Or a file that
+            libsndfile reads.
+        sample_rate : int, optional
+            Of an array, in Hz; a file has its own.
+
+        Returns
+        -------
+        Predictions
+            A sound shorter than a window stands in the middle of zeros, as in training; one
+            shorter than half a hop gives no window.
+
+        Raises
+        ------
+        EdgepruneError
+            An array without a rate, of another shape or type, empty or not finite; a file that
+            cannot be read.
+
+        """
+        windower = Windower(self.bundle.window_samples, self.bundle.hop_samples)
+        starts, scores = [], []
+        for block in self._blocks(sound, sample_rate):
+            for first, window in windower.push(block):
+                starts.append(first)
+                scores.append(self._score(window))
+        for first, window in windower.flush():
+            starts.append(first)
+            scores.append(self._score(window))
+        found = np.stack(scores) if scores else np.empty((0, *self.bundle.output_shape), np.float32)
+        if self.bundle.activation != "ctc":
+            found = temper(found, self.bundle.temperature, self.bundle.activation)
+        return Predictions(self.labels, found, np.array(starts) / self.sample_rate,
+                           self.window_seconds, self.bundle.tokens)  # fmt: skip
+
+    def _blocks(
+        self, sound: NDArray[Any] | str | Path, sample_rate: int | None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the sound at the model's rate."""
+        if isinstance(sound, str | Path):
+            if sample_rate is not None:
+                raise EdgepruneError(
+                    f"A file has its own sampling rate; {sample_rate} Hz was given for {sound}.",
+                    "Leave sample_rate out.",
+                )
+            yield from stream_file(
+                Path(sound), self.sample_rate, round(BLOCK_SECONDS * self.sample_rate)
+            )
+            return
+        samples = to_mono(np.asarray(sound))
+        if sample_rate is None or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+            raise EdgepruneError(
+                f"sample_rate = {sample_rate} is no sampling rate of an array "
+                f"(allowed: {LOWEST_RATE} to {HIGHEST_RATE} Hz).",
+                "Example: model.predict(samples, sample_rate=16000)",
+            )
+        resampler = Resampler(sample_rate, self.sample_rate)
+        yield resampler.push(samples)
+        yield resampler.flush()
+
+    def __repr__(self) -> str:
+        """Name the bundle and what it takes."""
+        return (f"LoadedBundle({self.name!r}, {len(self.labels)} labels, {self.sample_rate} Hz, "
+                f"windows of {self.window_seconds:g} s)")  # fmt: skip
+
+
+def load_bundle(path: str | Path, threads: int = 1) -> LoadedBundle:
+    """Read a bundle whole, check it, and open its model.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder, or the same as one .zip.
+    threads : int
+        Threads inside one inference.
+
+    Raises
+    ------
+    EdgepruneError
+        There is none, it is damaged, or see ``LoadedBundle``.
+
+    """
+    return LoadedBundle(read_bundle(Path(path)), threads)
+
+
+def open_model(bundle: str | Path | Bundle | LoadedBundle, threads: int = 1) -> Scorer:
+    """Return the bare model of a bundle: samples (window_samples,) to scores, both float32.
+
+    For whoever cuts windows and applies thresholds on their own; ``load_bundle`` does it as the
+    recorder does.
+
+    Parameters
+    ----------
+    bundle : str or Path, or a bundle
+        Its first model file is opened.
+    threads : int
+        Threads inside one inference.
+
+    Raises
+    ------
+    EdgepruneError
+        As ``read_bundle``; the runtime is not installed, or refuses the file.
+
+    """
+    if isinstance(bundle, LoadedBundle):
+        bundle = bundle.bundle
+    if not isinstance(bundle, Bundle):
+        bundle = read_bundle(Path(bundle))
+    return runtime.open_model(bundle, threads)
+
+
+def to_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return samples as mono float32 in [-1, 1].
+
+    Parameters
+    ----------
+    samples : array (samples,) or (samples, channels)
+        Floating point, int16 or int32.
+
+    Raises
+    ------
+    EdgepruneError
+        Another shape or type, no sample, or one that is not finite.
+
+    """
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise EdgepruneError(
+            f"An array of shape {samples.shape} is no sound.",
+            "Give (samples,) or (samples, channels).",
+        )
+    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+        raise EdgepruneError(
+            f"An array of shape {samples.shape} has more channels than samples.",
+            "Channels come last, as soundfile reads them; librosa's arrays are transposed: samples.T",
+        )
+    if samples.dtype in (np.int16, np.int32):
+        samples = samples / np.float64(-np.iinfo(samples.dtype).min)
+    elif not np.issubdtype(samples.dtype, np.floating):
+        raise EdgepruneError(
+            f"Samples of type {samples.dtype} are not known.",
+            "Use floats in [-1, 1], int16 or int32.",
+        )
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise EdgepruneError("The array holds samples that are not finite numbers.")
+    return np.ascontiguousarray(mono, dtype=np.float32)

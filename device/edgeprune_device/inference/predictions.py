@@ -1,0 +1,72 @@
+"""Scores of a sound's windows: as arrays, one window at a time, as text, as a table in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune_device.inference.ctc import read_frames, to_text
+
+SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one window."""
+
+    start_seconds: float
+    """First sample of the window, from the beginning of the sound."""
+    end_seconds: float
+    label: str
+    """The label with the highest score; of a recognition model (ctc), the transcript."""
+    score: float
+    """Of that label, 0 to 1; of a transcript, the mean posterior of its frames."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of every window of a sound; iterating gives one ``Prediction`` a window."""
+
+    labels: tuple[str, ...]
+    """In the order of the scores."""
+    scores: NDArray[np.float32]
+    """(windows, labels), of recognition models (windows, frames, labels); 0 to 1."""
+    start_seconds: NDArray[np.float64]
+    """(windows,)."""
+    window_seconds: float
+    tokens: str = ""
+    """Of recognition models: ``characters`` or ``words``."""
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """Give the windows in order, each with its best label."""
+        for start, scores in zip(self.start_seconds, self.scores, strict=True):
+            if self.tokens:
+                reading = read_frames(scores, self.labels, self.tokens)
+                label, score = to_text(reading.tokens, self.tokens), reading.score
+            else:
+                best = int(scores.argmax())
+                label, score = self.labels[best], float(scores[best])
+            yield Prediction(float(start), float(start) + self.window_seconds, label, score)
+
+    def __str__(self) -> str:
+        """Write a line a window: start in seconds, label, score."""
+        return "\n".join(f"{p.start_seconds:9.2f} s  {p.score:.2f}  {p.label}" for p in self)
+
+    def _repr_html_(self) -> str:
+        """Show the first windows as a table in a notebook."""
+        rows = "".join(
+            f"<tr><td>{p.start_seconds:.2f}</td><td>{escape(p.label)}</td><td>{p.score:.2f}</td></tr>"
+            for p, _ in zip(self, range(SHOWN_ROWS), strict=False)
+        )
+        rest = len(self) - SHOWN_ROWS
+        more = f"<p>and {rest} more windows</p>" if rest > 0 else ""
+        head = "<tr><th>start, s</th><th>label</th><th>score</th></tr>"
+        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>{more}"
