@@ -7,7 +7,7 @@ JOBS   ?= $(shell nproc 2>/dev/null || echo 1)
 # One thread each: torch's own would only get in the way of the other tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 
-.PHONY: demo test slow faults lint clean
+.PHONY: demo test slow faults docs lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/edgeprune demo -o runs/demo
@@ -21,6 +21,11 @@ slow: $(VENV)/.installed
 # The faults a recorder meets in the field, the slow ones too; prints what each tried and lost.
 faults: $(VENV)/.installed
 	$(PYTEST) -n $(JOBS) -m "fault and not hardware and not emulation" --faults-out faults.json $(PYTEST_ARGUMENTS)
+
+# The site in docs/_build/html, offline; a warning is an error. docs/generate.py writes the generated parts.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m sphinx -q -n -W --keep-going -b html docs docs/_build/html
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -36,4 +41,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs dist build docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The README's commands exist, take the options it shows, and run in the order it gives."""
+"""The commands of README and docs exist and take the options shown; the README's run in order."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from tiny_recordings import RATE, TONES, tone
 
 from edgeprune.cli.app import app
 
-PAGES = ("README.md", "device/README.md", "calibration/README.md", "benchmarks/README.md",
-         "CONTRIBUTING.md")  # fmt: skip
+PAGES = (
+    "README.md", "device/README.md", "device/BENCH.md", "calibration/README.md",
+    "benchmarks/README.md", "CONTRIBUTING.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")
+            if "_build" not in path.parts),
+)  # fmt: skip
 
 
 def commands(page: str) -> list[list[str]]:
@@ -34,6 +38,7 @@ def commands(page: str) -> list[list[str]]:
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
+            words = words[1:] if words[:1] == ["sudo"] else words
             if words and words[0] in ("edgeprune", ".venv/bin/edgeprune"):
                 both = " ".join(words[1:3])
                 found.append([both, *words[3:]] if both in groups else words[1:])
@@ -67,6 +72,12 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert [line.split("#")[0].strip() for line in first[1].splitlines()][:2] == [
         "make demo", "make test",
     ]  # fmt: skip
+
+
+def test_every_command_is_in_the_reference() -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
+    for name in named():
+        assert f"### edgeprune {name}\n" in page
 
 
 def test_links_to_files_lead_somewhere() -> None:

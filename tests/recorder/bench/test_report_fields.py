@@ -14,7 +14,7 @@ from edgeprune_device.bench.check import Extras
 from edgeprune_device.bench.report import markdown_text, terminal_text
 from edgeprune_device.bench.runner import bench
 
-PAGE = ROOT / "device" / "BENCH.md"
+PAGE = ROOT / "docs" / "reference" / "bench-json.md"
 NOT_ASKED = {"command", "note", "wav", "watts", "paced", "sustained"}
 """Null where an option was not given."""
 NOT_SAID = {"quantization", "parameters", "layers"}
