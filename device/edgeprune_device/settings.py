@@ -32,41 +32,42 @@ class Audio:
     """The microphone."""
 
     device: str = ""
-    """An identity as ``edgeprune devices`` prints it, or a part of one name; empty: the default."""
+    """Identity as printed by ``edgeprune devices``, or part of one name; empty: the default
+    input."""
     channel: int = 0
-    """Which channel is heard, from 1; 0 averages all."""
+    """Channel to use, counted from 1; 0: the mean of all."""
     gain_db: float = 0.0
-    """Applied before everything else, in dB, -60 to 60."""
+    """Gain in dB, applied before everything else."""
     stall_seconds: float = 5.0
-    """Without a frame for so long, the capture process is killed and started again; 1 to 600."""
+    """Time without a frame after which the capture process is restarted."""
     buffer_seconds: float = 60.0
-    """Sound that waits while the model is busy; what comes on top is dropped; 2 to 600."""
+    """Audio that may wait while the model is busy; anything beyond is dropped."""
 
 
 @dataclass(frozen=True)
 class Decide:
-    """When something counts as heard; None takes the bundle's own."""
+    """When something counts as a detection; keys left out are taken from the bundle."""
 
     hop_seconds: float | None = None
-    """From the start of a window to the start of the next, over 0."""
+    """Time from the start of one window to the start of the next."""
     threshold: float | None = None
-    """Of every label, over 0, to 1."""
+    """Threshold of every label."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """Of single labels, over 0, to 1."""
+    """Thresholds of single labels."""
     smoothing_windows: int | None = None
-    """Scores are averaged over so many windows, at least 1."""
+    """Scores are averaged over this many windows."""
     confirm_windows: int = 1
-    """N of N-of-M: windows over the threshold among the last M, at least 1."""
+    """N of N-of-M: windows over the threshold that an event needs among the last M."""
     of_windows: int = 1
-    """M of N-of-M, at least N."""
+    """M of N-of-M."""
     release: float = 0.0
-    """Hysteresis: what has begun goes on until its score is so far under the threshold; 0 to 1."""
+    """Hysteresis: an event goes on until its score is this far below the threshold."""
     refractory_seconds: float | None = None
-    """A label that was reported stays quiet for so long, 0 or more."""
+    """A label that was reported is not reported again for this long."""
     merge_seconds: float = 0.0
-    """Events of one label closer than this are one, 0 or more."""
+    """Events of one label that are closer than this are merged; 0: never."""
     longest_seconds: float = 60.0
-    """Merging ends with an event of this length, which is reported while it goes on; 1 or more."""
+    """A merged event of this length is reported while it goes on."""
     allow: tuple[str, ...] = ()
     """Only these labels are reported; empty: all."""
     deny: tuple[str, ...] = ()
@@ -75,110 +76,126 @@ class Decide:
 
 @dataclass(frozen=True)
 class Gate:
-    """What must sound before the model is asked."""
+    """Which windows are passed to the model."""
 
     kind: str = ""
-    """Empty: nothing; ``level``: a loud enough window; ``vad``: a voice (silero)."""
+    """Empty: no gate; ``level``: a loud enough window; ``vad``: speech (silero VAD)."""
     level_db: float = -60.0
-    """Least level of a window in dB of full scale, -120 to 0."""
+    """Lowest level of a window, in dB of full scale."""
     vad_model: str = ""
-    """Path of silero_vad.onnx; also for ``privacy.vad``."""
+    """Path of silero_vad.onnx, also for ``privacy.vad``."""
     vad_threshold: float = 0.5
-    """Probability of a voice that opens the gate, 0 to 1."""
+    """Probability of speech from which the gate opens."""
     hold_seconds: float = 0.0
-    """The gate stays open for so long after, 0 or more."""
+    """Time for which the gate stays open afterwards."""
 
 
 @dataclass(frozen=True)
 class Privacy:
-    """Whose voice is never kept."""
+    """Never keep audio with speech in it."""
 
     labels: tuple[str, ...] = ()
-    """Labels of speech; those of the bundle's ``privacy`` entry are added."""
+    """Labels that mean speech; those of the bundle's ``privacy`` entry are added."""
     threshold: float = 0.1
-    """Score of such a label, of all labels and not of the best, from which it counts; 0 to 1."""
+    """Score of such a label from which a window counts as speech, whether or not it is the best
+    label."""
     vad: bool = False
-    """Ask silero (``gate.vad_model``) as well."""
+    """Also use silero VAD (``gate.vad_model``)."""
     vad_threshold: float = 0.3
-    """Probability of a voice from which it counts, 0 to 1."""
+    """Probability of speech from which a window counts as speech."""
     margin_seconds: float = 1.0
-    """A clip with a voice so close before or after it is not kept, either; 0 or more."""
+    """A clip with speech this close before or after it is not kept either."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Sound that is kept around a detection."""
+    """Audio clips around detections."""
 
     save: bool = False
+    """Keep the audio around each detection as a FLAC file."""
     before_seconds: float = 3.0
-    """Pre-roll, 0 to 60."""
+    """Audio before the event."""
     after_seconds: float = 3.0
-    """Post-roll, 0 to 60."""
+    """Audio after the event."""
     longest_seconds: float = 60.0
-    """A longer event is cut, 1 to 600."""
+    """Longest event that is kept; a longer one is cut off."""
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long things are kept; 0 sets no limit."""
+    """How long clips are kept."""
 
     days: float = 0.0
-    """Clips older than this are deleted."""
+    """Clips older than this are deleted; 0: no limit."""
     megabytes: float = 0.0
-    """The oldest clips are deleted until all take no more than this (1e6 bytes)."""
+    """The oldest clips are deleted until all take at most this much (1e6 bytes); 0: no limit."""
     free_megabytes: float = 200.0
-    """The oldest clips are deleted until so much of the disk is free."""
+    """The oldest clips are deleted until this much of the disk is free."""
     keep_per_label: int = 0
-    """So many of the newest clips of each label are never deleted for size or age."""
+    """This many of the newest clips of each label are never deleted for size or age."""
     ballast_megabytes: float = 8.0
-    """Kept in a file of its own, given up when the disk is full so that work can go on."""
+    """Reserve in a file of its own, given up when the disk is full so that the journal can still
+    commit."""
     every_seconds: float = 60.0
+    """Time between two clean-ups."""
 
 
 @dataclass(frozen=True)
 class Mqtt:
-    """A broker; off while ``host`` is empty."""
+    """Send detections to an MQTT broker."""
 
     host: str = ""
+    """Name or address of the broker; empty: no MQTT."""
     port: int = 1883
+    """Port of the broker; 8883 is usual with TLS."""
     topic: str = "edgeprune"
-    """Detections go to TOPIC/detections/LABEL, the heartbeat to TOPIC/status (retained, a will)."""
+    """Prefix: detections go to TOPIC/detections/LABEL, the heartbeat to TOPIC/status (retained,
+    with a last will)."""
     username: str = ""
+    """User name; empty: none."""
     password_env: str = ""
     """Environment variable with the password."""
     password_file: str = ""
+    """File with the password; a relative name is looked up in systemd's credentials."""
     tls: bool = False
+    """Encrypt the connection, with the system's certificates."""
     qos: int = 1
+    """Quality of service of every message."""
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """A POST of JSON for each detection; off while ``url`` is empty."""
+    """Send detections to a web address as JSON."""
 
     url: str = ""
+    """Address that receives a POST for each detection (http or https); empty: no webhook."""
     token_env: str = ""
     """Environment variable with a bearer token."""
     token_file: str = ""
+    """File with a bearer token; a relative name is looked up in systemd's credentials."""
     timeout_seconds: float = 10.0
+    """Longest time for one request."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A program for each detection, which gets it as JSON on standard input; off while empty."""
+    """Run a program for each detection, with the detection as JSON on standard input."""
 
     run: tuple[str, ...] = ()
-    """Program and arguments; no shell."""
+    """Program and arguments, run without a shell; empty: no command."""
     timeout_seconds: float = 30.0
+    """The program is ended after this time."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When to listen; empty: always."""
+    """When to listen."""
 
     listen: tuple[str, ...] = ()
-    """Stretches such as ``05:00-09:00`` or ``dawn-1h..dusk+0:30``, local time."""
+    """Times of the day to listen, local time, such as ``05:00-09:00`` or ``dawn-1h..dusk+0:30``;
+    empty: always."""
     quiet: tuple[str, ...] = ()
-    """Stretches without listening, of the same form; they win."""
+    """Times of the day without listening, in the same form; they win."""
     latitude: float | None = None
     """Degrees north, for dawn, sunrise, sunset and dusk."""
     longitude: float | None = None
@@ -187,30 +204,31 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Load:
-    """What to give up, in this order, when the model is slower than the sound."""
+    """What to drop, in this order, when the model is slower than the audio."""
 
     steps: tuple[str, ...] = SHEDDING
-    """Of ``no-clips``, ``longer-hop`` (twice, up to the window) and ``skip`` (windows)."""
+    """``no-clips``, ``longer-hop`` (doubled, up to the window), ``skip`` (windows are left out), in
+    the order in which they are taken."""
     behind_seconds: float = 10.0
-    """Backlog that brings the next step."""
+    """Backlog at which the next step is taken."""
     calm_seconds: float = 120.0
-    """Without a backlog for so long, a step is taken back."""
+    """Time without a backlog after which a step is taken back."""
 
 
 @dataclass(frozen=True)
 class Operate:
-    """How it runs."""
+    """Threads, metrics, heartbeat and limits."""
 
     threads: int = 1
-    """Of the runtime, at least 1."""
+    """Threads of the runtime."""
     metrics_port: int = 0
-    """Prometheus metrics at http://127.0.0.1:PORT/metrics; 0: none."""
+    """Port of the Prometheus metrics at http://127.0.0.1:PORT/metrics; 0: none."""
     heartbeat_seconds: float = 60.0
-    """Between heartbeats, status files and commits of the coverage; 1 to 3600."""
+    """Time between heartbeats, status files and commits of the coverage."""
     hang_seconds: float = 120.0
-    """A window that takes longer ends the program; 5 to 3600."""
+    """A window that takes longer than this ends the program."""
     spool_rows: int = 10_000
-    """Detections that wait for a sink, or for the journal, at most."""
+    """Largest number of detections that wait for a sink or for the journal."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +236,7 @@ class Security:
     """Which bundles are trusted."""
 
     require_signature: bool = False
+    """Refuse a bundle that no trusted key has signed."""
     trusted_keys: tuple[str, ...] = ()
     """Files with Ed25519 public keys (PEM)."""
 

@@ -59,8 +59,9 @@ def bench(
 ) -> None:
     """Measure latency, memory and size of bundles.
 
-    All are measured on this machine, in interleaved rounds. Writes bench.json, .csv, .md and .html. With --fail-over, ends with status 1 if the lower end of
-    the slowdown's interval is above it for any variant.
+    All are measured on this machine, in interleaved rounds. Writes bench.json, .csv, .md and .html.
+    With --fail-over, ends with status 1 if the lower end of the slowdown's interval is above it for
+    any variant.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_device.bench.check import Extras

@@ -70,8 +70,9 @@ def wrap(
 ) -> None:
     """Make a bundle from a third-party ONNX or TFLite model.
 
-    MODEL is not changed. Its input may have any rank and be float or integer. For a known type the spectrogram or the
-    recurrent state is computed as that type needs it. Labels may also come from TFLite metadata.
+    MODEL is not changed. Its input may have any rank and be float or integer. For a known type the
+    spectrogram or the recurrent state is computed as that type needs it. Labels may also come from
+    TFLite metadata.
     """
     from edgeprune.deployment.wrap import Wrap, read_labels
     from edgeprune.deployment.wrap import wrap as run

@@ -159,8 +159,9 @@ def calibrate(
 ) -> None:
     """Set a bundle's thresholds for a rate of false alarms.
 
-    Thresholds and smoothing are chosen on recordings with known events. Events are counted as edgeprune listen would report them. The result is given on the recordings
-    themselves and, as the honest figure, held out: each half with the other half's thresholds.
+    Thresholds and smoothing are chosen on recordings with known events. Events are counted as
+    edgeprune listen would report them. The result is given on the recordings themselves and, as the
+    honest figure, held out: each half with the other half's thresholds.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_calibration.calibrate import Target

@@ -133,9 +133,9 @@ def compress(
     """Compress MODEL into a bundle for the recorder.
 
     Fine-tunes the model on the labels if needed, selects the layers the task needs, distills,
-    quantizes, exports, verifies the file on the test clips, measures its speed, and writes a report.
-    After an interruption, run the same command again: it resumes. Ends with status 1 if the bundle
-    loses more accuracy than --max-drop allows.
+    quantizes, exports, verifies the file on the test clips, measures its speed, and writes a
+    report. After an interruption, run the same command again: it resumes. Ends with status 1 if the
+    bundle loses more accuracy than --max-drop allows.
     """
     from edgeprune.core.console import Terminal
     from edgeprune.core.distributed import rank
@@ -198,9 +198,10 @@ def score(
 ) -> None:
     """Find out which layers of MODEL a task needs.
 
-    MODEL itself is not changed. One pass over the audio gives the graph convexity of each layer, for each label column, and the
-    similarity of each pair of layers. Then layers and spans are removed one by one, each rule's layer
-    subset is measured on the same clips, and the report compares the rules.
+    MODEL itself is not changed. One pass over the audio gives the graph convexity of each layer,
+    for each label column, and the similarity of each pair of layers. Then layers and spans are
+    removed one by one, each rule's layer subset is measured on the same clips, and the report
+    compares the rules.
     """
     from edgeprune.core.console import Terminal
     from edgeprune.pipeline.score import score as run
@@ -240,8 +241,9 @@ def verify(
 ) -> None:
     """Measure a bundle's accuracy on labelled clips.
 
-    The scores come from the recorder's own runtime. The baseline is the teacher's bundle, or without one the teacher's accuracy recorded in BUNDLE.
-    Ends with status 1 if the accuracy is more than --max-drop percentage points below it.
+    The scores come from the recorder's own runtime. The baseline is the teacher's bundle, or
+    without one the teacher's accuracy recorded in BUNDLE. Ends with status 1 if the accuracy is
+    more than --max-drop percentage points below it.
     """
     from edgeprune.core.console import Terminal
     from edgeprune.deployment.verify import verify as run

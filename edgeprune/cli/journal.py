@@ -49,7 +49,8 @@ def export(
 def coverage(journal: Folder, as_json: Json = False) -> None:
     """Show when a recorder was listening, hour by hour.
 
-    Every second is analysed, dropped, invalid, not captured or not running: this tells "nothing was detected" from "nothing was recorded". Each row adds up to its hour.
+    Every second is analysed, dropped, invalid, not captured or not running: this tells "nothing was
+    detected" from "nothing was recorded". Each row adds up to its hour.
     """
     from edgeprune_device.journal.coverage_report import coverage as run
 

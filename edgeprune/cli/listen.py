@@ -64,8 +64,9 @@ def listen(
 ) -> None:
     """Run BUNDLE on a microphone; write detections to a journal.
 
-    It runs until interrupted. All other settings (thresholds per label, clips, retention, MQTT, schedules, what to drop under
-    load) are in the settings file; the documentation lists them (reference, recorder.toml).
+    It runs until interrupted. All other settings (thresholds per label, clips, retention, MQTT,
+    schedules, what to drop under load) are in the settings file; the documentation lists them
+    (reference, recorder.toml).
     """
     from edgeprune.core.console import Terminal
     from edgeprune_device.recorder.listen import listen as run

@@ -26,7 +26,8 @@ def status(
 ) -> None:
     """Show a recorder's state, alarms and coverage.
 
-    Also latency, sinks, hardware and clock. Ends with status 1 if it is not running, hangs, has lost its microphone, or has an active alarm.
+    Also latency, sinks, hardware and clock. Ends with status 1 if it is not running, hangs, has
+    lost its microphone, or has an active alarm.
     """
     from edgeprune_device.monitoring.status import judge, read_status
     from edgeprune_device.monitoring.status_text import screen
@@ -105,8 +106,8 @@ def doctor(
 ) -> None:
     """Check a recorder before deployment.
 
-    Microphone, level, disk, clock, bundle and speed are checked. One row per check: ok, warning, problem or unknown, and what to do. Ends with status 1 if there
-    is a problem.
+    Microphone, level, disk, clock, bundle and speed are checked. One row per check: ok, warning,
+    problem or unknown, and what to do. Ends with status 1 if there is a problem.
     """
     from edgeprune.core.console import Terminal
     from edgeprune_device.doctor.runner import doctor as run

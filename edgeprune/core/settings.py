@@ -9,52 +9,53 @@ from edgeprune.core.deployment_settings import Bench, Export, Quantize
 
 @dataclass(frozen=True)
 class Clips:
-    """Which clips, under which labelling, split how, in windows how long."""
+    """Which clips are used, with which labels, split how, in windows of which length."""
 
     task: str = "classes"
-    """What the labels are: ``classes``, one a clip; ``tags``, any number with ``;`` between them;
-    ``ctc``, a transcript to be recognised."""
+    """What a label cell contains: ``classes``, one per clip; ``tags``, any number separated by
+    ``;``; ``ctc``, a transcript."""
     tokens: str = "characters"
-    """What a transcript is cut into: ``characters``, or ``words`` (what stands between spaces)."""
+    """What a transcript is split into: ``characters``, or ``words`` (at its spaces)."""
     label: str = "label"
     """Column of the manifest with the classes, tags or transcripts."""
     group: str = ""
-    """Column that must not stand in two splits (speaker, recording, site); empty for none."""
+    """Column whose values stay on one side of a split (speaker, recording, site); empty: the first
+    usual one that fits, ``none``: no grouping."""
     window_seconds: float = 0.0
-    """Length of a window; 0: the model's own, or what holds 95 % of the clips, at most 10 s; of
-    transcripts, the longest clip's."""
+    """Length of a window; 0: the model's own, or the length that holds 95 % of the clips, at most
+    10 s; for transcripts, the longest clip."""
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    """Train, valid and test shares where the data gives no split."""
+    """Shares of train, valid and test where the data gives no split."""
     test_fold: str = ""
-    """Which fold is the test split where the data is folded; empty: the last."""
+    """Fold that is the test split where the data has folds; empty: the last."""
     split_seed: int = 0
-    """Seed of a split made here."""
+    """Random seed of a split made here."""
     context: str = "clip"
-    """What a row with start and end is: ``clip``, cut out and heard alone; ``file``, a stretch of
-    its file, heard in its place (frame-level labels such as phones)."""
+    """How a row with start and end is used: ``clip``, cut out of its file; ``file``, in the context
+    of its file (frame-level labels such as phones)."""
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How training changes the clips it hears, so that the field is no surprise."""
+    """Augmentation of the training clips."""
 
     speed: tuple[float, float] = (0.9, 1.1)
-    """Played so many times as fast, one factor a batch."""
+    """Range of the playback speed; one factor per batch."""
     shift_seconds: float = 0.1
-    """Moved in time by up to this, either way."""
+    """Largest shift in time, either way."""
     gain_db: tuple[float, float] = (-8.0, 4.0)
-    """Louder or softer by so many dB."""
+    """Range of the gain in dB."""
     noise_share: float = 0.5
     """Share of the windows that get coloured noise."""
     noise_snr_db: tuple[float, float] = (5.0, 40.0)
-    """How far under its own level a window's noise is."""
+    """Range of the signal-to-noise ratio in dB."""
     mask_share: float = 0.5
-    """Share of the windows with a stretch of time and a band silenced (SpecAugment); 0: none. KWT,
-    CNN14 and our students mask their own spectra instead."""
+    """Share of the windows with a stretch of time and a frequency band silenced (SpecAugment); 0:
+    none. KWT, CNN14 and new students mask their own spectrograms instead."""
     mask_time: float = 0.1
-    """Longest stretch, as a share of the window."""
+    """Longest silenced stretch, as a share of the window."""
     mask_band: float = 0.15
-    """Widest band, as a share of the mel scale."""
+    """Widest silenced band, as a share of the mel scale."""
 
 
 @dataclass(frozen=True)
@@ -62,118 +63,123 @@ class Teach:
     """Fine-tune the model for these labels."""
 
     when: str = "auto"
-    """``auto``: only if the model's own head does not know every label; or ``always``."""
+    """``auto``: fine-tune only if the model's head does not know every label; ``always``."""
     head: str = "own"
-    """A fresh head is the model's ``own`` kind, or Seed 4's: ``mlp`` (mean over time, 1024 ReLU) for
-    classes and tags, ``bilstm`` (two layers of 256) for transcripts."""
+    """Kind of a new head: the model's ``own``; ``mlp`` (mean over time, 1,024 ReLU units) for
+    classes and tags, ``bilstm`` (two layers of 256) for transcripts (both as Genova et al.)."""
     tune: str = "whole"
-    """``whole`` model (but its waveform encoder), ``all`` of it, its ``head`` alone (linear
-    probing), or ``ssf``: the head, and a factor and an offset for each channel of the rest."""
+    """What is trained: the ``whole`` model but its waveform encoder, ``all`` of it, the ``head``
+    alone (linear probing), or ``ssf``: the head, and a scale and shift per channel of the rest."""
     epochs: int = 20
-    """Passes over the training clips at most."""
+    """Largest number of passes over the training clips."""
     patience: int = 8
-    """Epochs without a better validation accuracy before stopping."""
+    """Epochs without a better validation score before stopping."""
     batch_size: int = 32
-    """Windows a step."""
+    """Windows per step."""
     learning_rate: float = 0.0
-    """Peak of the schedule; 0: 3e-5 from 20 million parameters on, else 5e-4."""
+    """Peak learning rate; 0: 3e-5 from 20 million parameters on, otherwise 5e-4."""
     weight_decay: float = 0.05
-    """AdamW's."""
+    """Weight decay of AdamW."""
     label_smoothing: float = 0.1
-    """Share of the target spread over all labels (classes) or to the other side (tags)."""
+    """Share of the target spread over all labels (classes), or moved to the other side (tags)."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Ask every layer's states: convexity of the classes, likeness of the layers."""
+    """Score every layer: convexity of the classes, similarity of the layers."""
 
     split: str = "valid"
-    """Clips to score on; ``valid`` was not trained on, so late layers do not look too good."""
+    """Split to score on: ``train``, ``valid``, ``test`` or ``all``. ``valid`` was not trained on,
+    so late layers do not look too good."""
     max_clips: int = 3000
-    """Clips at most, drawn by class; time grows with their square."""
+    """Largest number of clips, drawn by class; time grows with its square."""
     neighbours: int = 10
-    """k of the neighbour graph."""
+    """Neighbours of each point in the graph (k)."""
     permutations: int = 40
-    """Random labellings in the null; 39 or more for its 97.5 %."""
+    """Random permutations of the labels for the null; its 97.5th percentile needs 39 or more."""
     draws: int = 1000
-    """Resamples in the bootstrap interval."""
+    """Bootstrap resamples for the intervals."""
     labelings: tuple[str, ...] = ()
-    """Columns scored beside the labels; empty: label, speaker, individual and the group."""
+    """Label columns that are scored beside the task; empty: label, speaker, individual and the
+    group."""
     reference: bool = False
-    """Follow PyPI's nnconvexity 0.1.1 where its rules differ (duplicates, ties), to compare values."""
+    """Follow the rules of nnconvexity 0.1.1 (PyPI) where they differ (duplicates, ties), to compare
+    values."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Ask the model itself: remove layers and count the clips that stay right."""
+    """Remove layers and measure the accuracy that remains."""
 
     clips: int = 500
-    """Clips at most of the validation split to choose on, and of the test split to report on."""
+    """Largest number of validation clips to choose on, and of test clips to report on."""
     euclidean_pairs: int = 3
-    """Pairs of clips a class for Euclidean convexity; 0: leave it out."""
+    """Pairs of clips per class for Euclidean convexity; 0: not computed."""
     bridge_clips: int = 500
-    """Training clips that fit the linear bridges over gaps; 0: leave bridges out."""
+    """Training clips that fit the linear bridges; 0: no bridges."""
     random_orders: int = 3
-    """Orders of the random control."""
+    """Random orders of the rule ``random``, the control."""
 
 
 @dataclass(frozen=True)
 class Finetune:
-    """``score --finetune``: train on the labels after each cut."""
+    """``score --finetune``: fine-tune after each layer subset."""
 
     epochs: int = 5
     """Passes over the training clips."""
     rules: tuple[str, ...] = ()
-    """Rules whose cuts are trained; empty: all but greedy-bridged, each distinct cut once."""
+    """Rules whose layer subsets are fine-tuned; empty: all but greedy-bridged, each distinct subset
+    once."""
 
 
 @dataclass(frozen=True)
 class Prune:
-    """Choose the layers to keep: convexity proposes, measurement decides."""
+    """Step ``depth``: choose the layers to keep; a rule proposes, measurement decides."""
 
     keep: int = 0
-    """Keep the first N layers; 0: find the cut."""
+    """Keep the first N layers; 0: search."""
     layers: tuple[int, ...] = ()
-    """Keep exactly these layers, counted from 0; empty: find the cut."""
+    """Keep exactly these layers, counted from 0; empty: search."""
     curve: str = "untouched"
-    """Whose convexity proposes: the model as it came (``untouched``, arXiv 2408.11858), or the
-    ``teacher``, whose last layers fine-tuning has made convex for any labels."""
+    """Which convexity curve proposes: that of the model before fine-tuning (``untouched``, arXiv
+    2408.11858), or of the ``teacher``, whose last layers fine-tuning has made convex for any
+    labels."""
     tolerance: float = 0.01
-    """The first cut tried stands after the first layer this near the peak (a share of it)."""
+    """How close to the peak convexity the first candidate must be, as a share of the peak."""
     recovery_epochs: int = 6
-    """Epochs of distillation before a cut is judged."""
+    """Epochs of distillation before a layer subset is judged."""
     pick: str = "convexity-plateau"
-    """The rule that orders the layers; the depth is found by measurement."""
+    """Selection rule that orders the layers; how many are kept is found by measurement."""
     bridge: bool = False
-    """Put a linear bridge, fitted in closed form, over each gap before recovery."""
+    """Put a linear bridge (ridge regression in closed form) over each gap before recovery."""
 
 
 @dataclass(frozen=True)
 class Distill:
-    """Train the pruned student against its teacher, then on the labels."""
+    """Train the smaller model against the teacher, then on the labels."""
 
     epochs: int = 8
-    """Epochs against the teacher's logits and last hidden state."""
+    """Epochs on the teacher's logits and last hidden state."""
     label_epochs: int = 4
-    """Epochs on labels and the teacher's logits after that."""
+    """Epochs on the labels and the teacher's logits after that."""
     batch_size: int = 32
-    """Windows a step."""
+    """Windows per step."""
     learning_rate: float = 0.0
-    """Peak of the schedule; 0: that of teaching, and twice that to recover from a cut."""
+    """Peak learning rate; 0: that of fine-tuning, and twice that after removing layers."""
     temperature: float = 2.0
-    """Of the softened logits (Hinton, Vinyals, Dean 2015)."""
+    """Temperature of the softened logits (Hinton, Vinyals, Dean 2015)."""
     hidden_weight: float = 1.0
-    """Weight of the last hidden state's loss (L1 and 1 - cosine, as DistilHuBERT)."""
+    """Weight of the loss on the last hidden state (L1 and 1 - cosine, as in DistilHuBERT)."""
     label_share: float = 0.5
-    """Weight of the labels in those last epochs; the rest is the teacher's logits'."""
+    """Weight of the labels in the label epochs; the rest is the weight of the teacher's logits."""
     patience: int = 8
     """Epochs without a better validation score before stopping."""
     views: int = 0
-    """Augmented views of a clip, shown in turn, so that the teacher hears each once; 0: a new one
-    every epoch."""
+    """Augmented views of each clip, used in turn, so that the teacher processes each once; 0: a new
+    one every epoch."""
     nothing_share: float = 0.1
-    """Share of the student's windows that hold noise or scraps, in which no label may stand out;
-    used where no label of the data means nothing (``quantize.ignore``)."""
+    """Share of the windows that hold noise or scraps, on which no label may score high; used where
+    no label of the data is a background label (``quantize.ignore``)."""
 
 
 UNITS = ("heads", "feed-forward", "channels", "hidden")
@@ -182,141 +188,149 @@ UNITS = ("heads", "feed-forward", "channels", "hidden")
 
 @dataclass(frozen=True)
 class Trim:
-    """Trim units (heads, feed-forward columns, channels, hidden coordinates) by learned masks."""
+    """Step ``trim``: remove heads, feed-forward columns, channels and hidden coordinates."""
 
     ratio: float = 0.5
-    """Share of the given student's cost that goes."""
+    """Share of the model's cost to remove."""
     of: str = "macs"
-    """Which cost: ``macs``, ``parameters``, or ``latency`` of the ONNX file on this machine."""
+    """Which cost: ``macs`` (multiply-accumulates), ``parameters``, or ``latency`` of the ONNX file
+    on this machine."""
     what: tuple[str, ...] = UNITS
-    """Kinds of units that may go."""
+    """Kinds of units that may be removed."""
     method: str = "masks"
-    """Learned ``masks``, or a criterion: ``magnitude``, ``taylor``, ``random``."""
+    """``masks`` (learned), or a criterion: ``magnitude``, ``taylor``, ``random``."""
     gate: str = "straight-through"
-    """``straight-through``, or ``hard-concrete`` (drawn at random while learning)."""
+    """``straight-through``, or ``hard-concrete`` (sampled while learning)."""
     mask_loss: str = "budget"
-    """``budget``: the gates' threshold stands where the cost is met, in every step; ``lagrangian``
-    drives the cost there; ``genova`` the gates' mean, as in the paper."""
+    """``budget``: the threshold of the gates meets the cost in every step; ``lagrangian``: a
+    penalty drives the cost there; ``genova``: the mean of the gates, as in Genova, Esling and
+    Hurlin."""
     encoder: str = "trained"
-    """While the masks are learned: the model is ``trained`` with them, or ``frozen`` but its head."""
+    """While masks are learned, the model is ``trained`` with them, or ``frozen`` except for its
+    head."""
     rounds: int = 1
-    """Trim and recover so many times, in equal steps to the ratio."""
+    """Trim and recover this many times, in equal steps to the ratio."""
     epochs: int = 6
-    """Epochs that learn the masks, each round."""
+    """Epochs that learn the masks, per round."""
     recovery_epochs: int = 6
-    """Epochs of distillation after each trim."""
+    """Epochs of distillation after each round."""
     gate_rate: float = 0.02
-    """Learning rate of the gates at its peak."""
+    """Peak learning rate of the gates."""
 
 
 @dataclass(frozen=True)
 class Mimic:
-    """The step ``mimic``: a small net in the place of a span of layers."""
+    """Step ``mimic``: a small network in place of a span of layers."""
 
     span: tuple[int, ...] = ()
-    """The first layer replaced and the one behind the last, counted from 0; empty: all layers."""
+    """First replaced layer and the one after the last, counted from 0; empty: all layers."""
     kind: str = "frame"
-    """``frame`` (Linear-LayerNorm-ReLU-Linear), ``conv``, ``transformer``, or ``none``: nothing."""
+    """``frame`` (Linear-LayerNorm-ReLU-Linear per frame), ``conv``, ``transformer``, or ``none``:
+    the layers are removed."""
     layers: int = 1
-    """1 or 2; of two, the first learns the states in the middle of the span."""
+    """Layers of the mimic; of two, the first learns the hidden states in the middle of the span."""
     width: int = 512
-    """The mimic's own."""
+    """Width of the mimic."""
     kernel: int = 9
-    """Frames under a convolution; odd."""
+    """Kernel of a convolution, in frames."""
     heads: int = 4
-    """Of a transformer mimic."""
+    """Attention heads of a transformer mimic."""
     epochs: int = 20
-    """On the teacher's states."""
+    """Epochs on the teacher's hidden states."""
     label_epochs: int = 10
-    """On labels and the teacher's answers after that."""
+    """Epochs on the labels and the teacher's logits after that."""
     learning_rate: float = 0.0
-    """Peak of the schedule; 0: 1e-3."""
+    """Peak learning rate; 0: 1e-3."""
     loss: str = "mse"
-    """Of the states: ``mse`` (arXiv 2409.16302) or ``l1-cosine`` (DistilHuBERT)."""
+    """Loss on the hidden states: ``mse`` (arXiv 2409.16302) or ``l1-cosine`` (DistilHuBERT)."""
     distil: bool = True
-    """Learn the teacher's states and answers; false: the control, on labels alone."""
+    """Train on the teacher; false: on the labels alone, as a control."""
     freeze: bool = False
-    """While labels are learnt, train the head alone."""
+    """Train the head alone during the label epochs."""
     positions: bool = False
-    """Keep the positional convolution where the whole stack is replaced."""
+    """Keep the positional convolution where all layers are replaced."""
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """The step ``frontend``: a light front end in place of the waveform encoder, or of KWT's."""
+    """Step ``frontend``: a light front end in place of the waveform encoder, or of KWT's."""
 
     kind: str = "log-mel"
-    """``log-mel`` (KWT: this alone), ``mfcc``, or ``narrow``: its convolutions, ``width`` wide."""
+    """``log-mel`` (the only one for KWT), ``mfcc``, or ``narrow``: the model's own convolutions,
+    ``width`` wide."""
     width: int = 128
-    """Numbers a frame inside it."""
+    """Channels per frame inside the front end."""
     layers: int = 2
-    """Convolution blocks in it; 0: none."""
+    """Convolution blocks; 0: none."""
     kernel: int = 9
-    """Frames under a convolution over time; odd."""
+    """Kernel of a convolution over time, in frames."""
     mels: int = 40
     """Mel bands."""
     stem_channels: int = 16
-    """Of two convolutions over frequency and time before the frames; 0: none."""
+    """Channels of two convolutions over frequency and time before the frames; 0: none."""
     hop_ms: float = 20.0
-    """KWT's: from one frame, and so one token, to the next."""
+    """Time from one frame (and so one token) to the next, for KWT."""
     epochs: int = 20
-    """On the teacher's features."""
+    """Epochs on the teacher's features."""
     whole_epochs: int = 10
-    """Of the whole model on the teacher's answers and states, after that."""
+    """Epochs of the whole model on the teacher's logits and hidden states after that."""
     label_epochs: int = 5
-    """On labels and the teacher's answers after that."""
+    """Epochs on the labels and the teacher's logits after that."""
     learning_rate: float = 0.0
-    """Peak of the schedules; 0: 1e-3 for the front end, teaching's for the whole model."""
+    """Peak learning rate; 0: 1e-3 for the front end, that of fine-tuning for the whole model."""
     loss: str = "l1-cosine"
-    """Of the features: ``l1-cosine`` or ``mse``."""
+    """Loss on the features: ``l1-cosine`` or ``mse``."""
     distil: bool = True
-    """Learn from the teacher; false: the control, on labels alone."""
+    """Train on the teacher; false: on the labels alone, as a control."""
 
 
 @dataclass(frozen=True)
 class Student:
-    """The step ``student``: a small model of our own, built for the data's labels."""
+    """Step ``student``: a new small model for the labels."""
 
     kind: str = "conv"
-    """Its blocks: ``conv``, ``transformer`` or ``frame``; ``cnn``: the bird poster's small CNN."""
+    """Blocks: ``conv``, ``transformer`` or ``frame``; ``cnn``: the small CNN of the bird-song
+    poster."""
     front_end: str = "log-mel"
-    """``log-mel``, ``mfcc`` or ``waveform`` (strided convolutions), in the graph."""
+    """``log-mel``, ``mfcc`` or ``waveform`` (strided convolutions), inside the graph."""
     width: int = 96
-    """Numbers a frame, between the blocks."""
+    """Channels per frame between the blocks."""
     layers: int = 6
     """Blocks; 0: the head on the front end alone."""
     expansion: int = 2
-    """A block is so many times as wide inside."""
+    """Factor by which a block is wider inside."""
     kernel: int = 9
-    """Frames under a convolution over time; odd."""
+    """Kernel of a convolution over time, in frames."""
     heads: int = 4
-    """Of a transformer block."""
+    """Attention heads of a transformer block."""
     mels: int = 40
     """Mel bands (or filters of the waveform front end)."""
     hop_ms: float = 20.0
-    """From one frame to the next."""
+    """Time from one frame to the next."""
     frame_ms: float = 25.0
     """Length of a frame."""
     stem_channels: int = 16
-    """Of two convolutions over frequency and time before the frames; 0: none."""
+    """Channels of two convolutions over frequency and time before the frames; 0: none."""
     pooling: str = "mean"
-    """Over the frames: ``mean``, ``mean-max`` or ``attentive``."""
+    """Pooling over the frames: ``mean``, ``mean-max`` or ``attentive``."""
     epochs: int = 60
-    """Against the teacher."""
+    """Epochs on the teacher."""
     label_epochs: int = 6
-    """On labels and the teacher's logits after that."""
+    """Epochs on the labels and the teacher's logits after that."""
     learning_rate: float = 0.0
-    """Peak of the schedule; 0: 2e-3."""
+    """Peak learning rate; 0: 2e-3."""
     mix: float = 0.5
-    """Share of the windows that are mixed with another one while only the teacher is learnt from."""
+    """Share of the windows that are mixed with another one (mixup) during the epochs on the
+    teacher."""
     intermediate: bool = False
-    """Every block learns from a block of the teacher, not the last one alone."""
+    """Every block is trained on a block of the teacher, not only the last one."""
     relation_weight: float = 0.0
-    """Weight of the likeness of clips to each other (relational distillation)."""
+    """Weight of the loss on the similarity of clips to each other (relational distillation)."""
     distil: bool = True
-    """Learn from the teacher; false: the same model on labels alone."""
+    """Train on the teacher; false: on the labels alone, as a control."""
     init: str = "random"
-    """``random``, or ``teacher``: transformer blocks begin with the teacher's weights that fit."""
+    """``random``, or ``teacher``: transformer blocks start from those of the teacher's weights that
+    fit."""
 
 
 @dataclass(frozen=True)
@@ -324,15 +338,15 @@ class Settings:
     """The whole recipe."""
 
     steps: tuple[str, ...] = ("depth",)
-    """What makes the student smaller, in this order."""
+    """Steps that make the student smaller, in this order."""
     seeds: int = 3
-    """Independent repetitions; the accuracies' spread over them is reported."""
+    """Independent repetitions; the report gives the accuracies over all of them."""
     max_drop: float = 0.01
-    """Accuracy that may be lost, as a share of all clips (0.01 is one point)."""
+    """Largest accuracy drop allowed, as a share (0.01 is one percentage point)."""
     accelerator: str = "auto"
-    """auto, cpu, cuda or mps."""
+    """Where to train: ``auto``, ``cpu``, ``cuda`` or ``mps``."""
     precision: str = "full"
-    """Of training: ``full``, or ``bf16`` (mixed; it pays on CPUs that have it, too)."""
+    """Precision of training: ``full``, or ``bf16`` (mixed; also faster on CPUs that have it)."""
     clips: Clips = field(default_factory=Clips)
     augment: Augment = field(default_factory=Augment)
     teach: Teach = field(default_factory=Teach)
