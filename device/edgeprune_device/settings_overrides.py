@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.settings import RANGES, Settings
+from edgeprune_device.settings import Settings
+from edgeprune_device.settings_reader import RANGES
 
 
 def changed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeprune_device import settings
+from edgeprune_device import settings, settings_reader
 from generators.fields import Key, keys_of, section, sections_of
 from generators.markdown import choices, line, number, table
 
@@ -55,7 +55,7 @@ def allowed(name: str, key: Key) -> str:
     if name in CHOICES:
         shown = choices(f'"{value}"' for value in CHOICES[name])
         return f"any of {shown}" if key.type.startswith("list") else shown
-    if name in settings.RANGES:
-        low, high = settings.RANGES[name]
+    if name in settings_reader.RANGES:
+        low, high = settings_reader.RANGES[name]
         return f"{number(low)} to {number(high)}"
     return choices(("true", "false")) if key.type == "boolean" else ""

@@ -96,8 +96,9 @@ def _settings(
     threads: int | None, clips: bool,
 ) -> Any:  # fmt: skip
     """Return the file's settings with those of the command line in their place."""
-    from edgeprune_device.settings import Settings, read_settings
+    from edgeprune_device.settings import Settings
     from edgeprune_device.settings_overrides import changed
+    from edgeprune_device.settings_reader import read_settings
 
     return changed(
         read_settings(path) if path else Settings(),

@@ -138,7 +138,8 @@ def rollback(store: StoreArgument, settings: SettingsOption = None, as_json: Jso
 def _reader(settings: Path | None) -> Any:
     """Return what reads a bundle, with the keys that a recorder's settings trust."""
     from edgeprune_device.bundle.reader import read_bundle
-    from edgeprune_device.settings import Settings, read_settings
+    from edgeprune_device.settings import Settings
+    from edgeprune_device.settings_reader import read_settings
 
     security = (read_settings(settings) if settings else Settings()).security
     return partial(read_bundle, security=security)

@@ -76,7 +76,8 @@ def service(
     """
     from edgeprune_device.bundle.reader import read_bundle
     from edgeprune_device.inference.bundle_store import resolve
-    from edgeprune_device.settings import Settings, read_settings
+    from edgeprune_device.settings import Settings
+    from edgeprune_device.settings_reader import read_settings
     from edgeprune_device.system import systemd_unit as unit
 
     chosen = read_settings(settings) if settings else Settings()
@@ -112,8 +113,9 @@ def doctor(
     from edgeprune.core.console import Terminal
     from edgeprune_device.doctor.runner import doctor as run
     from edgeprune_device.doctor.runner import write
-    from edgeprune_device.settings import Settings, read_settings
+    from edgeprune_device.settings import Settings
     from edgeprune_device.settings_overrides import changed
+    from edgeprune_device.settings_reader import read_settings
 
     chosen = changed(read_settings(settings) if settings else Settings(),
                      {"audio": {"device": device or None}}, {})  # fmt: skip

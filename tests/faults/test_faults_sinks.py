@@ -17,7 +17,7 @@ from journal_faults import immutable, tick_until
 from receivers import Listener, Web, free_port, hear, mosquitto, recorder, unique, wait_for
 from repository import ROOT
 
-from edgeprune_device.settings import build_settings
+from edgeprune_device.settings_reader import build_settings
 from edgeprune_device.sinks import mqtt
 from edgeprune_device.sinks.delivery import Sinks
 

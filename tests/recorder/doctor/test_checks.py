@@ -14,7 +14,7 @@ from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.doctor.checks import CHECKS, STATES, CheckRow, MachineFacts, judged
 from edgeprune_device.doctor.probe import Failure, Opened
 from edgeprune_device.doctor.sound_check import Recording, clock_ratio
-from edgeprune_device.settings import build_settings
+from edgeprune_device.settings_reader import build_settings
 from edgeprune_device.system.clock import ClockState
 
 RATE = 16_000

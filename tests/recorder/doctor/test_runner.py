@@ -28,7 +28,8 @@ from edgeprune_device.doctor.probe import Failure, Opened
 from edgeprune_device.doctor.runner import FILE, doctor, schedule_said
 from edgeprune_device.doctor.sound_check import record
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.settings import Audio, Settings, build_settings
+from edgeprune_device.settings import Audio, Settings
+from edgeprune_device.settings_reader import build_settings
 from edgeprune_device.stream import Block, Notice
 
 QUIET: list[str] = []

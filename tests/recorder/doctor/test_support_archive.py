@@ -20,7 +20,7 @@ from edgeprune_device.doctor.redact import redact, scrub, secrets_of
 from edgeprune_device.doctor.support_archive import Asked, support
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal.journal import Journal
-from edgeprune_device.settings import read_settings
+from edgeprune_device.settings_reader import read_settings
 
 SECRETS = {
     "user": "ranger-joe", "password": "hunter2hunter2", "token": "tok-0123456789",

@@ -31,7 +31,8 @@ from receivers import (
 from repository import ROOT
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.settings import Settings, build_settings
+from edgeprune_device.settings import Settings
+from edgeprune_device.settings_reader import build_settings
 from edgeprune_device.sinks.delivery import MOST_REFUSALS, Sinks
 from edgeprune_device.sinks.mqtt import slug
 from edgeprune_device.stream import Notice

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from edgeprune.cli.app import app
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.settings import build_settings
+from edgeprune_device.settings_reader import build_settings
 from edgeprune_device.system.systemd_unit import (
     DYNAMIC,
     JOURNAL,

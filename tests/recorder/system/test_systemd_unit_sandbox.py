@@ -14,7 +14,7 @@ import soundfile
 from pulse_fixture import RATE, Pulse
 from tiny_recordings import TONES, tone
 
-from edgeprune_device.settings import build_settings
+from edgeprune_device.settings_reader import build_settings
 from edgeprune_device.system.systemd_unit import JOURNAL, unit
 
 HARMLESS = {"fchown"}
