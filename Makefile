@@ -1,5 +1,5 @@
-# make demo: the main job on data and a model it makes itself, offline.   make test: every test but the slow ones.
-# make faults: what a recorder meets in the field, tried, with a table of what was lost.
+# make demo: the main job on data and a model it makes itself, offline.   make test: every fast test.   make slow: the others.
+# make faults: every fault a recorder meets in the field, with a table of what was lost.   make docs: the documentation site.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -16,7 +16,7 @@ test: $(VENV)/.installed
 	$(PYTEST) -n $(JOBS) $(PYTEST_ARGUMENTS)
 
 slow: $(VENV)/.installed
-	$(PYTEST) -m "slow and not hardware and not emulation" $(PYTEST_ARGUMENTS)
+	$(PYTEST) -n $(JOBS) -m "slow and not hardware and not emulation" $(PYTEST_ARGUMENTS)
 
 # The faults a recorder meets in the field, the slow ones too; prints what each tried and lost.
 faults: $(VENV)/.installed
