@@ -6,10 +6,10 @@
     JOURNAL/clips/NAME.flac.part                                                being written
     JOURNAL/clips/.store                                                        identifies the disk
 
-Day and time are UTC (for a sound file: its stream time). A label is not safe as a folder name: it is
-converted to a slug; one that differs from its slug gets six digits of its hash, so that labels never
-share a folder. A lock is an empty file beside the clip: it needs no free block and no database, so
-that it can be set on a full disk.
+Day and time are UTC (for a sound file: its stream time). A label is not safe as a folder name: it
+is converted to a slug; one that differs from its slug gets six digits of its hash, so that labels
+never share a folder. A lock is an empty file beside the clip: it needs no free block and no
+database, so that it can be set on a full disk.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def remove_parts(folder: Path, before: float = float("inf")) -> int:
 def delete_clip(folder: Path, path: str) -> None:
     """Delete a clip, its lock, and folders that become empty; a missing clip is not an error.
 
-    A copy-on-write file system (btrfs) may have no space for a deletion: there the file is truncated
-    first.
+    A copy-on-write file system (btrfs) may have no space for a deletion: there the file is
+    truncated first.
 
     Raises
     ------

@@ -5,14 +5,14 @@
     ready(blocked, to)     write what is complete and allowed; return it for the journal
     flush(blocked)         the stream has ended
 
-A clip has the model's input samples, rounded to 16 bits, at the positions in its tags, independent of
-block sizes. It never spans a gap: there it begins or ends, and ``cut`` gives the reason. Overlapping
-events have a file each. A clip waits until every window that covers it was judged, so that speech in
-its post-roll is known; unknown counts as speech.
+A clip has the model's input samples, rounded to 16 bits, at the positions in its tags, independent
+of block sizes. It never spans a gap: there it begins or ends, and ``cut`` gives the reason.
+Overlapping events have a file each. A clip waits until every window that covers it was judged, so
+that speech in its post-roll is known; unknown counts as speech.
 
 Writing never blocks: a clip that cannot be written is tried again once a second while the loop
-continues, and dropped after half a minute. Dropped clips are counted. The last megabyte of a disk is
-left to the journal.
+continues, and dropped after half a minute. Dropped clips are counted. The last megabyte of a disk
+is left to the journal.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Ballast:
             return False
 
     def trim(self, free: int) -> str:
-        """Delete or create the file, depending on the free bytes; return ``given up``, ``made`` or ``""``."""
+        """Delete or create the file, depending on the free bytes; return ``given up``, ``made`` or nothing."""
         if self.there:
             if free >= GIVE_UP * self.size:
                 return ""
@@ -72,8 +72,8 @@ class Ballast:
 class Disk:
     """Detects whether a folder is still on the same disk, as a USB stick may be pulled out.
 
-    A marker file in ``clips/`` decides, since device numbers change; if it cannot be written (a full
-    disk), the device number decides.
+    A marker file in ``clips/`` decides, since device numbers change; if it cannot be written (a
+    full disk), the device number decides.
     """
 
     def __init__(self, folder: Path) -> None:

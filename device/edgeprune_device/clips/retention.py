@@ -264,7 +264,7 @@ class ClipRetention:
             done = self._carry_out(todo)
             if done and (fresh or not todo.missing_bytes):
                 self._say_full(todo)
-            else:  # continue; before reporting a full disk, scan for clips that others wrote or unlocked
+            else:  # continue; before reporting a full disk, scan for new or unlocked clips
                 self._due = -float("inf")
                 if done:
                     self._index.stale()
@@ -317,7 +317,7 @@ class ClipRetention:
         why = f"the remaining {kept} clips are locked or the newest of their label"
         self._alarm(
             "disk-full", missing > 0,
-            f"{missing / BYTES_PER_MEGABYTE:.1f} of the {wanted:g} MB of wanted free disk space are "
+            f"{missing / BYTES_PER_MEGABYTE:.1f} of the {wanted:g} MB of wanted free space are "
             f"missing, and {'no more clips may' if kept else 'there is no clip that could'} be "
             f"deleted{f': {why}' if kept else ''}.",
             f"{wanted:g} MB of disk space are free again.",

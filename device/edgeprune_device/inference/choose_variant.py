@@ -1,14 +1,14 @@
 """Chooses the faster of a bundle's two model files on this machine.
 
 Which of two runtimes is faster depends on the processor, so it is measured once: both files are
-opened, compared with their golden outputs, and timed alternately on the golden inputs. The choice is
-stored in a small file (``variant.json``, in the journal's folder) and is valid until the bundle, the
-machine, a runtime or the number of threads changes.
+opened, compared with their golden outputs, and timed alternately on the golden inputs. The choice
+is stored in a small file (``variant.json``, in the journal's folder) and is valid until the bundle,
+the machine, a runtime or the number of threads changes.
 
     open both -> golden outputs -> warm up -> ABBAAB... -> median of each -> the faster
 
-The first file is used unless the alternative is more than 5 % faster: the thresholds were set on the
-scores of the first, and noise should not decide a tie.
+The first file is used unless the alternative is more than 5 % faster: the thresholds were set on
+the scores of the first, and noise should not decide a tie.
 """
 
 from __future__ import annotations

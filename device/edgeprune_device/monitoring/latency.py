@@ -76,8 +76,8 @@ class LatencyTrack:
         dict
             As a variant in ``bench.json``: ``n`` (windows kept), ``p50_ms``, ``p90_ms``,
             ``p99_ms``, ``mean_ms``, ``min_ms``, ``max_ms``, ``real_time_factor``,
-            ``share_of_window``, ``hop_seconds``, ``window_seconds``, ``samples_ms`` (thinned). Before
-            the first window ``n`` is 0 and the others are None.
+            ``share_of_window``, ``hop_seconds``, ``window_seconds``, ``samples_ms`` (thinned).
+            Before the first window ``n`` is 0 and the others are None.
 
         """
         given = {"hop_seconds": hop_seconds, "window_seconds": window_seconds}

@@ -151,8 +151,9 @@ def spectrum_faults(power: NDArray[np.float64], rate: int) -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        ``narrow``: nothing above a sharp edge in the lower half of the band, such as 4 kHz telephone
-        audio from a 24 kHz microphone; ``hum``: nothing but harmonics of the mains frequency.
+        ``narrow``: nothing above a sharp edge in the lower half of the band, such as 4 kHz
+        telephone audio from a 24 kHz microphone; ``hum``: nothing but harmonics of the mains
+        frequency.
 
     """
     found = {"narrow": _edge_drop_db(power) >= DROP_DB, "hum": _is_hum(power, rate)}

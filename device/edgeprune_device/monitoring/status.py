@@ -2,8 +2,8 @@
 
 It is written to ``$RUNTIME_DIRECTORY`` (systemd's, in memory) with a link to it in the journal's
 folder, or else to that folder itself; always atomically. A reader can tell whether the recorder is
-still running: by its process id, start time and boot id, and by the monotonic clock, so that neither
-a clock jump nor another process with the same id misleads.
+still running: by its process id, start time and boot id, and by the monotonic clock, so that
+neither a clock jump nor another process with the same id misleads.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ network connects. Order and durations therefore come from stream time and the mo
 never jump; UTC is computed from them only for output, and every detection records whether the clock
 was synchronised.
 
-The kernel knows: adjtimex(2) returns ``STA_UNSYNC`` and ``maxerror``, which an NTP client maintains.
+The kernel knows: adjtimex(2) returns ``STA_UNSYNC`` and ``maxerror``, which an NTP client
+maintains.
 """
 
 from __future__ import annotations

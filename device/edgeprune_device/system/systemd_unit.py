@@ -5,8 +5,8 @@
 
 The watchdog interval follows from the settings: the coverage is committed with every heartbeat, and
 a window may take ``hang_seconds``. What the recorder reads is mounted into an empty home; it can
-write nothing but its journal. ``MemoryDenyWriteExecute`` is not set: the sound library's callback is
-created at run time (tried: cffi cannot create it otherwise). Nor is ``ProtectClock``: it forbids
+write nothing but its journal. ``MemoryDenyWriteExecute`` is not set: the sound library's callback
+is created at run time (tried: cffi cannot create it otherwise). Nor is ``ProtectClock``: it forbids
 even asking whether the clock is synchronised; setting the clock is forbidden all the same.
 """
 
