@@ -4,10 +4,9 @@ Pure functions on arrays. Three distribution-free rules, all from the binomial d
 number of samples, out of n independent ones, that exceed a percentile:
 
 - **Early stopping** (MLPerf Inference rules, "Early Stopping Criterion", ``inference_rules.adoc``
-of
-  mlcommons/inference_policies; LoadGen's ``results.cc``): with t the largest number of samples for
-  which P(Binomial(n, 1 - p) <= t) <= 1 %, the estimate of percentile p is the t-th largest sample.
-  It is an upper bound: the true percentile is below it with at least 99 % confidence.
+  of mlcommons/inference_policies; LoadGen's ``results.cc``): with t the largest number of samples
+  for which P(Binomial(n, 1 - p) <= t) <= 1 %, the estimate of percentile p is the t-th largest
+  sample. It is an upper bound: the true percentile is below it with at least 99 % confidence.
 - **Needed samples**: the smallest n for which such a t exists (p90: 64, p99: 662). With fewer
   samples the percentile is not reported, only the reason.
 - **Confidence interval** of a percentile: two order statistics that enclose it with at least 95 %

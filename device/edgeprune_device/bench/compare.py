@@ -44,9 +44,9 @@ def compare(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, 
     Returns
     -------
     dict
-        ``source``, ``live``, and ``rows``: ``name``, ``threads``, ``not_comparable`` (reasons; none:
-        comparable), ``differs`` (sentences), and ``p50`` and ``p99`` (``before_ms``, ``now_ms``,
-        ``ratio``, ``interval``, ``method``; or ``missing``).
+        ``source``, ``live``, and ``rows``: ``name``, ``threads``, ``not_comparable`` (reasons;
+        none: comparable), ``differs`` (sentences), and ``p50`` and ``p99`` (``before_ms``,
+        ``now_ms``, ``ratio``, ``interval``, ``method``; or ``missing``).
 
     """
     machine = _machine_differences(result, earlier)

@@ -166,8 +166,8 @@ def sustained(
     Returns
     -------
     dict
-        ``slices`` (``at_seconds``, ``n``, ``p50_ms``, ``max_ms``), ``first_ms`` and ``last_ms`` (the
-        latencies of the first and the last minute, or quarter), ``n`` and ``seconds``.
+        ``slices`` (``at_seconds``, ``n``, ``p50_ms``, ``max_ms``), ``first_ms`` and ``last_ms``
+        (the latencies of the first and the last minute, or quarter), ``n`` and ``seconds``.
 
     """
     width, part = max(1.0, seconds / SLICES), min(MINUTE, seconds / 4)

@@ -50,9 +50,10 @@ def operators_of(path: Path, entry: Mapping[str, Any], threads: int) -> dict[str
     Returns
     -------
     dict
-        ``windows`` and ``ms`` a window (sum of the kernels), ``types`` (``type``, ``nodes``, ``ms``,
-        ``share``) and the ten ``slowest`` nodes (``node``, ``type``, ``ms``, ``share``), each from
-        the most time to the least; or ``missing``, a sentence that says why there is none.
+        ``windows`` and ``ms`` a window (sum of the kernels), ``types`` (``type``, ``nodes``,
+        ``ms``, ``share``) and the ten ``slowest`` nodes (``node``, ``type``, ``ms``, ``share``),
+        each from the most time to the least; or ``missing``, a sentence that says why there is
+        none.
 
     Raises
     ------

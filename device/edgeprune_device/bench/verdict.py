@@ -47,8 +47,8 @@ def real_time(
     dict
         ``keeps_up`` and ``because``; ``rtf_p50`` and ``rtf_p99`` (to the hop; None with
         ``rtf_p99_missing``); ``headroom`` (1 less the latency's share of the hop) and
-        ``max_overlap`` (0 to 1 of a window: with more, windows come faster than they are done), both
-        by ``judged_by``: ``p99``, or ``max`` where the windows are too few for a p99.
+        ``max_overlap`` (0 to 1 of a window: with more, windows come faster than they are done),
+        both by ``judged_by``: ``p99``, or ``max`` where the windows are too few for a p99.
 
     """
     p99 = inference["p99"]["ms"]

@@ -47,7 +47,7 @@ class Ballast:
             return False
 
     def trim(self, free: int) -> str:
-        """Delete or create the file, depending on the free bytes; return ``given up``, ``made`` or nothing."""
+        """Delete or create the file by the free bytes; return ``given up``, ``made`` or nothing."""
         if self.there:
             if free >= GIVE_UP * self.size:
                 return ""

@@ -4,9 +4,9 @@
 
 A stretch begins on every day of local time, and one that ends before it begins goes over midnight.
 Which of the two it is does not change with the season: dawn and sunrise count as morning, sunset
-and dusk as evening, so ``05:00..sunrise`` is empty on a summer's day on which the sun is up at five,
-and does not go on for 24 hours. A time that the clocks skip in spring is taken as far after the
-change; of one that they repeat in autumn, the first. Everything is computed in UTC.
+and dusk as evening, so ``05:00..sunrise`` is empty on a summer's day on which the sun is up at
+five, and does not go on for 24 hours. A time that the clocks skip in spring is taken as far after
+the change; of one that they repeat in autumn, the first. Everything is computed in UTC.
 """
 
 from __future__ import annotations
