@@ -2,8 +2,8 @@
 
 The journal is read through a separate read-only connection. The cursor, the last sent detection, is
 kept in ``deliveries.sqlite`` beside it, per sink and target: a message may be sent twice (its id
-shows that), and none is left out. A sink without a cursor begins at the end of the journal, not with
-months of history.
+shows that), and none is left out. A sink without a cursor begins at the end of the journal, not
+with months of history.
 """
 
 from __future__ import annotations
