@@ -127,7 +127,7 @@ class Retention:
     keep_per_label: int = 0
     """This many of the newest clips of each label are never deleted for size or age."""
     ballast_megabytes: float = 8.0
-    """Reserve in a file of its own, given up when the disk is full so that the journal can still
+    """Reserve in a file of its own, deleted when the disk is full so that the journal can still
     commit."""
     every_seconds: float = 60.0
     """Time between two clean-ups."""

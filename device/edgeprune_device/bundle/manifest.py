@@ -162,7 +162,10 @@ def _model_problem(
         )
     rate = int(audio["sample_rate"])
     if not 1000 <= rate <= 768_000 or not 0 < float(audio["hop_seconds"]) < 86_400:
-        return f"its rate {rate} Hz or hop {audio['hop_seconds']} s is out of range"
+        return (
+            f"its rate {rate} Hz or hop {audio['hop_seconds']} s is out of range "
+            "(allowed: 1000 to 768000 Hz, over 0 s)"
+        )
     if not abs(float(audio["window_seconds"]) * rate - window) <= 1:
         return f"its window of {audio['window_seconds']} s does not match {window} samples"
     if not all(0 <= float(entry["tolerance"]) <= 1 for entry in golden):
@@ -191,7 +194,7 @@ def _rule_problem(manifest: dict[str, Any]) -> str:
         return "its decision rule has a value out of range"
     temperature = float(decision.get("temperature", 1.0))
     if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE or (texts and temperature != 1):
-        return f"its temperature {temperature:g} is out of range"
+        return f"its temperature {temperature:g} is out of range (allowed: 0.05 to 20; ctc: 1)"
     speech = manifest.get("privacy", {"labels": []})["labels"]  # optional: labels that mean speech
     if not isinstance(speech, list) or not set(speech) <= set(() if texts else labels):
         return "its privacy entry names unknown labels"
