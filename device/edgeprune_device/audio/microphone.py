@@ -1,4 +1,4 @@
-"""Records from the microphone without end: restarts it after failures and accounts for lost time.
+"""Records continuously from the microphone: restarts it after failures and counts lost time.
 
 It reads one capture process after the other. A process is killed and replaced when no frame has
 arrived for ``stall_seconds`` by the monotonic clock, whatever its flags say, and when it ends:

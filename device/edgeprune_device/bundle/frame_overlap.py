@@ -1,4 +1,4 @@
-"""Which frames of a window are known from the previous window, and which chunks give the rest.
+"""Computes which frames of a window are known from the previous one, and chunks for the rest.
 
 Pure functions. A front end turns a window into ``frames`` frames, ``step`` samples apart; the same
 front end, exported for a shorter input, turns ``chunk_samples`` samples into ``chunk`` frames. A

@@ -71,7 +71,7 @@ class Status:
     latency_buckets: tuple[tuple[float, int], ...] = ()
     latency_sum_seconds: float = 0.0
     sinks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name -> fields of ``delivery.Account``, such as ``sent``, ``waiting``, ``last_error``."""
+    """Name -> fields of ``delivery.DeliveryStats``, such as ``sent``, ``waiting``, ``last_error``."""
     journal_pending: int = 0
     """Number of detections that wait to be written to disk."""
     machine: Mapping[str, Any] = field(default_factory=dict)

@@ -26,7 +26,7 @@ INSTRUCTIONS = (
     "asimd", "asimddp", "asimdhp", "i8mm", "sve", "bf16",
     "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",
 )  # fmt: skip
-# Raspberry Pi firmware, get_throttled: bits 0 to 3: now; bits 16 to 19: the same since boot.
+# Raspberry Pi firmware, get_throttled: bits 0 to 3 are the present, bits 16 to 19 the same since boot.
 THROTTLE_BITS = {
     0: "under-voltage",
     1: "frequency capped",
