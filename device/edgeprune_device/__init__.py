@@ -1,12 +1,12 @@
-"""The recorder: runs a bundle on live sound with numpy, one runtime and a sound card.
+"""The recorder: runs a bundle on live audio with numpy, one inference runtime and a sound card.
 
     import edgeprune_device
 
     model = edgeprune_device.load_bundle("bundle")
     print(model.predict("forest.wav"))
 
-What is listed in ``__all__`` is the public API; everything else may move. A name is imported when
-it is first used, so that ``import edgeprune_device`` loads no other module.
+The names in ``__all__`` are the public API; everything else may change without notice. A name is
+imported when it is first used, so that ``import edgeprune_device`` loads no other module.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MODULES = {
     "load_bundle": "edgeprune_device.inference.predict",
     "open_model": "edgeprune_device.inference.predict",
 }
-"""Name -> the module it is defined in."""
+"""Public name -> module that defines it."""
 
 __all__ = ["EdgepruneError", "listen", "load_bundle", "open_model"]
 

@@ -1,6 +1,6 @@
-"""The one error type of the three packages: a sentence, a hint, an exit status.
+"""The error type of all three packages: a message, a hint and an exit status.
 
-``edgeprune.cli.app.main`` is the only place that prints it and ends the program.
+``edgeprune.cli.app.main`` is the only place that prints it and exits.
 
 Exit statuses
 -------------
@@ -18,16 +18,16 @@ NOT_INSTALLED = 3
 
 
 class EdgepruneError(Exception):
-    """Something the user can put right, said in one sentence.
+    """An error that the user can fix.
 
     Parameters
     ----------
     message : str
-        One sentence: what was wrong, with which file or value.
+        One sentence: what was wrong, with which file, key or value.
     hint : str
-        What to do about it, ideally the command to type; empty if there is nothing to add.
+        How to fix it, ideally the command to run; empty if there is nothing to add.
     status : int
-        The exit status the command line ends with.
+        Exit status of the command line.
 
     """
 

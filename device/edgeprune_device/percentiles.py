@@ -1,16 +1,16 @@
-"""What single samples say of a distribution: percentiles, and how many samples each one needs.
+"""Percentiles of latency samples, with the number of samples each percentile needs.
 
-Pure, on arrays. Three rules, all distribution-free, all from the binomial distribution of how many
-of n samples lie beyond a percentile (the samples taken as independent of one another):
+Pure functions on arrays. Three distribution-free rules, all from the binomial distribution of the
+number of samples, out of n independent ones, that exceed a percentile:
 
-- **Early stopping** (MLPerf Inference rules, "Early Stopping Criterion", ``inference_rules.adoc`` of
-  mlcommons/inference_policies; LoadGen's ``results.cc``): with t the most samples for which
-  P(Binomial(n, 1 - p) <= t) <= 1 %, the estimate of percentile p is the t-th largest sample. It is
-  an upper bound: the true percentile lies under it with at least 99 % confidence.
-- **Needed samples**: the fewest for which such a t exists (p90: 64, p99: 662). With fewer, a
-  percentile is not given at all; the reason is.
-- **Interval** of a percentile: two order statistics that hold it between them with at least 95 %
-  (David and Nagaraja 2003, *Order Statistics*, 7.1).
+- **Early stopping** (MLPerf Inference rules, "Early Stopping Criterion", ``inference_rules.adoc``
+  of mlcommons/inference_policies; LoadGen's ``results.cc``): with t the largest number of samples
+  for which P(Binomial(n, 1 - p) <= t) <= 1 %, the estimate of percentile p is the t-th largest
+  sample. It is an upper bound: the true percentile is below it with at least 99 % confidence.
+- **Needed samples**: the smallest n for which such a t exists (p90: 64, p99: 662). With fewer
+  samples the percentile is not reported, only the reason.
+- **Confidence interval** of a percentile: two order statistics that enclose it with at least 95 %
+  confidence (David and Nagaraja 2003, *Order Statistics*, 7.1).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 BOUNDED = ("p90", "p99")
 """Percentiles whose early-stopping bound is reported."""
 CONFIDENCE = 0.99
-"""MLPerf's."""
+"""Confidence of the early-stopping bound, as in MLPerf."""
 COVERAGE = 0.95
-"""Of the intervals, at least."""
+"""Smallest coverage probability of the confidence intervals."""
 
 Samples = NDArray[np.float64]
 
@@ -43,17 +43,16 @@ def binomial_cdf(n: int, share: float) -> NDArray[np.float64]:
 
 
 def discarded(n: int, percentile: float, confidence: float = CONFIDENCE) -> int:
-    """Return LoadGen's t: the t-th largest of n samples bounds the percentile; 0: none does.
+    """Return LoadGen's t: the t-th largest of n samples bounds the percentile; 0: no sample does.
 
     Parameters
     ----------
     n : int
-        Samples.
+        Number of samples.
     percentile : float
-        0 to 1, both out.
+        Between 0 and 1, both excluded.
     confidence : float
-        That the true percentile lies under the bound.
-
+        Probability that the true percentile is below the bound.
     """
     enough = np.count_nonzero(binomial_cdf(n, 1 - percentile) <= 1 - confidence)
     return max(0, int(enough) - 1)  # t = 0 would be a sample above the largest
@@ -61,7 +60,7 @@ def discarded(n: int, percentile: float, confidence: float = CONFIDENCE) -> int:
 
 @cache
 def needed(percentile: float, confidence: float = CONFIDENCE) -> int:
-    """Return the fewest samples for which the percentile has a bound.
+    """Return the smallest number of samples for which the percentile has a bound.
 
     >>> [needed(p) for p in (0.5, 0.9, 0.95, 0.99)]
     [11, 64, 130, 662]
@@ -77,7 +76,7 @@ def needed(percentile: float, confidence: float = CONFIDENCE) -> int:
 
 
 def bound(samples: Samples, percentile: float, confidence: float = CONFIDENCE) -> float | None:
-    """Return the early-stopping estimate of a percentile; None where the samples are too few."""
+    """Return the early-stopping estimate of a percentile; None if there are too few samples."""
     t = discarded(len(samples), percentile, confidence)
     return float(np.sort(samples)[len(samples) - t]) if t else None
 
@@ -85,15 +84,15 @@ def bound(samples: Samples, percentile: float, confidence: float = CONFIDENCE) -
 def interval(
     samples: Samples, percentile: float, coverage: float = COVERAGE
 ) -> tuple[float, float] | None:
-    """Return two of the samples that hold a percentile between them; None where they are too few.
+    """Return two of the samples that enclose a percentile; None if there are too few samples.
 
-    The tails are (1 - coverage) / 2 each at most: X_(l) lies above the percentile only if fewer than
-    l samples lie under it.
+    Each tail is at most (1 - coverage) / 2: X_(l) exceeds the percentile only if
+    fewer than l samples are below it.
     """
     n, tail = len(samples), (1 - coverage) / 2
     under = binomial_cdf(n, percentile)
-    low = int(np.count_nonzero(under <= tail))  # P(fewer than low lie under) <= tail
-    high = int(np.searchsorted(under, 1 - tail)) + 1  # P(high or more lie under) <= tail
+    low = int(np.count_nonzero(under <= tail))  # P(fewer than low are below) <= tail
+    high = int(np.searchsorted(under, 1 - tail)) + 1  # P(high or more are below) <= tail
     if low < 1 or high > n:
         return None
     ordered = np.sort(samples)
@@ -101,19 +100,21 @@ def interval(
 
 
 def describe(samples: Samples) -> dict[str, Any]:
-    """Return what a report says of one phase's samples.
+    """Return the summary statistics of one phase's samples.
 
     Parameters
     ----------
-    samples : array (n,), ms
+    samples : array (n,)
+        Latencies in ms.
 
     Returns
     -------
     dict
-        ``n``, ``min``, ``mean``, ``std`` (of a sample, n - 1), ``median``, ``mad`` (median absolute
-        deviation, as it is), ``max``; one entry for each of ``PERCENTILES`` with ``ms``, ``needs``
-        (samples), ``interval`` (95 %, or None), and ``missing`` (the reason) where ``ms`` is None;
-        ``early_stopping``: the same for ``BOUNDED`` with ``ms`` and the ``discarded`` samples.
+        ``n``, ``min``, ``mean``, ``std`` (sample standard deviation, n - 1), ``median``, ``mad``
+        (median absolute deviation, not scaled), ``max``; for each of ``PERCENTILES`` an entry with
+        ``ms``, ``needs`` (samples), ``interval`` (95 %, or None), and ``missing`` (the reason) if
+        ``ms`` is None; ``early_stopping``: the same for ``BOUNDED``, with ``ms`` and the number of
+        ``discarded`` samples.
 
     """
     n = len(samples)
@@ -156,7 +157,7 @@ MS_PER_SECOND = 1000
 
 
 def thin(samples: Samples, most: int) -> list[float]:
-    """Keep at most `most` samples, evenly spaced and in order, first and last among them."""
+    """Keep at most `most` samples, evenly spaced and in order, including the first and the last."""
     if len(samples) > most:
         samples = samples[np.linspace(0, len(samples) - 1, most).round().astype(int)]
     return [round(float(value), 6) for value in samples]

@@ -1,14 +1,14 @@
-"""A recorder's settings: one frozen dataclass for each part, read from a TOML file.
+"""A recorder's settings: one frozen dataclass per section of the TOML file.
 
     [audio]     which microphone, which channel       [mqtt] [webhook] [command]  where detections go
-    [decide]    when something counts as heard        [schedule]  when to listen
-    [gate]      what must sound before a model runs   [load]      what to give up when the board is slow
-    [privacy]   whose voice is never kept             [operate]   metrics, heartbeat, commits
+    [decide]    when a score becomes a detection      [schedule]  when to record
+    [gate]      which windows the model scores        [load]      what to drop under overload
+    [privacy]   whose speech is never kept            [operate]   metrics, heartbeat, commits
     [clips] [retention]  what is kept, for how long   [security]  which bundles are trusted
 
-Every field has a default, so that an empty file is a recorder, too. A key that is not known, or a
-value that makes no sense, is refused with its name. Secrets never stand in the file: it names an
-environment variable, or a file such as systemd's credentials.
+Every field has a default, so an empty file is valid. An unknown key or a value out of range is
+rejected by name. Secrets are never stored in the file: it names an environment variable, or a file
+such as a systemd credential.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Retention:
     keep_per_label: int = 0
     """This many of the newest clips of each label are never deleted for size or age."""
     ballast_megabytes: float = 8.0
-    """Reserve in a file of its own, given up when the disk is full so that the journal can still
+    """Reserve in a file of its own, deleted when the disk is full so that the journal can still
     commit."""
     every_seconds: float = 60.0
     """Time between two clean-ups."""

@@ -1,4 +1,4 @@
-"""Options of the command line in place of what the settings file says."""
+"""Command-line options that override the settings file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from edgeprune_device.settings_reader import RANGES
 def changed(
     settings: Settings, given: Mapping[str, Mapping[str, Any]], options: Mapping[str, str]
 ) -> Settings:
-    """Return settings with values in their place; None changes nothing.
+    """Return the settings with some values replaced; a value of None changes nothing.
 
     Parameters
     ----------
     settings : Settings
     given : mapping
-        Part to key to value.
+        Section -> key -> value.
     options : mapping
-        What a key such as ``decide.hop_seconds`` is called where it was given, for an error.
+        Key such as ``decide.hop_seconds`` -> name of the option that sets it, for error messages.
+
+    Raises
+    ------
+    EdgepruneError
+        A number is out of range.
 
     """
     for part, values in given.items():
@@ -33,7 +38,7 @@ def changed(
             if not isinstance(value, str) and not low <= value <= high:
                 name = options.get(f"{part}.{key}", f"{part}.{key}")
                 raise EdgepruneError(
-                    f"{name} {value:g} makes no sense.", f"It lies between {low:g} and {high:g}."
+                    f"{name} {value:g} is out of range (allowed: {low:g} to {high:g})."
                 )
         settings = replace(settings, **{part: replace(getattr(settings, part), **kept)})
     return settings

@@ -1,4 +1,4 @@
-"""Reading a recorder's settings from TOML, each value checked: its type, its range, contradictions."""
+"""Reads a recorder's settings from TOML and checks types, ranges and contradictions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ WANTED = {
     "bool": "true or false", "int": "a whole number", "float": "a number", "str": "a string",
     "tuple[str, ...]": "a list of strings", "Mapping[str, float]": "a table of numbers",
 }  # fmt: skip
-"""Each type of a field, in words."""
+"""Type of a field -> its name in error messages."""
 
 
 def read_settings(path: Path) -> Settings:
-    """Read a TOML file.
+    """Read the settings from a TOML file.
 
     Raises
     ------
     EdgepruneError
-        It cannot be read, names an unknown key, or holds a value of the wrong type or out of range.
+        The file cannot be read, has an unknown key, or a value of the wrong type or out of range.
 
     """
     try:
@@ -39,7 +39,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def build_settings(table: Mapping[str, Any], source: str) -> Settings:
-    """Return the settings of a table of tables, checked; what is not given keeps its default."""
+    """Return the checked settings of a parsed TOML table; missing keys keep their default."""
     return checked(_filled(Settings(), table, "", source), source)
 
 
@@ -63,7 +63,7 @@ def _filled(empty: Any, table: Mapping[str, Any], prefix: str, source: str) -> A
 
 
 def _typed(value: Any, wanted: str, name: str, source: str) -> Any:
-    """Return a value as its field's type; an int is a float, too, and a bool is neither."""
+    """Convert a value to its field's type; an int is accepted as a float, a bool as neither."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     fits, converted = {
         "bool": (isinstance(value, bool), value),
@@ -89,7 +89,7 @@ def _typed(value: Any, wanted: str, name: str, source: str) -> Any:
     return float(converted) if wanted.startswith("float") else converted
 
 
-RANGES = {  # lowest and highest of each number, both allowed
+RANGES = {  # smallest and largest allowed value
     "audio.gain_db": (-60, 60), "audio.channel": (0, 64), "audio.stall_seconds": (1, 600),
     "audio.buffer_seconds": (2, 600),
     "decide.hop_seconds": (1e-4, 86_400), "decide.threshold": (1e-9, 1),
@@ -116,12 +116,12 @@ RANGES = {  # lowest and highest of each number, both allowed
 
 
 def checked(settings: Settings, source: str) -> Settings:
-    """Return the settings if every value is in its range and none contradicts another.
+    """Return the settings if every value is in range and none contradicts another.
 
     Raises
     ------
     EdgepruneError
-        The first that does not, by its name.
+        The first value that is out of range or contradicts another.
 
     """
     for name, (low, high) in RANGES.items():
@@ -137,15 +137,15 @@ def checked(settings: Settings, source: str) -> Settings:
 
 
 def _problem(settings: Settings) -> str:
-    """Return what contradicts itself; empty if nothing does."""
+    """Return the first contradiction; empty if there is none."""
     decide, gate, place = settings.decide, settings.gate, settings.schedule
     for label, value in decide.thresholds.items():
         if not 0 < value <= 1:
             return f"decide.thresholds.{label} = {value:g} is out of range (allowed: over 0, at most 1)"
     if decide.confirm_windows > decide.of_windows:
         return (
-            f"{decide.confirm_windows} windows can never be among the last {decide.of_windows}: "
-            "decide.confirm_windows is over decide.of_windows"
+            f"decide.confirm_windows = {decide.confirm_windows} is more than "
+            f"decide.of_windows = {decide.of_windows}"
         )
     if both := set(decide.allow) & set(decide.deny):
         return f"The label {min(both)!r} is in both decide.allow and decide.deny"

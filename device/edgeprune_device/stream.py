@@ -1,4 +1,4 @@
-"""What passes from a source of sound to the recorder's loop: blocks, notices, or None for a tick."""
+"""Items an audio source passes to the recorder's loop: blocks, notices, or None as a tick."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of the stream; stream time is counted in samples at the model's rate."""
+    """A piece of the audio stream; stream time is counted in samples at the model's rate."""
 
     samples: NDArray[np.float32]
-    """(n,), mono, in [-1, 1], at the model's rate; may be empty."""
+    """Array (n,), mono, in [-1, 1], at the model's rate; may be empty."""
     lost_samples: int = 0
-    """Samples before the first that never arrived."""
+    """Number of samples lost before the first one."""
     reason: str = "lost"
-    """Why they did not: a short name, such as ``microphone lost``, ``stalled``, ``backlog``."""
+    """Why they were lost: a short name such as ``microphone lost``, ``stalled``, ``backlog``."""
     heard_at: float | None = None
-    """Monotonic seconds at which the last sample was captured; None where there is no such time."""
+    """Monotonic seconds at which the last sample was captured; None if unknown."""
     backlog_seconds: float = 0.0
-    """Sound that was captured and waits behind this block."""
+    """Duration of the captured audio that waits behind this block."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that happened to the source or to the recorder, for the journal's events."""
+    """An event of the source or the recorder, for the journal's table of events."""
 
     kind: str
-    """A short name that programs can ask for, such as ``microphone-lost``."""
+    """A short name for programs, such as ``microphone-lost``."""
     text: str
-    """One sentence for a person."""
+    """One sentence for people."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
 Item = Block | Notice | None
-"""None: nothing has come for a moment, and the loop may look after other things."""
+"""None: nothing arrived within a moment; the loop may do other work."""

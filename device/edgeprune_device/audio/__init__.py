@@ -1,5 +1,5 @@
-"""Sound in.
+"""Audio input.
 
-Sound files, standard input, and the microphone in a process of its own behind a ring in shared
-memory; clock drift, resampling, windows, levels.
+Sound files, standard input, and the microphone in its own process behind a ring in shared memory;
+clock drift, resampling, windows, levels.
 """

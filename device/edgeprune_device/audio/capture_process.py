@@ -1,10 +1,10 @@
-"""The microphone, in a process of its own: ``python -m edgeprune_device.audio.capture_process``.
+"""Captures the microphone in its own process.
 
-PortAudio may stop calling back, and closing it may hang, without a word; a child that does nothing
-but capture can be killed. It tells in one line of JSON what it has opened, then writes sound into a
-ring in shared memory and a record of each callback into a pipe (``ring.py``). It ends with its
-parent: when its standard input closes, and by the kernel's hand. An error is one line of JSON on
-standard error.
+Run as ``python -m edgeprune_device.audio.capture_process``. PortAudio may stop calling back, and
+closing it may hang, without an error; a child process that does nothing but capture can be killed.
+It reports what it has opened as one line of JSON, then writes audio to a ring in shared memory and
+a record of each callback into a pipe (``shared_ring``). It ends with its parent: when its standard
+input closes, or by a signal of the kernel. An error is one line of JSON on standard error.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 BLOCK_SECONDS = 0.1
 RATES = (48000, 44100, 32000, 16000)
 KINDS = ("int16", "float32")
-RATE_REFUSED, FORMAT_REFUSED = -9997, -9994  # PortAudio's numbers
+RATE_REFUSED, FORMAT_REFUSED = -9997, -9994  # PortAudio's error codes
 LOOK_SECONDS = 0.5
 DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
-ABSENT, LOST, REFUSED = "absent", "lost", "refused"  # what an error tells; the last is for good
+ABSENT, LOST, REFUSED = "absent", "lost", "refused"  # kinds of failure; REFUSED is permanent
 
 
 def open_input(
     sound: Any, device: Device, channels: int, rate: int, callback: Any, finished: Any
 ) -> tuple[Any, int, str]:
-    """Open an input at the wanted rate or, if it takes another only, at that.
+    """Open an input at the wanted rate or, if that is not supported, at another one.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ def open_input(
         sounddevice.
     device : Device
     channels : int
-        Channels to open.
+        Number of channels to open.
     rate : int
-        Wanted rate in Hz; then the device's own and ``RATES`` are tried, in 16 bits and in float32.
+        Wanted rate in Hz; then the device's own rate and ``RATES`` are tried, as int16 and float32.
     callback, finished : callable
-        As sounddevice's.
+        As in sounddevice.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def open_input(
     Raises
     ------
     EdgepruneError
-        It takes none of them, or cannot be opened.
+        The input supports none of the rates, or cannot be opened.
 
     """
     for tried in (rates := possible_rates(rate, device.rate)):
@@ -88,21 +88,21 @@ def open_input(
                 if code != FORMAT_REFUSED:
                     raise _cannot_open(device, error) from None
     raise EdgepruneError(
-        f"The input {device.name} takes none of the rates "
+        f"The input {device.name} supports none of the sample rates "
         f"{', '.join(str(one) for one in rates)} Hz in 16 bits or float32.",
-        "edgeprune devices tells its own rate.",
+        "edgeprune devices prints its own rate.",
     )
 
 
 def possible_rates(rate: int, own: float) -> list[int]:
-    """Return the rates to try, in Hz, each once: the wanted one, the device's own, the usual."""
+    """Return the distinct rates to try, in Hz: the wanted one, the device's own, common ones."""
     return list(dict.fromkeys([rate, *([round(own)] if own >= 1 else []), *RATES]))
 
 
 def channels_of(device: Device, channel: int) -> int:
-    """Return how many channels to open to hear one (from 1), or the average of all (0).
+    """Return how many channels to open to record one (from 1), or the mean of all (0).
 
-    A sound server is asked for one channel: it averages by itself, whatever number it claims.
+    A sound server is asked for one channel: it mixes by itself, whatever number it reports.
 
     Raises
     ------
@@ -112,23 +112,28 @@ def channels_of(device: Device, channel: int) -> int:
     """
     if channel > device.channels:
         raise EdgepruneError(
-            f"The input {device.name} has {device.channels} channel(s), and audio.channel is "
-            f"{channel}.", "audio.channel 0 averages all.",
+            f"The input {device.name} has {device.channels} channel(s), but audio.channel is "
+            f"{channel}.", "audio.channel = 0 records the mean of all.",
         )  # fmt: skip
     return channel or (1 if device.mixes else device.channels)
 
 
 def heard(data: Any, kind: str, channels: int, channel: int) -> NDArray[np.generic]:
-    """Return the wanted channel of interleaved frames, or the average of all as float32.
+    """Return the wanted channel of interleaved frames, or the mean of all as float32.
 
     Parameters
     ----------
     data : buffer
-        ``channels`` values for each frame.
+        ``channels`` values per frame.
     kind : str
         ``int16`` or ``float32``.
     channels, channel : int
-        As opened; from 1, or 0 for all.
+        Number of open channels; channel to return, from 1, or 0 for the mean.
+
+    Returns
+    -------
+    array (frames,)
+        The mean is float32 in [-1, 1]; a single channel has the type ``kind``.
 
     """
     frames = np.frombuffer(data, kind).reshape(-1, channels)
@@ -139,7 +144,7 @@ def heard(data: Any, kind: str, channels: int, channel: int) -> NDArray[np.gener
 
 
 class _Tap:
-    """PortAudio's callback: into the ring, and a record into the pipe."""
+    """PortAudio's callback: writes audio into the ring and a record into the pipe."""
 
     def __init__(self, records: int, channels: int, channel: int) -> None:
         self.records, self.channels, self.channel = records, channels, channel
@@ -155,17 +160,17 @@ class _Tap:
         self.writer.write(heard(data, self.kind, self.channels, self.channel), now)
         self.last = now / 1e9
         record = Record(self.writer.total, now, frames, self.overflows)
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # the next tells the same
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # the next has the totals
             os.write(self.records, record.packed())
 
 
 def capture(options: argparse.Namespace) -> None:
-    """Record until the stream ends; standard input's end ends the process.
+    """Record until the stream ends; the process ends with its standard input.
 
     Raises
     ------
     EdgepruneError
-        No such input, it cannot be opened, or it has stopped.
+        There is no such input, it cannot be opened, or it has stopped.
 
     """
     sound, devices = sound_library(), list_devices()
@@ -190,7 +195,7 @@ def capture(options: argparse.Namespace) -> None:
 
 
 def _stay(sound: Any, stream: Any, tap: _Tap, finished: threading.Event) -> None:
-    """Wait until the stream has ended; of a card that was pulled out only its clock tells."""
+    """Wait until the stream has ended; for an unplugged sound card only its clock shows that."""
     while not finished.wait(LOOK_SECONDS):
         if time.monotonic() - tap.last < 2 * LOOK_SECONDS:
             continue
@@ -209,7 +214,7 @@ def _cannot_open(device: Device, error: Exception) -> EdgepruneError:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Be killed with the parent's thread that started this, and end when standard input does."""
+    """Die with the parent's thread that started this process, or when standard input ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
@@ -218,7 +223,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _read_to_the_end() -> None:
-    while os.read(0, 1024):  # no buffered stream: Python aborts if it must end in one's lock
+    while os.read(0, 1024):  # no buffered stream: Python aborts if it exits while one is locked
         pass
     os._exit(0)
 
@@ -237,7 +242,7 @@ def main() -> None:
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--buffer-seconds", type=float, required=True)
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to handle, and this ends with it
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles them, and this ends with it
         signal.signal(number, signal.SIG_IGN)
     _end_with_parent(options.parent)
     try:

@@ -1,4 +1,4 @@
-"""The sound of one capture process: frames in, blocks at the model's rate out, losses among them."""
+"""Turns one capture process's frames into blocks at the model's rate, including losses."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ NOTHING = np.empty(0, dtype=np.float32)
 
 
 class Session:
-    """From a process's first frame to its last.
+    """The audio of one capture process from its first frame to its last.
 
     Parameters
     ----------
     reader : Reader
-        Of its ring.
+        Reader of the process's ring.
     rate, sample_rate : int
-        Its rate and the model's, in Hz.
+        Capture rate and rate of the model, in Hz.
     gain : float
-        Factor.
+        Linear factor.
 
     """
 
@@ -35,12 +35,12 @@ class Session:
         self.reader, self.rate = reader, rate
         self.lag = Lag(rate)
         self.open = False
-        """Its first frames are there and its place in time is known."""
+        """Whether the first frames have arrived and their time is known."""
         self._gain = np.float32(gain)
         self._resampler = Resampler(rate, sample_rate)
         self._total = self._overflows = 0
-        self._places: deque[int] = deque()  # frames before which something was lost
-        self._unheard = 0  # frames that the clock says were lost; under 0: too many were counted
+        self._places: deque[int] = deque()  # positions, in frames, before which audio was lost
+        self._unheard = 0  # frames lost by the clock; under 0: too many were counted
 
     @property
     def waiting(self) -> bool:
@@ -49,16 +49,16 @@ class Session:
 
     @property
     def backlog_seconds(self) -> float:
-        """Sound that waits."""
+        """Duration of the captured audio that has not been read."""
         return (self._total - self.reader.position) / self.rate
 
     @property
     def early_seconds(self) -> float:
-        """Sound that was counted as lost and came after all; it is made up for by the next loss."""
+        """Audio that was counted as lost but arrived later; the next loss compensates for it."""
         return max(0, -self._unheard) / self.rate
 
     def observe(self, records: Iterable[Record]) -> None:
-        """Take the callbacks' records."""
+        """Take in the records of callbacks."""
         for record in records:
             lost_seconds = self.lag.observe(record.total, record.nanoseconds / 1e9)
             self._unheard += round(lost_seconds * self.rate)
@@ -67,7 +67,7 @@ class Session:
             self._total, self._overflows = record.total, record.overflows
 
     def items(self) -> Iterator[Block]:
-        """Yield the next half second, if there is one, and what is lost before it."""
+        """Yield the next half second of audio, if available, after the losses before it."""
         position = self.reader.position
         if self._places and self._places[0] <= position:
             self._places.popleft()
@@ -79,31 +79,31 @@ class Session:
         lost, samples = self.reader.read(limit, round(CHUNK_SECONDS * self.rate))
         if lost:
             while self._places and self._places[0] <= position + lost:
-                self._places.popleft()  # in the gap already
+                self._places.popleft()  # already part of the gap
             yield from self._gap(lost, "backlog", position + lost)
         if len(samples):
             if self._gain != 1:
-                with np.errstate(over="ignore", invalid="ignore"):  # the health check's to find
+                with np.errstate(over="ignore", invalid="ignore"):  # left to signal_health
                     samples = np.clip(samples * self._gain, -1, 1)
             yield from self._block(self._resampler.push(samples))
 
     def rest(self) -> Block | None:
-        """Return what was captured and is given no more, as a gap; None if there is nothing."""
+        """Return captured audio that will not be read any more as a gap; None if there is none."""
         seconds = self.backlog_seconds + self._resampler.held_seconds
         lost = round(seconds * self._resampler.rate)
         heard_at = self.lag.seconds + self._total / self.rate
         return Block(NOTHING, lost, "backlog", heard_at) if lost > 0 else None
 
     def complete(self) -> None:
-        """Take what the writer, which has ended, has written and not told."""
+        """Include what the ended writer has written without a record."""
         self._total = max(self._total, self.reader.written)
 
     def finish(self) -> Iterator[Block]:
-        """Yield what the resampler holds back."""
+        """Yield the rest of the resampler's buffer."""
         yield from self._block(self._resampler.flush())
 
     def _gap(self, frames: int, reason: str, position: int) -> Iterator[Block]:
-        yield from self.finish()  # what stands before a gap says nothing of the rest
+        yield from self.finish()  # samples before a gap must not be filtered with later ones
         heard_at = self.lag.seconds + position / self.rate
         lost = self._resampler.gap(frames)
         yield Block(NOTHING, lost, reason, heard_at, self.backlog_seconds)

@@ -1,4 +1,4 @@
-"""The capture process as its parent sees it: started, listened to without waiting long, killed."""
+"""Starts, reads and kills the capture process from its parent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edgeprune_device.audio.shared_ring import (
 from edgeprune_device.errors import FAILED_CHECK
 from edgeprune_device.settings import Audio
 
-LINES_KEPT = 20  # of what it says
+LINES_KEPT = 20  # of standard error
 PIPE_BYTES = 1 << 16
 LAST_WORDS_SECONDS = 0.5
 END_SECONDS = 2.0
@@ -35,40 +35,40 @@ END_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class CaptureFailure:
-    """Why a capture process ended or was ended."""
+    """Why a capture process ended or was killed."""
 
     kind: str
-    """``absent``, ``lost``, ``stalled``, or ``refused``: what no waiting puts right."""
+    """``absent``, ``lost``, ``stalled``, or ``refused`` (waiting does not help)."""
     text: str
     hint: str = ""
     status: int = FAILED_CHECK
 
 
 class Child:
-    """One capture process; from its start to its end.
+    """One capture process from its start to its end.
 
     Parameters
     ----------
     audio : Audio
-        Channel and buffer.
+        Settings of channel and buffer.
     wanted : str
-        The input; empty: the default.
+        Identity or name of the input; empty: the default input.
     rate : int
         Wanted rate in Hz.
 
     Raises
     ------
     OSError
-        No process can be started.
+        The process cannot be started.
 
     """
 
     def __init__(self, audio: Audio, wanted: str, rate: int) -> None:
         self.began = time.monotonic()
         self.ended = False
-        """It has closed its pipe, and all that was in it has been read."""
+        """Whether it has closed its pipe and everything in it has been read."""
         self.told: Mapping[str, Any] = {}
-        """What it has opened: identity, name, rate, kind, channels, capacity; empty before that."""
+        """The opened input: identity, name, rate, kind, channels, capacity; empty before that."""
         self.reader: Reader | None = None
         self._rest = b""
         self._ring = nameless_file()
@@ -99,16 +99,16 @@ class Child:
 
     @property
     def number(self) -> int:
-        """Its process id."""
+        """Process id."""
         return self._process.pid
 
     def wait(self, seconds: float) -> list[Record]:
-        """Return the records that have come, after so long at most.
+        """Return the records that have arrived, after at most ``seconds``.
 
         Raises
         ------
         ValueError
-            Something else has come.
+            Something other than a record has arrived.
 
         """
         if self.ended:
@@ -137,7 +137,7 @@ class Child:
         self.told, self.reader = told, Reader(ring, keep)
 
     def trouble(self) -> CaptureFailure:
-        """Return why it has ended by itself, from its last lines."""
+        """Return why it has ended by itself, from its last lines on standard error."""
         self._ear.join(LAST_WORDS_SECONDS)
         lines = [line.decode("utf-8", "replace").strip() for line in self._said]
         try:
@@ -149,9 +149,9 @@ class Child:
                                   "edgeprune devices lists the inputs.")  # fmt: skip
 
     def kill(self) -> None:
-        """End it, whatever it is doing; its memory goes with it. May be called twice."""
+        """Kill the process and release its memory. May be called twice."""
         self._process.kill()
-        with contextlib.suppress(TimeoutExpired):  # a driver may hold it beyond its end
+        with contextlib.suppress(TimeoutExpired):  # a driver may keep it alive after the kill
             self._process.wait(END_SECONDS)
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -165,7 +165,7 @@ class Child:
 
 
 def keep_lines(stream: IO[bytes], said: deque[bytes]) -> None:
-    """Keep the last lines: ALSA writes one for each overrun, and a full pipe would stop the child."""
+    """Keep the last lines: ALSA writes one per overrun, and a full pipe would block the child."""
     with stream:
         rest = b""
         while data := stream.read(4096):

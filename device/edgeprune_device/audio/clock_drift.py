@@ -1,10 +1,10 @@
-"""Frames held against the monotonic clock: losses that no flag tells of, and drift.
+"""Compares captured frames with the monotonic clock: finds unreported losses and clock drift.
 
-A callback's lag is its time less the time that its frames take at the nominal rate. It jitters
-upwards only, as a callback may be late but never early; so the least lag of a window of time moves
-with the device's clock, slowly, and jumps up where frames were lost. A jump of over 0.1 s from the
-two 30 s windows before is a loss of so much; what is slower is drift. Where every callback of a
-window was late, and nothing was lost, the lag falls back later, and so much is taken back.
+A callback's lag is its time less the duration of its frames at the nominal rate. It jitters only
+upwards, because a callback may be late but never early. So the minimum lag over a time window moves
+slowly with the device's clock, and jumps up where frames were lost. A jump of over 0.1 s from the
+two 30 s windows before is a loss of that duration; slower change is drift. If every callback of a
+window was late, and nothing was lost, the lag falls back later, and that loss is taken back.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from collections import deque
 
 WINDOW_SECONDS = 30.0
 JUMP_SECONDS = 0.1
-LEAST_SECONDS = 3600.0  # before a drift in ppm is worth telling: a server's delay wanders by 70 ms
+LEAST_SECONDS = 3600.0  # before a drift in ppm is meaningful: a server's delay varies by 70 ms
 
 
 class Lag:
-    """The lag of one run of a device.
+    """The lag of one uninterrupted run of a device.
 
     Parameters
     ----------
     rate : int
         Nominal rate in Hz.
+    window_seconds : float
+        Length of the windows over which the minimum is taken.
 
     """
 
     def __init__(self, rate: int, window_seconds: float = WINDOW_SECONDS) -> None:
         self.rate, self.window_seconds = rate, window_seconds
         self.counted = 0.0
-        """Seconds counted as lost so far."""
+        """Lost time so far, seconds."""
         self._window_ends = -math.inf
         self._least = self._first = math.inf
-        self._before: deque[float] = deque(maxlen=2)  # the least lags of the windows before
+        self._before: deque[float] = deque(maxlen=2)  # minimum lags of the windows before
         self._began = self._now = 0.0
 
     def observe(self, total: int, seconds: float) -> float:
-        """Take a callback.
+        """Take in a callback.
 
         Parameters
         ----------
@@ -49,8 +51,8 @@ class Lag:
         Returns
         -------
         float
-            Seconds found lost with this callback; mostly 0. Under 0: so much that was counted as
-            lost was not.
+            Seconds found lost with this callback; usually 0. Under 0: this much was counted as lost
+            by mistake.
 
         """
         lost, self._now = 0.0, seconds
@@ -74,18 +76,18 @@ class Lag:
 
     @property
     def seconds(self) -> float:
-        """The lag that holds now: when the run's frame 0 was captured, losses and drift included."""
+        """Current lag: monotonic time of the run's frame 0, losses and drift included."""
         return min([self._least, *list(self._before)[-1:]])
 
     @property
     def drift_seconds(self) -> float:
-        """How far the device's clock has fallen behind, losses aside; negative where it is ahead."""
+        """How far the device's clock is behind, without losses; negative if it is ahead."""
         if self._first == math.inf:
             return 0.0
         return self._before[-1] - self._first - self.counted
 
     @property
     def drift_ppm(self) -> float | None:
-        """The same per million; None in the first hour, when it cannot be told from jitter."""
+        """The drift in ppm; None in the first hour, when jitter is larger."""
         passed = self._now - self._began
         return 1e6 * self.drift_seconds / passed if passed >= LEAST_SECONDS else None

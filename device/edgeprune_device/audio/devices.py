@@ -1,15 +1,15 @@
-"""The inputs of this machine, by names that stay: what ``edgeprune devices`` prints.
+"""The audio inputs of this machine, by identities that do not change (``edgeprune devices``).
 
-A card's number changes with every boot and plug. An input is therefore told by the first of these
-that no other input here shares:
+A sound card's number may change with every boot. An input is therefore identified by the first of
+these that no other input of the machine shares:
 
-    usb:0d8c:0014:SERIAL    vendor, product and serial number: the same device in any socket
-    usb-path:1-1.2          the socket it is plugged into
-    alsa:Device             the card's ALSA name
-    default                 PortAudio's name, where there is no card behind it
+    usb:0d8c:0014:SERIAL    vendor, product and serial number: the same device at any USB port
+    usb-path:1-1.2          the USB port it is plugged into
+    alsa:Device             the sound card's ALSA name
+    default                 PortAudio's name, if there is no sound card behind it
 
-A second input of one card has its number behind a comma. The facts are read from ``/proc/asound``
-and ``/sys``, PortAudio knows none of them.
+A second input of the same sound card has its number after a comma. The facts are read from
+``/proc/asound`` and ``/sys``, because PortAudio knows none of them.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ from edgeprune_device.system.child_process import run_module
 
 CARD = re.compile(r"\(hw:(\d+),(\d+)\)")
 ROOT = Path("/")
-NO_INPUTS = "Plug one in: edgeprune devices lists what is here, and listen --wait waits for one."
+NO_INPUTS = "Plug one in: edgeprune devices lists the inputs, and listen --wait waits for one."
 
 
 class NoInput(EdgepruneError):
-    """Nothing fits: it may be plugged in later."""
+    """No input matches: it may be plugged in later."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """An input."""
+    """An audio input."""
 
     index: int
-    """PortAudio's number; another after the next boot."""
+    """PortAudio's number; may change with the next boot."""
     name: str
     """PortAudio's name."""
     host_api: str
-    """Such as ``ALSA`` or ``Core Audio``."""
+    """Host API, such as ``ALSA`` or ``Core Audio``."""
     channels: int
-    """Inputs at most."""
+    """Largest number of input channels."""
     rate: float
     """Default sampling rate in Hz."""
     card: str = ""
-    """The card's ALSA name; empty where there is no card behind it."""
+    """The sound card's ALSA name; empty if there is no sound card behind it."""
     subdevice: int = 0
-    """Number of the input among its card's."""
+    """Number of the input on its sound card."""
     usb_path: str = ""
-    """Bus and ports, such as ``1-1.2``."""
+    """USB bus and ports, such as ``1-1.2``."""
     usb_id: str = ""
-    """Vendor and product, such as ``0d8c:0014``."""
+    """USB vendor and product, such as ``0d8c:0014``."""
     serial: str = ""
-    """Serial number as the device gives it."""
+    """USB serial number."""
     identity: str = ""
-    """The best of its identities that no other input shares."""
+    """The most specific of its identities that no other input shares."""
 
     def identities(self) -> list[str]:
-        """Return all that it answers to, the best first; others may answer to the same."""
+        """Return all its identities, the most specific first; other inputs may share them."""
         usb = f"usb:{self.usb_id}" if self.usb_id else ""
         ones = [f"{usb}:{self.serial}" if usb and self.serial else "",
                 f"usb-path:{self.usb_path}" if self.usb_path else "",
@@ -74,16 +74,16 @@ class Device:
 
     @property
     def mixes(self) -> bool:
-        """Whether a sound server or plug stands before it, which makes one channel of several."""
+        """Whether a sound server or ALSA plug-in is in between, which mixes channels to one."""
         return self.host_api == "ALSA" and not CARD.search(self.name)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every field, and ``identities``."""
+        """Return all fields and ``identities``."""
         return asdict(self) | {"identities": self.identities()}
 
 
 def list_devices(root: Path = ROOT) -> list[Device]:
-    """Return the inputs that PortAudio finds here.
+    """Return the inputs that PortAudio finds on this machine.
 
     Raises
     ------
@@ -103,12 +103,17 @@ def list_devices(root: Path = ROOT) -> list[Device]:
 
 
 def list_aside(seconds: float = 20.0) -> list[Device]:
-    """Return the inputs, found by a process that is killed where a sound server hangs.
+    """Return the inputs, found by a child process that is killed if a sound server hangs.
+
+    Parameters
+    ----------
+    seconds : float
+        Timeout.
 
     Raises
     ------
     EdgepruneError
-        PortAudio is not installed (status 3), or does not answer (status 1).
+        PortAudio is not installed (status 3), or does not respond (status 1).
 
     """
     try:
@@ -116,8 +121,8 @@ def list_aside(seconds: float = 20.0) -> list[Device]:
         told = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         raise EdgepruneError(
-            f"The sound library has not answered for {seconds:g} s.",
-            "A sound server or a device hangs: start it again.", FAILED_CHECK,
+            f"The sound library has not responded for {seconds:g} s.",
+            "A sound server or a device hangs: restart it.", FAILED_CHECK,
         ) from None  # fmt: skip
     except (IndexError, ValueError):
         last = done.stderr.strip().splitlines()[-1:]
@@ -131,7 +136,7 @@ def list_aside(seconds: float = 20.0) -> list[Device]:
 
 
 def identified(found: Iterable[Device], root: Path = ROOT) -> list[Device]:
-    """Return inputs with what ``/proc/asound`` and ``/sys`` under a root know of their cards."""
+    """Return inputs with the facts on their sound cards from ``/proc/asound`` and ``/sys``."""
     known = [Device(**{**asdict(device), **_card_facts(device.name, root)}) for device in found]
     shared = Counter(identity for device in known for identity in set(device.identities()))
     return [
@@ -148,24 +153,24 @@ def default_device() -> int:
 
 
 def choose_device(wanted: str | None, devices: Sequence[Device], default: int) -> Device:
-    """Return the one input that is meant; never another in silence.
+    """Return the one input that is meant; never silently another.
 
     Parameters
     ----------
     wanted : str or None
-        An identity, a number, a name, or a part of one name; None: the system's default, or the
-        only one.
+        An identity, a number, a name, or a part of a name; None: the system's default, or the only
+        input.
     devices : sequence of Device
-        As ``list_devices``.
+        As from ``list_devices``.
     default : int
         Number of the default input; -1 if there is none.
 
     Raises
     ------
     NoInput
-        None fits.
+        No input matches.
     EdgepruneError
-        Several fit.
+        Several inputs match.
 
     """
     asked = f"input {wanted!r}" if wanted else "input"
@@ -179,22 +184,22 @@ def choose_device(wanted: str | None, devices: Sequence[Device], default: int) -
         )
         fitting = next((way for way in ways if way), [])
     listed = "; ".join(f"{d.index} {d.identity} ({d.name})" for d in devices)
-    hint = f"Inputs here: {listed}." if listed else NO_INPUTS
+    hint = f"Known inputs: {listed}." if listed else NO_INPUTS
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
         raise NoInput(f"There is no {asked}.", hint)
     if not wanted:
-        message = f"None of the {len(fitting)} inputs is the default: choose one with --device."
+        message = f"None of the {len(fitting)} inputs is the default; choose one with --device."
     else:
-        message = f"{len(fitting)} inputs fit {asked}."
+        message = f"{len(fitting)} inputs match {asked}."
     raise EdgepruneError(message, hint)
 
 
 def table(devices: Sequence[Device]) -> str:
-    """Return the inputs as a table for people, identities first."""
+    """Return the inputs as a text table, identities first."""
     if not devices:
-        return "No input was found: plug a microphone in."
+        return "No input was found; plug in a microphone."
     rows = [("identity", "name", "", "", "number")] + [
         (d.identity, d.name, f"{d.channels} ch", f"{d.rate:g} Hz", str(d.index)) for d in devices
     ]
@@ -216,7 +221,7 @@ def sound_library() -> Any:
     """
     try:
         import sounddevice
-    except OSError as error:  # the wheel brings no PortAudio on Linux
+    except OSError as error:  # the wheel contains no PortAudio on Linux
         raise EdgepruneError(
             f"The sound library PortAudio is missing ({error}).",
             "sudo apt install libportaudio2", NOT_INSTALLED,
@@ -225,7 +230,7 @@ def sound_library() -> Any:
 
 
 def _card_facts(name: str, root: Path) -> dict[str, Any]:
-    """Return the fields that a card's files tell; none where no card stands in the name."""
+    """Return the fields known from a sound card's files; none if the name has no card number."""
     match = CARD.search(name)
     if match is None:
         return {}
@@ -236,7 +241,7 @@ def _card_facts(name: str, root: Path) -> dict[str, Any]:
     )
     facts["usb_id"] = _line(root / "proc/asound" / f"card{number}" / "usbid")
     place = (root / "sys/class/sound" / f"card{number}" / "device").resolve()
-    for folder in (place, *place.parents):  # the interface's folder, then the USB device's
+    for folder in (place, *place.parents):  # the interface's folder, then the USB device's folder
         if (folder / "idVendor").is_file():
             vendor, product = _line(folder / "idVendor"), _line(folder / "idProduct")
             return facts | {"usb_path": folder.name, "usb_id": f"{vendor}:{product}",
@@ -245,7 +250,7 @@ def _card_facts(name: str, root: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the inputs, or why there are none, to standard output as one line of JSON."""
+    """Write the inputs, or an error, to standard output as one line of JSON."""
     try:
         told: dict[str, Any] = {"devices": [asdict(device) for device in list_devices()]}
     except EdgepruneError as error:
@@ -254,7 +259,7 @@ def main() -> None:
 
 
 def _line(path: Path) -> str:
-    """Return a small file's text without spaces at its ends; empty if it cannot be read."""
+    """Return a small file's stripped text; empty if it cannot be read."""
     try:
         return path.read_text("utf-8", errors="replace").strip()
     except OSError:

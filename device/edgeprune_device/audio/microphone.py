@@ -1,14 +1,14 @@
-"""The microphone for as long as it takes: started again when it is lost, every second accounted for.
+"""Records continuously from the microphone: restarts it after failures and counts lost time.
 
-One capture process after the other is listened to. It is ended and replaced when no frame has come
-for ``stall_seconds`` by the monotonic clock, whatever its flags say, and when it ends by itself:
+It reads one capture process after the other. A process is killed and replaced when no frame has
+arrived for ``stall_seconds`` by the monotonic clock, whatever its flags say, and when it ends:
 
-    start -> sound -> stalled or lost -> killed -> wait 1, 2, 4 ... 30 s -> start -> "back" -> sound
+    start -> audio -> stalled or lost -> killed -> wait 1, 2, 4 ... 30 s -> start -> "back" -> audio
 
-Samples given and samples lost together keep up with the monotonic clock, to the device's drift. The
-losses: ``microphone lost``, ``stalled`` and ``absent`` by the clock; ``backlog`` (the reader was
-slower than the ring is long) to the frame; ``overflow`` (PortAudio does not say how much) as one
-frame at least; ``driver`` (no flag, but time has passed) from the frames' lag.
+Recorded and lost samples together follow the monotonic clock, up to the device's drift. The losses:
+``microphone lost``, ``stalled`` and ``absent`` are measured by the clock; ``backlog`` (the reader
+was too slow for the ring) to the frame; ``overflow`` (PortAudio does not report how much) as at
+least one frame; ``driver`` (no flag, but time has passed) from the lag of the frames.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
 
 TICK_SECONDS = 0.2
-START_SECONDS = 20.0  # until the first frame: libraries are loaded, a server is found
+START_SECONDS = 20.0  # until the first frame: libraries are loaded, a sound server is found
 SETTLE_SECONDS = 0.5  # of the first frames, whose callbacks may come late
-HOLD_SECONDS = 1.5  # of an outage, until it is clear when the sound begins again
+HOLD_SECONDS = 1.5  # end of an outage that is not reported until it is clear when audio resumes
 LONGEST_WAIT_SECONDS = 30.0
-HEALTHY_SECONDS = 10.0  # of sound, after which the next wait is short again
+HEALTHY_SECONDS = 10.0  # of audio, after which the next wait is short again
 LOOK_SECONDS = 0.25
-QUIET_SECONDS = 1.0  # looked for so long in vain: the microphone, and not the reader, stands still
+QUIET_SECONDS = 1.0  # without records while polling: the microphone stalls, not the reader
 STALLED = "stalled"
 REASONS = {
     LOST: "microphone lost",
@@ -43,20 +43,22 @@ REASONS = {
 
 
 class Microphone(Iterator[Item]):
-    """A source of blocks, notices and ticks; it never raises once there has been sound.
+    """A source of blocks, notices and ticks; it never raises once audio has arrived.
 
-    Iterate in a thread that lives as long as this does: the kernel ends a capture process together
-    with the thread that started it.
+    Iterate in a thread that lives as long as this object: the kernel kills a capture process
+    together with the thread that started it.
 
     Parameters
     ----------
     audio : Audio
     sample_rate : int
-        The model's, in Hz.
+        Rate of the model in Hz.
     clock : callable
-        Monotonic seconds.
+        Returns monotonic seconds.
     wait : bool
-        Wait for an input that is not there, or cannot be opened, at the start.
+        Whether to wait for an input that is absent, or cannot be opened, at the start.
+    start : callable
+        Starts a capture process.
 
     """
 
@@ -66,22 +68,22 @@ class Microphone(Iterator[Item]):
     ) -> None:  # fmt: skip
         self.audio, self.sample_rate, self.wait = audio, sample_rate, wait
         self.device = ""
-        """Identity of the input in use; empty before the first sound."""
+        """Identity of the input in use; empty before the first audio."""
         self.rate = 0
-        """Rate at which it is captured, in Hz."""
+        """Capture rate in Hz."""
         self.backlog_seconds = 0.0
-        """Sound that was captured and is still waiting."""
+        """Duration of captured audio that has not been read."""
         self.reconnects = 0
-        """Times that sound came again after an outage."""
+        """Number of outages after which audio resumed."""
         self._clock, self._start = clock, start
         self._gain = 10 ** (audio.gain_db / 20)
         self._wanted = audio.device
         self._child: Child | None = None
         self._session: Session | None = None
         self._drift_seconds = 0.0  # of the sessions before
-        self._since: float | None = None  # time up to which all is told; None: no sound yet
-        self._told = 0  # samples of this outage that were yielded as lost
-        self._early = 0  # samples that were yielded as lost and then came
+        self._since: float | None = None  # time up to which all is reported; None: no audio yet
+        self._told = 0  # samples of this outage that were reported as lost
+        self._early = 0  # samples that were reported as lost and arrived later
         self._reason, self._noted = REASONS[LOST], set[str]()
         self._items = self._run()
 
@@ -90,17 +92,17 @@ class Microphone(Iterator[Item]):
         return self
 
     def __next__(self) -> Item:
-        """Return what is there, after a fifth of a second; replacing a process takes longer."""
+        """Return the next item within a fifth of a second; replacing a process takes longer."""
         return next(self._items)
 
     @property
     def child(self) -> int | None:
-        """Process id of the capture process; None while there is none."""
+        """Process id of the capture process; None if there is none."""
         return self._child.number if self._child else None
 
     @property
     def drift_samples(self) -> int:
-        """How many samples the devices' clocks have fallen behind the monotonic one."""
+        """How many samples the devices' clocks are behind the monotonic clock."""
         seconds, session = self._drift_seconds, self._session
         if session is not None:
             seconds += session.lag.drift_seconds - session.early_seconds
@@ -108,13 +110,13 @@ class Microphone(Iterator[Item]):
 
     @property
     def drift_ppm(self) -> float | None:
-        """The same for the device in use, per million; None in its first hour."""
+        """Drift of the device in use in ppm; None in its first hour."""
         return self._session.lag.drift_ppm if self._session else None
 
     def rest(self) -> Block | None:
-        """Return what the outage that goes on has cost since it was last told, for the end.
+        """Return the loss of the current outage that was not reported yet; for the end.
 
-        Where there is none: what was captured and is read no more.
+        Without an outage: the captured audio that will not be read any more.
         """
         if self._session is not None and self._session.open:
             return self._session.rest()
@@ -124,13 +126,13 @@ class Microphone(Iterator[Item]):
         return self._lost(due) if due > self._told else None
 
     def close(self) -> None:
-        """End the capture process at once; nothing is left of it."""
+        """Kill the capture process at once."""
         if self._child is not None:
             self._child.kill()
         self._items.close()
 
     def _run(self) -> Generator[Item]:
-        """Listen to one capture process after the other."""
+        """Read one capture process after the other."""
         began, wait = self._clock(), 1.0
         while True:
             heard = 0.0
@@ -154,7 +156,7 @@ class Microphone(Iterator[Item]):
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     def _outage(self, trouble: CaptureFailure, seconds: float) -> Generator[Item]:
-        """Tell of it, once for each kind, and wait."""
+        """Report the outage, once for each kind, and wait."""
         if not self._noted:
             self._reason = REASONS[trouble.kind]
         kind = f"microphone-{LOST if trouble.kind == REFUSED else trouble.kind}"
@@ -168,7 +170,7 @@ class Microphone(Iterator[Item]):
             yield self._silence()
 
     def _silence(self) -> Block | None:
-        """Return another second of an outage, or None; the last moments are left open."""
+        """Return another second of an outage, or None; its last ``HOLD_SECONDS`` are left open."""
         if self._since is None:
             return None
         due = math.floor((self._clock() - HOLD_SECONDS - self._since) * self.sample_rate)
@@ -177,13 +179,13 @@ class Microphone(Iterator[Item]):
         return self._lost(due)
 
     def _lost(self, due: int) -> Block:
-        """Return an outage's loss up to so many samples after its beginning."""
+        """Return the loss from the last report to ``due`` samples after the outage began."""
         lost, self._told = due - self._told, due
         heard_at = (self._since or 0.0) + due / self.sample_rate
         return Block(NOTHING, lost, self._reason, heard_at)
 
     def _listen(self, child: Child) -> Generator[Item, None, tuple[CaptureFailure, float]]:
-        """Yield a capture process's sound; return why it ended and how many seconds were heard."""
+        """Yield a capture process's audio; return why it ended and the recorded seconds."""
         settled, quiet, looked = math.inf, 0.0, self._clock()
         trouble = None
         while trouble is None:
@@ -225,18 +227,18 @@ class Microphone(Iterator[Item]):
         return trouble, session.reader.position / session.rate
 
     def _stalled(self, child: Child, session: Session | None) -> CaptureFailure | None:
-        """Return that nothing has come for too long, or None."""
+        """Return the failure if no audio has arrived for too long, otherwise None."""
         last, patience = child.began, max(START_SECONDS, self.audio.stall_seconds)
         if session is not None:
             last, patience = session.reader.last_callback, self.audio.stall_seconds
         passed = self._clock() - last
         if passed <= patience:
             return None
-        return CaptureFailure(STALLED, f"Nothing has come from the microphone for {passed:.1f} s.",
-                              "Is the sound server or the device hanging?")  # fmt: skip
+        return CaptureFailure(STALLED, f"The microphone has sent no audio for {passed:.1f} s.",
+                              "Does the sound server or the device hang?")  # fmt: skip
 
     def _begin(self, session: Session, told: Mapping[str, Any]) -> Generator[Item]:
-        """Begin with a session's sound; what an outage has cost is known now."""
+        """Begin a session's audio; the length of the outage before it is known now."""
         session.open = True
         self.device, self.rate = str(told["identity"]), session.rate
         if told["alone"] and (not self._wanted or self._wanted.isdecimal()):
@@ -248,14 +250,14 @@ class Microphone(Iterator[Item]):
         due = round(seconds * self.sample_rate) - self._early
         self._early = max(0, self._told - due)
         self.reconnects += 1
-        yield Notice("microphone-back", f"The microphone {self.device} is heard again after "
+        yield Notice("microphone-back", f"The microphone {self.device} is recording again after "
                      f"{seconds:.1f} s.", {"seconds": seconds, "device": self.device,
                                            "reason": self._reason})  # fmt: skip
         if due > self._told:
             yield self._lost(due)
 
     def _end_session(self) -> None:
-        """Remember up to when all is told."""
+        """Remember up to when everything is reported."""
         session, self._session = self._session, None
         self.backlog_seconds = 0.0
         if session is not None and session.open:

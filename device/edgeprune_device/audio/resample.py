@@ -1,7 +1,7 @@
-"""A resampler for a stream with gaps: the same samples as resampling each piece whole.
+"""A resampler for a stream with gaps; the result equals resampling each piece as a whole.
 
-soxr's stream gives what its batch gives, bit for bit, for any chunking; n samples become n times
-the ratio, rounded with a half up. What stands before a gap is flushed, and the filter begins anew.
+soxr's stream returns what its batch function returns, bit for bit, for any chunking; n samples
+become n times the ratio, rounded half up. Before a gap the stream is flushed and the filter reset.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from edgeprune_device.audio.sound_files import QUALITY
 
 
 class Resampler:
-    """Mono samples from one rate to another.
+    """Resamples mono audio from one rate to another.
 
     Parameters
     ----------
     source_rate, rate : int
-        Hz.
+        Input and output rate in Hz.
 
     """
 
     def __init__(self, source_rate: int, rate: int) -> None:
         self.source_rate, self.rate = source_rate, rate
         self.frames_in = 0
-        """Frames since the beginning, those of gaps included."""
+        """Input frames since the beginning, gaps included."""
         self.samples_out = 0
-        """Samples given since the beginning, those of gaps included."""
+        """Output samples since the beginning, gaps included."""
         self._stream: soxr.ResampleStream | None = None
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take samples; return those that are ready, fewer than the ratio says at the start."""
+        """Take samples (n,); return those that are ready (fewer at the start)."""
         self.frames_in += len(samples)
         if self.source_rate != self.rate:
             if self._stream is None:
@@ -44,7 +44,7 @@ class Resampler:
         return samples
 
     def flush(self) -> NDArray[np.float32]:
-        """Return what is held back, and begin anew."""
+        """Return the samples still in the filter, and reset it."""
         if self._stream is None:
             return np.empty(0, dtype=np.float32)
         rest = np.asarray(self._stream.resample_chunk(np.empty(0, dtype=np.float32), last=True))
@@ -54,17 +54,16 @@ class Resampler:
 
     @property
     def held_seconds(self) -> float:
-        """Sound that was taken and not given yet."""
+        """Duration of the audio taken but not yet returned."""
         return self.frames_in / self.source_rate - self.samples_out / self.rate
 
     def gap(self, frames: int) -> int:
-        """Pass over frames that are missing, after ``flush``.
+        """Skip frames that are missing; call it after ``flush``.
 
         Returns
         -------
         int
-            Samples that are missing for it, one at least: the position is right to a sample after
-            any number of gaps.
+            Missing output samples, at least 1; the position stays exact after any number of gaps.
 
         """
         self.frames_in += frames

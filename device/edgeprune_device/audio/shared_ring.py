@@ -1,15 +1,15 @@
-"""Captured sound in shared memory: a ring that one process writes and another reads.
+"""A ring of captured audio in shared memory that one process writes and another reads.
 
-The memory is an open file without a name, so that nothing is left whichever of the two is killed.
+The memory is an open file without a name, so that nothing remains when either process is killed.
 
     bytes 0-7     frames written since the stream began
     bytes 8-15    CLOCK_MONOTONIC of the last callback, in nanoseconds
     from 64 on    the ring: mono, 16-bit or float32
 
-Beside it a pipe carries a record for each callback, small enough to be written whole or not at all.
-Its system calls put memory in order between the two processes, and they wake the reader. Records
-tell totals, so one that finds the pipe full is no loss. The reader never touches the
-``GUARD_SECONDS`` that the writer may be writing, and asks again after copying how far it has come.
+A pipe also carries a record for each callback, small enough to be written atomically. Its system
+calls order memory between the two processes and wake the reader. Records carry totals, so nothing
+is lost if one does not fit the full pipe. The reader never touches the last ``GUARD_SECONDS``,
+which the writer may be overwriting, and checks the writer's position again after copying.
 """
 
 from __future__ import annotations
@@ -34,43 +34,43 @@ FULL_SCALE = 32768.0
 
 @dataclass(frozen=True)
 class Record:
-    """What a callback tells."""
+    """The record of a callback."""
 
     total: int
-    """Frames since the stream began, this callback's included."""
+    """Frames since the stream began, including this callback."""
     nanoseconds: int
-    """CLOCK_MONOTONIC at the callback."""
+    """CLOCK_MONOTONIC at the callback, ns."""
     frames: int
     """Frames of this callback."""
     overflows: int
-    """Callbacks so far before which PortAudio says that input was lost, without saying how much."""
+    """Callbacks so far for which PortAudio reported an input overflow, of unknown length."""
 
     def packed(self) -> bytes:
-        """Return its bytes."""
+        """Return the record as bytes."""
         overflows = self.overflows & 0xFFFFFFFF
         return RECORD.pack(MAGIC, self.frames, self.total, self.nanoseconds, overflows, 0)
 
 
 def unpacked(data: bytes) -> tuple[list[Record], bytes]:
-    """Return the records in some bytes, and the beginning of the next.
+    """Return the complete records in some bytes, and the remaining bytes.
 
     Raises
     ------
     ValueError
-        There is something else.
+        The bytes are not records.
 
     """
     whole = len(data) // RECORD.size * RECORD.size
     records = []
     for magic, frames, total, nanoseconds, overflows, _ in RECORD.iter_unpack(data[:whole]):
         if magic != MAGIC:
-            raise ValueError("the capture process sent no record")
+            raise ValueError("the capture process sent something that is not a record")
         records.append(Record(total, nanoseconds, frames, overflows))
     return records, data[whole:]
 
 
 def nameless_file() -> int:
-    """Return the descriptor of a new file in memory that has no name."""
+    """Return the descriptor of a new file in memory without a name."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("edgeprune-ring")
     with tempfile.TemporaryFile() as file:
@@ -78,16 +78,16 @@ def nameless_file() -> int:
 
 
 class SharedRing:
-    """Both ends' view of the memory.
+    """View of the shared memory for reader and writer.
 
     Parameters
     ----------
     descriptor : int
-        Of the file; stays open.
+        Descriptor of the file; stays open.
     kind : str
         ``int16`` or ``float32``.
     capacity : int
-        Frames that the ring holds.
+        Number of frames that the ring holds.
 
     """
 
@@ -96,19 +96,19 @@ class SharedRing:
         if os.fstat(descriptor).st_size < size:
             os.ftruncate(descriptor, size)
         self.capacity = capacity
-        memory = mmap.mmap(descriptor, size)  # unmapped with the last array that looks at it
+        memory = mmap.mmap(descriptor, size)  # unmapped with the last array that uses it
         self.head = np.frombuffer(memory, np.uint64, 2)  # aligned: each is one store
         self.frames = np.frombuffer(memory, TYPES[kind], capacity, HEADER_BYTES)
 
 
 class Writer:
-    """The capture process's end."""
+    """Writes the ring, in the capture process."""
 
     def __init__(self, ring: SharedRing) -> None:
         self.ring, self.total = ring, 0
 
     def write(self, samples: NDArray[np.generic], nanoseconds: int) -> None:
-        """Write the frames of a callback; those that do not fit the ring at all are passed over."""
+        """Write the frames of a callback; of more than ``capacity`` only the last are written."""
         ring = self.ring
         self.total += len(samples)
         kept = samples[-ring.capacity :]
@@ -121,13 +121,13 @@ class Writer:
 
 
 class Reader:
-    """The listener's end.
+    """Reads the ring, in the recorder.
 
     Parameters
     ----------
     ring : SharedRing
     keep : int
-        Frames that may wait; what is older is lost. At most the capacity without the guard.
+        Frames that may wait; older ones are lost. At most the capacity without the guard.
 
     """
 
@@ -138,7 +138,7 @@ class Reader:
 
     @property
     def written(self) -> int:
-        """Frames that the writer has told of in memory."""
+        """Frames written so far, according to the shared memory."""
         return int(self.ring.head[0])
 
     @property
@@ -147,14 +147,14 @@ class Reader:
         return int(self.ring.head[1]) / 1e9
 
     def read(self, total: int, most: int) -> tuple[int, NDArray[np.float32]]:
-        """Read on.
+        """Read the next frames.
 
         Parameters
         ----------
         total : int
-            Frames that a record has told of.
+            Frames written so far, according to the last record.
         most : int
-            Frames to return at most.
+            Largest number of frames to return.
 
         Returns
         -------

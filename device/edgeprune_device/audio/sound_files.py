@@ -1,8 +1,8 @@
-"""Sound files as mono float32 at the rate a model wants, whole or as a stream, and cut to windows.
+"""Reads sound files as mono float32 at a model's rate, at once or as a stream, and cuts windows.
 
-The workstation and the recorder read through these same functions, so that a model hears in
-training, in verification and in the field what one code path makes of a file. Channels are
-averaged; the resampler is soxr at its HQ setting.
+The workstation and the recorder use these same functions, so that a model gets the same input in
+training, in verification and in the field. Channels are averaged; the resampler is soxr at its HQ
+setting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgeprune_device.errors import EdgepruneError
 LOWEST_RATE, HIGHEST_RATE = (
     1000,
     768_000,
-)  # Hz; outside, a header is wrong rather than the resampler
+)  # Hz; outside this range the header is probably wrong
 QUALITY = "HQ"
 
 
@@ -31,7 +31,7 @@ def read_clip(
     path: Path, sample_rate: int | None, start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Read a clip, or a part of it.
+    """Read a clip or a part of it.
 
     Parameters
     ----------
@@ -40,18 +40,18 @@ def read_clip(
     sample_rate : int or None
         Wanted rate in Hz; None: the file's own.
     start_seconds, end_seconds : float or None
-        The part to read; None: from the beginning, to the end.
+        The part to read, in seconds; None: from the beginning, to the end.
 
     Returns
     -------
     array (samples,)
-        Mono, at the wanted rate.
+        Mono float32, at the wanted rate.
 
     Raises
     ------
     EdgepruneError
-        No such file, not audio, no samples, not finite, a rate that cannot be resampled, or a
-        part that lies outside the file.
+        There is no such file, it is not audio, has no samples, samples that are not finite, or a
+        rate that cannot be resampled; or the part lies outside the file.
 
     """
     with _open(path) as file:
@@ -70,13 +70,13 @@ def read_clip(
 def pad_to_window(
     clip: NDArray[np.float32], window_samples: int
 ) -> tuple[NDArray[np.float32], int]:
-    """Put a clip that is not longer than a window in the middle of zeros.
+    """Center a clip that is not longer than a window in zeros.
 
     Returns
     -------
     window : array (window_samples,)
     first : int
-        Where the clip begins in it.
+        Sample of the window at which the clip begins.
 
     """
     first = (window_samples - len(clip)) // 2
@@ -98,7 +98,7 @@ def windows_of(
     Returns
     -------
     list of array (window_samples,)
-        A clip shorter than a window gives one, with the clip in the middle of zeros.
+        A clip shorter than a window gives one window, with the clip centered in zeros.
 
     """
     if len(clip) <= window_samples:
@@ -109,7 +109,7 @@ def windows_of(
 
 
 def stream_file(path: Path, sample_rate: int, block_samples: int) -> Iterator[NDArray[np.float32]]:
-    """Yield a file as blocks of mono samples at the wanted rate, however long it is.
+    """Yield a file as blocks of mono samples at the wanted rate, of any length.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def stream_file(path: Path, sample_rate: int, block_samples: int) -> Iterator[ND
     sample_rate : int
         Wanted rate in Hz.
     block_samples : int
-        Samples read from the file at a time, at the file's own rate.
+        Number of samples read at a time, at the file's own rate.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def stream_file(path: Path, sample_rate: int, block_samples: int) -> Iterator[ND
 def seconds_of(
     path: Path, start_seconds: float | None = None, end_seconds: float | None = None
 ) -> float:
-    """Return how long a file or a part of it lasts, in seconds, by its header.
+    """Return the duration of a file or a part of it in seconds, from its header.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def seconds_of(
     Raises
     ------
     EdgepruneError
-        As ``read_clip``, but for what only reading the samples shows.
+        As ``read_clip``, except for errors found only when samples are read.
 
     """
     with _open(path) as file:
@@ -167,7 +167,7 @@ def seconds_of(
 
 
 def rate_of(path: Path) -> int:
-    """Return a file's own sampling rate in Hz, by its header."""
+    """Return a file's own sampling rate in Hz, from its header."""
     with _open(path) as file:
         return int(file.samplerate)
 
@@ -182,8 +182,8 @@ def _open(path: Path) -> Any:
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
         file.close()
         raise EdgepruneError(
-            f"The sampling rate of {path}, {file.samplerate} Hz, cannot be resampled.",
-            f"It must lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz; is the header right?",
+            f"The sample rate of {path}, {file.samplerate} Hz, is out of range.",
+            f"Allowed: {LOWEST_RATE} to {HIGHEST_RATE} Hz; is the file's header right?",
         )
     return file
 
@@ -212,15 +212,15 @@ def _read(file: Any, path: Path, frames: int, first: int | None = None) -> NDArr
 def _unreadable(path: Path, error: Exception) -> EdgepruneError:
     reason = str(error).replace(str(path), "it").replace(repr(str(path)), "it").rstrip(".")
     reason = reason.removeprefix("Error opening 'it': ")
-    return EdgepruneError(f"{path} cannot be read as sound: {reason}.")
+    return EdgepruneError(f"{path} cannot be read as audio: {reason}.")
 
 
 def _mono(frames: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):  # said below, in a sentence
+    with np.errstate(over="ignore", invalid="ignore"):  # reported below as an error
         mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
         finite = math.isfinite(float(mono.sum(dtype=np.float64)))
     if not finite:
-        raise EdgepruneError(f"{path} holds samples that are not finite numbers.")
+        raise EdgepruneError(f"{path} has samples that are not finite numbers.")
     return np.ascontiguousarray(mono)
 
 

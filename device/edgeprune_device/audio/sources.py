@@ -1,8 +1,8 @@
-"""Sound as it comes in: from a file, from standard input, or from the microphone.
+"""Audio sources: a file, standard input, or the microphone.
 
-Each source yields ``Block``s of mono float32 at the model's rate; ``lost_samples`` stand before a
-block's first one. Files and pipes are read as fast as the caller takes them. The live sources give
-None when nothing has come for a moment, so that the caller is never stuck in a read.
+Each source yields ``Block``s of mono float32 at the model's rate; ``lost_samples`` are the samples
+lost before a block. Files and pipes are read as fast as the caller consumes them. Live sources
+yield None when nothing has arrived for a moment, so that the caller never blocks in a read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def from_file(path: Path, sample_rate: int) -> Iterator[Block]:
 
 
 def from_stdin(sample_rate: int) -> Iterator[Block | None]:
-    """Yield raw 16-bit little-endian mono samples at the model's rate from standard input."""
+    """Yield raw 16-bit little-endian mono audio at the model's rate from standard input."""
 
     def read() -> Iterator[Block]:
         wanted = 2 * round(BLOCK_SECONDS * sample_rate)
@@ -58,17 +58,17 @@ def from_microphone(
     audio: Audio, sample_rate: int, *, clock: Callable[[], float] = time.monotonic,
     wait: bool = False,
 ) -> Microphone:  # fmt: skip
-    """Return the microphone, captured by a process that is killed and replaced where it must be.
+    """Return the microphone, captured by a process that is replaced after failures.
 
     Parameters
     ----------
     audio : Audio
     sample_rate : int
-        The model's, in Hz.
+        Rate of the model in Hz.
     clock : callable
-        Monotonic seconds.
+        Returns monotonic seconds.
     wait : bool
-        Wait for an input that is not there at the start; otherwise that is an error.
+        Whether to wait for an input that is absent at the start; otherwise that is an error.
 
     Returns
     -------
@@ -80,10 +80,10 @@ def from_microphone(
 
 
 def read_exactly(stream: IO[bytes], count: int) -> bytes:
-    """Read so many bytes, or what there is before the end.
+    """Read ``count`` bytes, or fewer at the end of the stream.
 
-    For unbuffered streams: a thread that is waiting in a buffered one holds its lock, and Python
-    aborts if it must end then.
+    For unbuffered streams: a thread that waits in a buffered one holds its lock, and Python aborts
+    if it exits then.
     """
     parts = []
     while count > 0 and (part := stream.read(count)):
@@ -93,7 +93,7 @@ def read_exactly(stream: IO[bytes], count: int) -> bytes:
 
 
 def _read_aside(read: Callable[[], Iterator[Block]]) -> Iterator[Block | None]:
-    """Run a source in a thread; yield what it gives, or None when nothing came for a moment.
+    """Run a source in a thread; yield its blocks, or None when nothing arrived for a moment.
 
     A source that is faster than its reader waits: nothing is dropped.
     """
@@ -106,7 +106,7 @@ def _read_aside(read: Callable[[], Iterator[Block]]) -> Iterator[Block | None]:
             for block in read():
                 held.put(block)
             held.put(None)
-        except Exception as error:  # whatever it is, the caller must not wait for ever
+        except Exception as error:  # whatever it is, the caller must not wait forever
             held.put(error)
 
     threading.Thread(target=run, daemon=True).start()

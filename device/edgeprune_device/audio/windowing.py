@@ -1,4 +1,4 @@
-"""Cut an endless stream into windows: the same ones however the stream arrives, none over a gap."""
+"""Cuts an endless stream into windows, independent of block sizes, never across a gap."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from edgeprune_device.audio.sound_files import pad_to_window
 
 
 class Windower:
-    """Holds as much of the stream as the next window needs.
+    """Buffers as much of the stream as the next window needs.
 
     Parameters
     ----------
     window_samples : int
-        Length of a window.
+        Length of a window in samples.
     hop_samples : int
-        From the start of a window to the start of the next; may be longer than a window. As an
-        attribute it may be changed; windows go on from the last one.
+        From the start of a window to the start of the next, in samples; may be longer than a
+        window. The attribute may be changed; it applies after the next window.
 
     """
 
@@ -27,19 +27,19 @@ class Windower:
         self.window_samples = window_samples
         self.hop_samples = hop_samples
         self.position = 0
-        """Samples of the stream so far, lost ones among them."""
+        """Samples of the stream so far, lost ones included."""
         self._held = np.empty(0, dtype=np.float32)
-        self._begin = 0  # of the stretch since the last gap
+        self._begin = 0  # first sample after the last gap
         self._next = 0  # first sample of the next window
         self._heard = 0  # end of the last window
 
     @property
     def due(self) -> int:
-        """Samples that are missing until the next window is full, at least 1."""
+        """Number of samples missing until the next window is complete, at least 1."""
         return max(1, self._next + self.window_samples - self.position)
 
     def push(self, block: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Take the next samples; yield (first sample in the stream, window) for each that is full."""
+        """Take the next samples; yield (first sample in the stream, window) once complete."""
         self._held = np.concatenate([self._held, block])
         self.position += len(block)
         while self._next + self.window_samples <= self.position:
@@ -50,19 +50,19 @@ class Windower:
             self._heard = first + self.window_samples
             self._next += self.hop_samples
             yield first, window
-        # No more: the next window has begun within it, and the last may end where the stream ends.
+        # A window is enough: the next one begins in it, and a last one may end with the stream.
         self._held = self._held[-self.window_samples :]
 
     def gap(self, lost_samples: int) -> None:
-        """Skip samples that were lost: the half-filled window is dropped with them."""
+        """Skip lost samples; the incomplete window is dropped with them."""
         self.position += lost_samples
         self._held = np.empty(0, dtype=np.float32)
         self._begin = self._next = self._heard = self.position
 
     def flush(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield a last window that ends where the stream ends, if half a hop or more was not heard.
+        """Yield a last window that ends with the stream, if half a hop or more is in no window.
 
-        A stream shorter than a window stands in the middle of zeros, as a clip does.
+        A stream shorter than a window is centered in zeros, as a clip is.
         """
         unheard = self.position - self._heard
         if unheard == 0 or 2 * unheard < self.hop_samples:

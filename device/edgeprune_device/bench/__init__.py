@@ -1,5 +1,5 @@
-"""The latency report, ``edgeprune bench``.
+"""The latency report of ``edgeprune bench``.
 
 Latency, memory and size of bundles side by side on this machine, measured in worker processes,
-summed up, compared with earlier results and written as tables and plots.
+summarised, compared with earlier results and written as tables and plots.
 """

@@ -1,6 +1,6 @@
-"""What a benchmark is asked to do, and whether that can be done: settings, bundles, names.
+"""Checks the arguments of a benchmark: settings, bundles, names.
 
-All of it happens before anything is measured, so that bad input costs no time and writes nothing.
+All checks are done before anything is measured, so that bad input costs no time and writes nothing.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ MOST_MINUTES = 7 * 24 * 60.0
 
 @dataclass(frozen=True)
 class Extras:
-    """What a benchmark may do beside timing windows back to back."""
+    """Options of a benchmark besides timing windows back to back."""
 
     wav: Path | None = None
-    """Sound file whose windows are heard; None: the golden inputs."""
+    """Sound file whose windows are the input; None: the golden inputs."""
     paced: bool = False
-    """Also take windows when a microphone would bring them, in each round and sustained."""
+    """Also run windows at the pace of a microphone, in each round and in the sustained run."""
     sustained_minutes: float = 0.0
-    """Also run every variant for so long, up to a week; 0: no."""
+    """Also run every variant for this many minutes, up to a week; 0: no."""
     note: str = ""
-    """Of the user, on cooling, power supply, enclosure."""
+    """Note of the user on cooling, power supply, enclosure."""
     watts: tuple[float, float] | None = None
-    """Idle and busy power that a meter showed, W."""
+    """Idle and busy power read from a meter, W."""
     earlier: tuple[Path, ...] = ()
-    """Results to compare with: bench.json, or a listener's live file."""
+    """Results to compare with: bench.json, or a recorder's status.json."""
     command: str = ""
-    """As it was typed, for the result."""
+    """The command line, for the result."""
 
 
 def check(
@@ -52,12 +52,12 @@ def check(
     rounds: int,
     extras: Extras,
 ) -> list[int]:
-    """Refuse bad input before anything is measured; return the thread counts, each once.
+    """Reject bad input before anything is measured; return the distinct thread counts.
 
     Raises
     ------
     EdgepruneError
-        On a setting that makes no sense here, or a folder that cannot be written.
+        A setting is out of range, or a folder cannot be written.
 
     """
     if not bundles:
@@ -67,45 +67,57 @@ def check(
         raise EdgepruneError("No thread count was given.", "Example: --threads 1,2")
     for count in threads:
         if count < 1:
-            raise EdgepruneError(f"{count} threads cannot be measured.", "Example: --threads 1,2")
+            raise EdgepruneError(
+                f"--threads {count} is out of range (allowed: 1 or more).", "Example: --threads 1,2"
+            )
         if count > cores:
             raise EdgepruneError(
-                f"{thread_text(count)} were asked for, and this process may use {cores} of the cores.",
+                f"{thread_text(count)} requested, but this process may use only {cores} cores.",
                 f"Example: --threads {cores}",
             )
     if not (math.isfinite(seconds) and seconds > 0):
-        raise EdgepruneError(f"{seconds:g} seconds cannot be measured.", "Example: --seconds 5")
+        raise EdgepruneError(
+            f"--seconds {seconds:g} is out of range (allowed: over 0).", "Example: --seconds 5"
+        )
     if not FEWEST_ROUNDS <= rounds <= MOST_ROUNDS:
-        raise EdgepruneError(f"{rounds} rounds were asked for; {FEWEST_ROUNDS} to {MOST_ROUNDS}.")
+        raise EdgepruneError(
+            f"--rounds {rounds} is out of range (allowed: {FEWEST_ROUNDS} to {MOST_ROUNDS})."
+        )
     minutes = extras.sustained_minutes
     if not 0 <= minutes <= MOST_MINUTES:
-        raise EdgepruneError(f"{minutes:g} minutes cannot be measured.", "Example: --sustained 10")
+        raise EdgepruneError(
+            f"--sustained {minutes:g} is out of range (allowed: 0 to {MOST_MINUTES:g}).",
+            "Example: --sustained 10",
+        )
     if extras.watts is not None:
         idle, busy = extras.watts
         if not (math.isfinite(busy) and 0 <= idle <= busy and busy > 0):
             raise EdgepruneError(
-                f"{idle:g} W idle and {busy:g} W busy make no sense.", "Example: --watts 2.6,4.9"
+                f"--watts {idle:g},{busy:g} is out of range (allowed: 0 <= idle <= busy, busy over 0).",
+                "Example: --watts 2.6,4.9",
             )
     there = nearest(out)
     if not there.is_dir():
-        raise EdgepruneError(f"{there} is a file, not a folder.", "Give a folder with --out.")
+        raise EdgepruneError(f"{there} is a file, not a folder.", "Name a folder with --out.")
     if not os.access(there, os.W_OK):
-        raise EdgepruneError(f"Nothing can be written in {there}.", "Give a folder with --out.")
+        raise EdgepruneError(f"{there} cannot be written.", "Name another folder with --out.")
     return list(dict.fromkeys(threads))
 
 
 def nearest(out: Path) -> Path:
-    """Return a folder, or the nearest above it that exists: where its disk is."""
+    """Return a folder, or its nearest existing parent, which is on the same disk."""
     return next(place for place in (out, *out.absolute().parents) if place.exists())
 
 
 def names_of(
     described: Sequence[dict[str, Any]], paths: Sequence[Path], names: Sequence[str] | None
 ) -> list[str]:
-    """Give each model file a name that no other has."""
+    """Return a unique name for each model file."""
     if names is not None:
         if len(names) != len(described) or len(set(names)) != len(names):
-            raise EdgepruneError(f"{len(described)} model files need as many different names.")
+            raise EdgepruneError(
+                f"{len(described)} different names are needed, one per model file."
+            )
         return list(names)
     bundles = dict.fromkeys(
         (str(path), entry["name"]) for path, entry in zip(paths, described, strict=True)
@@ -122,7 +134,7 @@ def names_of(
 
 
 def described(path: Path) -> list[dict[str, Any]]:
-    """Read a bundle and keep what the result says about it, for each model file."""
+    """Read a bundle and return its description in the result, for each model file."""
     bundle = read_bundle(path)
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)

@@ -1,15 +1,16 @@
-"""A benchmark beside an earlier one, or beside what ``listen`` measures live: pure, on what was read.
+"""Compares a benchmark with an earlier one, or with live statistics of ``edgeprune listen``.
 
-Rows are matched by bundle name and threads. A ratio is the new latency over the old one, with an
-interval:
+Pure functions of the data read. Rows are matched by bundle name and threads. A ratio is the new
+latency over the old one, with an interval:
 
-- p50, where both know their rounds' medians: percentile bootstrap over the rounds of each (all
-  resamples, weighted, none drawn), 95 %;
+- p50, if both have medians of rounds: percentile bootstrap over the rounds of each (all resamples,
+  weighted, none drawn), 95 %;
 - p50 of live statistics, and p99 always: the ends of both 95 % order-statistic intervals, divided
-  crosswise, which covers at least 90 %. It takes the windows as independent of one another.
+  crosswise, which covers at least 90 %. The windows are assumed to be independent of one another.
 
-Another machine or another bundle is not compared: the row says why. What else differs (a runtime, a
-governor, the temperature, the sound) is listed: it may be what explains the ratio.
+Results of another machine or another bundle are not compared: the row gives the reason. Other
+differences (a runtime, a governor, the temperature, the audio) are listed, because they may explain
+the ratio.
 """
 
 from __future__ import annotations
@@ -33,20 +34,25 @@ EXPLAINS = ("os", "kernel", "python", "governors", "nice", "affinity")
 ALLOW = "Allow more with --fail-over."
 UNSTABLE = "A run was unstable: measure again while nothing else runs."
 WARMER = 5.0
-"""Degrees that are worth a sentence."""
-LIVE = ("live windows come a hop apart, so processor and caches have gone to sleep in between, and "
-        "the recorder's other threads run beside")  # fmt: skip
+"""Smallest difference of temperature that is reported, in °C."""
+LIVE = ("live windows are one hop apart, so processor and caches have idled in between, and the "
+        "recorder's other threads run at the same time")  # fmt: skip
 
 
 def compare(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Compare every variant with its row in an earlier result.
 
+    Parameters
+    ----------
+    result, earlier : mapping
+        Result of ``bench``, and of ``read_earlier``.
+
     Returns
     -------
     dict
-        ``source``, ``live``, and ``rows``: ``name``, ``threads``, ``not_comparable`` (reasons; none:
-        comparable), ``differs`` (sentences), and ``p50`` and ``p99`` (``before_ms``, ``now_ms``,
-        ``ratio``, ``interval``, ``method``; or ``missing``).
+        ``source``, ``live``, and ``rows``: ``name``, ``threads``, ``not_comparable`` (reasons;
+        empty: comparable), ``differs`` (sentences), and ``p50`` and ``p99`` (``before_ms``,
+        ``now_ms``, ``ratio``, ``interval``, ``method``; or ``missing``).
 
     """
     machine = _machine_differences(result, earlier)
@@ -60,7 +66,7 @@ def compare(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, 
             continue
         reasons, differs = list(machine[0]), list(machine[1])
         if old.get("digest") not in (None, one["digest"]):
-            reasons.append("it is another bundle of that name (bundle.json differs)")
+            reasons.append("it is another bundle with the same name (bundle.json differs)")
         if old.get("file") not in (None, one["file"]):
             reasons.append(f"it was the file {old['file']}")
         differs += _differences("runtime", old, one) + _differences("hop_seconds", old, one)
@@ -77,12 +83,12 @@ def compare(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, 
 
 
 def check_gate(compared: Mapping[str, Any], percent: float) -> None:
-    """Raise if a variant is surely slower than allowed, or if that cannot be told.
+    """Raise if a variant is significantly slower than allowed, or cannot be compared.
 
     Raises
     ------
     EdgepruneError
-        The lower end of an interval lies over 1 + percent / 100 (status 1), or a row cannot be
+        The lower end of an interval is over 1 + percent / 100 (status 1), or a row cannot be
         compared (status 2).
 
     """
@@ -112,15 +118,21 @@ def check_gate(compared: Mapping[str, Any], percent: float) -> None:
 def ratio_of_medians(
     old: Sequence[float], new: Sequence[float], coverage: float = COVERAGE
 ) -> tuple[float, float]:
-    """Return the bootstrap interval of median(new) / median(old), rounds of each resampled.
+    """Return the bootstrap interval of median(new) / median(old), with rounds resampled.
 
-    The two were measured at different times, so their rounds are resampled apart.
+    The two were measured at different times, so their rounds are resampled independently.
 
     Parameters
     ----------
     old, new : sequences of float
         Medians of rounds, ms; at most seven each.
     coverage : float
+        Coverage probability, 0 to 1.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end; no unit.
 
     """
     before, after = _resampled(old), _resampled(new)
@@ -134,7 +146,7 @@ def ratio_of_medians(
 
 
 def _resampled(medians: Sequence[float]) -> tuple[Any, Any]:
-    """Return the median of every distinct resample, and how often it comes up."""
+    """Return the median of every distinct resample, and how often it occurs."""
     values, weights = [], []
     for picked in combinations_with_replacement(sorted(medians), len(medians)):
         values.append(float(np.median(picked)))
@@ -174,13 +186,13 @@ def _p99_ratio(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
 def _crosswise(old: Mapping[str, Any], new: Mapping[str, Any], percentile: float) -> dict[str, Any]:
     ends = [interval(np.asarray(one["samples_ms"], np.float64), percentile) for one in (old, new)]
     if ends[0] is None or ends[1] is None:
-        return {"interval": None, "method": "none: the samples are too few"}
+        return {"interval": None, "method": "none: there are too few samples"}
     return {"interval": [ends[1][0] / ends[0][1], ends[1][1] / ends[0][0]],
             "method": "ends of both order-statistic intervals, at least 90 %"}  # fmt: skip
 
 
 def _row_of(one: Mapping[str, Any], earlier: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a variant's row; a live one is the bundle's whatever it calls its threads and file."""
+    """Return a variant's row; a live row matches its bundle whatever its threads and file."""
     for row in earlier["variants"]:
         if earlier["live"]:
             same_bundle = one["digest"] == row["digest"] or one["name"] == row["name"]
@@ -196,7 +208,7 @@ def _row_of(one: Mapping[str, Any], earlier: Mapping[str, Any]) -> Mapping[str, 
 def _machine_differences(
     result: Mapping[str, Any], earlier: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
-    """Return what forbids a comparison, and what may explain a difference."""
+    """Return what prevents a comparison, and what may explain a difference."""
     old, new = earlier.get("machine") or {}, result["machine"]
     forbids = [text for key in SAME_MACHINE for text in _differences(key, old, new)]
     explains = [text for key in EXPLAINS for text in _differences(key, old, new)]
@@ -218,7 +230,7 @@ def _differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> li
     was, now = old.get(key), new.get(key)
     if was is None or now is None or was == now:
         return []
-    if key == "memory_mb" and abs(was - now) < 0.02 * now:  # a kernel reserves more or less
+    if key == "memory_mb" and abs(was - now) < 0.02 * now:  # kernels reserve different amounts
         return []
     return [f"{key}: {_shown(was)} then, {_shown(now)} now"]
 
@@ -228,12 +240,12 @@ def _shown(value: Any) -> str:
 
 
 STATISTICS = ("n", "p50_ms", "p99_ms", "samples_ms")
-"""What makes an object of a live file one of statistics."""
+"""Keys that identify an object with statistics in a live file."""
 MOST_DEPTH = 4
 
 
 def read_earlier(path: Path) -> dict[str, Any]:
-    """Read a bench.json, or a live file of ``listen``, as something to compare with.
+    """Read a bench.json, or a status.json of ``listen``, to compare with.
 
     Returns
     -------
@@ -243,7 +255,7 @@ def read_earlier(path: Path) -> dict[str, Any]:
     Raises
     ------
     EdgepruneError
-        No such file, or it holds neither.
+        There is no such file, or it is neither.
 
     """
     try:
@@ -251,7 +263,7 @@ def read_earlier(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise EdgepruneError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise EdgepruneError(f"{path} is not JSON.", "Give a bench.json.") from None
+        raise EdgepruneError(f"{path} is not JSON.", "Name a bench.json.") from None
     if isinstance(held, dict):
         found: dict[str, Any] = {}
         if isinstance(held.get("variants"), list):
@@ -262,13 +274,13 @@ def read_earlier(path: Path) -> dict[str, Any]:
             keys = ("machine", "edgeprune_version", "environment", "verdict")
             return {**found, "source": str(path), **{key: held.get(key) for key in keys}}
     raise EdgepruneError(
-        f"{path} holds no benchmark and no live statistics.",
-        "Give a bench.json, or the status.json of a listener.",
+        f"{path} has no benchmark and no live statistics.",
+        "Name a bench.json, or the status.json of a recorder.",
     )
 
 
 def _statistics(held: Mapping[str, Any], depth: int = 0) -> dict[str, Any] | None:
-    """Return the first object in a live file that holds statistics of latencies."""
+    """Return the first object in a live file that has latency statistics."""
     if all(key in held for key in STATISTICS):
         return dict(held)
     for value in held.values():
@@ -289,7 +301,7 @@ def _live_row(held: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[st
 
 
 def _state(held: Mapping[str, Any]) -> list[str]:
-    """Return what a recorder says of its board and its load, as far as it may explain a latency."""
+    """Return the state of a recorder's machine and load, as far as it may explain latencies."""
     machine = held.get("machine")
     machine = machine if isinstance(machine, dict) else {}
     said = []
@@ -300,12 +312,12 @@ def _state(held: Mapping[str, Any]) -> list[str]:
     if isinstance(flags, int) and flags:
         said.append(", ".join(throttle_reasons(flags)))
     if held.get("load") not in (None, "", "normal"):
-        said.append(f"load shedding: {held['load']}")
-    return [f"the recorder's board said: {'; '.join(said)}"] if said else []
+        said.append(f"load reduced: {held['load']}")
+    return [f"the recorder reported: {'; '.join(said)}"] if said else []
 
 
 def _is_row(row: Any) -> bool:
-    """Tell whether a row has what a comparison reads, with numbers in it."""
+    """Return whether a row has the numbers that a comparison needs."""
     if not isinstance(row, dict) or "name" not in row:
         return False
     numbers = [row.get("n"), row.get("p50_ms"), row.get("p99_ms")]

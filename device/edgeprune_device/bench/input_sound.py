@@ -1,13 +1,14 @@
-"""What a benchmark listens to: real sound where there is some, and never silence.
+"""The input audio of a benchmark: real audio if possible, and never silence.
 
-Zeros are no sound to time a model with: kernels that skip them, and denormal numbers that slow
-others down, give times no microphone ever will. Three kinds, and the result says which it was:
+Zeros are not suitable to time a model: kernels that skip them, and denormal numbers that slow
+others down, give times that no microphone ever causes. There are three kinds, and the result names
+it:
 
-    wav      windows of a file that was given, at the bundle's hop
+    wav      windows of a given file, at the bundle's hop
     golden   the bundle's own golden inputs, one after the other
-    noise    wind with calls in it, made here: for a bundle whose golden inputs are silent
+    noise    synthetic wind with calls: for a bundle whose golden inputs are silent
 
-All are loops: a benchmark may take more windows than there is sound.
+All are loops: a benchmark may take more windows than there is audio.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import EdgepruneError
 
 MOST_SECONDS = 60.0
-"""Of a file: more would be memory that is not the model's."""
+"""Longest part of a file that is used; more would use memory that is not the model's."""
 SILENCE = 1e-4
-"""RMS, full scale 1: -80 dB; what lies under it is no sound."""
+"""RMS, full scale 1: -80 dBFS; anything below counts as silence."""
 MADE_SECONDS = 20
 MADE_RMS = 0.1
 CALLS_PER_SECOND = 0.7
@@ -35,17 +36,17 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LoopedSound:
-    """Sound that begins again where it ends."""
+    """Audio that repeats endlessly."""
 
     kind: str
     """``wav``, ``golden`` or ``noise``."""
     name: str
-    """The file's, or what else it is."""
+    """Name of the file, or a description."""
     samples: Samples
-    """(n,), mono, at the bundle's rate."""
+    """Array (n,), mono, at the bundle's rate."""
 
     def windows(self, window_samples: int, hop_samples: int) -> Iterator[Samples]:
-        """Yield windows without end, a hop apart."""
+        """Yield endless windows, a hop apart."""
         whole = self._long_enough(window_samples)
         first = 0
         while True:
@@ -53,7 +54,7 @@ class LoopedSound:
             first = (first + hop_samples) % len(self.samples)
 
     def blocks(self, window_samples: int, hop_samples: int) -> Iterator[Samples]:
-        """Yield the same sound as a stream without end: a window first, then a hop at a time."""
+        """Yield the same audio as an endless stream: a window first, then a hop at a time."""
         size, first = window_samples, 0
         while True:
             yield self._long_enough(size)[first : first + size]
@@ -61,13 +62,13 @@ class LoopedSound:
             size = hop_samples
 
     def _long_enough(self, size: int) -> Samples:
-        """Return the loop with its beginning behind its end, ``size`` samples over its length."""
+        """Return the loop extended by ``size`` samples from its beginning."""
         times = 1 + -(-size // len(self.samples))
         return np.tile(self.samples, times)[: len(self.samples) + size]
 
 
 def loop_of(bundle: Bundle, file: Path | None, name: str = "") -> LoopedSound:
-    """Return what a bundle is to listen to.
+    """Return the input audio of a bundle.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def loop_of(bundle: Bundle, file: Path | None, name: str = "") -> LoopedSound:
     file : Path or None
         Samples at the bundle's rate as .npy (``prepare``); None: the golden inputs, or noise.
     name : str
-        Of the sound file the samples come from.
+        Name of the sound file the samples come from.
 
     """
     if file is not None:
@@ -83,11 +84,11 @@ def loop_of(bundle: Bundle, file: Path | None, name: str = "") -> LoopedSound:
     heard = [golden.samples for golden in bundle.golden if loud_enough(golden.samples)]
     if heard:
         return LoopedSound("golden", f"{len(heard)} golden inputs", np.concatenate(heard))
-    return LoopedSound("noise", "made here", made_sound(bundle.sample_rate))
+    return LoopedSound("noise", "synthetic", made_sound(bundle.sample_rate))
 
 
 def prepare(wav: Path, rate: int, folder: Path) -> Path:
-    """Write the first minute of a sound file as samples at a rate; return the .npy.
+    """Write the first minute of a sound file as samples at a sample rate; return the .npy.
 
     Raises
     ------
@@ -100,7 +101,8 @@ def prepare(wav: Path, rate: int, folder: Path) -> Path:
     samples = read_clip(wav, rate, 0.0, min(MOST_SECONDS, seconds_of(wav)))
     if not loud_enough(samples):
         raise EdgepruneError(
-            f"{wav} is silent, and silence takes another time than sound.", "Give another --wav."
+            f"{wav} is silent, and silence has other latencies than audio.",
+            "Name another file with --wav.",
         )
     target = folder / f"sound-{rate}.npy"
     np.save(target, samples, allow_pickle=False)
@@ -108,18 +110,19 @@ def prepare(wav: Path, rate: int, folder: Path) -> Path:
 
 
 def loud_enough(samples: Samples) -> bool:
-    """Tell whether there is anything to hear."""
+    """Return whether the RMS level is above ``SILENCE``."""
     return bool(np.sqrt(np.mean(np.square(samples, dtype=np.float64))) >= SILENCE)
 
 
 def made_sound(rate: int, seconds: int = MADE_SECONDS) -> Samples:
-    """Return wind (noise of 1/f power, in gusts) with calls (falling whistles), the same each time.
+    """Return synthetic wind (1/f noise, in gusts) with calls (falling whistles), always the same.
 
     Parameters
     ----------
     rate : int
-        Hz.
+        Sample rate in Hz.
     seconds : int
+        Duration.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""The board while it is measured: a thread that reads its state each second, and who else ran.
+"""Watches the machine during a benchmark: reads its state once a second, and finds other load.
 
-The reads are a few small files, well under a millisecond; ``vcgencmd`` (a process of its own) is
-asked every tenth time only, where no file has the firmware's flags.
+The reads are a few small files, well under a millisecond; ``vcgencmd`` (a separate process) is run
+only every tenth time, and only if no file has the firmware's flags.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ FIRMWARE_EVERY = 10
 MOST_POINTS = 600
 SHOWN = ("temperature_c", "frequency_mhz", "throttled", "load_average")
 BUSY_SHARE = 0.01
-"""Of a core: a process that used less is not worth a name."""
+"""Share of a core: a process that used less is not named."""
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 NOW_BITS = 0xF
-"""Of get_throttled: what is so now, not since boot."""
+"""Bits of get_throttled for the present, not since boot."""
 
 State = Callable[[Path, bool], dict[str, Any]]
 
 
 class Watch:
-    """Reads the machine's state until it is closed.
+    """Reads the machine's state in a thread until it is closed.
 
     Parameters
     ----------
     root : Path
-        Where /proc and /sys are.
+        Root folder of /proc and /sys.
     every_seconds : float
+        Time between two reads.
     state : callable
-        ``machine_state``, or in a test something else.
+        ``machine_state``; another function in a test.
 
     """
 
@@ -54,7 +55,7 @@ class Watch:
         self._thread = threading.Thread(target=self._go, name="bench-watch", daemon=True)
 
     def __enter__(self) -> Watch:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
         return self
 
@@ -62,12 +63,12 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        """End the thread, whatever happened."""
+        """Stop the thread, whatever happened."""
         self._stop.set()
         self._thread.join()
 
     def summary(self) -> dict[str, Any]:
-        """Return what there was to see, with a last look now: see ``environment_of``."""
+        """Read the state once more, and return the summary: see ``environment_of``."""
         after = self._read(True)
         seconds = time.monotonic() - self.began
         other = top_process(self._processes, processes(self._root), seconds, os.getpid())
@@ -91,25 +92,28 @@ def environment_of(
     points: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after: Mapping[str, Any],
     others: tuple[dict[str, Any] | None, float | None], seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Sum up the points.
+    """Summarise the points.
 
     Parameters
     ----------
     points : sequence of mapping
+        Readings of the thread.
     before, after : mapping
-        ``machine_state``.
+        ``machine_state`` before and after.
     others : tuple
-        Of ``top_process`` and ``others_cores``.
+        Results of ``top_process`` and ``others_cores``.
     seconds : float
+        Duration of the watch.
 
     Returns
     -------
     dict
         ``seconds``; ``temperature_c`` and ``frequency_mhz`` (``before``, ``lowest``, ``highest``,
         ``after``), ``throttled`` (``before``, ``during``, ``after``: flags as numbers), ``swap``
-        (pages ``in`` and ``out`` meanwhile), ``load_average`` (as the first two), ``top_process``
-        (``name``, ``share_of_core``), ``others_cores`` (cores that all others kept busy together),
-        ``series`` (the points), and ``missing``, a reason for whatever is None.
+        (pages ``in`` and ``out`` during the watch), ``load_average`` (as the first two),
+        ``top_process`` (``name``, ``share_of_core``), ``others_cores`` (cores that all other
+        processes kept busy together), ``series`` (the points), and ``missing``, a reason for
+        whatever is None.
 
     """
     found: dict[str, Any] = {"seconds": round(seconds, 1)}
@@ -135,7 +139,7 @@ def environment_of(
         missing["swap"] = before["missing"].get("swap_in_pages", "")
     if other is None:
         missing["top_process"] = (
-            f"no other process used {BUSY_SHARE:.0%} of a core, or /proc hides them"
+            f"no other process used {BUSY_SHARE:.0%} of a core, or /proc hides it"
         )
     if cores is None:
         missing["others_cores"] = "there is no cpu line in /proc/stat"
@@ -147,15 +151,16 @@ def others_cores(
     before: tuple[int, int] | None, after: tuple[int, int] | None, own_seconds: float,
     seconds: float,
 ) -> float | None:  # fmt: skip
-    """Return how many cores all others kept busy: processes long and short, and a hypervisor.
+    """Return how many cores everything else kept busy: other processes and a hypervisor.
 
     Parameters
     ----------
     before, after : tuple or None
         ``machine.cpu_times``.
     own_seconds : float
-        Processor time of this process and its children meanwhile.
+        Processor time of this process and its children in between.
     seconds : float
+        Time in between.
 
     """
     if before is None or after is None or seconds <= 0:
@@ -170,12 +175,12 @@ def _own_seconds() -> float:
 
 
 def processes(root: Path = ROOT) -> dict[int, tuple[str, int, int]]:
-    """Return every process: its name, its parent, and the ticks it has used."""
+    """Return process id -> (name, parent's process id, used ticks) of every process."""
     found = {}
     for place in (root / "proc").glob("[0-9]*"):
         try:
             text = (place / "stat").read_text("utf-8", "replace")
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has ended in the meantime
             continue
         name, _, rest = text.partition("(")[2].rpartition(")")
         fields = rest.split()
@@ -188,9 +193,10 @@ def top_process(
     before: Mapping[int, tuple[str, int, int]], after: Mapping[int, tuple[str, int, int]],
     seconds: float, own: int,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """Return which other process used the most processor time, and what share of a core.
+    """Return the other process that used the most processor time, and its share of a core.
 
-    One that both began and ended meanwhile is not seen. This process and its children do not count.
+    A process that both began and ended in between is not seen. This process and its children do not
+    count.
     """
     used = {
         pid: ticks - (before[pid][2] if pid in before else 0)

@@ -1,14 +1,14 @@
-"""What a recorder does around an inference, timed in the process of a round (``bench_child``).
+"""Times what a recorder does around an inference, in the process of a round (``worker``).
 
-    window    the last samples arrive, the window is cut      windows.py
-    inference the model                                       runtime.py
-    decide    scores to detections                            decide.py
-    write     a detection to SQLite and JSON lines, synced    journal.py
+    window    the last samples arrive, the window is cut      audio/windowing.py
+    inference the model                                       inference/runtime.py
+    decide    scores to detections                            detection/decider.py
+    write     a detection to SQLite and JSON lines, synced    journal/journal.py
 
-`Recorder.step` takes a window all that way, through the recorder's own code and onto the disk the
-results go to. Where a window holds nothing over its threshold, its surest label is written all the
-same, so that every window costs what a detection costs. `paced` lets the windows come when a
-microphone would bring them; `sustained` runs for minutes.
+`Recorder.step` processes a window completely, with the recorder's own code and on the disk of the
+results. If no label of a window reaches its threshold, its best label is written anyway, so that
+every window costs what a detection costs. `paced` runs windows at the pace of a microphone;
+`sustained` runs for minutes.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from edgeprune_device.journal.journal import Journal
 NS = 1_000_000_000
 FEWEST_STEPS, MOST_STEPS = 5, 200
 SHARE_OF_TIME = 0.2
-"""Of a round, for the way to the disk."""
+"""Share of a round's time used for processing up to disk."""
 FEWEST_PACED = 10
 SLICES = 300
-"""Points of a sustained run's curve, at most; at least a second each."""
+"""Largest number of points of a sustained run's curve; each covers at least a second."""
 MINUTE = 60.0
 NOTHING = "nothing"
-"""Label of a transcript in which nothing was read."""
+"""Label used for an empty transcript."""
 
 Samples = NDArray[np.float32]
 Step = Callable[[Samples], object]
@@ -51,7 +51,7 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class PipelineParts:
-    """Of one window, in ns."""
+    """Duration of each phase of one window, in ns."""
 
     window: int
     inference: int
@@ -60,12 +60,12 @@ class PipelineParts:
 
     @property
     def end_to_end(self) -> int:
-        """From the last sample to the detection on the disk."""
+        """From the last sample to the detection on disk, ns."""
         return self.window + self.inference + self.decide + self.write
 
 
 class Recorder:
-    """A bundle's way from samples to the disk, a window at a time."""
+    """Processes a bundle's windows from samples to disk, one at a time."""
 
     def __init__(self, bundle: Bundle, run: Scorer, folder: Path) -> None:
         self._rate, self._run = bundle.sample_rate, run
@@ -78,7 +78,7 @@ class Recorder:
         )
 
     def step(self, block: Samples) -> PipelineParts:
-        """Take the samples that fill the next window; return what each part took."""
+        """Take the samples that complete the next window; return the duration of each phase."""
         begun = time.perf_counter_ns()
         [(first, window)] = self._windower.push(block)
         cut = time.perf_counter_ns()
@@ -91,7 +91,7 @@ class Recorder:
         label, score = self._decider.top
         for detection in found or [Detection(label or NOTHING, score, start, end)]:
             self._journal.add(detection, first)
-        if getattr(self._journal, "pending", 0):  # one that outlives a full disk holds rows back
+        if getattr(self._journal, "pending", 0):  # a journal that survives a full disk queues rows
             raise EdgepruneError(f"A detection could not be written to {self._folder}.",
                                  "Is the disk full?")  # fmt: skip
         written = time.perf_counter_ns()
@@ -106,7 +106,7 @@ class Recorder:
 def way_to_the_disk(
     recorder: Recorder, blocks: Iterator[Samples], seconds: float
 ) -> dict[str, list[float]]:
-    """Time windows on their whole way; return ms of every phase, in order."""
+    """Time windows from samples to disk; return the ms of every phase, in order."""
     parts: list[PipelineParts] = []
     end = time.perf_counter() + SHARE_OF_TIME * seconds
     while len(parts) < FEWEST_STEPS or (time.perf_counter() < end and len(parts) < MOST_STEPS):
@@ -120,13 +120,25 @@ def paced(
     step: Step, blocks: Iterator[Samples], hop_seconds: float, windows: int,
     now: Clock = time.perf_counter_ns, sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, list[float]]:  # fmt: skip
-    """Take windows when a microphone would bring them, one each hop; a late one waits its turn.
+    """Run windows at the pace of a microphone, one per hop; a late one starts when it can.
+
+    Parameters
+    ----------
+    step : callable
+        Processes a block of samples.
+    blocks : iterator
+        Samples of each window that are new.
+    hop_seconds : float
+    windows : int
+        Number of windows.
+    now, sleep : callable
+        Clock in ns, and a function that waits for seconds.
 
     Returns
     -------
     dict
-        ``due_ms`` (its last sample is there), ``begun_ms`` and ``done_ms`` of every window, since
-        the start.
+        ``due_ms`` (its last sample has arrived), ``begun_ms`` and ``done_ms`` of every window,
+        since the start.
 
     """
     told: dict[str, list[float]] = {"due_ms": [], "begun_ms": [], "done_ms": []}
@@ -144,7 +156,7 @@ def paced(
 
 
 def windows_of_pace(seconds: float, hop_seconds: float, cap_seconds: float) -> int:
-    """Return how many windows a paced part takes: at least ten, unless they take too long."""
+    """Return the number of windows of a paced part: at least ten, unless they take too long."""
     return max(1, min(max(FEWEST_PACED, round(seconds / hop_seconds)),
                       int(max(cap_seconds, seconds) / hop_seconds)))  # fmt: skip
 
@@ -152,22 +164,24 @@ def windows_of_pace(seconds: float, hop_seconds: float, cap_seconds: float) -> i
 def sustained(
     run: Step, windows: Iterator[Samples], seconds: float, hop_seconds: float | None
 ) -> dict[str, Any]:
-    """Run for a long time and sum it up as it goes: a board has no memory for every latency.
+    """Run for a long time and summarise on the way, as a board has no memory for every latency.
 
     Parameters
     ----------
     run : callable
         The model.
     windows : iterator
+        Windows of samples.
     seconds : float
+        Duration of the run.
     hop_seconds : float or None
-        A window each hop; None: back to back.
+        One window per hop; None: back to back.
 
     Returns
     -------
     dict
-        ``slices`` (``at_seconds``, ``n``, ``p50_ms``, ``max_ms``), ``first_ms`` and ``last_ms`` (the
-        latencies of the first and the last minute, or quarter), ``n`` and ``seconds``.
+        ``slices`` (``at_seconds``, ``n``, ``p50_ms``, ``max_ms``), ``first_ms`` and ``last_ms``
+        (the latencies of the first and the last minute, or quarter), ``n`` and ``seconds``.
 
     """
     width, part = max(1.0, seconds / SLICES), min(MINUTE, seconds / 4)

@@ -1,8 +1,8 @@
-"""The pictures of a benchmark: every variant's latencies on one logarithmic axis, as inline SVG.
+"""Draws the plots of a benchmark as inline SVG: latencies on one logarithmic axis, and over time.
 
-A strip for each variant, and all as cumulative curves, in the colours that the page's style sheet
+One histogram per variant, and all as cumulative curves, in the colours that the page's style sheet
 names (``--ink``, ``--soft``, ``--line``, ``--fill``, ``--c0`` to ``--c5``), so that they follow the
-page into the dark.
+page in dark mode.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ POINTS, COLOURS, ACROSS, LINE = (
     6,
     3,
     20,
-)  # of a curve, in the style sheet, in a line of names, px
+)  # per curve, in the style sheet, names per line, px
 
 
 def picture(result: Mapping[str, Any]) -> str:
-    """Draw the distribution of each variant's latencies, a strip each, as SVG."""
+    """Return an SVG with a histogram of each variant's latencies."""
     variants = result["variants"]
     low, high = axis_ends(result)
     height = ROW * len(variants) + AXIS
@@ -65,7 +65,7 @@ def picture(result: Mapping[str, Any]) -> str:
 
 
 def curves(result: Mapping[str, Any]) -> str:
-    """Draw every variant's share of windows done within a latency, on the picture's axis, as SVG."""
+    """Return an SVG with the cumulative distribution of each variant's latencies, same axis."""
     variants, (low, high) = result["variants"], axis_ends(result)
     top, tall = 12, 180
     below = top + tall
@@ -98,7 +98,7 @@ def curves(result: Mapping[str, Any]) -> str:
 
 
 def legend(variants: Any, top: float) -> str:
-    """Draw the names of the variants with their colours, three in a line."""
+    """Return SVG elements with the names of the variants and their colours, three per line."""
     parts = []
     for row, one in enumerate(variants):
         x, y = LEFT + WIDTH // ACROSS * (row % ACROSS), top + LINE * (row // ACROSS)
@@ -110,7 +110,7 @@ def legend(variants: Any, top: float) -> str:
 
 
 def axis_ends(result: Mapping[str, Any]) -> tuple[float, float]:
-    """Give the ends of the picture's axis in ms: the lowest latency, the highest p99 or median."""
+    """Return the ends of the plot's axis in ms: the lowest latency, the highest p99 or median."""
     variants = result["variants"]
     low = min(one["min_ms"] for one in variants)
     high = max(max(one["p99_ms"], *one["round_medians_ms"]) for one in variants)
@@ -118,13 +118,13 @@ def axis_ends(result: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def beyond(result: Mapping[str, Any]) -> str:
-    """Give the share of the samples that the picture leaves out, as text."""
+    """Return the share of the samples beyond the axis, as text."""
     samples = np.concatenate([np.asarray(one["samples_ms"]) for one in result["variants"]])
     return f"{float((samples > axis_ends(result)[1]).mean()):.1%}"
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Give the numbers 1, 2, 5 times a power of ten between two; finer on a short axis."""
+    """Return 1, 2, 5 times powers of ten between two numbers; finer steps on a short axis."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), np.arange(10, 100) / 10):
         found = [float(f"{step * 10.0**p:.4g}") for p in powers for step in steps]
@@ -134,9 +134,9 @@ def ticks(low: float, high: float) -> list[float]:
     return found
 
 
-TALL, TOP, AXIS, LOW = 220, 14, 40, 90  # px; the last is the lower panel's
+TALL, TOP, AXIS, LOW = 220, 14, 40, 90  # px; LOW is the height of the lower panel
 GAP_SECONDS = 5.0
-"""Between points of a line, beyond which it breaks: other variants were measured meanwhile."""
+"""Longest time between two connected points; in longer gaps other variants were measured."""
 BESIDE = (
     ("temperature_c", "temperature, °C"), ("frequency_mhz", "frequency, MHz"),
     ("load_average", "load average"),
@@ -146,7 +146,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def timeline(result: Mapping[str, Any]) -> str:
-    """Draw medians (lines) and slowest windows (dots) over time; empty where no time is known."""
+    """Return an SVG of medians (lines) and slowest windows (dots) over time; empty if unknown."""
     lines = [points_of(one) for one in result["variants"]]
     values = [value for line in lines for _, *both in line for value in both]
     if not values:
@@ -188,7 +188,7 @@ def timeline(result: Mapping[str, Any]) -> str:
 
 
 def _beside(series: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[float, float]]]:
-    """Return what is drawn under the latencies: the first of `BESIDE` that is known and changes."""
+    """Return the series drawn below the latencies: the first known and changing of `BESIDE`."""
     for key, title in BESIDE:
         told = [(one["at_seconds"], one[key]) for one in series if one[key] is not None]
         if (told and key == ALWAYS) or len({value for _, value in told}) > 1:
@@ -197,7 +197,7 @@ def _beside(series: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[float,
 
 
 def points_of(variant: Mapping[str, Any]) -> list[tuple[float, float, float]]:
-    """Return a variant's points: seconds, median and slowest window in ms."""
+    """Return a variant's points: (seconds, median in ms, slowest window in ms)."""
     run = variant["sustained"]
     if run is not None:
         return [(one["at_seconds"], one["p50_ms"], one["max_ms"]) for one in run["slices"]]
@@ -205,7 +205,7 @@ def points_of(variant: Mapping[str, Any]) -> list[tuple[float, float, float]]:
 
 
 def _unbroken(points: Points) -> list[list[tuple[float, float]]]:
-    """Cut a line where time was spent on something else."""
+    """Split a line at gaps in which something else was measured."""
     pieces: list[list[tuple[float, float]]] = []
     for point in points:
         if pieces and point[0] - pieces[-1][-1][0] <= GAP_SECONDS:
@@ -216,7 +216,7 @@ def _unbroken(points: Points) -> list[list[tuple[float, float]]]:
 
 
 def _lower(beside: Points, title: str, top: float, x_of: Any) -> str:
-    """Draw the lower panel: what the machine did meanwhile."""
+    """Return the lower panel: the machine's state during the measurement."""
     values = [value for _, value in beside]
     low, high = min(values), max(values)
     spread = (high - low) or 1.0
@@ -235,7 +235,7 @@ def _lower(beside: Points, title: str, top: float, x_of: Any) -> str:
 
 
 def _seconds(begin: float, end: float, bottom: float, x_of: Any) -> list[str]:
-    """Draw the axis of time, in seconds or minutes."""
+    """Return the time axis, in seconds or minutes."""
     unit, name = (60.0, "min") if end > 300 else (1.0, "s")
     steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1440]
     step = next((one for one in steps if (end - begin) / unit / one <= 10), steps[-1])

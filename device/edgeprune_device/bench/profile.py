@@ -1,10 +1,10 @@
-"""Which operators of a model file take the time, asked of the runtime itself: ``bench --profile``.
+"""Profiles the operators of a model file with the runtime's own profiler: ``bench --profile``.
 
-ONNX Runtime writes a profile of every kernel it ran, after its own fusions. It runs in a process of
-its own (``python -m edgeprune_device.bench.profile``, both ends are here), so that profiling slows
-nothing else down, and its file goes with the folder it was written to. LiteRT's Python interface
-has no profiler (ai-edge-litert 2.3: the interpreter's option for profiling delegated operators
-needs one that only C or C++ can attach, and the compiled model offers none), which the result says.
+ONNX Runtime writes a profile of every kernel it ran, after its own fusions. It runs in a child
+process (``python -m edgeprune_device.bench.profile``, both ends are here), so that profiling slows
+nothing else down, and its file is deleted with its folder. LiteRT's Python interface has no
+profiler (ai-edge-litert 2.3: the interpreter's option for profiling delegated operators needs one
+that only C or C++ can attach, and the compiled model offers none), which the result reports.
 """
 
 from __future__ import annotations
@@ -29,40 +29,41 @@ from edgeprune_device.inference.runtime import onnx_session, session_scorer
 WARM_WINDOWS = 3
 WINDOWS = 20
 SLOWEST = 10
-"""Nodes that are listed one by one."""
+"""Number of nodes listed one by one."""
 US_PER_MS = 1000.0
-BRANCHES = ("If", "Loop", "Scan")  # what is inside them is listed for itself
+BRANCHES = ("If", "Loop", "Scan")  # the operators inside them are listed separately
 KERNEL = "_kernel_time"
-"""End of the name that ONNX Runtime gives a kernel's event."""
+"""Suffix of the name of a kernel's event in ONNX Runtime."""
 
 
 def operators_of(path: Path, entry: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """Measure which operators of one model file of a bundle take the time.
+    """Measure the time of each operator of one model file of a bundle.
 
     Parameters
     ----------
     path : Path
         The bundle.
     entry : mapping
-        What ``bench`` says of the model file: ``format``, ``runtime``, ``digest``, ``file``.
+        Description of the model file by ``bench``: ``format``, ``runtime``, ``digest``, ``file``.
     threads : int
+        Number of threads of the runtime.
 
     Returns
     -------
     dict
-        ``windows`` and ``ms`` a window (sum of the kernels), ``types`` (``type``, ``nodes``, ``ms``,
-        ``share``) and the ten ``slowest`` nodes (``node``, ``type``, ``ms``, ``share``), each from
-        the most time to the least; or ``missing``, a sentence that says why there is none.
+        ``windows`` and ``ms`` per window (sum of the kernels), ``types`` (``type``, ``nodes``,
+        ``ms``, ``share``) and the ten ``slowest`` nodes (``node``, ``type``, ``ms``, ``share``),
+        each in descending order of time; or ``missing``, a sentence with the reason.
 
     Raises
     ------
     EdgepruneError
-        The process that profiles fails (status 1).
+        The profiling process fails (status 1).
 
     """
     if entry["format"] != "onnx":
-        return {"missing": f"{entry['runtime']} offers no profile of its operators to Python, so "
-                           f"{entry['file']} has none."}  # fmt: skip
+        return {"missing": f"{entry['runtime']} has no operator profiler for Python, so "
+                           f"{entry['file']} was not profiled."}  # fmt: skip
     return ask_child("edgeprune_device.bench.profile", path, entry["digest"], threads, HUNG_SECONDS,
                      ["--file", entry["file"]])  # fmt: skip
 
@@ -70,19 +71,19 @@ def operators_of(path: Path, entry: Mapping[str, Any], threads: int) -> dict[str
 def summary_of(
     events: Sequence[Mapping[str, Any]], warm: int = WARM_WINDOWS, runs: int = 1
 ) -> dict[str, Any]:
-    """Sum up ONNX Runtime's profile, as in ``operators_of``.
+    """Summarise ONNX Runtime's profile, as in ``operators_of``.
 
-    A node's time is the median over windows of what its kernel took in one.
+    A node's time is the median over windows of its kernel's time per window.
 
     Parameters
     ----------
     events : sequence of mapping
-        Of the profile, in order: a window's kernels (``dur`` in microseconds) and then its
+        Events of the profile, in order: a window's kernels (``dur`` in microseconds) and then its
         ``model_run``.
     warm : int
-        Windows at the beginning that do not count.
+        Number of windows at the beginning that do not count.
     runs : int
-        Runs of the file in a window.
+        Runs of the file per window.
 
     """
     done = 0
@@ -119,12 +120,12 @@ def summary_of(
 
 
 def profile(bundle: Bundle, threads: int, windows: int = WINDOWS) -> list[dict[str, Any]]:
-    """Run windows of noise through an ONNX file and return the profile's events.
+    """Run windows of noise through an ONNX file and return the events of the profile.
 
     Raises
     ------
     EdgepruneError
-        The runtime is not installed, or refuses the file.
+        The runtime is not installed, or rejects the file.
 
     """
     rng = np.random.default_rng(0)
@@ -140,7 +141,7 @@ def profile(bundle: Bundle, threads: int, windows: int = WINDOWS) -> list[dict[s
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Profile what the arguments say and write one line of JSON; return the exit status."""
+    """Profile the model in the arguments and write one line of JSON; return the exit status."""
     parser = argparse.ArgumentParser(prog="edgeprune_device.bench.profile")
     parser.add_argument("path", type=Path)
     parser.add_argument("--digest", required=True)

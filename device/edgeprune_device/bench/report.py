@@ -1,7 +1,7 @@
-"""The files of a benchmark: bench.json, bench.csv, bench.md and bench.html.
+"""Writes the files of a benchmark: bench.json, bench.csv, bench.md and bench.html.
 
-Each is text made by a pure function of the result; `write_reports` writes all four or none. The
-tables are those of ``bench_tables``, the page is made by ``bench_page``.
+Each text is made by a pure function of the result; `write_reports` writes all four or none. The
+tables are those of ``tables``, the plots of ``plots``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from edgeprune_device.system.files import written_whole
 
 NOT_IN_CSV = ("samples_ms", "timeline", "slices", "operators", "missing")
 NUMBERS = re.compile(r"\[\s+((?:[\d.eE+-]+,?\s+)+)\]")
-"""A list of numbers, one a line, as json.dumps indents it."""
+"""A list of numbers, one per line, as json.dumps indents it."""
 
 
 def write_reports(result: Mapping[str, Any], out: Path) -> None:
@@ -40,7 +40,7 @@ def write_reports(result: Mapping[str, Any], out: Path) -> None:
     Raises
     ------
     EdgepruneError
-        If the folder or a file cannot be written.
+        The folder or a file cannot be written.
 
     """
     texts = {
@@ -51,7 +51,7 @@ def write_reports(result: Mapping[str, Any], out: Path) -> None:
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as whole:  # all are written before the first takes its name
+        with ExitStack() as whole:  # all are written before the first is renamed
             for name, text in texts.items():
                 whole.enter_context(written_whole(out / name)).write_bytes(text.encode())
     except OSError as error:
@@ -59,16 +59,16 @@ def write_reports(result: Mapping[str, Any], out: Path) -> None:
 
 
 def json_text(result: Mapping[str, Any]) -> str:
-    """Give the result as JSON, lists of numbers on one line each."""
+    """Return the result as JSON, with each list of numbers on one line."""
     whole = json.dumps(result, indent=1, allow_nan=False)
     return NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", whole) + "\n"
 
 
 def csv_text(result: Mapping[str, Any]) -> str:
-    """Give one line for each variant: every single value, nested names joined by dots.
+    """Return one CSV line per variant: every single value, nested names joined by dots.
 
-    Intervals take two columns, ``_low`` and ``_high``; samples, curves and the percentiles' own
-    intervals are left to the JSON.
+    Intervals take two columns, ``_low`` and ``_high``; samples, curves and the intervals of
+    percentiles are only in the JSON.
     """
     about = {
         "run_id": result["run_id"], "created": result["created"],
@@ -88,7 +88,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in values.items():
         if key in NOT_IN_CSV:
             continue
-        if isinstance(value, dict) and "needs" in value:  # a percentile: the figure alone
+        if isinstance(value, dict) and "needs" in value:  # a percentile: only its value
             cells.append((prefix + key, value["ms"]))
         elif isinstance(value, dict):
             cells += _flat(value, f"{prefix}{key}.")
@@ -101,14 +101,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def markdown_table(headings: Sequence[str], words: int, rows: Sequence[Sequence[str]]) -> str:
-    """Give a table in Markdown whose first ``words`` columns are text, the rest numbers."""
+    """Return a Markdown table whose first ``words`` columns are text, the rest numbers."""
     bars = ["---"] * words + ["---:"] * (len(headings) - words)
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [list(headings), bars, *escaped])
 
 
 def terminal_text(result: Mapping[str, Any]) -> str:
-    """Give the tables in columns, for a terminal."""
+    """Return the tables in aligned columns, for a terminal."""
     parts = [f"On {machine_line(result)}.", aligned(HEADINGS, WORDS, table_rows(result)),
              method_line(result), "\n".join(f"- {note}" for note in result["notes"])]  # fmt: skip
     for section in sections(result):
@@ -120,7 +120,7 @@ def terminal_text(result: Mapping[str, Any]) -> str:
 
 
 def aligned(headings: Sequence[str], words: int, rows: Sequence[Sequence[str]]) -> str:
-    """Give a table in columns, the first ``words`` to the left and the rest to the right.
+    """Return a table in columns, the first ``words`` aligned left and the rest right.
 
     >>> print(aligned(("", "ms"), 1, [["birds", "12.3"]]))
              ms
@@ -142,7 +142,7 @@ def aligned(headings: Sequence[str], words: int, rows: Sequence[Sequence[str]]) 
 
 
 def markdown_text(result: Mapping[str, Any]) -> str:
-    """Give the tables, the machine and the notes, ready for a README."""
+    """Return the tables, the machine and the notes as Markdown."""
     version = result["edgeprune_version"] or "(from source)"
     parts = [
         markdown_table(HEADINGS, WORDS, table_rows(result)),
@@ -181,12 +181,12 @@ svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-ser
 """
 OVER_TIME = (
     '<p class="soft">Lines: medians of short pieces; dots: the slowest window of each. Below: the '
-    "temperature, where the board tells it, or else the frequency or the load.</p>"
+    "temperature, if the board reports it, otherwise the frequency or the load.</p>"
 )
 
 
 def html_text(result: Mapping[str, Any]) -> str:
-    """Give the tables as a page of its own, with the pictures."""
+    """Return an HTML page with the tables and plots."""
     tables = "".join(
         f'<h2>{html.escape(one.title)}</h2><p class="soft">{html.escape(one.text)}</p>'
         + (html_table(one.headings, one.words, one.rows) if one.rows else "")
@@ -208,13 +208,13 @@ def html_text(result: Mapping[str, Any]) -> str:
 {html_table(HEADINGS, WORDS, table_rows(result))}
 <p class="soft">{html.escape(method_line(result))}</p>
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
-<h2>Latency of a window, ms</h2>
+<h2>Latency per window, ms</h2>
 {picture(result)}
 <p class="soft">Height: share of the windows; line: median; dots: the rounds' medians, first to last
 from top to bottom. The axis is logarithmic and ends at the highest p99; {beyond(result)} of the
 windows took longer.</p>
 {curves(result)}
-<p class="soft">The same as shares of the windows that were done within a latency.</p>
+<p class="soft">The same as cumulative distributions: share of windows done within a latency.</p>
 {f"<h2>Latency over time</h2>{drawn}{OVER_TIME}" if drawn else ""}
 {tables}
 {f"<h2>Operators</h2>{operators}" if operators else ""}
@@ -223,7 +223,7 @@ windows took longer.</p>
 
 
 def html_table(headings: Sequence[str], words: int, rows: Sequence[Sequence[str]]) -> str:
-    """Give a table whose first ``words`` columns are text, the rest numbers."""
+    """Return an HTML table whose first ``words`` columns are text, the rest numbers."""
 
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(

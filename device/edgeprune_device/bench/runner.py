@@ -1,22 +1,21 @@
-"""Measure bundles side by side on this machine: the latency report.
+"""Measures bundles side by side on this machine: the latency report.
 
-Every variant (a bundle at a thread count) runs in a child process of its own, in rounds:
+Every variant (a bundle at a thread count) runs in its own child process, in rounds:
 
     round 1   student-1  teacher-2  teacher-1  student-2
     round 2   teacher-2  student-1  student-2  teacher-1     ... the order is shuffled in each
 
-so that a board that warms up or is disturbed slows all variants alike, and so that the rounds'
-medians show whether it was. A sustained run, if asked for, follows for each variant.
+so that a board that warms up or is disturbed slows all variants alike, and the medians of the
+rounds show whether it was. A sustained run, if requested, follows for each variant.
 
-    bench_check    what is asked for, and whether it can be done
-    bench_run      the children, in their order
-    bench_sound    what is heard                         bench_watch     the board meanwhile
-    bench_child    the pipe to a child                   bench_numbers   samples to percentiles
-    bench_round    what runs in it                       bench_statistics  rounds to a variant's row
-    bench_phases   the way to the disk, paced, sustained bench_verdict   rows to verdicts
-    bench_compare  an earlier result beside it           bench_report    the files that come out
+    check          checks the arguments            machine_watch  the machine's state meanwhile
+    input_sound    the input audio                 percentiles    samples to percentiles
+    worker_client  the pipe to a child process     statistics     rounds to a variant's row
+    worker         what runs in it                 verdict        rows to verdicts
+    phases         up to disk, paced, sustained    profile        time of each operator
+    compare        comparison with earlier results report         the files that are written
 
-Every field of the result is described in BENCH.md. Ctrl-C writes nothing at all.
+Every field of the result is described in BENCH.md. Ctrl-C writes nothing.
 """
 
 from __future__ import annotations
@@ -67,12 +66,12 @@ EXECUTION = {
             "no spinning",
     "tflite": "LiteRT's default delegate (XNNPACK), threads as given",
 }  # fmt: skip
-"""How ``runtime.open_model`` opens a file."""
+"""Format -> how ``runtime.open_model`` opens a file."""
 MISSING = {
-    "git": "edgeprune runs from an installation, not from a checkout, or git is not there",
+    "git": "edgeprune runs from an installation, not from a checkout, or git is not installed",
     "edgeprune_version": "edgeprune runs from a checkout that is not installed",
 }
-"""Why, where it is None."""
+"""Key -> reason if it is None."""
 
 
 def bench(
@@ -92,35 +91,36 @@ def bench(
     Parameters
     ----------
     bundles : str or Path, or a sequence of them
-        Bundles; the first is the baseline of the speed-ups. One that holds two model files is
+        Bundles; the first is the baseline of the speed-ups. A bundle with two model files is
         measured with each.
     out : str or Path
-        Folder for the four files, made if it is missing; written only when all is measured.
+        Folder for the four files, created if missing; written only when everything is measured.
     threads : sequence of int
-        Thread counts, each from 1 to the cores this process may use.
+        Thread counts, each from 1 to the number of cores this process may use.
     seconds : float
-        Time for each variant in each round; a slow model takes longer, for 20 windows.
+        Time per variant and round; a slow model takes longer, for 20 windows.
     names : sequence of str, optional
-        One for each model file; otherwise the bundle's own, or its path where two are the same,
-        and the file where a bundle holds two.
+        One name per model file; by default the bundle's name, or its path if two are equal, and the
+        file if a bundle has two.
     rounds : int
-        Rounds, 3 to 7.
+        Number of rounds, 3 to 7.
     profile : bool
-        Also measure, apart from the latencies, which operators take the time (``operators``).
+        Whether to measure also, apart from the latencies, the time of each operator
+        (``operators``).
     extras : Extras, optional
-        What is heard, paced and sustained parts, and what the result is compared with.
+        Input audio, paced and sustained parts, and earlier results to compare with.
     say : callable
-        Takes one line of progress.
+        Prints one line of progress.
 
     Returns
     -------
     dict
-        What bench.json holds (BENCH.md).
+        Content of bench.json (BENCH.md).
 
     Raises
     ------
     EdgepruneError
-        On bad input (status 2), and if a child fails (status 1).
+        Bad input (status 2), or a failed child process (status 1).
 
     """
     extras, out = extras or Extras(), Path(out)
@@ -158,9 +158,9 @@ def bench(
 def _described(
     bundles: Sequence[Path], names: Sequence[str] | None
 ) -> tuple[list[dict[str, Any]], list[Path]]:
-    """Describe every model file, and say in which bundle each is.
+    """Describe every model file, with the bundle of each.
 
-    Only the descriptions stay: a small board has no room for every model in this process.
+    Only the descriptions are kept: a small board has no memory for all models in this process.
     """
     files, paths = [], []
     for path in bundles:
@@ -175,7 +175,7 @@ def _described(
 def _notes(
     machine: dict[str, Any], environment: dict[str, Any], entries: Sequence[dict[str, Any]]
 ) -> list[str]:
-    meanwhile = [f"Meanwhile {reason}." for reason in disturbed(environment)]
+    meanwhile = [f"During the measurement, {reason}." for reason in disturbed(environment)]
     state = state_notes(machine, machine["before"], machine["after"])
     return [*state, *meanwhile, *sample_notes(entries)]
 
@@ -190,8 +190,8 @@ def _config(
         "sustained_minutes": extras.sustained_minutes,
         "sustained_arrival": "paced" if extras.paced else "back-to-back",
         "execution": {name: EXECUTION[name] for name in formats},
-        "warm_up": "until the median of three windows lies within 5 % of the three before, at most "
-                   "half of a round's seconds",
+        "warm_up": "until the median of three windows is within 5 % of that of the three before, "
+                   "at most half of a round's seconds",
         "fewest_windows": FEWEST_WINDOWS, "most_windows": MOST_WINDOWS, "cap_seconds": CAP_SECONDS,
         "wav": None if extras.wav is None else str(extras.wav),
         "watts": None if extras.watts is None else list(extras.watts),
@@ -199,7 +199,7 @@ def _config(
 
 
 def _verdict(entries: Sequence[dict[str, Any]], environment: dict[str, Any]) -> dict[str, Any]:
-    """Say whether the run was steady, and give each variant its own verdict."""
+    """Return whether the run was stable, and set each variant's own verdict."""
     common = disturbed(environment)
     reasons = list(common)
     for entry in entries:
@@ -214,7 +214,7 @@ def _verdict(entries: Sequence[dict[str, Any]], environment: dict[str, Any]) -> 
 
 
 def _git() -> str | None:
-    """Return the commit of a checkout that runs here, with ``+`` where files differ; else None."""
+    """Return the commit of the running checkout, with ``+`` if files differ; else None."""
     home = Path(__file__).resolve().parents[3]
     if not (home / ".git").exists():
         return None
@@ -238,11 +238,11 @@ def _own_version() -> str | None:
 
 SECONDS_PER_MINUTE = 60
 Variant = tuple[int, int]
-"""Place of a model file, and threads."""
+"""Index of a model file, and threads."""
 
 
 class BenchRun:
-    """The children of one benchmark, and what they told."""
+    """The child processes of one benchmark and their results."""
 
     def __init__(
         self, files: list[dict[str, Any]], paths: list[Path], threads: Sequence[int],
@@ -276,7 +276,7 @@ class BenchRun:
                 )
 
     def sustained(self) -> None:
-        """Run every variant for minutes, if that was asked for."""
+        """Run every variant for minutes, if requested."""
         minutes = self._extras.sustained_minutes
         for variant in self.variants if minutes else ():
             self._say(f"sustained for {minutes:g} min, {self._shown(variant)}")
@@ -285,7 +285,7 @@ class BenchRun:
             )
 
     def entry(self, variant: Variant, began: float) -> dict[str, Any]:
-        """Sum up one variant."""
+        """Summarise one variant."""
         (index, count), rounds = variant, self._measured[variant]
         about = self._files[index]
         hop, window = about["hop_seconds"], about["window_seconds"]

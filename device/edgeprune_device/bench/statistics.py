@@ -1,6 +1,6 @@
-"""From the latencies of rounds to the numbers of a benchmark: pure, on arrays, without clocks.
+"""Turns the latencies of rounds into the numbers of a benchmark: pure functions on arrays.
 
-Two intervals are given, and both take the round as the unit, for windows within a round are not
+Two intervals are given, and both use the round as the unit, because windows within a round are not
 independent of one another:
 
 - of the median: lowest to highest of the rounds' medians, a distribution-free order-statistic
@@ -25,7 +25,7 @@ from edgeprune_device.percentiles import MS_PER_SECOND, Samples, describe, neede
 
 KEPT_SAMPLES = 20_000
 SLICES = 40
-"""Points of a round's curve."""
+"""Largest number of points of a round's curve."""
 ORDER_SEED = 20
 BYTES_PER_MB = 1_000_000
 SPEEDUP_COVERAGE = 0.95
@@ -34,14 +34,14 @@ SPEEDUP_COVERAGE = 0.95
 def summarize(
     measured: Sequence[Round], hop_seconds: float, window_seconds: float
 ) -> dict[str, Any]:
-    """Sum up one variant's rounds.
+    """Summarise one variant's rounds.
 
     Parameters
     ----------
     measured : sequence of Round
         In the order they were measured.
     hop_seconds, window_seconds : float
-        Audio that a window newly brings, and audio that the model sees at once.
+        Hop between windows, and length of a window.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def summarize(
 
         - `real_time_factor`: to the hop. Under 1 the recorder keeps up; 0.25 means that the model
           is busy a quarter of the time.
-        - `share_of_window`: to the window; the same where windows do not overlap.
+        - `share_of_window`: to the window; the same if windows do not overlap.
 
     """
     per_round = [one.latencies_ms for one in measured]
@@ -83,9 +83,9 @@ def summarize(
 
 
 def model_rss_mb(measured: Sequence[Round]) -> float | None:
-    """Give the median peak in MB over what Python and the runtime hold before the bundle is read.
+    """Return the median in MB of peak memory less that of Python and the runtime before the bundle.
 
-    None if a system does not tell what they hold.
+    None if the system does not report the latter.
     """
     shares = [
         one.peak_rss_bytes - one.before_rss_bytes
@@ -96,7 +96,7 @@ def model_rss_mb(measured: Sequence[Round]) -> float | None:
 
 
 def speedup(baseline: Sequence[Round], measured: Sequence[Round]) -> dict[str, Any]:
-    """Compare two variants that were measured in the same rounds: ratio of medians, interval."""
+    """Compare two variants measured in the same rounds: ratio of medians, with interval."""
     base = [one.latencies_ms for one in baseline]
     own = [one.latencies_ms for one in measured]
     return {
@@ -110,18 +110,18 @@ def speedup(baseline: Sequence[Round], measured: Sequence[Round]) -> dict[str, A
 def speedup_interval(
     baseline: Sequence[Samples], variant: Sequence[Samples], coverage: float
 ) -> tuple[float, float]:
-    """Give the percentile-bootstrap interval of baseline's median / variant's median.
+    """Return the percentile-bootstrap interval of baseline's median / variant's median.
 
     Round i of one and round i of the other were measured at the same time and are resampled
-    together (Efron and Tibshirani 1993, ch. 13); medians are taken over the windows of all the
-    rounds in a resample. Each distinct resample is taken once, with its number of orders.
+    together (Efron and Tibshirani 1993, ch. 13); medians are taken over the windows of all rounds
+    in a resample. Each distinct resample is computed once and weighted by its number of orders.
 
     Parameters
     ----------
-    baseline, variant : sequences of arrays, ms, one (windows,) array for each round
+    baseline, variant : sequences of arrays, ms, one (windows,) array per round
         The same number of rounds.
     coverage : float
-        Nominal, 0 to 1.
+        Nominal coverage probability, 0 to 1.
 
     Returns
     -------
@@ -148,20 +148,20 @@ def speedup_interval(
 
 
 def order_coverage(rounds: int) -> float:
-    """Give the probability that the median of what rounds give lies between lowest and highest."""
+    """Return the probability that the true median is between the lowest and highest round."""
     return 1 - 2.0 ** (1 - rounds)
 
 
 def round_orders(variants: int, rounds: int) -> list[list[int]]:
-    """Shuffle the order of the variants for each round; the same every time."""
+    """Return a shuffled order of the variants for each round; always the same."""
     rng = np.random.default_rng(ORDER_SEED)
     return [[int(place) for place in rng.permutation(variants)] for _ in range(rounds)]
 
 
 def phases_of(measured: Sequence[Round]) -> dict[str, Any]:
-    """Describe every phase over all rounds (``bench_numbers.describe``), in ms.
+    """Describe every phase over all rounds (``percentiles.describe``), in ms.
 
-    Phases of a start (``python`` to ``first_detection``) happen once in a round, so they have as
+    Phases of a start (``python`` to ``first_detection``) happen once per round, so they have as
     many samples as there are rounds. The samples of `inference` are the variant's ``samples_ms``.
     """
     names = list(dict.fromkeys(name for one in measured for name in one.phases_ms))
@@ -169,13 +169,13 @@ def phases_of(measured: Sequence[Round]) -> dict[str, Any]:
     for name in names:
         samples = np.array([ms for one in measured for ms in one.phases_ms.get(name, [])])
         found[name] = {**describe(samples), "samples_ms": thin(samples, KEPT_SAMPLES)}
-    found["features"] = {"n": 0, "missing": "the front end is a part of the model's file"}
+    found["features"] = {"n": 0, "missing": "the front end is part of the model file"}
     found["inference"] = describe(np.concatenate([one.latencies_ms for one in measured]))
     return found
 
 
 def memory_of(measured: Sequence[Round]) -> dict[str, Any]:
-    """Return memory in MB (1e6 bytes), the highest of the rounds; None where it is not told."""
+    """Return memory in MB (1e6 bytes), the highest of the rounds; None if not reported."""
     rows: dict[str, list[int | None]] = {
         "baseline": [one.before_rss_bytes for one in measured],
         "peak": [one.peak_rss_bytes for one in measured],
@@ -197,9 +197,9 @@ def memory_of(measured: Sequence[Round]) -> dict[str, Any]:
 
 
 def timeline_of(measured: Sequence[Round], began: float) -> list[list[float]]:
-    """Return when which latencies were measured: [seconds since the start, median, largest] in ms.
+    """Return latencies over time: [seconds since the start, median, largest], the latter in ms.
 
-    Each round is cut into at most ``SLICES`` pieces of as many windows each.
+    Each round is split into at most ``SLICES`` pieces with equal numbers of windows.
     """
     points = []
     for one in measured:
@@ -216,7 +216,7 @@ def timeline_of(measured: Sequence[Round], began: float) -> list[list[float]]:
 
 
 def sustained_of(measured: Round | None, began: float) -> dict[str, Any] | None:
-    """Return a sustained run as the result has it: its curve on the run's clock, and its drift."""
+    """Return the result of a sustained run: its curve on the clock of the benchmark, and drift."""
     if measured is None or measured.sustained is None:
         return None
     run = measured.sustained
@@ -226,7 +226,7 @@ def sustained_of(measured: Round | None, began: float) -> dict[str, Any] | None:
 
 
 def sample_notes(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Say which variants' timings are less than they seem: unsteady, or few; a sentence each."""
+    """Return a sentence for each variant whose timings are unstable or too few."""
     notes, few = [], []
     for entry in entries:
         name = f"{entry['name']} at {thread_text(entry['threads'])}"
@@ -239,5 +239,5 @@ def sample_notes(entries: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def thread_text(count: int) -> str:
-    """Write a number of threads."""
+    """Format a number of threads."""
     return f"{count} thread{'s' if count > 1 else ''}"

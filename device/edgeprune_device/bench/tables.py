@@ -1,7 +1,7 @@
-"""The tables of a benchmark, as cells of text: what the Markdown, the page and the terminal show.
+"""The tables of a benchmark as cells of text, for Markdown, HTML and the terminal.
 
-A `Section` is a title, a sentence and a table; all outputs walk through the same ones. Those that
-are not latencies are made by ``bench_surroundings``.
+A `Section` is a title, a sentence and a table; all outputs show the same ones. Those that are not
+about latency are made by ``wording``.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from edgeprune_device.percentiles import needed
 MB = 1_000_000
 TYPES_SHOWN = 10
 OPERATOR_HEADINGS = ("operator", "nodes", "ms", "share")
-WORDS = 2  # columns of text, to the left; the rest are numbers, to the right
+WORDS = 2  # text columns, aligned left; the rest are numbers, aligned right
 HEADINGS = (
     "bundle", "weights", "layers", "parameters", "model MB", "threads", "median ms", "p99 ms",
-    "real-time factor", "speed-up", "peak MB", "model's share MB",
+    "real-time factor", "speed-up", "peak MB", "model memory MB",
 )  # fmt: skip
 STARTING = ("python", "import", "verify", "load", "first", "cold_start", "first_detection")
 ON_THE_WAY = ("window", "inference_on_way", "decide", "write", "end_to_end")
 
 
 def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return all tables but the first, in the order a reader wants them."""
+    """Return all tables but the first, in reading order."""
     made = [
         _verdict(result), _distribution(result), _starting(result), _way(result), _paced(result),
         _sustained(result), memory(result), environment(result), energy(result),
@@ -46,7 +46,7 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
 
 
 def table_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """Give the cells of the table under `HEADINGS`, a row for each variant."""
+    """Return the cells of the table under `HEADINGS`, one row per variant."""
     rows = []
     for one in result["variants"]:
         low, high = one["p50_interval_ms"]
@@ -71,10 +71,10 @@ def table_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def operator_parts(result: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
-    """Give a sentence and the table under `OPERATOR_HEADINGS` for each variant that was profiled.
+    """Return a sentence and the table under `OPERATOR_HEADINGS` for each profiled variant.
 
-    Operator types come first, then the slowest nodes; a variant that could not be profiled has a
-    sentence alone.
+    Operator types come first, then the slowest nodes; a variant that could not be profiled has only
+    a sentence.
     """
     parts: list[tuple[str, list[list[str]]]] = []
     for one in result["variants"]:
@@ -88,7 +88,7 @@ def operator_parts(result: Mapping[str, Any]) -> list[tuple[str, list[list[str]]
         shown = [(row["type"], str(row["nodes"]), row) for row in found["types"][:TYPES_SHOWN]]
         shown += [(f"{row['node']} ({row['type']})", "", row) for row in found["slowest"]]
         text = (
-            f"{title}, after the runtime's own fusions: {number(found['ms'])} ms a window in kernels "
+            f"{title}, after the runtime's own fusions: {number(found['ms'])} ms per window in kernels "
             f"(medians of {found['windows']} windows); by type, then the slowest nodes."
         )
         cells = [[name, n, number(row["ms"]), f"{row['share']:.1%}"] for name, n, row in shown]
@@ -108,14 +108,15 @@ def _verdict(result: Mapping[str, Any]) -> Section:
             "none" if overlap is None else f"{overlap:.1%}", real["judged_by"],
         ])  # fmt: skip
     reasons = result["verdict"]["reasons"]
-    text = "The run was steady." if not reasons else f"Unstable: {'; '.join(reasons)}."
+    text = "The run was stable." if not reasons else f"Unstable: {'; '.join(reasons)}."
     text += (
-        " Real-time factors are latency / hop. Headroom is what is left of a hop, the largest"
-        " overlap that of a window which still keeps up; both by the p99, or by the slowest window"
-        f" where there are fewer than {needed(0.99)}."
+        " Real-time factors are latency / hop. Headroom is the rest of the hop; largest overlap: of"
+        " windows with which the model still keeps up; both by the p99, or by the slowest window if"
+        f" there are fewer than {needed(0.99)}."
     )
-    return Section("Real time, and whether to trust it", text, (
-        "", "keeps up", "run", "factor, p50", "factor, p99", "headroom", "largest overlap", "by",
+    return Section("Real-time factor and stability", text, (
+        "", "keeps up", "run", "factor, p50", "factor, p99", "headroom", "largest overlap",
+        "judged by",
     ), 3, rows)  # fmt: skip
 
 
@@ -135,9 +136,9 @@ def _distribution(result: Mapping[str, Any]) -> Section:
         f"{name.replace('_', '.')} {rows_['needs']}" for name, rows_ in _needs(result)
     )
     text = (
-        "Of single windows, in ms. A percentile stands only where there are enough windows for it "
-        f"({needs}). The two bounds are MLPerf's early-stopping estimates: the true percentile lies "
-        "under them with 99 % confidence."
+        "Latencies of single windows in ms. A percentile is given only with enough windows for it "
+        f"({needs}). The two bounds are MLPerf's early-stopping estimates: the true percentile is "
+        "below them with 99 % confidence."
     )
     return Section("Inference", text, (
         "", "n", "min", "mean", "std", "median", "MAD", "p90", "p95", "p99", "p99.9", "max",
@@ -158,12 +159,13 @@ def _starting(result: Mapping[str, Any]) -> Section | None:
         for one in result["variants"]
     ]
     text = (
-        f"Medians of {result['rounds']} rounds, ms: Python and our modules; the runtime's import; the "
-        "bundle read and hashed; the model opened; the first, cold window. Cold start: process start "
-        "to first scores; first detection: to its row on the disk. Files are in the page cache from "
-        "the second round on; a window's audio has to be heard before."
+        f"Medians of {result['rounds']} rounds, ms. Python: Python and edgeprune's modules; "
+        "import: the runtime; verify: the bundle is read and hashed; load: the model is opened; first "
+        "window: cold. Cold start: process start to first scores; first detection: to its row on "
+        "disk. From the second round on, files are in the page cache; recording a window's audio is "
+        "not included."
     )
-    return Section("From the start of the process", text, (
+    return Section("Start-up", text, (
         "", "Python", "import", "verify", "load", "first window", "cold start", "first detection",
     ), 1, rows)  # fmt: skip
 
@@ -180,10 +182,10 @@ def _way(result: Mapping[str, Any]) -> Section | None:
             percentile(whole["p90"]), number(whole["max"]), str(whole["n"]),
         ])  # fmt: skip
     text = (
-        "Medians, ms: the window cut, the model, the decision, the detection written (SQLite, synced, "
-        "and JSON lines, on this disk), and all of it. Feature extraction is a part of the model."
+        "Medians, ms: cutting the window, the model, the decision, writing the detection (SQLite, "
+        "synced, and JSON lines, on this disk), and all of it. The model includes its front end."
     )
-    return Section("From a window's last sample to the disk", text, (
+    return Section("From the last sample of a window to disk", text, (
         "", "window", "inference", "decide", "write", "all", "all, p90", "all, max", "n",
     ), 1, rows)  # fmt: skip
 
@@ -207,9 +209,9 @@ def _paced(result: Mapping[str, Any]) -> Section | None:
     if not rows:
         return None
     text = (
-        "Windows come a hop apart, as from a microphone. Latency: last sample there to detection on "
-        "the disk, ms; late: not done when the next window was due. Jitter: of the time between two "
-        "beginnings. Duty: share of the time worked; idle: of all cores' time."
+        "Windows arrive a hop apart, as from a microphone. Latency: from the last sample to the "
+        "detection on disk, ms; late: not done when the next window was due. Jitter: of the time "
+        "between two starts. Duty: share of the time that was busy; idle: of all cores' time."
     )
     return Section("Paced", text, (
         "", "hop s", "n", "median", "p90", "max", "late", "longest streak", "jitter ms",

@@ -1,6 +1,6 @@
-"""What the numbers of a benchmark mean: is it fast enough, was it steady, what does it cost.
+"""Verdicts of a benchmark: does the model keep up, was the run stable, how much energy is used.
 
-Pure, on what was measured; every answer says why.
+Pure functions of the measured numbers; every verdict has a reason.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from edgeprune_device.system.machine import throttle_reasons
 
 MS_PER_SECOND = 1000
 SPREAD_LIMIT = 0.10
-"""Of the median, between the rounds' medians."""
+"""Largest spread of the rounds' medians, as a share of the median."""
 DRIFT_LIMIT = 0.05
-"""By which the last minute may be slower or faster than the first."""
+"""Largest change from the first to the last minute, as a share."""
 JITTER_LIMIT = 0.02
-"""Of the hop; MLPerf Tiny's runner warns over 2 %."""
+"""Largest jitter as a share of the hop; MLPerf Tiny's runner warns over 2 %."""
 OTHERS_LIMIT = 0.25
-"""Cores that other processes may keep busy."""
+"""Number of cores that other processes may keep busy."""
 SECONDS_PER_HOUR = 3600
 
 Samples = NDArray[np.float64]
@@ -32,7 +32,7 @@ def real_time(
     inference: Mapping[str, Any], hop_seconds: float, window_seconds: float,
     pace: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Say whether a model keeps up with a microphone.
+    """Judge whether a model keeps up with a microphone.
 
     Parameters
     ----------
@@ -45,10 +45,10 @@ def real_time(
     Returns
     -------
     dict
-        ``keeps_up`` and ``because``; ``rtf_p50`` and ``rtf_p99`` (to the hop; None with
-        ``rtf_p99_missing``); ``headroom`` (1 less the latency's share of the hop) and
-        ``max_overlap`` (0 to 1 of a window: with more, windows come faster than they are done), both
-        by ``judged_by``: ``p99``, or ``max`` where the windows are too few for a p99.
+        ``keeps_up`` and ``because``; ``rtf_p50`` and ``rtf_p99`` (latency / hop; None with
+        ``rtf_p99_missing``); ``headroom`` (1 less latency / hop) and ``max_overlap`` (0 to 1 of a
+        window: with more overlap, windows arrive faster than they are done), both by
+        ``judged_by``: ``p99``, or ``max`` if there are too few windows for a p99.
 
     """
     p99 = inference["p99"]["ms"]
@@ -77,25 +77,25 @@ def pace_of(
     parts: Sequence[Mapping[str, Sequence[float]]], hop_seconds: float,
     idle_shares: Sequence[float | None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Sum up paced parts (``bench_phases.paced``), one for each round.
+    """Summarise paced parts (``phases.paced``), one per round.
 
     Parameters
     ----------
     parts : sequence of mapping
     hop_seconds : float
     idle_shares : sequence of float or None
-        Share of all cores' time that nothing ran in, of each part.
+        Idle share of all cores' time, of each part.
 
     Returns
     -------
     dict
-        ``n``; ``samples_ms`` and ``latency_ms`` (``describe``): what passed from a window's last
-        sample to its detection on the disk, waiting included; ``misses``: windows that were not
-        done a hop after they were due, when the next one is, and ``longest_streak`` of them;
-        ``wake_ms``: ``describe`` of how late a window was begun; ``jitter_ms`` (standard deviation
-        of the time between two beginnings), ``jitter_share`` (largest deviation from a hop, as a
-        share of it), ``duty_cycle`` (share of the time that was worked) and ``machine_idle`` (share
-        of all cores' time in which nothing ran at all; None where /proc/stat does not tell).
+        ``n``; ``samples_ms`` and ``latency_ms`` (``describe``): from a window's last sample to its
+        detection on disk, waiting included; ``misses``: windows that were not done a hop after
+        they were due, when the next one is due, and ``longest_streak`` of them; ``wake_ms``:
+        ``describe`` of the delay with which a window was started; ``jitter_ms`` (standard
+        deviation of the time between two starts), ``jitter_share`` (largest deviation from a hop,
+        as a share of it), ``duty_cycle`` (busy share of the time) and ``machine_idle`` (idle share
+        of all cores' time; None if /proc/stat does not report it).
 
     """
     hop = hop_seconds * MS_PER_SECOND
@@ -129,7 +129,7 @@ def pace_of(
         "duty_cycle": busy / whole,
         "machine_idle": float(np.mean(idle)) if idle else None,
         "missing": {
-            **({} if periods else dict.fromkeys(("jitter_ms", "jitter_share"), "no two windows")),
+            **({} if periods else dict.fromkeys(("jitter_ms", "jitter_share"), "one window")),
             **({} if idle else {"machine_idle": "there is no cpu line in /proc/stat"}),
         },
     }  # fmt: skip
@@ -142,13 +142,13 @@ def drift_of(run: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         ``first_ms`` and ``last_ms`` (medians), ``ratio`` (last / first), ``interval`` (the ends of
-        the medians' 95 % intervals divided crosswise: at least 90 %; None where windows are too
-        few) and ``drift``: ``steady``, ``slower``, ``faster``, or ``unknown``.
+        the medians' 95 % intervals divided crosswise: at least 90 %; None if there are too few
+        windows) and ``drift``: ``steady``, ``slower``, ``faster``, or ``unknown``.
 
     """
     first, last = (np.asarray(run[key], np.float64) for key in ("first_ms", "last_ms"))
     if not len(first) or not len(last):
-        return {"drift": "unknown", "missing": "no window began in the first or the last minute"}
+        return {"drift": "unknown", "missing": "no window started in the first or the last minute"}
     begin, end = float(np.median(first)), float(np.median(last))
     ends = interval(first, 0.5), interval(last, 0.5)
     held = None
@@ -165,24 +165,24 @@ def drift_of(run: Mapping[str, Any]) -> dict[str, Any]:
         "ratio": ratio,
         "interval": held,
         "drift": drift,
-        **({} if held else {"interval_missing": "the windows are too few"}),
+        **({} if held else {"interval_missing": "there are too few windows"}),
     }
 
 
 def energy_of(
     watts: tuple[float, float] | None, inference_ms: float, hop_seconds: float
 ) -> dict[str, Any]:
-    """Turn a meter's idle and busy power into energy.
+    """Convert the idle and busy power of a meter to energy.
 
     Returns
     -------
     dict
-        ``source``, ``idle_watts``, ``busy_watts``, ``joules_per_inference`` (over idle) and
+        ``source``, ``idle_watts``, ``busy_watts``, ``joules_per_inference`` (above idle) and
         ``joules_per_audio_hour`` (idle included); or ``missing``.
 
     """
     if watts is None:
-        return {"missing": "no meter was read; --watts IDLE,BUSY takes one's figures"}
+        return {"missing": "no power was given; measure it and use --watts IDLE,BUSY"}
     idle, busy = watts
     joules = (busy - idle) * inference_ms / MS_PER_SECOND
     return {
@@ -193,26 +193,28 @@ def energy_of(
 
 
 def unsteady(entry: Mapping[str, Any]) -> list[str]:
-    """Return why a variant's figures are less than they seem, a sentence each; empty: they are steady."""
+    """Return why a variant's figures are unreliable, a clause each; empty if they are stable."""
     medians = entry["round_medians_ms"]
     spread = (max(medians) - min(medians)) / float(np.median(medians))
     reasons = []
     if spread > SPREAD_LIMIT:
-        reasons.append(f"the rounds' medians lie {spread:.0%} apart, so the machine was not steady")
+        reasons.append(f"the rounds' medians differ by {spread:.0%}, so the machine was not stable")
     drift = (entry.get("sustained") or {}).get("drift")
     if drift in ("slower", "faster"):
         ratio = entry["sustained"]["ratio"]
-        reasons.append(f"the sustained run's last minute took {ratio:.2f} times the first's")
+        reasons.append(
+            f"the sustained run's last minute took {ratio:.2f} times as long as the first"
+        )
     pace = entry.get("paced")
     if pace and pace["jitter_share"] is not None and pace["jitter_share"] > JITTER_LIMIT:
         reasons.append(
-            f"paced windows were begun up to {pace['jitter_share']:.1%} of a hop off their time"
+            f"paced windows were started up to {pace['jitter_share']:.1%} of a hop off schedule"
         )
     return reasons
 
 
 def disturbed(environment: Mapping[str, Any]) -> list[str]:
-    """Return what disturbed the machine meanwhile (``bench_watch.environment_of``)."""
+    """Return what disturbed the measurement (from ``machine_watch.environment_of``)."""
     reasons = []
     during = (environment["throttled"] or {}).get("during", 0)
     if during:
@@ -222,6 +224,6 @@ def disturbed(environment: Mapping[str, Any]) -> list[str]:
         reasons.append(f"{swap['in']} pages were swapped in and {swap['out']} out")
     cores, other = environment["others_cores"], environment["top_process"]
     if cores is not None and cores > OTHERS_LIMIT:
-        most = f", {other['name']} ahead of all" if other else ""
+        most = f", mostly {other['name']}" if other else ""
         reasons.append(f"other processes kept {cores:.2f} cores busy{most}")
     return reasons

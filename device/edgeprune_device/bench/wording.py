@@ -1,4 +1,4 @@
-"""How a benchmark's figures are worded: numbers, names, the machine and the method in a line."""
+"""Text of a benchmark: formatted numbers, names, the machine and the method in a line."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from edgeprune_device.system.machine import throttle_reasons
 
 @dataclass(frozen=True)
 class Section:
-    """One table with its title and a sentence on how it is to be read."""
+    """A table with its title and a sentence that explains it."""
 
     title: str
     text: str
     headings: Sequence[str] = ()
     words: int = 1
-    """Columns of text, to the left; the rest are numbers, to the right."""
+    """Number of text columns, aligned left; the rest are numbers, aligned right."""
     rows: Sequence[Sequence[str]] = ()
 
 
 def number(value: float) -> str:
-    """Write a positive number with three digits that count, without an exponent.
+    """Format a positive number with three significant digits, without an exponent.
 
     >>> number(1234.5), number(12.345), number(0.0123456)
     ('1234', '12.3', '0.0123')
@@ -36,12 +36,12 @@ def number(value: float) -> str:
 
 
 def shown_name(one: Mapping[str, Any]) -> str:
-    """Write a variant's name and threads."""
+    """Format a variant's name and threads."""
     return f"{one['name']}, {thread_text(one['threads'])}"
 
 
 def machine_line(result: Mapping[str, Any]) -> str:
-    """Say in one line what the machine is; facts that are not known are left out."""
+    """Return one line that describes the machine, without unknown facts."""
     machine, used = result["machine"], sorted({one["runtime"] for one in result["variants"]})
     before, after = machine["before"], machine["after"]
     warm = [state["temperature_c"] for state in (before, after)]
@@ -61,36 +61,34 @@ def machine_line(result: Mapping[str, Any]) -> str:
 
 
 def method_line(result: Mapping[str, Any]) -> str:
-    """Say in a few sentences what the numbers of the table are."""
+    """Return a few sentences that explain the numbers of the table."""
     first = result["variants"][0]
     sounds = [one["sound"] for one in result["variants"] if one["sound"]]
-    heard = (
-        ", ".join(dict.fromkeys(f"{one['kind']}: {one['name']}" for one in sounds)) or "not told"
-    )
+    heard = ", ".join(dict.fromkeys(f"{one['kind']}: {one['name']}" for one in sounds)) or "unknown"
     return (
-        f"Single windows of sound ({heard}), back to back, {result['rounds']} rounds of "
-        f"{result['seconds']:g} s for each row in shuffled order, each in a process of its own. "
-        f"Real-time factor: median latency / duration of a hop; under 1 keeps up. "
+        f"Single windows of audio ({heard}), back to back, {result['rounds']} rounds of "
+        f"{result['seconds']:g} s per row in shuffled order, each in its own process. "
+        f"Real-time factor: median latency / hop; under 1 keeps up. "
         f"In brackets: lowest to highest of the rounds' medians "
         f"({first['p50_interval_coverage']:.1%} interval); for the speed-up over "
         f"{first['baseline']} at the same threads, 95 % bootstrap interval over paired rounds. "
-        f"MB are 1e6 bytes; peak: memory of the whole process; model's share: "
-        "over what Python and the runtime hold before the bundle is read."
+        f"MB are 1e6 bytes; peak: memory of the whole process; model memory: "
+        "peak less what Python and the runtime use before the bundle is read."
     )
 
 
 def median(found: Mapping[str, Any] | None) -> str:
-    """Write a phase's median; nothing where it was not measured."""
+    """Format a phase's median; empty if it was not measured."""
     return number(found["median"]) if found and found["n"] else ""
 
 
 def percentile(found: Mapping[str, Any]) -> str:
-    """Write a percentile (``bench_numbers.describe``), or that there are too few samples for it."""
+    """Format a percentile (of ``percentiles.describe``), or "too few"."""
     return "too few" if found["ms"] is None else number(found["ms"])
 
 
 def memory(result: Mapping[str, Any]) -> Section:
-    """Give the table of memory."""
+    """Return the table of memory."""
     keys = ("baseline", "after_load", "after_windows", "pss", "peak", "swap")
     rows = [
         [shown_name(one), *("" if one["memory"][f"{key}_mb"] is None
@@ -99,7 +97,7 @@ def memory(result: Mapping[str, Any]) -> Section:
     ]  # fmt: skip
     text = (
         "MB (1e6 bytes) of the whole process. Baseline: Python and the runtime, before the bundle is "
-        "read. PSS divides shared pages among their users."
+        "read. PSS divides shared pages among the processes that use them."
     )
     return Section("Memory", text, (
         "", "baseline", "model loaded", "after the windows", "PSS", "peak", "swapped",
@@ -107,7 +105,7 @@ def memory(result: Mapping[str, Any]) -> Section:
 
 
 def environment(result: Mapping[str, Any]) -> Section:
-    """Give the table of what the machine did meanwhile."""
+    """Return the table of the machine's state during the measurement."""
     found = result["environment"]
     missing = found["missing"]
     rows = []
@@ -128,19 +126,19 @@ def environment(result: Mapping[str, Any]) -> Section:
         cells = [_flags(flags[when]) for when in ("before", "during", "after")]
         rows.append(["throttling", "", *cells])
     swap, other = found["swap"], found["top_process"]
-    rows.append(["swapped meanwhile", missing.get("swap", "") if swap is None
+    rows.append(["swap", missing.get("swap", "") if swap is None
                  else f"{swap['in']} pages in, {swap['out']} out", "", "", ""])  # fmt: skip
     cores = found["others_cores"]
-    rows.append(["others", missing.get("others_cores", "") if cores is None
+    rows.append(["other processes", missing.get("others_cores", "") if cores is None
                  else f"kept {cores:.2f} cores busy", "", "", ""])  # fmt: skip
-    rows.append(["busiest of them", missing.get("top_process", "") if other is None
+    rows.append(["busiest process", missing.get("top_process", "") if other is None
                  else f"{other['name']}, {other['share_of_core']:.1%} of a core", "", "", ""])  # fmt: skip
     text = f"Read once a second for {found['seconds']:g} s."
-    return Section("The machine meanwhile", text, ("", "", "before", "highest", "after"), 2, rows)
+    return Section("Machine state", text, ("", "", "before", "highest", "after"), 2, rows)
 
 
 def energy(result: Mapping[str, Any]) -> Section | None:
-    """Give the table of energy; None where no meter was read."""
+    """Return the table of energy; None if no power was given."""
     rows = [
         [shown_name(one), number(one["energy"]["joules_per_inference"]),
          f"{one['energy']['joules_per_audio_hour']:.0f}"]
@@ -150,12 +148,12 @@ def energy(result: Mapping[str, Any]) -> Section | None:
         return None
     watts = result["variants"][0]["energy"]
     text = (f"From {watts['idle_watts']:g} W idle and {watts['busy_watts']:g} W busy, given by hand; "
-            "an hour of audio includes what idling takes.")  # fmt: skip
-    return Section("Energy", text, ("", "J a window, over idle", "J an hour of audio"), 1, rows)
+            "an hour of audio includes the idle power.")  # fmt: skip
+    return Section("Energy", text, ("", "J per window, above idle", "J per hour of audio"), 1, rows)
 
 
 def comparison(compared: Mapping[str, Any]) -> Section:
-    """Give the table of an earlier result beside this one."""
+    """Return the table that compares an earlier result with this one."""
     rows, differs = [], dict[str, None]()
     for row in compared["rows"]:
         name = shown_name(row)
@@ -176,10 +174,10 @@ def comparison(compared: Mapping[str, Any]) -> Section:
                 f"{100 * (found['ratio'] - 1):+.1f} %",
                 "" if held is None else f"{100 * (held[0] - 1):+.1f} to {100 * (held[1] - 1):+.1f} %",
             ])  # fmt: skip
-    text = "Latency in ms, then and now; the interval is that of the change."
+    text = "Latency in ms, then and now, with the change and its interval."
     if differs:
-        text += f" What else differs: {'; '.join(differs)}."
-    return Section(f"Beside {compared['source']}", text,
+        text += f" Other differences: {'; '.join(differs)}."
+    return Section(f"Compared with {compared['source']}", text,
                    ("", "", "then", "now", "change", "interval"), 2, rows)  # fmt: skip
 
 

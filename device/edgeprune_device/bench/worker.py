@@ -1,17 +1,17 @@
-"""What runs in the process of a round: ``python -m edgeprune_device.bench.worker``.
+"""Measures one variant in the process of a round: ``python -m edgeprune_device.bench.worker``.
 
-1. import the runtime, and read the process's memory: what Python and the runtime cost alone;
+1. import the runtime, and read the process's memory: the cost of Python and the runtime alone;
 2. read and hash the bundle (`verify`), open the model (`load`), run one cold window (`first`) and
-   write what it heard: the way of a recorder that was just switched on;
-3. check the golden outputs, so that nothing is timed that computes something else;
+   write its detection: what a recorder does after it was switched on;
+3. check the golden outputs, so that a model with wrong scores is not timed;
 4. warm up until the latencies settle;
-5. time single windows of real sound (``bench_sound``), back to back, until the time is up;
-6. take windows all the way to the disk, and at a microphone's pace if asked (``bench_phases``);
+5. time single windows of real audio (``input_sound``), back to back, until the time is up;
+6. process windows up to disk, and at a microphone's pace if requested (``phases``);
 7. read the memory.
 
-The last line it writes is JSON, what ``bench_child.Round`` takes. A process of its own for each
-measurement, because a peak of memory never goes down again and because an allocator that another
-model has warmed is not the one the recorder starts with.
+The last line it writes is JSON with the fields of ``worker_client.Round``. Each measurement has its
+own process, because peak memory never decreases again and because an allocator warmed by another
+model is not the one the recorder starts with.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ RUNTIME_MODULES = {"onnx": ("onnxruntime",), "tflite": tuple(name for name, _ in
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure what the arguments say and write one line of JSON; return the exit status."""
+    """Measure the variant in the arguments and write one line of JSON; return the exit status."""
     at_main = time.monotonic_ns()
     parser = argparse.ArgumentParser(prog="edgeprune_device.bench.worker")
     parser.add_argument("path", type=Path)
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Child:
-    """One measurement, from the process's start to its line of JSON."""
+    """One measurement, from the start of the process to its line of JSON."""
 
     def __init__(self, given: argparse.Namespace, at_main: int) -> None:
         self.given = given
@@ -90,10 +90,10 @@ class _Child:
         self._end_phase("python", at_main)
 
     def measure(self) -> dict[str, Any]:
-        """Do everything; return what `Round` takes."""
+        """Do all steps; return the fields of `Round`."""
         given = self.given
         for module in RUNTIME_MODULES[given.format]:
-            with contextlib.suppress(ImportError):  # open_model says what is missing
+            with contextlib.suppress(ImportError):  # open_model reports what is missing
                 importlib.import_module(module)
                 break
         self._end_phase("import")
@@ -143,7 +143,7 @@ class _Child:
     def _switched_on(
         self, bundle: Bundle, run: Scorer, windows: Iterator[Samples], blocks: Iterator[Samples]
     ) -> Recorder | None:
-        """Score the first window and write what it holds, as a recorder does after its start."""
+        """Score the first window and write its detection, as a recorder does after its start."""
         started, window, block = self.given.started_ns, next(windows), next(blocks)
         cold = time.monotonic_ns()
         run(window)
@@ -169,7 +169,7 @@ class _Child:
 
 
 def agreement(bundle: Bundle, run: Scorer) -> float:
-    """Return the share of golden inputs to which the surest label (or frames) are the stored ones."""
+    """Return the share of golden inputs whose best label (or best label per frame) is as stored."""
     same = [
         bool((run(golden.samples).argmax(-1) == golden.scores.argmax(-1)).all())
         for golden in bundle.golden

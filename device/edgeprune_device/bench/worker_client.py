@@ -1,7 +1,7 @@
-"""Measuring one variant in a process of its own: the pipe to it, and what both ends share.
+"""Measures one variant in a child process: the pipe to it, and code shared by both ends.
 
-`run_child` starts ``python -m edgeprune_device.bench.worker`` and reads its last line; that module
-says what happens in there. Here too are the loops that time windows, and how a process reads its
+`run_child` starts ``python -m edgeprune_device.bench.worker`` and reads its last line; the module
+describes what runs there. Here are also the loops that time windows, and how a process reads its
 own memory.
 """
 
@@ -26,12 +26,12 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.system.child_process import run_module
 
 FEWEST_WINDOWS = 20
-MOST_WINDOWS = 20_000  # a model that takes microseconds is known well enough by then
-CAP_SECONDS = 60.0  # a slow board stops here, even before FEWEST_WINDOWS
+MOST_WINDOWS = 20_000  # enough for a model that takes microseconds
+CAP_SECONDS = 60.0  # a slow board stops after this time, even before FEWEST_WINDOWS
 WARM_WINDOWS = 3
-SETTLED = 0.05  # of the latency: the last WARM_WINDOWS against those before them
-HUNG_SECONDS = 600.0  # beyond all the times above: load, golden outputs and warm-up on a slow board
-NOISE_LEVEL = 0.1  # RMS, full scale 1; silence would be faster than life on some kernels
+SETTLED = 0.05  # share of the latency: the last WARM_WINDOWS compared with those before them
+HUNG_SECONDS = 600.0  # on top of all times above: load, golden outputs, warm-up on a slow board
+NOISE_LEVEL = 0.1  # RMS, full scale 1; some kernels are unrealistically fast on silence
 NS_PER_MS = 1e6
 BYTES_PER_KIB = 1024
 
@@ -41,7 +41,7 @@ Run = Callable[[Samples], Samples]
 
 @dataclass(frozen=True)
 class Round:
-    """What one child measured."""
+    """What one child process measured."""
 
     latencies_ms: NDArray[np.float64]  # (windows,), in order
     cpu_ms_per_window: float  # over all threads, mean
@@ -49,14 +49,14 @@ class Round:
     first_ms: float  # the first, cold window
     peak_rss_bytes: int  # of the whole process
     before_rss_bytes: int | None  # after the imports, before the bundle; None without /proc
-    golden_difference: float  # largest, to the stored outputs
-    golden_agreement: float | None = None  # share of golden inputs with the same surest label
+    golden_difference: float  # largest difference from the stored outputs
+    golden_agreement: float | None = None  # share of golden inputs with the same best label
     phases_ms: dict[str, list[float]] = field(default_factory=dict)  # see BENCH.md
     memory_bytes: dict[str, int | None] = field(default_factory=dict)
     paced_ms: dict[str, list[float]] | None = None
-    paced_idle: float | None = None  # share of all cores' time, meanwhile
+    paced_idle: float | None = None  # idle share of all cores' time in the paced part
     sustained: dict[str, Any] | None = None
-    sustained_at: float | None = None  # monotonic seconds at which that began
+    sustained_at: float | None = None  # monotonic seconds at which the sustained run began
     warm_windows: int | None = None
     sound: dict[str, Any] | None = None  # kind, name, seconds
     timed_at: float | None = None  # monotonic seconds at which `latencies_ms` begin
@@ -66,27 +66,32 @@ def run_child(
     path: Path, model_format: str, digest: str, threads: int, seconds: float, file: str = "",
     more: Sequence[str] = (),
 ) -> Round:  # fmt: skip
-    """Measure one variant for one round in a process of its own.
+    """Measure one variant for one round in a child process.
 
     Parameters
     ----------
     path : Path
         The bundle, which the child reads again.
     model_format, digest : str
-        Of the bundle as it was first read: which runtime to import, and that it is still the same.
+        Format and digest when the bundle was first read: which runtime to import, and to check that
+        the bundle is still the same.
     threads : int
-        Threads of the runtime.
+        Number of threads of the runtime.
     seconds : float
-        Time to measure, warm-up aside.
+        Time to measure, without warm-up.
     file : str
-        The model's file, of a bundle that holds two; empty: its first.
+        Model file of a bundle with two; empty: its first.
     more : sequence of str
-        Further options of the child: what it hears, and what else it times.
+        Further options of the child: its input audio, and what else it times.
+
+    Returns
+    -------
+    Round
 
     Raises
     ------
     EdgepruneError
-        If the child fails, with the last line it wrote, or does not end.
+        The child fails (with its last line of output), or does not end.
 
     """
     options = ["--format", model_format, "--file", file, "--seconds", repr(float(seconds)), *more,
@@ -101,12 +106,12 @@ def ask_child(
     module: str, path: Path, digest: str, threads: int, patience_seconds: float,
     options: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """Run one of our modules on a bundle in a process of its own and read its last line, JSON.
+    """Run an edgeprune module on a bundle in a child process and parse its last line, JSON.
 
     Raises
     ------
     EdgepruneError
-        If the child fails, with the last line it wrote, or does not end.
+        The child fails (with its last line of output), or does not end.
 
     """
     arguments = [str(path), "--digest", digest, "--threads", str(threads), *options]
@@ -114,7 +119,7 @@ def ask_child(
         done = run_module(module, arguments, patience_seconds)
     except subprocess.TimeoutExpired as error:
         raise EdgepruneError(
-            f"Measuring {path} did not end within {error.timeout:.0f} s.",
+            f"Measuring {path} did not finish within {error.timeout:.0f} s.",
             "Measure a smaller bundle on this machine.",
             FAILED_CHECK,
         ) from None
@@ -127,19 +132,19 @@ def ask_child(
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """Give the last line a failed process wrote, or else how it ended."""
+    """Return the last line a failed process wrote, or else how it ended."""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         short = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"ended by {name}{short}."
-    return lines[-1] if lines else f"status {done.returncode}, without a word."
+        return f"killed by {name}{short}."
+    return lines[-1] if lines else f"status {done.returncode}, no message."
 
 
 def warm_up(run: Run, noise: Callable[[], Samples], seconds: float) -> int:
-    """Run until the latency settles or the time is up; return the windows it took.
+    """Run until the latency settles or the time is up; return the number of windows.
 
-    Settled: the median of the last three lies within 5 % of that of the three before.
+    Settled: the median of the last three is within 5 % of that of the three before.
     """
     taken: list[int] = []
     end = time.perf_counter() + seconds
@@ -158,12 +163,21 @@ def warm_up(run: Run, noise: Callable[[], Samples], seconds: float) -> int:
 def time_windows(run: Run, noise: Callable[[], Samples], seconds: float) -> tuple[list[int], float]:
     """Time single windows, back to back.
 
+    Parameters
+    ----------
+    run : callable
+        The model.
+    noise : callable
+        Returns the next window.
+    seconds : float
+        Time to measure.
+
     Returns
     -------
     latencies_ns : list of int
-        One for each window, in order: at least 20, unless `CAP_SECONDS` are over before.
+        One per window, in order: at least 20, unless `CAP_SECONDS` are over before.
     cpu_ms : float
-        Mean processor time of a window in ms, all threads together.
+        Mean processor time per window in ms, all threads together.
 
     """
     taken: list[int] = []
@@ -183,7 +197,7 @@ def time_windows(run: Run, noise: Callable[[], Samples], seconds: float) -> tupl
 
 
 def status_bytes(field: str, status: Path = Path("/proc/self/status")) -> int | None:
-    """Read a memory field (VmRSS: now, VmHWM: the peak) of this process; None if it is not told."""
+    """Return a memory field (VmRSS: now, VmHWM: peak) of this process in bytes; None if unknown."""
     try:
         lines = status.read_text("ascii", "replace").splitlines()
     except OSError:
@@ -193,10 +207,10 @@ def status_bytes(field: str, status: Path = Path("/proc/self/status")) -> int | 
 
 
 def peak_bytes() -> int:
-    """Give the peak resident memory of this process.
+    """Return the peak resident memory of this process in bytes.
 
-    The fallback can be too high: Linux hands ru_maxrss on from the process that started this one,
-    while VmHWM begins anew with the program.
+    The fallback can be too high: Linux passes ru_maxrss on from the process that started this one,
+    while VmHWM starts again with the program.
     """
     peak = status_bytes("VmHWM")
     if peak is not None:
@@ -206,7 +220,7 @@ def peak_bytes() -> int:
 
 
 def variant_of(path: Path, digest: str, file: str) -> Bundle:
-    """Read a bundle and return the variant whose model file it is; empty: the first.
+    """Read a bundle and return the variant with a model file; ``file`` empty: the first.
 
     Raises
     ------
@@ -222,7 +236,7 @@ def variant_of(path: Path, digest: str, file: str) -> Bundle:
 
 
 def pss_bytes(rollup: Path = Path("/proc/self/smaps_rollup")) -> int | None:
-    """Read this process's memory with shared pages divided among their users; None if not told."""
+    """Return this process's proportional set size (PSS) in bytes; None if unknown."""
     try:
         lines = rollup.read_text("ascii", "replace").splitlines()
     except OSError:

@@ -1,5 +1,5 @@
 """The bundle format.
 
-Reading, writing, signing and packing a bundle; strict zips; the manifest and what it may say. No
-runtime is opened here: a bundle is read and checked before any model parser sees its bytes.
+Reading, writing, signing and packing of bundles; strict zip files; the manifest and its rules. No
+inference runtime is opened here: a bundle is checked before any model parser reads its bytes.
 """

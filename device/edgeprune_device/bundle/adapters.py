@@ -1,20 +1,20 @@
-"""What stands between the recorder and a model that was made elsewhere.
+"""Adapters between the recorder's input and output and a third-party model.
 
-The recorder hands every model samples (window,) and gets scores (labels,). A file from elsewhere
-may want another shape, whole numbers, a spectrogram, constants beside them, or a state that it
-hands on from one short frame to the next. The entry ``adapter`` of its model says which:
+The recorder passes every model samples (window,) and expects scores (labels,). A third-party model
+may need another shape, integers, a spectrogram, constant inputs, or a state that is passed from one
+short frame to the next. The entry ``adapter`` of the manifest's model describes this:
 
-    input, output   name, shape and dtype of the file's own tensor; scale and zero_point of int8
+    input, output   name, shape and dtype of the model's tensor; scale and zero_point of int8
     constants       inputs that never change: name, dtype, shape, value
-    state           pairs of an input and the output that is its next value, zero at first
-    frames          the window is run in frames of ``samples``, each with ``context`` samples of the
-                    one before; scores of the first ``run_in`` are left out, the highest of the
-                    others counts
-    frontend        see ``features``
-    then            softmax or sigmoid where the file gives logits
+    state           pairs of an input and the output that is its next value, initially zero
+    frames          the window is processed in frames of ``samples``, each preceded by ``context``
+                    samples of the previous one; the scores of the first ``run_in`` frames are
+                    ignored, the maximum over the others is the score of the window
+    frontend        see ``spectrogram``
+    then            softmax or sigmoid if the model returns logits
 
-A state begins anew with every window, so that a window's scores depend on nothing else: windows may
-overlap, be skipped or come after a gap.
+The state is reset for every window, so that a window's scores depend on nothing else: windows may
+overlap, be skipped or follow a gap.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from edgeprune_device.bundle.spectrogram import (
 )
 
 Call = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
-"""Runs the file once: its inputs by name to its outputs by name."""
+"""Runs the model once: inputs by name -> outputs by name."""
 Array = NDArray[np.float32]
 
 DTYPES = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
@@ -54,49 +54,56 @@ def adapter_files(model: Mapping[str, Any]) -> list[str]:
 
 
 def adapter_problem(model: Mapping[str, Any], window: int, labels: int) -> str:
-    """Return what is wrong with a model's adapter; empty if nothing is, or it has none.
+    """Return the first problem of a model's adapter; empty if there is none, or no adapter.
 
     Raises
     ------
     KeyError, TypeError, ValueError, AttributeError
-        An entry is missing or of another type.
+        An entry is missing or has the wrong type.
 
     """
     if "adapter" not in model:
         return ""
     adapter = model["adapter"]
     if unknown := sorted(set(adapter) - KEYS):
-        return f"its adapter has {unknown[0]!r}, which cannot be read here"
+        return f"its adapter has the unknown key {unknown[0]!r}"
     for side in ("input", "output"):
         tensor = adapter[side]
         if not _is_tensor(tensor, SOUNDS):
-            return f"the {side} of its adapter makes no sense"
+            return f"the {side} of its adapter has an invalid name, shape, dtype or scale"
     if adapter.get("then", "") not in THEN:
-        return f"its adapter ends with {adapter['then']!r}"
+        return f"the activation of its adapter, {adapter['then']!r}, is not known"
     if not all(_is_tensor(held, DTYPES) and math.isfinite(held["value"])
                for held in adapter.get("constants", [])):  # fmt: skip
-        return "a constant of its adapter makes no sense"
+        return "a constant of its adapter has an invalid name, shape, dtype or value"
     if not all(_is_tensor({**held, "name": held["input"], "dtype": "float32"}, DTYPES)
                and isinstance(held["output"], str) for held in adapter.get("state", [])):  # fmt: skip
-        return "a state of its adapter makes no sense"
+        return "a state of its adapter has an invalid input, output or shape"
     if math.prod(adapter["output"]["shape"]) != labels:
-        return f"it has {labels} labels and its model gives {adapter['output']['shape']}"
+        return (
+            f"it has {labels} labels, but its model returns the shape {adapter['output']['shape']}"
+        )
     return _sound_problem(adapter, window)
 
 
 def adapted(
     adapter: Mapping[str, Any], arrays: Mapping[str, Array], call: Call
 ) -> Callable[[Array], Array]:
-    """Return the model as the recorder wants it: samples (window,) to scores (labels,).
+    """Return the model as the recorder calls it: samples (window,) -> scores (labels,).
 
     Parameters
     ----------
     adapter : mapping
-        As ``adapter_problem`` checked it.
+        Adapter that ``adapter_problem`` accepted.
     arrays : mapping
-        Of its front end, by their names in the bundle.
+        Arrays of its front end by their names in the bundle.
     call : callable
-        Runs the file once.
+        Runs the model once.
+
+    Returns
+    -------
+    callable
+        Float32 samples (window,) -> float32 scores (labels,).
 
     """
     source, target = adapter["input"], adapter["output"]
@@ -124,7 +131,7 @@ def adapted(
 
 
 def feeds_of(adapter: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return dtype and shape of every input that the file must have, by name."""
+    """Return name -> (dtype, shape) of every input that the model must have."""
     held = [adapter["input"], *adapter.get("constants", [])]
     given = {str(x["name"]): (str(x["dtype"]), tuple(x["shape"])) for x in held}
     return given | {
@@ -133,12 +140,12 @@ def feeds_of(adapter: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]
 
 
 def answers_of(adapter: Mapping[str, Any]) -> list[str]:
-    """Return the names of the outputs that are needed."""
+    """Return the names of the model's outputs that are needed."""
     return [adapter["output"]["name"], *(held["output"] for held in adapter.get("state", []))]
 
 
 def quantized(values: Array, tensor: Mapping[str, Any]) -> NDArray[Any]:
-    """Return values as a tensor's own type: rounded to its steps and kept in its range."""
+    """Quantize values to a tensor's dtype: rounded to its scale and clipped to its range."""
     dtype = np.dtype(tensor["dtype"])
     if dtype == np.float32:
         return np.asarray(values, dtype=np.float32)
@@ -148,7 +155,7 @@ def quantized(values: Array, tensor: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def dequantized(values: NDArray[Any], tensor: Mapping[str, Any]) -> Array:
-    """Return a tensor's values as numbers."""
+    """Dequantize a tensor's values to float32."""
     if values.dtype == np.float32:
         return np.asarray(values, dtype=np.float32)
     return np.asarray(
@@ -157,7 +164,7 @@ def dequantized(values: NDArray[Any], tensor: Mapping[str, Any]) -> Array:
 
 
 def frontend_problem(model: Mapping[str, Any], arrays: Mapping[str, Array], window: int) -> str:
-    """Return where a front end's arrays do not fit; empty if they do, or there is none."""
+    """Return how a front end's arrays do not fit; empty if they fit, or there is no front end."""
     adapter = model.get("adapter", {})
     if "frontend" not in adapter:
         return ""
@@ -166,18 +173,22 @@ def frontend_problem(model: Mapping[str, Any], arrays: Mapping[str, Array], wind
 
 
 def _sound_problem(adapter: Mapping[str, Any], window: int) -> str:
-    """Return where window, frames, front end and the file's input do not fit one another."""
+    """Return how window, frames, front end and the model's input do not fit one another."""
     taken = math.prod(adapter["input"]["shape"])
     if "frontend" in adapter:
         features = features_of(adapter["frontend"])
         names = [name for key in ARRAYS if (name := getattr(features, key))]
         if not all(ARRAY_NAME.fullmatch(name) for name in names) or "frames" in adapter:
-            return "the front end of its adapter makes no sense"
+            return "the front end of its adapter has invalid array names or is combined with frames"
         return ""
     if "frames" not in adapter:
         if adapter.get("state"):
-            return "its adapter has a state and no frames to hand it on between"
-        return "" if taken == window else f"its window is {window} samples; its model takes {taken}"
+            return "its adapter has a state but no frames"
+        return (
+            ""
+            if taken == window
+            else f"its window is {window} samples, but its model expects {taken}"
+        )
     samples, context, run_in = (adapter["frames"][key] for key in ("samples", "context", "run_in"))
     count = window // samples if samples > 0 else 0
     if (not all(type(x) is int for x in (samples, context, run_in))
@@ -189,7 +200,7 @@ def _sound_problem(adapter: Mapping[str, Any], window: int) -> str:
 
 def _is_tensor(tensor: Mapping[str, Any], dtypes: tuple[str, ...]) -> bool:
     shape, dtype = tensor["shape"], tensor["dtype"]
-    sizes = all(type(size) is int and 0 < size < 2**31 for size in shape)  # True is no size
+    sizes = all(type(size) is int and 0 < size < 2**31 for size in shape)  # True is not a size
     if not tensor["name"] or not isinstance(tensor["name"], str) or dtype not in dtypes:
         return False
     if not isinstance(shape, list) or not sizes or math.prod(shape) > MOST_NUMBERS:

@@ -1,10 +1,10 @@
-"""Find data that a model file keeps elsewhere, before a runtime goes to fetch it.
+"""Finds references to external data in a model file before a runtime loads it.
 
-An ONNX file may name other files that hold its weights; runtimes have read files through such names
-that they should not have (CVE-2022-25882, CVE-2024-27318 and later ones), and opened from memory
-the names count from the working directory. A TFLite file may have buffers in other files, too. A
-bundle lists its files and the model is all of itself, so both are refused. The file's own bytes
-are walked: fields of protobuf by number, tables of a flatbuffer, nothing else is understood.
+An ONNX file may name other files that hold its weights. Runtimes have read files through such names
+that they should not have (CVE-2022-25882, CVE-2024-27318 and later ones), and for a model loaded
+from memory the names are relative to the working directory. A TFLite file may have external buffers
+as well. A bundle lists all its files and the model must be complete in one, so both are rejected.
+The file's bytes are walked directly: protobuf fields by number and flatbuffer tables, nothing else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf's wire types; groups (3, 4) are refused
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf's wire types; groups (3, 4) are rejected
 DEEPEST = 100
-FIELDS: dict[str, dict[int, str]] = {  # message -> field -> message in it, after onnx.proto3
+FIELDS: dict[str, dict[int, str]] = {  # message -> field -> nested message, after onnx.proto3
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -30,18 +30,23 @@ MODEL_GRAPH = 7
 
 
 class _DamagedError(ValueError):
-    """The bytes are no protobuf."""
+    """The bytes are not a valid protobuf message."""
 
 
 def external_problem(format: str, data: bytes) -> str:
-    """Return what a model file keeps elsewhere, as the rest of a sentence; empty if nothing.
+    """Return the problem of a model file with external data; empty if it has none.
 
     Parameters
     ----------
     format : str
         ``onnx`` or ``tflite``.
     data : bytes
-        The file.
+        Content of the model file.
+
+    Returns
+    -------
+    str
+        The end of a sentence, such as "its model keeps weights in another file (external data)".
 
     """
     return (_onnx_problem if format == "onnx" else _tflite_problem)(data)
@@ -65,15 +70,15 @@ def _onnx_problem(data: bytes) -> str:
                     return "its model keeps weights in another file (external data)"
                 if field in inner:
                     if wire != BYTES or not isinstance(value, memoryview):
-                        return "its model is no ONNX file"
+                        return "its model is not an ONNX file"
                     waiting.append((inner[field], value, depth + 1))
     except _DamagedError:
-        return "its model is no ONNX file"
-    return "" if graphs == 1 else "its model is no ONNX file"
+        return "its model is not an ONNX file"
+    return "" if graphs == 1 else "its model is not an ONNX file"
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Yield (field, wire type, value) of a message."""
+    """Yield (field, wire type, value) of each field of a message."""
     place, length = 0, len(message)
     while place < length:
         key, place = _varint(message, place)
@@ -108,19 +113,19 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
 
 
 def _tflite_problem(data: bytes) -> str:
-    """Look into the root table: TFL3, and no field of external buffers."""
+    """Check the root table: identifier TFL3, and no field of external buffers."""
     try:
         if data[4:8] != b"TFL3":
-            return "its model is no TFLite file"
+            return "its model is not a TFLite file"
         (root,) = struct.unpack_from("<I", data, 0)
         (back,) = struct.unpack_from("<i", data, root)
         if root < back:
-            return "its model is no TFLite file"
+            return "its model is not a TFLite file"
         size, _ = struct.unpack_from("<2H", data, root - back)
         for field in (EXTERNAL_GROUPS, EXTERNAL_BUFFERS):
             slot = 4 + 2 * field
             if slot + 2 <= size and struct.unpack_from("<H", data, root - back + slot)[0]:
                 return "its model keeps weights in another file (external buffers)"
     except struct.error:
-        return "its model is no TFLite file"
+        return "its model is not a TFLite file"
     return ""

@@ -1,12 +1,12 @@
-"""The files of a bundle as bytes: out of a folder or a zip, read once, following no link.
+"""Reads the files of a bundle as bytes, from a folder or a zip, without following links.
 
     with opened(path) as files:
-        files.names()            what is there
-        files.read(name, most)   its bytes, never more than ``most`` + 1
+        files.names()            names of all files
+        files.read(name, most)   content, never more than ``most`` + 1 bytes
 
-A folder is held open from the first file to the last, so that one which is swapped for another in
-between is still read as one. What is changed meanwhile is no danger: the bytes that are hashed are
-the bytes that are used. For the same reason a hard link is a file like any other.
+A folder is held open from the first file to the last, so that a folder swapped for another in
+between is still read as one. A change in between does no harm: the bytes that are hashed are the
+bytes that are used. For the same reason a hard link is treated like any other file.
 """
 
 from __future__ import annotations
@@ -21,44 +21,48 @@ from typing import Protocol
 from edgeprune_device.bundle.strict_zip import MOST_ENTRIES, BadZipError, members_of, unpack
 from edgeprune_device.errors import EdgepruneError
 
-LONGEST = 400  # of what is said of a bundle: a hostile one may have much to say
-MOST_TOTAL_BYTES = 2 << 30  # of a zip, and of all listed files: as much as a model file can have
-PLAIN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not make us wait
+LONGEST = 400  # characters of a problem in an error message: a hostile bundle may make it long
+MOST_TOTAL_BYTES = 2 << 30  # of a zip, and of all listed files: largest size of a model file
+PLAIN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not block
 
 
 class Files(Protocol):
-    """What a folder and a zip have in common."""
+    """Common interface of a folder and a zip."""
 
     def names(self) -> set[str]:
-        """Return every file's name, with ``/`` between parts; links and the like are files."""
+        """Return every file's name, with ``/`` between parts; links and special files included."""
 
     def folders(self) -> set[str]:
         """Return every folder's name."""
 
     def read(self, name: str, most: int) -> bytes:
-        """Return a file's content, or its first ``most`` + 1 bytes where it is longer."""
+        """Return a file's content, or its first ``most`` + 1 bytes if it is longer."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Files]:
-    """Open a bundle's files.
+    """Open the files of a bundle.
 
     Parameters
     ----------
     path : Path
         A folder or a zip.
 
+    Yields
+    ------
+    Files
+
     Raises
     ------
     EdgepruneError
-        There is none, or it is something else; also while it is read.
+        There is no bundle, or it is not one; also raised while it is read.
 
     """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # ValueError: a NUL in the name
         raise EdgepruneError(
-            f"There is no bundle at {path}.", "edgeprune compress or edgeprune wrap makes one."
+            f"There is no bundle at {path}.", "edgeprune compress or edgeprune wrap creates one."
         ) from None
     try:
         if not stat.S_ISDIR(mode):
@@ -75,7 +79,7 @@ def opened(path: Path) -> Iterator[Files]:
 
 
 def bad(path: Path, what: str) -> EdgepruneError:
-    """Return the error of a bundle that is not what it should be."""
+    """Return the error for an invalid bundle."""
     return EdgepruneError(
         f"The bundle {path} cannot be trusted: {what[:LONGEST]}.",
         "Copy it again from the workstation.",
@@ -109,13 +113,15 @@ class Folder:
             held.append(file)
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
-                raise bad(self.path, f"it has no file {name}, but something else of that name")
+                raise bad(self.path, f"{name} in it is not a regular file")
             with os.fdopen(file, "rb", closefd=False) as stream:
-                return stream.read(min(most, status.st_size) + 1)  # as much is set aside first
+                return stream.read(
+                    min(most, status.st_size) + 1
+                )  # this much memory is reserved first
         except (FileNotFoundError, NotADirectoryError):
             raise bad(self.path, f"it has no file {name}") from None
         except OSError as error:  # a link: ELOOP; a socket: ENXIO
-            raise bad(self.path, f"it has no file {name} to read ({error.strerror})") from None
+            raise bad(self.path, f"its file {name} cannot be read ({error.strerror})") from None
         finally:
             for each in held:
                 os.close(each)
@@ -135,11 +141,11 @@ class Folder:
                 if not entry.is_dir(follow_symlinks=False):
                     names.add(name)
                 elif prefix:
-                    raise bad(self.path, f"{name!r} is a folder in a folder")
+                    raise bad(self.path, f"{name!r} is a folder inside a folder")
                 else:
                     folders.add(name)
                 if len(names) + len(folders) > MOST_ENTRIES:
-                    raise bad(self.path, f"it holds over {MOST_ENTRIES} files")
+                    raise bad(self.path, f"it has over {MOST_ENTRIES} files")
         if not prefix:
             for name in sorted(folders):
                 inner = os.open(name, PLAIN | os.O_DIRECTORY, dir_fd=self.handle)
@@ -155,7 +161,7 @@ class Zip:
     def __init__(self, path: Path, mode: int) -> None:
         self.path = path
         if not stat.S_ISREG(mode):
-            raise bad(path, "it is neither a folder nor a zip, but a device, a pipe or a socket")
+            raise bad(path, "it is a device, a pipe or a socket (allowed: a folder or a zip)")
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > MOST_TOTAL_BYTES:

@@ -1,14 +1,15 @@
-"""Which frames of a window are known from the window before, and which chunks give the rest.
+"""Computes which frames of a window are known from the previous one, and chunks for the rest.
 
-Pure. A front end makes ``frames`` of a window, ``step`` samples apart; the same front end, exported
-for a shorter stretch, makes ``chunk`` frames of ``chunk_samples``. A chunk may begin at any frame::
+Pure functions. A front end turns a window into ``frames`` frames, ``step`` samples apart; the same
+front end, exported for a shorter input, turns ``chunk_samples`` samples into ``chunk`` frames. A
+chunk may begin at any frame::
 
     window   |0 1 2 3 4 5 6 7 8 9|          frames = 10
-    chunk                |0 1 2 3|          chunk = 4, begun at frame 6
+    chunk                |0 1 2 3|          chunk = 4, begins at frame 6
 
-Where a front end pads (reflects) its input, the first ``left`` and the last ``right`` frames of
-whatever it is given are the edge's: they are taken from a chunk only where its edge is the
-window's, and are never kept for another window.
+If the front end pads (reflects) its input, the first ``left`` and the last ``right`` frames of any
+input depend on the padding at its edges: they are taken from a chunk only if its edge is the
+window's edge, and are never reused for another window.
 """
 
 from __future__ import annotations
@@ -18,53 +19,53 @@ from dataclasses import dataclass
 from typing import Any
 
 NAMES = ("front", "back")
-"""The two files of an incremental model: a chunk of samples to frames, a window's frames to scores."""
+"""The two files of an incremental model: chunk's samples -> frames, window's frames -> scores."""
 MOST_FRAMES = 1 << 20
 
 
 @dataclass(frozen=True)
 class FrameOverlap:
-    """How a front end's frames lie in a window."""
+    """Geometry of a front end's frames in a window and in a chunk."""
 
     frames: int
-    """Of a window."""
+    """Number of frames of a window."""
     chunk: int
-    """Frames of a chunk."""
+    """Number of frames of a chunk."""
     step: int
     """Samples from one frame to the next."""
     window_samples: int
     left: int = 0
-    """First frames of a window or chunk that hang on where it begins."""
+    """Number of first frames of a window or chunk that depend on padding at its start."""
     right: int = 0
-    """Last frames that hang on where it ends."""
+    """Number of last frames that depend on padding at its end."""
 
     @property
     def chunk_samples(self) -> int:
-        """Samples of a chunk: the window's without those of the frames that it has fewer."""
+        """Number of samples of a chunk: the window's, less ``step`` per missing frame."""
         return self.window_samples - (self.frames - self.chunk) * self.step
 
     @property
     def new(self) -> int:
-        """Frames that one chunk adds to a window's: the longest hop at which it gives all of them."""
+        """Number of frames one chunk adds: the longest hop, in frames, one chunk can cover."""
         return self.chunk - self.left - self.right
 
     def kept(self, shift: int) -> range:
-        """Return the frames of a window that another, begun ``shift`` frames before, had too."""
+        """Return the frames that a window shares with one that began ``shift`` frames earlier."""
         return range(self.left, max(self.left, self.frames - self.right - max(0, shift)))
 
     def chunks(self, kept: range) -> list[tuple[int, int, int]]:
-        """Return what is to be computed of a window.
+        """Return the chunks that must be computed for a window.
 
         Parameters
         ----------
         kept : range
-            Frames that are known.
+            Frames that are already known.
 
         Returns
         -------
         list of tuple of int
-            Frame of the window at which a chunk begins; then the first of the window's frames to
-            take from it, and the one behind the last.
+            For each chunk: the frame of the window at which it begins, then the first frame of the
+            window to take from it, and the one after the last.
 
         """
         last, frame = self.frames - self.chunk, 0
@@ -80,19 +81,19 @@ class FrameOverlap:
 
     @property
     def problem(self) -> str:
-        """What is wrong with it; empty if nothing is."""
+        """First problem of the values; empty if there is none."""
         if not all(0 < size < MOST_FRAMES for size in (self.frames, self.chunk, self.step)):
             return f"its incremental model has {self.frames} frames, {self.step} samples apart"
         if min(self.left, self.right) < 0 or not self.left + self.right < self.chunk < self.frames:
             return (f"a chunk of its incremental model has {self.chunk} of {self.frames} frames, "
-                    f"{self.left} and {self.right} of them at the edges")  # fmt: skip
+                    f"with {self.left} and {self.right} edge frames")  # fmt: skip
         if self.chunk_samples < 1:
             return "a chunk of its incremental model has no samples"
         return ""
 
 
 def overlap_of(model: Mapping[str, Any]) -> FrameOverlap:
-    """Return the plan of a manifest's ``model`` that has the entry ``incremental``."""
+    """Return the geometry of a manifest's ``model`` that has the entry ``incremental``."""
     entry = model["incremental"]
     axis = int(entry["axis"])
     return FrameOverlap(
@@ -104,23 +105,25 @@ def overlap_of(model: Mapping[str, Any]) -> FrameOverlap:
 
 
 def problem_of_incremental(model: Mapping[str, Any]) -> str:
-    """Return what is wrong with what a manifest's ``model`` says of its incremental files, if any.
+    """Return the first problem of the entry ``incremental`` of a manifest's ``model``.
+
+    Empty if there is no problem, or no such entry.
 
     Raises
     ------
     KeyError, TypeError, ValueError, IndexError
-        An entry is missing or of another type.
+        An entry is missing or has the wrong type.
 
     """
     if not isinstance(model.get("not_incremental", ""), str):
-        return "why it is not incremental is no sentence"
+        return "its entry not_incremental is not a text"
     if "incremental" not in model:
         return ""
     entry, plan = model["incremental"], overlap_of(model)
     if not all(isinstance(entry[name]["file"], str) for name in NAMES):
         return "a file of its incremental model has no name"
     if model["format"] != "onnx" or entry["axis"] not in (1, 2):
-        return "its incremental model is of another format, or its frames lie along another axis"
+        return "its incremental model is not ONNX, or its frame axis is not 1 or 2"
     if plan.problem:
         return plan.problem
     taken, made, read = (
@@ -132,12 +135,14 @@ def problem_of_incremental(model: Mapping[str, Any]) -> str:
     if len(made) != 3 or len(read) != 3 or any(
         a != b for axis, (a, b) in enumerate(zip(made, read, strict=True)) if axis != entry["axis"]
     ):  # fmt: skip
-        return f"the halves of its incremental model do not fit: {made} and {read}"
+        return (
+            f"the two files of its incremental model have different frame shapes: {made} and {read}"
+        )
     return ""
 
 
 def files_of(model: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of a manifest's model's incremental files; none if it has none."""
+    """Return the names of the incremental files of a manifest's ``model``; empty if it has none."""
     if "incremental" not in model:
         return ()
     return tuple(str(model["incremental"][name]["file"]) for name in NAMES)

@@ -1,4 +1,4 @@
-"""Arrays as bytes in NumPy's own format: float32, finite, never a pickle."""
+"""Converts arrays to and from ``.npy`` bytes: finite float32 only, never a pickle."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def from_npy(data: bytes) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        It is none, or holds something else than finite float32; said as the end of a sentence.
+        It is not an array of finite float32; the message is the end of a sentence.
 
     """
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:  # a hostile header makes numpy raise almost anything
-        raise ValueError(f"is no array ({error})") from None
+    except Exception as error:  # a hostile header can make numpy raise almost anything
+        raise ValueError(f"is not an array ({error})") from None
     if array.dtype != np.float32 or not np.isfinite(array).all():
         raise ValueError("is not finite float32")
     return np.asarray(array)

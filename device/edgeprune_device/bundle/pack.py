@@ -1,4 +1,4 @@
-"""Put a bundle into one sealed zip, and a signature into a bundle: whole or not at all."""
+"""Packs a bundle into one sealed zip and signs bundles; files are written atomically."""
 
 from __future__ import annotations
 
@@ -14,35 +14,49 @@ from edgeprune_device.system.files import written_whole
 
 
 def pack_bundle(bundle: Path, out: Path) -> tuple[int, str]:
-    """Write a bundle, a folder or a zip, as one sealed zip; its signature comes along.
+    """Write a bundle (folder or zip) as one sealed zip, including its signature.
+
+    Parameters
+    ----------
+    bundle : Path
+        Folder or zip of the bundle.
+    out : Path
+        Zip to write; an existing file is replaced.
 
     Returns
     -------
     size : int
-        Bytes of the zip.
+        Size of the zip in bytes.
     digest : str
-        Of the bundle.
+        Digest of the bundle.
 
     Raises
     ------
     EdgepruneError
-        The bundle cannot be trusted, or ``out`` is there and is no file.
+        The bundle cannot be trusted, or ``out`` exists and is not a file.
 
     """
     if out.exists() and not out.is_file():
-        raise EdgepruneError(f"{out} exists and is no file.", "Name a .zip.")
+        raise EdgepruneError(f"{out} exists and is not a file.", "Name a .zip file.")
     data = pack(_files_of(bundle))
     _replace(out, data)
     return len(data), read_bundle(out).digest
 
 
 def sign_bundle(bundle: Path, key: Path) -> str:
-    """Sign a bundle after reading it whole; a zip is written anew, sealed.
+    """Sign a bundle after reading it completely; a zip is rewritten, sealed.
+
+    Parameters
+    ----------
+    bundle : Path
+        Folder or zip of the bundle.
+    key : Path
+        PEM file of the private key.
 
     Returns
     -------
     str
-        Identity of the key.
+        Identity of the key, 32 hex digits.
 
     Raises
     ------
@@ -61,7 +75,7 @@ def sign_bundle(bundle: Path, key: Path) -> str:
 
 
 def _files_of(bundle: Path) -> dict[str, bytes]:
-    """Return all files of a bundle that was read and found whole, by name."""
+    """Return all files of a bundle by name, after it was checked."""
     read = read_bundle(bundle)
     with opened(bundle) as held:
         names = [name for name in held.names() if name not in read.manifest["files"]]
@@ -72,7 +86,7 @@ def _files_of(bundle: Path) -> dict[str, bytes]:
 
 
 def _replace(path: Path, data: bytes, partial: Path | None = None) -> None:
-    """Write a file under another name, outside the bundle, and put it in place."""
+    """Write a file under a temporary name and rename it."""
     try:
         with written_whole(path, partial, sync=True) as place:
             place.write_bytes(data)

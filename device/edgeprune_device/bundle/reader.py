@@ -1,12 +1,13 @@
-"""The bundle: the only thing that passes from the workstation to the recorder.
+"""Reads and checks a bundle, the only thing that passes from the workstation to the recorder.
 
-A folder, or the same as one .zip: ``bundle.json``, the model file (or two files of one model, of
-which the board picks the faster), ``golden/``. It is read whole and hashed, and the bytes that were
-hashed are the bytes the runtime gets: no parser sees a byte before its file's SHA-256 has been
-compared, nothing in it is executable, and a file that ``bundle.json`` does not list is refused,
-``bundle.json.sig`` apart (see ``signature``). ``bundle.json`` itself begins with its own digest.
+A bundle is a folder, or the same as one .zip: ``bundle.json``, the model file (or two files of one
+model, of which the recorder uses the faster), ``golden/``. It is read completely and hashed, and
+the runtime gets the very bytes that were hashed: no parser reads a byte before the SHA-256 of its
+file has been compared, nothing in it is executable, and a file that ``bundle.json`` does not list
+is rejected, except ``bundle.json.sig`` (see ``signature``). ``bundle.json`` begins with its own
+digest.
 
-    signature -> digest -> JSON -> schema -> names -> every file's SHA-256 -> external data -> golden
+    signature -> digest -> JSON -> schema -> names -> all files' SHA-256 -> external data -> golden
 """
 
 from __future__ import annotations
@@ -39,56 +40,56 @@ from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Security
 
 OWN = ("runtime", "requirements")
-"""Entries of a manifest that an alternative has for itself, inside its own entry."""
+"""Entries of a manifest that an alternative has in its own entry."""
 MOST_MANIFEST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Golden:
-    """One input and what the model answered on the workstation."""
+    """A reference input (golden) and the scores of the model on the workstation."""
 
     samples: NDArray[np.float32]
-    """(window_samples,)."""
+    """Array (window_samples,), in [-1, 1]."""
     scores: NDArray[np.float32]
-    """(labels,), of transcripts (frames, labels)."""
+    """Array (labels,); of a ctc model (frames, labels)."""
     tolerance: float
     """Largest difference of a score allowed on another processor."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read whole and found to be what its manifest says."""
+    """A bundle that was read completely and matches its manifest."""
 
     path: Path
     manifest: Mapping[str, Any]
     model_bytes: bytes
     golden: tuple[Golden, ...]
     digest: str
-    """SHA-256 of ``bundle.json``, which lists every other file's."""
+    """SHA-256 of ``bundle.json``, which lists the hashes of all other files."""
     alternative: Bundle | None = None
-    """The same with its other model file as the model, where it has two. Audio, labels and
-    decision are those of the first: thresholds were set on what the first answers."""
+    """The same bundle with its other model file as the model, if it has two. Audio, labels and
+    decision are those of the first: its thresholds were set on the scores of the first."""
     halves: Mapping[str, bytes] = field(default_factory=dict)
-    """Name to content of the model cut in two (``incremental``); empty where it is not."""
+    """Name -> content of the two files of an incremental model; empty if it has none."""
     arrays: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Of a front end that is computed here, by their names in the bundle."""
+    """Arrays of a front end that the recorder computes, by their names in the bundle."""
     signed_by: str = ""
-    """The trusted key that signed it (see ``signature``); empty: no key was asked for."""
+    """Identity of the trusted key that signed it (see ``signature``); empty: none was required."""
 
     @property
     def variants(self) -> tuple[Bundle, ...]:
-        """Each with one model file: the first, and the alternative if there is one."""
+        """One bundle per model file: the first, and the alternative if there is one."""
         first = replace(self, alternative=None)
         return (first, self.alternative) if self.alternative else (first,)
 
     @property
     def file(self) -> str:
-        """Name of the model's file in the bundle."""
+        """Name of the model file in the bundle."""
         return str(self.manifest["model"]["file"])
 
     @property
     def name(self) -> str:
-        """Name given by its maker."""
+        """Name of the bundle."""
         return str(self.manifest["name"])
 
     @property
@@ -98,37 +99,37 @@ class Bundle:
 
     @property
     def activation(self) -> str:
-        """``softmax`` (one label a window), ``sigmoid`` (tags), or ``ctc`` (transcripts)."""
+        """``softmax`` (one label per window), ``sigmoid`` (tags), or ``ctc`` (transcripts)."""
         return str(self.manifest["activation"])
 
     @property
     def tokens(self) -> str:
-        """What a transcript is made of: ``characters`` or ``words``; empty for other bundles."""
+        """Tokens of a transcript: ``characters`` or ``words``; empty for other bundles."""
         return str(self.manifest.get("tokens", ""))
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by before thresholds are asked; 1 where none was fitted."""
+        """Temperature that logits are divided by before thresholds apply; 1 if none was fitted."""
         return float(self.manifest["decision"].get("temperature", 1.0))
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Of the scores of one window: (labels,), of transcripts (frames, labels)."""
+        """Shape of the scores of one window: (labels,); of a ctc model (frames, labels)."""
         return tuple(int(size) for size in self.manifest["model"]["output"]["shape"][1:])
 
     @property
     def sample_rate(self) -> int:
-        """Hz."""
+        """Sample rate of the model's input in Hz."""
         return int(self.manifest["audio"]["sample_rate"])
 
     @property
     def window_samples(self) -> int:
-        """Length of the window the model takes, in samples."""
+        """Length of the model's input window in samples."""
         return int(self.manifest["model"]["input"]["shape"][1])
 
     @property
     def hop_samples(self) -> int:
-        """Samples from one window to the next."""
+        """Samples from the start of one window to the start of the next."""
         return max(1, round(float(self.manifest["audio"]["hop_seconds"]) * self.sample_rate))
 
     @property
@@ -138,14 +139,14 @@ class Bundle:
 
 
 def read_bundle(path: Path, security: Security | None = None) -> Bundle:
-    """Read a bundle whole and check it.
+    """Read a bundle completely and check it.
 
     Parameters
     ----------
     path : Path
         A folder, or a .zip of the folder's content.
     security : Security or None
-        Which keys are trusted, and whether there must be a signature; None: no key, none needed.
+        Trusted keys, and whether a signature is required; None: no keys, no signature required.
 
     Returns
     -------
@@ -154,8 +155,8 @@ def read_bundle(path: Path, security: Security | None = None) -> Bundle:
     Raises
     ------
     EdgepruneError
-        There is none, a file is missing, added, changed or of the wrong size, the manifest
-        contradicts itself, the model keeps data elsewhere, or a signature is missing or false.
+        There is no bundle; a file is missing, added, changed or of the wrong size; the manifest
+        contradicts itself; the model has external data; or a signature is missing or invalid.
 
     """
     with opened(path) as files:
@@ -170,16 +171,16 @@ def _read(files: Files, path: Path, security: Security) -> Bundle:
     manifest = parse_manifest(raw, path)
     listed: dict[str, dict[str, Any]] = manifest["files"]
     for name in sorted(names - {MANIFEST, SIGNATURE} - set(listed)):
-        raise bad(path, f"it holds {name!r}, which {MANIFEST} does not list")
+        raise bad(path, f"it contains {name!r}, which {MANIFEST} does not list")
     for name in sorted(
         files.folders() - {name.partition("/")[0] for name in listed if "/" in name}
     ):
-        raise bad(path, f"it holds the folder {name!r}, in which {MANIFEST} lists nothing")
+        raise bad(path, f"it contains the folder {name!r}, in which {MANIFEST} lists no file")
     contents = {}
     for name, entry in listed.items():
         data = files.read(name, entry["bytes"])
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise bad(path, f"{name} is not the file that {MANIFEST} describes (SHA-256 differs)")
+            raise bad(path, f"{name} is not the file listed in {MANIFEST} (SHA-256 differs)")
         contents[name] = data
     digest = hashlib.sha256(raw).hexdigest()
     first = replace(_opened(manifest, contents, path, digest), signed_by=signed_by)
@@ -190,7 +191,14 @@ def _read(files: Files, path: Path, security: Security) -> Bundle:
 
 
 def parse_manifest(raw: bytes, path: Path) -> dict[str, Any]:
-    """Parse ``bundle.json`` and check every entry the recorder relies on."""
+    """Parse ``bundle.json`` and check every entry the recorder relies on.
+
+    Raises
+    ------
+    EdgepruneError
+        It is not a manifest, has an unsupported schema version, or contradicts itself.
+
+    """
     if len(raw) > MOST_MANIFEST_BYTES:
         raise bad(path, f"{MANIFEST} is larger than {MOST_MANIFEST_BYTES >> 20} MB")
     if problem := seal_problem(raw):
@@ -202,16 +210,16 @@ def parse_manifest(raw: bytes, path: Path) -> dict[str, Any]:
         raise bad(path, f"{MANIFEST} is not a bundle's manifest") from None
     if version is None:
         raise EdgepruneError(
-            f"The bundle {path} has schema version {str(manifest['schema_version'])[:20]}; "
-            f"{SCHEMA_VERSION} can be read here.",
-            "Install the edgeprune that made it, or make the bundle again.",
+            f"The bundle {path} has schema version {str(manifest['schema_version'])[:20]}, "
+            f"but this edgeprune reads version {SCHEMA_VERSION}.",
+            "Install the version of edgeprune that created it, or create the bundle again.",
         )
     if version:
         raise bad(path, version)
     try:
         problem = problem_of(manifest)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        problem = f"{MANIFEST} lacks or mistypes an entry ({type(error).__name__}: {error})"
+        problem = f"an entry of {MANIFEST} is missing or has the wrong type ({type(error).__name__}: {error})"
     if problem:
         raise bad(path, problem)
     checked: dict[str, Any] = manifest
@@ -219,7 +227,7 @@ def parse_manifest(raw: bytes, path: Path) -> dict[str, Any]:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a table of JSON; one that names a key twice says two things."""
+    """Return a JSON object as a dict; a duplicate key is an error."""
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError
@@ -237,7 +245,7 @@ def _other_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
 def _opened(
     manifest: dict[str, Any], contents: Mapping[str, bytes], path: Path, digest: str
 ) -> Bundle:
-    """Return the bundle of one model file."""
+    """Return the bundle with one model file."""
     model = manifest["model"]
     if problem := external_problem(model["format"], contents[model["file"]]):
         raise bad(path, problem)
@@ -261,7 +269,7 @@ def _golden(
     model = manifest["model"]
     expected = (model["input"]["shape"][1:], model["output"]["shape"][1:])
     if [list(samples.shape), list(scores.shape)] != list(expected):
-        raise bad(path, f"{entry['input']} or its output has another shape than the model")
+        raise bad(path, f"{entry['input']} or its output does not have the shape of the model")
     return Golden(samples, scores, float(entry["tolerance"]))
 
 
@@ -269,4 +277,4 @@ def _array(data: bytes, path: Path) -> NDArray[np.float32]:
     try:
         return from_npy(data)
     except ValueError as error:
-        raise bad(path, f"a golden file or one of its front end {error}") from None
+        raise bad(path, f"a golden file or an array of its front end {error}") from None

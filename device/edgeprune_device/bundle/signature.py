@@ -1,14 +1,14 @@
-"""Sign a bundle, and check who signed it: Ed25519 (RFC 8032) over the bytes of ``bundle.json``.
+"""Signs a bundle and checks its signature: Ed25519 (RFC 8032) over the bytes of ``bundle.json``.
 
-``bundle.json`` holds the SHA-256 of every other file, so that a signature of it is one of the whole
-bundle. It stands beside it as ``bundle.json.sig``, one line:
+``bundle.json`` holds the SHA-256 of every other file, so that its signature covers the complete
+bundle. The signature is in ``bundle.json.sig`` beside it, one line:
 
     edgeprune-ed25519 1 KEY SIGNATURE
 
-KEY is the first half of the SHA-256 of the public key, in hex, and says which key to try;
-SIGNATURE is in base64. What is signed is a sentence of our own followed by the manifest, so that no
-other program's signature counts here, nor ours there. Without trusted keys a signature is not
-looked into.
+KEY is the first half of the SHA-256 of the public key, in hex, and identifies the key; SIGNATURE is
+in base64. The signed message is a fixed context string followed by the manifest, so that signatures
+of other programs are not valid here, nor edgeprune's there. Without trusted keys a signature is not
+checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINE = re.compile(rb"edgeprune-ed25519 1 ([0-9a-f]{32}) ([A-Za-z0-9+/]{86}==)\n"
 MOST_SIGNATURE_BYTES = 256
 MOST_KEY_BYTES = 64 << 10
 PRIVATE, PUBLIC = "edgeprune.key", "edgeprune.pub"
-ASK = "Ask its maker for a signature by a key you trust, or copy it again."
+ASK = "Ask its author to sign it with a key you trust, or copy it again."
 
 
 def check_signature(path: Path, raw: bytes, signature: bytes | None, security: Security) -> str:
@@ -37,31 +37,31 @@ def check_signature(path: Path, raw: bytes, signature: bytes | None, security: S
     Parameters
     ----------
     path : Path
-        The bundle's, for the sentences.
+        Path of the bundle, for error messages.
     raw : bytes
-        ``bundle.json``.
+        Content of ``bundle.json``.
     signature : bytes or None
-        ``bundle.json.sig``, if there is one.
+        Content of ``bundle.json.sig``, if there is one.
     security : Security
-        Files of trusted public keys, and whether one of them must have signed.
+        Files of trusted public keys, and whether a signature by one of them is required.
 
     Returns
     -------
     str
-        Identity of the key that signed; empty where none is trusted, or there is no signature and
-        none is needed.
+        Identity of the key that signed; empty if no key is trusted, or if there is no signature and
+        none is required.
 
     Raises
     ------
     EdgepruneError
-        A signature is needed and missing, or is false, or is by no trusted key; a key file cannot
-        be read; cryptography is not installed (status 3).
+        A signature is required and missing, or is invalid, or is not by a trusted key; a key file
+        cannot be read; cryptography is not installed (status 3).
 
     """
     if not security.trusted_keys:
         if security.require_signature:
             raise EdgepruneError(
-                "A signature is required and no key is trusted.", "Name one with --trusted-key."
+                "A signature is required, but no key is trusted.", "Name one with --trusted-key."
             )
         return ""
     trusted = {identity_of(key): key for key in map(read_public, security.trusted_keys)}
@@ -71,20 +71,22 @@ def check_signature(path: Path, raw: bytes, signature: bytes | None, security: S
         return ""
     found = LINE.fullmatch(signature)
     if not found:
-        raise EdgepruneError(f"The signature of bundle {path} is no signature of edgeprune.", ASK)
+        raise EdgepruneError(f"The signature of bundle {path} is not an edgeprune signature.", ASK)
     identity = found[1].decode()
     if identity not in trusted:
-        raise EdgepruneError(f"The bundle {path} is signed by {identity}, no trusted key.", ASK)
+        raise EdgepruneError(
+            f"The bundle {path} is signed by {identity}, which is not a trusted key.", ASK
+        )
     from cryptography.exceptions import InvalidSignature
 
     signed = base64.b64decode(found[2])
     try:
-        if base64.b64encode(signed) != found[2]:  # the last digit has bits that count for nothing
+        if base64.b64encode(signed) != found[2]:  # the last digit has unused bits
             raise InvalidSignature
         trusted[identity].verify(signed, CONTEXT + raw)
     except InvalidSignature:
         raise EdgepruneError(
-            f"The signature of bundle {path} is false: {identity} did not sign this.", ASK
+            f"The signature of bundle {path} is invalid: {identity} did not sign this content.", ASK
         ) from None
     return identity
 
@@ -101,26 +103,34 @@ def identity_of(public: Any) -> str:
 
 
 def make_keys(folder: Path) -> tuple[Path, Path, str]:
-    """Make a pair of keys; a file that is there is never replaced.
+    """Create a key pair; an existing file is never replaced.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for the two files; created if necessary.
 
     Returns
     -------
     private, public : Path
-        PEM files (PKCS #8, without a password, readable by their owner alone; and X.509's
+        PEM files (PKCS #8, without a password, readable by their owner alone; and X.509
         SubjectPublicKeyInfo).
     identity : str
+        Identity of the key, 32 hex digits.
 
     Raises
     ------
     EdgepruneError
-        There are keys already; cryptography is not installed (status 3).
+        A key file exists already; cryptography is not installed (status 3).
 
     """
     serialization, ed25519 = _cryptography()
     private, public = folder / PRIVATE, folder / PUBLIC
     for path in (private, public):
         if path.exists() or path.is_symlink():
-            raise EdgepruneError(f"{path} exists.", "Keys are never replaced: name another folder.")
+            raise EdgepruneError(
+                f"{path} exists already.", "Keys are never replaced: name another folder."
+            )
     key = ed25519.Ed25519PrivateKey.generate()
     pem = serialization.Encoding.PEM
     texts = (
@@ -138,13 +148,13 @@ def make_keys(folder: Path) -> tuple[Path, Path, str]:
 
 
 def read_public(path: str | Path) -> Any:
-    """Read an Ed25519 public key of a PEM file; raises EdgepruneError."""
+    """Read an Ed25519 public key from a PEM file; raises EdgepruneError."""
     serialization, ed25519 = _cryptography()
     return _key(path, serialization.load_pem_public_key, ed25519.Ed25519PublicKey, "public")
 
 
 def read_private(path: str | Path) -> Any:
-    """Read an Ed25519 private key, without a password, of a PEM file; raises EdgepruneError."""
+    """Read an Ed25519 private key without password from a PEM file; raises EdgepruneError."""
     serialization, ed25519 = _cryptography()
 
     def load(data: bytes) -> Any:
@@ -166,8 +176,8 @@ def _key(path: str | Path, load: Any, kind: Any, word: str) -> Any:
         key = None
     if not isinstance(key, kind):
         raise EdgepruneError(
-            f"{path} holds no {word} Ed25519 key without a password.",
-            "edgeprune keys makes a pair.",
+            f"{path} is not a {word} Ed25519 key without a password.",
+            "edgeprune keys creates a key pair.",
         )
     return key
 

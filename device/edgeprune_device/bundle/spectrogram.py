@@ -1,9 +1,9 @@
-"""A spectrogram in front of a model that takes no samples: frames, spectrum, bands, logarithm.
+"""Computes a spectrogram for models that do not take samples as input.
 
-Models made here have their front end inside the graph. Of a foreign model it is declared in the
-bundle, number by number, with its window, bands and cosines as arrays that the bundle carries: the
-recorder multiplies what it is given, and derives nothing. Steps that a front end lacks are numbers
-that change nothing.
+Models made by edgeprune have their front end inside the graph. The front end of a third-party model
+is declared in the bundle by its parameters, with its window, filter bank and cosine transform as
+arrays in the bundle: the recorder only multiplies and derives nothing. Steps that a front end lacks
+have parameters that change nothing.
 
     samples / peak -> preemphasis -> frames * window -> |FFT| ** power * scale, at least floor
     -> @ bands -> + add -> log -> * gain + offset -> clipped -> @ cosines
@@ -30,46 +30,46 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class SpectrogramFeatures:
-    """What a front end does, in its order; the defaults change nothing."""
+    """Parameters of a front end, in order of computation; the defaults change nothing."""
 
     window: str
-    """Name in the bundle of the window of a frame, (frame,)."""
+    """Name in the bundle of the window function, array (frame,)."""
     bands: str
-    """Name of the bands, (fft / 2 + 1, bands)."""
+    """Name in the bundle of the filter bank, array (fft / 2 + 1, bands)."""
     cosines: str = ""
-    """Name of a cosine transform, (bands, coefficients); empty: none."""
+    """Name in the bundle of a cosine transform, array (bands, coefficients); empty: none."""
     step: int = 160
-    """Samples from one frame to the next, at least 1."""
+    """Hop between frames in samples, at least 1."""
     fft: int = 512
-    """Length of the transform, at least a frame."""
+    """Length of the FFT, at least a frame."""
     peak: bool = False
-    """Divide a window by its largest sample, where that is over 0."""
+    """Divide the input by its largest sample, if that is over 0."""
     preemphasis: float = 0.0
-    """Share of the sample before that is taken off each sample, 0 to 1."""
+    """Pre-emphasis coefficient, 0 to 1: y[n] = x[n] - c x[n - 1]."""
     power: int = 1
-    """1: magnitudes, 2: powers."""
+    """Exponent of the magnitude: 1 (magnitude) or 2 (power)."""
     scale: float = 1.0
-    """What the spectrum is multiplied by."""
+    """Factor of the spectrum, over 0."""
     floor: float = 0.0
-    """Least value of the spectrum."""
+    """Smallest value of the spectrum, at least 0."""
     add: float = 0.0
-    """Added before the logarithm, to what must be over 0 then."""
+    """Added before the logarithm, whose argument must be over 0; at least 0."""
     gain: float = 1.0
-    """What the natural logarithm is multiplied by."""
+    """Factor of the natural logarithm."""
     offset: float = 0.0
-    """Added after that."""
+    """Added to the scaled logarithm."""
     low: float = -math.inf
     high: float = math.inf
-    """Bounds of the result."""
+    """Bounds to which the result is clipped."""
 
 
 def features_of(entry: Mapping[str, Any]) -> SpectrogramFeatures:
-    """Return the front end that a manifest's entry declares.
+    """Return the front end that a manifest's entry ``frontend`` declares.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        An entry is missing, unknown, of another type or out of range.
+        An entry is missing, unknown, of the wrong type or out of range.
 
     """
     known = {entry.name: str(entry.type) for entry in fields(SpectrogramFeatures)}
@@ -91,49 +91,50 @@ def features_of(entry: Mapping[str, Any]) -> SpectrogramFeatures:
 def arrays_problem(
     features: SpectrogramFeatures, arrays: Mapping[str, Array], samples: int, count: int
 ) -> str:
-    """Return where the arrays do not fit one another and the model; empty if they do.
+    """Return how the arrays do not fit one another or the model; empty if they fit.
 
     Parameters
     ----------
     features : SpectrogramFeatures
     arrays : mapping
-        By their names in the bundle.
+        Arrays by their names in the bundle.
     samples : int
-        Of the recorder's window.
+        Length of the recorder's window in samples.
     count : int
-        Numbers that the model takes.
+        Number of values in the model's input.
 
     """
     window, bands = arrays[features.window], arrays[features.bands]
     if window.ndim != 1 or not 1 <= len(window) <= min(features.fft, samples):
-        return "the window of its front end has another length"
+        return "the window of its front end has the wrong length"
     if bands.ndim != 2 or bands.shape[0] != features.fft // 2 + 1:
-        return "the bands of its front end do not fit its transform"
+        return "the filter bank of its front end does not fit its FFT"
     if (bands < 0).any() or (
         features.add == 0 and not (features.floor and bands.any(axis=0).all())
     ):
-        return "its front end would take the logarithm of nothing"
+        return "its front end would take the logarithm of 0"
     width = bands.shape[1]
     if features.cosines:
         cosines = arrays[features.cosines]
         if cosines.ndim != 2 or cosines.shape[0] != width:
-            return "the cosines of its front end do not fit its bands"
+            return "the cosine transform of its front end does not fit its filter bank"
         width = cosines.shape[1]
     frames = 1 + (samples - len(window)) // features.step
     if frames * width != count:
-        return f"its front end gives {frames} x {width} numbers and the model takes {count}"
+        return f"its front end gives {frames} x {width} values, but the model expects {count}"
     return ""
 
 
 def compute(samples: Array, features: SpectrogramFeatures, arrays: Mapping[str, Array]) -> Array:
-    """Compute the features of a window of sound.
+    """Compute the features of a window of audio.
 
     Parameters
     ----------
     samples : array (samples,)
+        Audio in [-1, 1].
     features : SpectrogramFeatures
     arrays : mapping
-        By their names in the bundle.
+        Arrays by their names in the bundle.
 
     Returns
     -------

@@ -1,13 +1,13 @@
-"""Zips as a bundle may come in: read strictly from memory, and written sealed.
+"""Reads zips of bundles strictly, from memory, and writes sealed ones.
 
-A zip says most things twice, and programs differ in which of the two they believe. Here the
-central directory and each member's own header must agree; members follow one another from the
+A zip stores most facts twice, and programs differ in which of the two they believe. Here the
+central directory and each member's local header must agree; members follow one another from the
 first byte to the directory with nothing between, before or after; a member is stored or deflated,
-not encrypted, not streamed, no link, no Zip64. Nothing is ever written to a disk.
+not encrypted, not streamed, not a link, not Zip64. Nothing is ever written to disk.
 
-``pack`` also writes the SHA-256 of all that stands before it as the zip's comment, so that a
-sealed zip with any byte changed is refused; in any other zip, a byte that changes no member (a
-date, a permission) changes no bundle. After PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.4.
+``pack`` also writes the SHA-256 of everything before it as the zip's comment, so that a sealed zip
+with any changed byte is rejected; in other zips, a byte that changes no member (a date, a
+permission) does not change the bundle. After PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.4.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ ENCRYPTED, STREAMED, HARMLESS = (
     0x0041,
     0x0008,
     0x0806,
-)  # the last: UTF-8 names, how hard deflate tried
+)  # HARMLESS: UTF-8 names, deflate's compression level
 REFUSED_EXTRAS = {0x0001: "Zip64", 0x7075: "a second name", 0x9901: "encrypted"}
 MOST_ENTRIES = 2000
-MOST_RATIO, SMALL = 200, 1 << 20  # model weights shrink by half; what is small may be all zeros
-NOON = (0, 0x21)  # DOS time and date of 1980-01-01: the same zip from the same bundle
+MOST_RATIO, SMALL = 200, 1 << 20  # model weights shrink by half; small files may be all zeros
+NOON = (0, 0x21)  # DOS time and date of 1980-01-01: fixed, so that zips are reproducible
 
 
 class BadZipError(ValueError):
-    """What is wrong with a zip, as the rest of a sentence."""
+    """A problem of a zip; the message is the end of a sentence."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a zip, packed."""
+    """A compressed file in a zip."""
 
     name: str
     method: int
     crc: int
     size: int
-    """Bytes it has unpacked, as it claims."""
+    """Claimed size in bytes after unpacking."""
     packed: memoryview
-    """As it stands in the zip."""
+    """Bytes in the zip."""
 
 
 def members_of(data: bytes) -> tuple[dict[str, Member], set[str]]:
-    """Return a zip's files by name, and its folders' names.
+    """Return a zip's files by name, and the names of its folders.
 
     Raises
     ------
     BadZipError
-        It is no zip, or not one of the plain kind this module describes.
+        It is not a zip, or not of the plain kind that this module describes.
 
     """
     directory, end, count = _end_of(data)
@@ -71,7 +71,7 @@ def members_of(data: bytes) -> tuple[dict[str, Member], set[str]]:
     for _ in range(count):
         member, place, span = _member(data, place, end)
         if member.name in files or member.name in folders:
-            raise BadZipError(f"the zip names a file twice, {member.name!r}")
+            raise BadZipError(f"the zip contains {member.name!r} twice")
         spans.append(span)
         if member.name.endswith("/"):
             folders.add(member.name)
@@ -90,31 +90,33 @@ def members_of(data: bytes) -> tuple[dict[str, Member], set[str]]:
 
 
 def unpack(member: Member, most: int) -> bytes:
-    """Return a member's content, or its first ``most`` + 1 bytes where it is longer.
+    """Return a member's content, or its first ``most`` + 1 bytes if it is longer.
 
     Raises
     ------
     BadZipError
-        It cannot be unpacked, is not as long as it claims, or its checksum differs.
+        It cannot be unpacked, does not have the claimed size, or its checksum differs.
 
     """
     if member.size > SMALL and member.size > MOST_RATIO * len(member.packed):
-        raise BadZipError(f"{member.name} claims to be {MOST_RATIO} times its packed size and more")
+        raise BadZipError(
+            f"the claimed size of {member.name} is over {MOST_RATIO} times its packed size"
+        )
     if member.size > most:
         return _inflated(member, most + 1) if member.method else bytes(member.packed[: most + 1])
     data = _inflated(member, member.size + 1) if member.method else bytes(member.packed)
     if len(data) != member.size or zlib.crc32(data) != member.crc:
-        raise BadZipError(f"{member.name} is not as long as the zip says, or its checksum differs")
+        raise BadZipError(f"{member.name} differs from the zip's directory in size or checksum")
     return data
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return a sealed zip of files; the same bytes from the same files.
+    """Return a sealed zip of files; the same files give the same bytes.
 
     Parameters
     ----------
     files : mapping
-        Name, of ASCII characters, to content of less than 2 GiB.
+        Name (ASCII) -> content of less than 2 GiB.
 
     """
     body, directory = bytearray(), bytearray()
@@ -142,19 +144,19 @@ def _end_of(data: bytes) -> tuple[int, int, int]:
         if end >= 0 and data.startswith(END, end):
             break
     else:
-        raise BadZipError("it is neither a folder nor a zip that ends where it should")
+        raise BadZipError("it is neither a folder nor a complete zip")
     disk, first_disk, here, count, size, directory, length = END_REST.unpack_from(data, end + 4)
     if (disk, first_disk, here, length) != (0, 0, count, comment) or count > MOST_ENTRIES:
-        raise BadZipError("the zip's last record makes no sense")
+        raise BadZipError("the zip's end record is damaged")
     if directory + size != end:
-        raise BadZipError("the zip has bytes before or after it, or is Zip64")
+        raise BadZipError("the zip has extra bytes before or after it, or is Zip64")
     if comment and data[-comment:] != SEAL + hashlib.sha256(data[:-comment]).hexdigest().encode():
-        raise BadZipError("the zip is not as it was when it was sealed (SHA-256 differs)")
+        raise BadZipError("the zip was changed after it was sealed (SHA-256 differs)")
     return directory, end, count
 
 
 def _member(data: bytes, place: int, end: int) -> tuple[Member, int, tuple[int, int]]:
-    """Return the member of a directory entry, the next entry's place, the bytes it takes up."""
+    """Return the member of a directory entry, the offset of the next entry, the member's span."""
     head = place + 4 + CENTRAL_REST.size
     if head > end or not data.startswith(CENTRAL, place):
         raise BadZipError("the zip's directory is damaged")
@@ -171,13 +173,13 @@ def _member(data: bytes, place: int, end: int) -> tuple[Member, int, tuple[int, 
     *theirs, own_named, own_extra = LOCAL_REST.unpack_from(data, offset + 4)
     start = own + own_named + own_extra
     if theirs != shared or data[own : own + own_named] != encoded:
-        raise BadZipError("the zip says two things of one member")
+        raise BadZipError("the zip's directory contradicts the header of a member")
     _check_extra(data[own + own_named : start])
     name = _name(encoded)
     version, flags, method, _, _, crc, packed, size = shared
     _check_kind(name, version, flags, method, mode)
     if start + packed > place or (method == STORED and packed != size):
-        raise BadZipError(f"{name} has another size than the zip says")
+        raise BadZipError(f"{name} differs from the zip's directory in size")
     if name.endswith("/") and (packed or size):
         raise BadZipError(f"{name} is a folder with content")
     content = memoryview(data)[start : start + packed]
@@ -195,11 +197,13 @@ def _check_kind(name: str, version: int, flags: int, method: int, mode: int) -> 
     if flags & ENCRYPTED:
         raise BadZipError(f"the zip is encrypted ({name})")
     if flags & STREAMED:
-        raise BadZipError(f"the zip was written as a stream ({name}); edgeprune pack makes one")
+        raise BadZipError(
+            f"the zip was written as a stream ({name}); edgeprune pack writes a valid one"
+        )
     if method not in (STORED, DEFLATED):
-        raise BadZipError(f"the zip is neither stored nor deflated ({name})")
+        raise BadZipError(f"the zip's compression is neither stored nor deflated ({name})")
     if flags & ~HARMLESS or version & 0xFF > 20:
-        raise BadZipError(f"the zip asks for more than a plain one does ({name})")
+        raise BadZipError(f"the zip uses features that are not supported ({name})")
     kind = stat.S_IFMT(mode >> 16)
     if kind not in (0, stat.S_IFDIR if name.endswith("/") else stat.S_IFREG):
         raise BadZipError(f"{name} is a link or a special file in the zip")
@@ -212,19 +216,23 @@ def _check_extra(extra: bytes) -> None:
             raise BadZipError("the zip has a damaged extra field")
         kind, length = struct.unpack_from("<2H", extra, place)
         if kind in REFUSED_EXTRAS:
-            raise BadZipError(f"the zip is not plain: {REFUSED_EXTRAS[kind]}")
+            raise BadZipError(
+                f"the zip uses a feature that is not supported: {REFUSED_EXTRAS[kind]}"
+            )
         place += 4 + length
     if place != len(extra):
         raise BadZipError("the zip has a damaged extra field")
 
 
 def _inflated(member: Member, most: int) -> bytes:
-    """Return at most so many bytes; where all fit, the packed bytes must end where they do."""
+    """Return at most ``most`` bytes; a complete stream must end with the packed bytes."""
     unpacker = zlib.decompressobj(-15)
     try:
         data = unpacker.decompress(member.packed, most)
     except zlib.error as error:
         raise BadZipError(f"{member.name} cannot be unpacked ({error})") from None
     if len(data) < most and (not unpacker.eof or unpacker.unused_data):
-        raise BadZipError(f"{member.name} cannot be unpacked: it ends too early or too late")
+        raise BadZipError(
+            f"{member.name} cannot be unpacked: its compressed data end too early or too late"
+        )
     return data

@@ -1,4 +1,4 @@
-"""Writing a bundle: every file, its hash and a sealed manifest, whole or not at all."""
+"""Writes a bundle atomically: all files, their hashes and a sealed manifest."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from edgeprune_device.errors import EdgepruneError
 
 
 def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write a bundle whole or not at all, and read it back as a recorder would.
+    """Write a bundle atomically, and read it back as a recorder would.
 
     Parameters
     ----------
     folder : Path
-        Where to; an earlier bundle there is replaced, anything else is left alone.
+        Target; an existing bundle is replaced, anything else is left alone.
     manifest : mapping
-        All of ``bundle.json`` but ``digest``, ``schema_version`` and ``files``, which are set anew,
-        and ``created``, which is kept if given.
+        Content of ``bundle.json`` except ``digest``, ``schema_version`` and ``files``, which are
+        set here, and ``created``, which is kept if given.
     files : mapping
-        Name in the bundle to content: the model (or both) and the golden files.
+        Name in the bundle -> content: the model (or both) and the golden files.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
     """
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise EdgepruneError(
-            f"{folder} exists and is not a bundle.", "Name a folder that is not there yet."
+            f"{folder} exists and is not a bundle.", "Name a folder that does not exist yet."
         )
     listing = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -81,9 +81,18 @@ def golden_files(
     Parameters
     ----------
     inputs : sequence of array (window_samples,)
+        Reference inputs (golden).
     outputs : sequence of array (labels,) or (frames, labels)
-        What the bundle's own file answers on the machine that made it.
+        Scores of the bundle's own model file on the machine that created it.
     tolerance : float
+        Largest difference of a score allowed on another machine, 0 to 1.
+
+    Returns
+    -------
+    files : dict
+        Name in the bundle -> content.
+    entries : list of dict
+        Entries of ``golden`` in the manifest.
 
     """
     files, entries = {}, []
@@ -108,13 +117,20 @@ def with_alternative(
     manifest, files : mapping
         As for ``write_bundle``, which also checks the result.
     other : Bundle
-        The same model in another file; its own ``decision`` is not taken along.
+        The same model in another file; its own ``decision`` is not copied.
+
+    Raises
+    ------
+    EdgepruneError
+        Both bundles use the same name for their model file.
 
     """
     added = {other.file: other.model_bytes, **other.halves}
     whole, entries = {**files, **added}, []
     if both := sorted(set(added) & set(files)):
-        raise EdgepruneError(f"Both models of bundle {manifest['name']} are called {both[0]}.")
+        raise EdgepruneError(
+            f"Both models of bundle {manifest['name']} have the file name {both[0]}."
+        )
     for index, golden in enumerate(other.golden):
         samples = to_npy(golden.samples)
         shared = [

@@ -1,4 +1,4 @@
-"""Sound that is kept around detections.
+"""Audio clips kept around detections.
 
-Recording it, files on disk, retention, locks, deletion and disk space.
+Recording clips, files on disk, retention, locks, deletion and disk space.
 """

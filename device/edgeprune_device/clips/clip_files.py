@@ -1,15 +1,15 @@
-"""The folder of clips: how a clip is named, written, tagged, locked, found and deleted.
+"""Names, writes, tags, locks, finds and deletes the files of clips.
 
-    JOURNAL/clips/2026-05-01/tawny-owl-3f9a1c/213005_5d41402abc4b2a76.flac       a clip, heard live
-    JOURNAL/clips/stream/...                                                    one of a sound file
-    JOURNAL/clips/.../213005_5d41402abc4b2a76.flac.lock                         never deleted for room
+    JOURNAL/clips/2026-05-01/tawny-owl-3f9a1c/213005_5d41402abc4b2a76.flac       a clip, recorded live
+    JOURNAL/clips/stream/...                                                    a clip of a sound file
+    JOURNAL/clips/.../213005_5d41402abc4b2a76.flac.lock                         never deleted for space
     JOURNAL/clips/NAME.flac.part                                                being written
-    JOURNAL/clips/.store                                                        which disk this is
+    JOURNAL/clips/.store                                                        identifies the disk
 
-The day and the time are UTC (of a sound file: its stream time). A label is hostile until it is a
-slug; one that is not its own slug gets six digits of its hash, so that labels never share a folder.
-A lock is an empty file beside the clip: it needs no free block and no database, so that it can be
-set on a full disk.
+Day and time are UTC (for a sound file: its stream time). A label is not safe as a folder name: it
+is converted to a slug; one that differs from its slug gets six digits of its hash, so that labels
+never share a folder. A lock is an empty file beside the clip: it needs no free block and no
+database, so that it can be set on a full disk.
 """
 
 from __future__ import annotations
@@ -38,42 +38,44 @@ from edgeprune_device.system.files import (
 )
 
 CLIPS, SUFFIX, PART, LOCK = "clips", ".flac", ".part", ".lock"
-STREAM = "stream"  # in place of the day
+STREAM = "stream"  # instead of the day
 FULL_SCALE = 32_768.0
-MOST_FLAC_RATE = 655_350  # Hz, of the format
+MOST_FLAC_RATE = 655_350  # Hz, limit of the format
 NAMED = re.compile(r"(\d{6,})_([A-Za-z0-9-]+)\.flac")
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFile:
-    """A clip as the folder shows it, without a look inside."""
+    """A clip as listed in its folder, without reading the file."""
 
     path: str
     """Relative to the journal's folder."""
     label: str
-    """Its label's slug."""
+    """Slug of its label."""
     seconds: float
-    """When it was heard, Unix time; of a sound file, when it was written."""
+    """Unix time of the event; for a clip of a sound file, when it was written."""
     bytes: int
-    """What it takes of the disk."""
+    """Disk space it uses in bytes."""
     locked: bool
 
     @property
     def id(self) -> str:
-        """Of its detection."""
+        """Id of its detection."""
         named = NAMED.fullmatch(self.path.rpartition("/")[2])
         return named[2] if named else ""
 
 
 def clip_path(label: str, name: str, utc: datetime | None, stream_seconds: float) -> str:
-    """Return where a clip belongs, relative to the journal's folder.
+    """Return the path of a clip, relative to the journal's folder.
 
     Parameters
     ----------
     label, name : str
-        What was heard, and the detection's id.
+        Label and id of the detection.
     utc : datetime or None
-        When; None for a sound file, which is named by ``stream_seconds``.
+        Time of the event; None for a sound file, which is named by ``stream_seconds``.
+    stream_seconds : float
+        Stream time of the event in seconds.
 
     """
     if utc is None:
@@ -87,18 +89,18 @@ def clip_path(label: str, name: str, utc: datetime | None, stream_seconds: float
 
 
 def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Round samples in [-1, 1] to 16 bits; 1.0 becomes the largest there is, 32767/32768.
+    """Round samples (n,) in [-1, 1] to 16 bits; 1.0 becomes the largest value, 32767/32768.
 
-    16 bits and not 24: what a 16-bit microphone or file gave is kept exactly, the rounding of
-    resampled sound (-98 dB of full scale) lies under the noise of a recorder's microphone, and
-    FLAC cannot pack the eight bits of noise that 24 would add, which make a clip twice as large.
+    16 bits and not 24: audio of a 16-bit microphone or file is kept exactly, the rounding of
+    resampled audio (-98 dBFS) is below the noise of a recorder's microphone, and FLAC cannot
+    compress the eight bits of noise that 24 would add, which double the size of a clip.
     """
     scaled = np.rint(np.nan_to_num(samples, posinf=1.0, neginf=-1.0) * FULL_SCALE)
     return np.asarray(np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1), dtype=np.int16)
 
 
 def to_flac(samples: NDArray[np.int16], rate: int, tags: Mapping[str, Any]) -> bytes:
-    """Return a 16-bit FLAC file, its tags as JSON in the comment and the label as the title."""
+    """Return a 16-bit FLAC file with the tags as JSON in its comment and the label as its title."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -111,7 +113,7 @@ def to_flac(samples: NDArray[np.int16], rate: int, tags: Mapping[str, Any]) -> b
 
 
 def read_tags(path: Path) -> dict[str, Any]:
-    """Return a clip's tags; empty where there are none or the file is no clip of ours."""
+    """Return a clip's tags; empty if there are none or the file is not an edgeprune clip."""
     import soundfile
 
     try:
@@ -123,19 +125,21 @@ def read_tags(path: Path) -> dict[str, Any]:
 
 
 def write_clip(folder: Path, path: str, data: bytes) -> None:
-    """Write a clip so that its name is there only when all of it is on the disk.
+    """Write a clip atomically and flush it to disk.
 
     Parameters
     ----------
     folder : Path
-        The journal's.
+        Folder of the journal.
     path : str
-        As ``clip_path`` gives it.
+        As returned by ``clip_path``.
+    data : bytes
+        Content of the file.
 
     Raises
     ------
     OSError
-        It could not be written; what was begun is gone.
+        It could not be written; the partial file is removed.
 
     """
     target = folder / path
@@ -146,7 +150,7 @@ def write_clip(folder: Path, path: str, data: bytes) -> None:
 
 
 def remove_parts(folder: Path, before: float = float("inf")) -> int:
-    """Remove what a crash left half written, older than ``before`` (Unix time); return how many."""
+    """Remove partial files of a crash older than ``before`` (Unix time); return how many."""
     removed = 0
     with suppress(OSError):
         for part in list((folder / CLIPS).glob(f"*{SUFFIX}{PART}")):
@@ -157,15 +161,15 @@ def remove_parts(folder: Path, before: float = float("inf")) -> int:
 
 
 def delete_clip(folder: Path, path: str) -> None:
-    """Delete a clip, its lock, and the folders that it leaves empty; fine if it is gone already.
+    """Delete a clip, its lock, and folders that become empty; a missing clip is not an error.
 
-    A file system that writes anew what it changes (btrfs) may have no room for a deletion: there
-    the file is emptied first.
+    A copy-on-write file system (btrfs) may have no space for a deletion: there the file is
+    truncated first.
 
     Raises
     ------
     OSError
-        It is still there.
+        The clip could not be deleted.
 
     """
     target = folder / path
@@ -184,7 +188,7 @@ def delete_clip(folder: Path, path: str) -> None:
 
 
 def set_lock(folder: Path, path: str, locked: bool) -> None:
-    """Lock a clip, or unlock it."""
+    """Lock or unlock a clip."""
     lock = folder / (path + LOCK)
     if locked:
         lock.touch()
@@ -194,9 +198,9 @@ def set_lock(folder: Path, path: str, locked: bool) -> None:
 
 
 def find_clips(folder: Path) -> Iterator[ClipFile]:
-    """Yield the clips, day by day; links are not followed, and nothing else is touched.
+    """Yield the clips, day by day; links are not followed, other files are ignored.
 
-    A folder that disappears meanwhile is left out.
+    A folder that disappears meanwhile is skipped.
     """
     for day in _folders(folder / CLIPS):
         midnight = None

@@ -1,18 +1,18 @@
-"""Sound kept around detections: a ring of the last seconds, and a FLAC file for each event.
+"""Records audio around detections: a buffer of the last seconds, and a FLAC file for each event.
 
-    hear(first, samples)   what the model hears, as it comes; gap(position) where samples were lost
-    want(id, label, ...)   an event was reported: keep it, with its pre- and post-roll
-    ready(blocked, to)     write what is complete and may be kept; return it for the journal
+    push(first, samples)   the model's input as it arrives; gap(position) after lost samples
+    want(id, label, ...)   an event was reported: keep it, with audio before and after
+    ready(blocked, to)     write what is complete and allowed; return it for the journal
     flush(blocked)         the stream has ended
 
-A clip holds the samples the model heard, rounded to 16 bits, at the places its tags say, however
-the stream was cut into blocks. It never spans a gap: there it begins or ends, and ``cut`` says so.
+A clip has the model's input samples, rounded to 16 bits, at the positions in its tags, independent
+of block sizes. It never spans a gap: there it begins or ends, and ``cut`` gives the reason.
 Overlapping events have a file each. A clip waits until every window that covers it was judged, so
-that a voice in its post-roll is known; what is not known counts as a voice.
+that speech in its post-roll is known; unknown counts as speech.
 
-Writing is tried at once and never waited for: a clip that the disk does not take is tried again,
-once a second, while the loop goes on, and given up after half a minute. What is given up is counted.
-The last megabyte of a disk is left to the journal.
+Writing never blocks: a clip that cannot be written is tried again once a second while the loop
+continues, and dropped after half a minute. Dropped clips are counted. The last megabyte of a disk
+is left to the journal.
 """
 
 from __future__ import annotations
@@ -44,35 +44,35 @@ from edgeprune_device.settings import Clips as ClipSettings
 from edgeprune_device.stream import Notice
 
 Blocked = Callable[[int, int], bool | None]
-"""Whether a span of samples holds a voice; None where that is not known."""
+"""Whether a span of samples has speech; None if unknown."""
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 MOST_WAITING_BYTES = 16_000_000
 DELAY_SECONDS = 60.0
 RESERVE_BYTES = 1_000_000
-BEGINS, ENDS = "no sound before", "no sound after"  # a gap, or the stream's begin or end
+BEGINS, ENDS = "no sound before", "no sound after"  # a gap, or the start or end of the stream
 LONG, LATE = "too long", "begins late"
 THE_END = 1 << 62
 
 
 @dataclass(frozen=True)
 class ClipInProgress:
-    """A clip that is on the disk."""
+    """A clip that was written."""
 
     id: str
-    """Of its detection."""
+    """Id of its detection."""
     label: str
     path: str
     """Relative to the journal's folder."""
     first: int
-    """Stream sample it begins with."""
+    """First sample in stream time."""
     samples: int
     bytes: int
     utc: datetime | None
-    """Of its first sample; None of a sound file."""
+    """Time of its first sample; None for a sound file."""
     score: float
     cut: tuple[str, ...]
-    """Why it is not as long as was asked for; empty if it is."""
+    """Reasons why it is shorter than wanted; empty if it is not."""
 
 
 @dataclass
@@ -86,7 +86,7 @@ class _Wanted:
     score: float
     utc: datetime | None  # of the event
     cut: tuple[str, ...]
-    stretch: int  # that was going on when it was asked for
+    stretch: int  # current one when the clip was requested
 
 
 @dataclass
@@ -97,30 +97,30 @@ class _Waiting:
 
 
 class ClipRecorder:
-    """Keeps clips of one session; the journal makes the folder, before the first sound.
+    """Records the clips of one session; the journal creates the folder before the first audio.
 
     Parameters
     ----------
     settings : settings.Clips
-        With ``save`` false nothing is held and nothing is written.
+        With ``save`` false nothing is buffered and nothing is written.
     folder : Path
-        The journal's.
+        Folder of the journal.
     rate : int
-        Hz, the model's.
+        Sample rate of the model in Hz.
     digest : str
-        Of the bundle, for the tags.
+        Digest of the bundle, for the tags.
     delay_seconds : float
-        By how much a detection may be reported later than its event's end: window, smoothing and
-        merging. The sound of so long is held, and of one clip.
+        Longest time from an event's end to its report: window, smoothing and merging. Audio of
+        this duration plus one clip is buffered.
     reserve_bytes : int
-        Of the disk, that no clip takes: the journal may still write.
+        Disk space that no clip uses, so that the journal can still be written.
     clock : callable
-        Monotonic seconds.
+        Returns monotonic seconds.
 
     Raises
     ------
     EdgepruneError
-        Clips are wanted at a rate that FLAC does not have.
+        Clips are wanted at a sample rate that FLAC does not support.
 
     """
 
@@ -131,13 +131,13 @@ class ClipRecorder:
     ) -> None:  # fmt: skip
         if settings.save and rate > MOST_FLAC_RATE:
             raise EdgepruneError(
-                f"Clips cannot be kept at {rate} Hz: FLAC ends at {MOST_FLAC_RATE} Hz.",
+                f"Clips cannot be saved at {rate} Hz: FLAC supports up to {MOST_FLAC_RATE} Hz.",
                 "Set save = false in [clips].",
             )
         self.settings, self.folder, self.rate, self.digest = settings, folder, rate, digest
         self.counts: Counter[str] = Counter()
-        """``wanted``, ``written``, ``withheld`` (a voice, or not known), ``lost`` (the disk) and
-        ``missed`` (the sound was gone)."""
+        """Clips by outcome: ``wanted``, ``written``, ``withheld`` (speech, or unknown), ``lost``
+        (disk failure) and ``missed`` (the audio was no longer buffered)."""
         self._clock, self._reserve = clock, reserve_bytes
         self._before, self._after, self._longest = (
             round(seconds * rate) for seconds in
@@ -149,21 +149,21 @@ class ClipRecorder:
         self._waiting: deque[_Waiting] = deque()
         self._tried = -float("inf")
         self._notices: list[Notice] = []
-        self._lost_before = 0  # when the disk last took a clip
-        self._disk: Disk | None = None  # from the first sound on, when the journal has its folder
+        self._lost_before = 0  # when a clip was last written
+        self._disk: Disk | None = None  # from the first audio on, when the journal's folder exists
 
     @property
     def waiting(self) -> int:
-        """Clips that the disk has not taken yet: a reason to make room at once."""
+        """Number of clips not written yet: a reason to free disk space at once."""
         return len(self._waiting)
 
     def push(self, first: int, samples: NDArray[np.float32]) -> None:
-        """Take the next samples of the stream, of which ``first`` is the place of the first.
+        """Take the next samples of the stream; ``first`` is the position of the first one.
 
         Raises
         ------
         ValueError
-            They lie before what was heard.
+            They begin before the current position.
 
         """
         if self.settings.save:
@@ -171,11 +171,11 @@ class ClipRecorder:
                 self._disk = Disk(self.folder)
                 remove_parts(self.folder)
             self._ring.push(first, samples)
-            # Twice what a clip needs, for a loop that does not ask for what is ready.
+            # Twice what a clip needs, in case ``ready`` is not called.
             self._ring.drop(self._ring.position - len(samples) - 2 * self._held)
 
     def gap(self, position: int) -> None:
-        """Note that the stream goes on at ``position`` and that what lies before it was lost."""
+        """Note that the stream continues at ``position`` and everything before it was lost."""
         if self.settings.save:
             self._ring.gap(position)
 
@@ -183,9 +183,9 @@ class ClipRecorder:
         self, id: str, label: str, first: int, last: int, *, score: float = 0.0,
         utc: datetime | None = None,
     ) -> None:  # fmt: skip
-        """Keep an event, of samples ``first`` to ``last`` (exclusive), which began at ``utc``.
+        """Keep an event of samples ``first`` to ``last`` (exclusive) that began at ``utc``.
 
-        Of an event over ``longest_seconds`` the end is kept: it is reported when it is over.
+        Of an event over ``longest_seconds`` the last part is kept: it is reported when it is over.
         """
         if not self.settings.save:
             return
@@ -198,21 +198,21 @@ class ClipRecorder:
         )  # fmt: skip
 
     def ready(self, blocked: Blocked | None, judged_to: int) -> list[ClipInProgress]:
-        """Write the clips whose last sample has come and was judged; call it after every window.
+        """Write the clips whose last sample has arrived and was judged; call it after every window.
 
         Parameters
         ----------
         blocked : callable or None
-            Asked once for each clip; True or None keeps it from being written. None: no rule.
+            Called once for each clip; True or None prevents it from being written. None: no rule.
         judged_to : int
-            The end of the last window that was judged or skipped (after a gap, where the sound
-            goes on), less the margin of the rule: ``blocked`` knows all it ever will of what ends
-            by then. Never the end of a block that was heard and not cut into windows yet.
+            End of the last window that was judged or skipped (after a gap, where the audio
+            continues), less the margin of the rule: ``blocked`` then knows everything it will know
+            about a clip that ends by then. Never the end of a block not yet cut into windows.
 
         Returns
         -------
         list of ClipInProgress
-            What is on the disk now, for the journal.
+            The clips that were written now, for the journal.
 
         """
         left = []
@@ -225,7 +225,7 @@ class ClipRecorder:
         return self._write(PATIENCE_SECONDS)
 
     def flush(self, blocked: Blocked | None) -> list[ClipInProgress]:
-        """End the stream: write what is held, complete or not; what fails now is lost."""
+        """End the stream: write all clips, complete or not; those that fail now are lost."""
         self._ring.gap(self._ring.position)
         for wanted in self._wanted:
             self._complete(wanted, blocked, THE_END)
@@ -233,18 +233,18 @@ class ClipRecorder:
         return self._write(-1.0)
 
     def notices(self) -> list[Notice]:
-        """Return what happened since the last call."""
+        """Return the notices since the last call."""
         held, self._notices = self._notices, []
         return held
 
     def _complete(self, wanted: _Wanted, blocked: Blocked | None, judged_to: int) -> bool:
-        """Return whether a clip is done with; encode it if all of it is there and may be kept."""
+        """Return whether a clip is finished; encode it if it is complete and allowed."""
         ring, over = self._ring, judged_to == THE_END
         if not over and ring.stretch == wanted.stretch and ring.position < wanted.end:
             return False
         found = ring.stretch_of(wanted.begin + self._before, wanted.last)
         if found is None:
-            if not over and wanted.last > ring.position:  # it is still to come
+            if not over and wanted.last > ring.position:  # it has not arrived yet
                 return False
             self._miss(wanted)
             return True
@@ -271,7 +271,7 @@ class ClipRecorder:
             self._notices.append(
                 Notice(
                     "clip-missed",
-                    f"The sound at sample {wanted.first} was not held any more; a clip is missing.",
+                    f"The audio at sample {wanted.first} is no longer buffered; a clip is missing.",
                 )
             )
 
@@ -294,7 +294,7 @@ class ClipRecorder:
         self._waiting.append(_Waiting(clip, data, self._clock()))
 
     def _write(self, patience_seconds: float) -> list[ClipInProgress]:
-        """Try to write what waits, once a second; give up what has waited too long."""
+        """Try to write the waiting clips, once a second; drop those that have waited too long."""
         now = self._clock()
         if not self._waiting or now - self._tried < RETRY_SECONDS:
             return []
@@ -319,12 +319,12 @@ class ClipRecorder:
 
     def _check_room(self, size: int) -> None:
         if self._disk is None or not self._disk.same():
-            raise OSError("the folder is on another disk than it was")
+            raise OSError("the folder is no longer on the same disk")
         if free_bytes(self.folder) - size < self._reserve:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _give_up(self, left: deque[_Waiting], before: float, reason: str) -> None:
-        """Give up the oldest: what has waited too long, and what is too much to hold."""
+        """Drop the oldest: those that have waited too long, and those beyond the memory limit."""
         held = sum(len(waiting.data) for waiting in left)
         while left and (left[0].since < before or held > MOST_WAITING_BYTES):
             held -= len(left.popleft().data)

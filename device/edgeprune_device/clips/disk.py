@@ -1,4 +1,4 @@
-"""The disk under a journal: whether it is still the same one, what is free, and a ballast to give up."""
+"""The disk of a journal: whether it is still the same one, its free space, and a reserve file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edgeprune_device.system.files import BLOCK_BYTES
 
 MARKER, BALLAST = ".store", "ballast"
 GIVE_UP, MAKE_AGAIN = 0.25, 3.0
-"""Free space, in ballasts, under which it is given up, and from which it is made (again)."""
+"""Free space, in units of the ballast, below which it is deleted and above which it is created."""
 
 
 def free_bytes(folder: Path) -> int:
-    """Return what a program without privileges may still write.
+    """Return the free bytes of a folder's disk for programs without privileges.
 
     Raises
     ------
     OSError
-        The folder is not there.
+        The folder does not exist.
 
     """
     found = os.statvfs(folder)
@@ -29,9 +29,9 @@ def free_bytes(folder: Path) -> int:
 
 
 class Ballast:
-    """A file that only takes room, so that a full disk can be given some at once.
+    """A file that reserves space, which can be freed at once when the disk is full.
 
-    Deleting it needs no database and writes next to nothing. Its blocks are really allocated.
+    Deleting it needs no database and hardly any writing. Its blocks are really allocated.
     """
 
     def __init__(self, folder: Path, megabytes: float) -> None:
@@ -40,14 +40,14 @@ class Ballast:
 
     @property
     def there(self) -> bool:
-        """Whether its blocks are."""
+        """Whether the file exists with all its blocks allocated."""
         try:
             return self.path.lstat().st_blocks * BLOCK_BYTES >= self.size > 0
         except OSError:
             return False
 
     def trim(self, free: int) -> str:
-        """Give it up or make it, as the free bytes ask; return ``given up``, ``made`` or nothing."""
+        """Delete or create the file by the free bytes; return ``given up``, ``made`` or nothing."""
         if self.there:
             if free >= GIVE_UP * self.size:
                 return ""
@@ -59,7 +59,7 @@ class Ballast:
         return ""
 
     def _make(self) -> bool:
-        """Allocate it, or leave nothing."""
+        """Allocate the file, or leave nothing behind."""
         try:
             with self.path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, self.size)
@@ -70,10 +70,10 @@ class Ballast:
 
 
 class Disk:
-    """Knows whether a folder is still on the disk it was on: a stick may be pulled out.
+    """Detects whether a folder is still on the same disk, as a USB stick may be pulled out.
 
-    A marker in ``clips/`` decides, since devices change their numbers; where it cannot be written
-    (a full disk), the device's number does.
+    A marker file in ``clips/`` decides, since device numbers change; if it cannot be written (a
+    full disk), the device number decides.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class Disk:
             self._mark(secrets.token_hex(8))
 
     def same(self) -> bool:
-        """Return whether it is; a marker that somebody deleted is made again."""
+        """Return whether the disk is the same; a deleted marker is created again."""
         if self._token and (found := self._read()):
             return found == self._token
         if (where := self._where()) is None or where != self._place:

@@ -1,8 +1,8 @@
-"""What a journal keeps of sound: its clips listed, locked, and forgotten.
+"""Lists, locks and deletes the clips of a journal.
 
-Forgetting deletes the files first, which needs no room and no database, and then their rows; on
-request the detections' rows and lines too, with their bytes in the database overwritten. What flash
-memory keeps of a deleted block is beyond a program: encrypt the card if that matters.
+Deletion removes the files first, which needs no space and no database, and then their rows; on
+request also the rows and lines of the detections, whose bytes in the database are overwritten. What
+flash memory keeps of a deleted block is beyond a program: encrypt the SD card if that matters.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ BUSY_MILLISECONDS = 10_000
 
 @dataclass(frozen=True)
 class Which:
-    """What to forget: all conditions that are given hold."""
+    """What to delete: all given conditions must hold."""
 
     label: str | None = None
     before: datetime | None = None
-    """Clips and detections from before this moment."""
+    """Only clips and detections before this time."""
 
     def holds(self, clip: ClipFile) -> bool:
-        """Return whether a clip is one of them."""
+        """Return whether a clip matches."""
         return (self.label is None or clip.label == slug(self.label)) and (
             self.before is None or clip.seconds < self.before.timestamp()
         )
 
 
 def moment_of(text: str) -> datetime:
-    """Return a date or a time in ISO 8601, in UTC where it names no zone.
+    """Parse a date or time in ISO 8601; UTC if it has no time zone.
 
     Raises
     ------
     EdgepruneError
-        It is none.
+        The text is not a date.
 
     """
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise EdgepruneError(
-            f"{text!r} is no date.", "Write 2026-05-01, or 2026-05-01T18:30."
+            f"{text!r} is not a date.", "Write 2026-05-01 or 2026-05-01T18:30."
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
@@ -69,7 +69,7 @@ def moment_of(text: str) -> datetime:
 def list_clips(journal: Path) -> list[dict[str, Any]]:
     """Return the clips, oldest first, as `id`, `label`, `utc`, `score`, `path`, `locked`, `bytes`.
 
-    What the database does not know, or cannot be asked, stands in the clip's own tags.
+    What the database does not have, or if it cannot be read, is taken from the clip's tags.
 
     Raises
     ------
@@ -90,12 +90,12 @@ def list_clips(journal: Path) -> list[dict[str, Any]]:
 
 
 def lock(journal: Path, names: list[str], *, locked: bool) -> list[str]:
-    """Lock the clips of these detections, or unlock them; return their paths.
+    """Lock or unlock the clips of these detections; return their paths.
 
     Raises
     ------
     EdgepruneError
-        One of them has no clip, and nothing was locked; or it cannot be written.
+        One of them has no clip (then nothing is locked), or a lock cannot be written.
 
     """
     _check(journal)
@@ -114,7 +114,7 @@ def lock(journal: Path, names: list[str], *, locked: bool) -> list[str]:
 
 
 def to_forget(journal: Path, which: Which) -> list[ClipFile]:
-    """Return the clips that `forget` would delete, the locked ones among them.
+    """Return the clips that `forget` would delete, including locked ones.
 
     Raises
     ------
@@ -127,18 +127,18 @@ def to_forget(journal: Path, which: Which) -> list[ClipFile]:
 
 
 def forget(journal: Path, which: Which, *, rows: bool) -> dict[str, Any]:
-    """Delete clips, locked ones too, and with ``rows`` the detections themselves.
+    """Delete clips, including locked ones, and with ``rows`` the detections themselves.
 
     Returns
     -------
     dict
-        `clips` and `detections` that were deleted, and `waiting`: rows in a spool, which a
-        recorder will still write.
+        Number of deleted `clips` and `detections`, and `waiting`: rows in a spool that a recorder
+        will still write.
 
     Raises
     ------
     EdgepruneError
-        Something is left (status 1); what could be deleted is.
+        Something could not be deleted (status 1); everything else is.
 
     """
     gone, problem = [], ""
@@ -155,7 +155,7 @@ def forget(journal: Path, which: Which, *, rows: bool) -> dict[str, Any]:
         if (journal / DATABASE).is_file():
             deleted = _forget_rows(journal, which, gone, rows=rows)
     except (OSError, sqlite3.Error) as error:
-        problem = f"their rows are left: {error}"
+        problem = f"their rows could not be deleted: {error}"
     if problem:
         raise EdgepruneError(
             f"{len(gone)} clips were deleted; {problem}.", "Run the same command again.",
@@ -165,7 +165,7 @@ def forget(journal: Path, which: Which, *, rows: bool) -> dict[str, Any]:
 
 
 def _forget_rows(journal: Path, which: Which, gone: list[str], *, rows: bool) -> int:
-    """Delete the rows of clips that are gone, and the detections; return how many of these."""
+    """Delete the rows of deleted clips, and the detections; return the number of detections."""
     with closing(sqlite3.connect(journal / DATABASE, isolation_level=None)) as database:
         database.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
         database.execute("PRAGMA secure_delete=ON")
@@ -191,9 +191,9 @@ def _forget_rows(journal: Path, which: Which, gone: list[str], *, rows: bool) ->
 
 
 def _forget_lines(journal: Path, database: sqlite3.Connection, *, keep_length: bool) -> None:
-    """Leave the lines whose rows are left; the file stays the same one, a recorder appends to it.
+    """Keep the lines whose rows remain; the file stays the same, since a recorder appends to it.
 
-    Cut short, the lines are made anew from the rows when the journal is opened.
+    If it is cut short, the lines are rebuilt from the rows when the journal is opened.
     """
     path = journal / LINES
     if not path.is_file():
@@ -205,7 +205,7 @@ def _forget_lines(journal: Path, database: sqlite3.Connection, *, keep_length: b
         file.truncate()
         file.flush()
         os.fsync(file.fileno())
-    if keep_length:  # what the journal knows of the file
+    if keep_length:  # length of the file known to the journal
         database.execute("UPDATE meta SET value = ? WHERE key = 'lines_bytes'", (len(left),))
 
 

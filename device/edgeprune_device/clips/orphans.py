@@ -1,8 +1,8 @@
-"""Clips without a row, and rows without a clip: what a crash or a deletion leaves apart.
+"""Finds clips without a row and rows without a clip, after a crash or a deletion.
 
-A clip is on the disk before its row is, and is deleted before its row is. So a clip without a row
-is whole, and tells by its tags what belongs there; a row without a clip can be marked as deleted,
-unless the clips are on a disk that is not there at present.
+A clip is on disk before its row is, and is deleted before its row is. So a clip without a row is
+complete, and its tags have what belongs in the row; a row without a clip can be marked as deleted,
+unless the disk of the clips is not mounted.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from edgeprune_device.clips.disk import MARKER
 
 
 def unrecorded(folder: Path, recorded: Collection[str]) -> list[ClipInProgress]:
-    """Return the clips whose paths are not among the recorded ones, from their own tags.
+    """Return the clips whose paths are not among the recorded ones, from their tags.
 
-    Files that have no tags of ours are left out: nothing can be said of them.
+    Files without edgeprune tags are left out.
 
     Parameters
     ----------
     folder : Path
-        The journal's.
+        Folder of the journal.
     recorded : collection of str
         Paths of the rows, relative to the folder.
 
@@ -48,7 +48,7 @@ def unrecorded(folder: Path, recorded: Collection[str]) -> list[ClipInProgress]:
 
 
 def vanished(folder: Path, recorded: Collection[str]) -> list[str]:
-    """Return the recorded paths that have no clip; none of them if the clips' disk is not there."""
+    """Return the recorded paths without a clip; none if the disk of the clips is not mounted."""
     if not (folder / CLIPS / MARKER).is_file():
         return []
     there = {file.path for file in find_clips(folder)}

@@ -1,4 +1,4 @@
-"""The last samples of a stream, rounded to 16 bits, by their place in it and never over a gap."""
+"""Buffer of the last samples of a stream, as 16 bits, by position and never across a gap."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from edgeprune_device.clips.clip_files import to_pcm16
 
 @dataclass
 class RecentAudio:
-    """The last samples, in pieces; pieces of one stretch follow one another without a gap."""
+    """The last samples in pieces; the pieces of one stretch follow one another without a gap."""
 
     position: int = 0
-    """Samples of the stream so far, lost ones among them."""
+    """Samples of the stream so far, lost ones included."""
     stretch: int = 0
-    """Number of the stretch that is going on."""
+    """Number of the current stretch (audio between two gaps)."""
     pieces: deque[tuple[int, int, NDArray[np.int16]]] = field(default_factory=deque)
     """Stretch, first sample, samples."""
     begins: dict[int, int] = field(default_factory=dict)
-    """First sample of each stretch that is held."""
+    """First sample of each buffered stretch."""
 
     def push(self, first: int, samples: NDArray[np.float32]) -> None:
-        """Take the next samples; what lies between them and the last ones is a gap.
+        """Take the next samples; a distance from the last ones is a gap.
 
         Raises
         ------
@@ -48,14 +48,14 @@ class RecentAudio:
         self.stretch += 1
 
     def drop(self, before: int) -> None:
-        """Forget pieces that end by then."""
+        """Drop pieces that end at or before a sample."""
         while self.pieces and self.pieces[0][1] + len(self.pieces[0][2]) <= before:
             self.pieces.popleft()
         oldest = self.pieces[0][0] if self.pieces else self.stretch
         self.begins = {k: begin for k, begin in self.begins.items() if k >= oldest}
 
     def stretch_of(self, first: int, last: int) -> tuple[int, int, int] | None:
-        """Return (number, begin, end) of the stretch that holds most of a span; None: none does."""
+        """Return (number, begin, end) of the stretch with most of a span; None if none has any."""
         held: dict[int, int] = {}
         for number, start, samples in self.pieces:
             shared = min(last, start + len(samples)) - max(first, start)
@@ -68,7 +68,7 @@ class RecentAudio:
         return best, self.begins[best], ends[-1]
 
     def read(self, stretch: int, begin: int, end: int) -> tuple[int, NDArray[np.int16]]:
-        """Return what is held of a span of one stretch: its first sample, and the samples."""
+        """Return the buffered part of a span in one stretch: its first sample, and the samples."""
         parts, first = [np.empty(0, np.int16)], begin
         for number, start, samples in self.pieces:
             low, high = max(begin - start, 0), min(end - start, len(samples))

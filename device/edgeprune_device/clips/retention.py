@@ -1,16 +1,16 @@
-"""How long clips are kept: by age, by size, by free space; a minimum of each label and locks.
+"""How long clips are kept: by age, size and free space, with a minimum per label and locks.
 
-`plan` says what to delete, given what there is: the oldest first, never a locked clip and never one
-of the newest of its label. Those win over everything, a full disk included: when nothing else is
-left to delete, a notice says how much room is missing, and clips are lost rather than the last
-owl. `ClipRetention` carries the plan out:
+`plan` decides what to delete: the oldest first, never a locked clip and never one of the newest of
+its label. These are kept even if the disk is full: when nothing else may be deleted, a notice
+reports how much space is missing, and new clips are lost rather than the last owl. `ClipRetention`
+carries out the plan:
 
 1. Is it still the same disk? If not, nothing is deleted.
-2. Under a quarter of the ballast free: the ballast goes, so that the database can commit.
-3. Look through the folder, for a fifth of a second a step; nothing is deleted before all was seen.
-4. Delete files, 0.3 s a step. Only files: their rows are marked afterwards, by the loop, so
-   that it works where the database cannot write.
-5. Room again: the ballast is made again.
+2. Less than a quarter of the ballast free: the ballast is deleted, so that the database can commit.
+3. Scan the folder, 0.2 s per step; nothing is deleted before the scan is complete.
+4. Delete files, 0.3 s per step. Only files: their rows are marked afterwards, by the loop, so that
+   it works when the database cannot be written.
+5. Enough space again: the ballast is created again.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ from edgeprune_device.clips.disk import Ballast, Disk, free_bytes
 from edgeprune_device.settings import Retention as RetentionSettings
 from edgeprune_device.stream import Notice
 
-SCAN_SECONDS, DELETE_SECONDS = 0.2, 0.3  # of one step
-LOOKED_SECONDS = 0.05  # a scan that took longer was the step's work
+SCAN_SECONDS, DELETE_SECONDS = 0.2, 0.3  # per step
+LOOKED_SECONDS = 0.05  # a longer scan uses up the step
 RESCAN_SECONDS = 600.0
 OLD_PART_SECONDS = 3600.0
-CLOCK_CHECK = 256  # entries between looks at the clock
+CLOCK_CHECK = 256  # entries between checks of the clock
 EARLIEST = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
-"""A clock that shows less was not set: what it says of an age is not believed."""
+"""A clock before this date was never set; ages by it are not trusted."""
 SECONDS_PER_DAY, BYTES_PER_MEGABYTE = 86_400, 1_000_000
 PAGE_BYTES = 4096
 NO_ROOM = ("disk-full", "clips-stuck", "disk-detached")
-ROOM_BYTES, ROOM_SECONDS = 2_000_000, 10.0  # for a journal to be opened, and the time to make it
+ROOM_BYTES, ROOM_SECONDS = 2_000_000, 10.0  # space to open a journal, and time to free it
 
 
 @dataclass(frozen=True)
 class DeletionPlan:
-    """What to delete."""
+    """The clips to delete, and why."""
 
     delete: tuple[ClipFile, ...]
-    """What is too old, then the oldest of the rest."""
+    """Clips that are too old, then the oldest of the rest."""
     reasons: tuple[str, ...]
-    """Of each: ``age``, ``size`` or ``free``."""
+    """Reason of each: ``age``, ``size`` or ``free``."""
     missing_bytes: int
-    """What will be missing to the free space that is wanted."""
+    """Free space that will still be missing, in bytes."""
 
 
 def plan(
     clips: Iterable[ClipFile], now: float, free: int, settings: RetentionSettings, *,
     trusted: bool = True,
 ) -> DeletionPlan:  # fmt: skip
-    """Return what to delete.
+    """Decide which clips to delete.
 
     Parameters
     ----------
@@ -73,10 +73,14 @@ def plan(
     now : float
         Unix time.
     free : int
-        Bytes of the disk.
+        Free bytes of the disk.
     settings : settings.Retention
     trusted : bool
-        Whether ``now`` can be believed; if not, nothing is deleted for its age.
+        Whether ``now`` can be trusted; if not, nothing is deleted for its age.
+
+    Returns
+    -------
+    DeletionPlan
 
     """
     ordered = sorted(clips, key=lambda clip: (clip.seconds, clip.path))
@@ -101,7 +105,7 @@ def plan(
 
 
 def _unprotected(ordered: list[ClipFile], keep_per_label: int) -> list[ClipFile]:
-    """Return what is neither locked nor among the newest of its label, oldest first."""
+    """Return the clips neither locked nor among the newest of their label, oldest first."""
     seen: Counter[str] = Counter()
     left = []
     for clip in reversed(ordered):
@@ -113,7 +117,7 @@ def _unprotected(ordered: list[ClipFile], keep_per_label: int) -> list[ClipFile]
 
 @dataclass
 class _Index:
-    """What the folder holds, looked through a little at a time."""
+    """The clips of the folder, scanned in small steps."""
 
     folder: Path
     clips: dict[str, ClipFile] = field(default_factory=dict)
@@ -124,9 +128,9 @@ class _Index:
     _found: dict[str, ClipFile] = field(default_factory=dict)
 
     def look(self, clock: Callable[[], float]) -> bool:
-        """Go on for SCAN_SECONDS; what was found counts when all was seen.
+        """Continue the scan for SCAN_SECONDS; its result counts once the scan is complete.
 
-        Returns whether that was a step's work: it took long, or is not done.
+        Returns whether the step is used up: the scan took long, or is not complete.
         """
         began = clock()
         if self._walk is None:
@@ -139,7 +143,7 @@ class _Index:
                 if number % CLOCK_CHECK == 0 and clock() - began > SCAN_SECONDS:
                     return True
         except OSError:
-            self._walk = None  # half of what is there must not be taken for all
+            self._walk = None  # a partial result must not be taken for all clips
             raise
         self.clips, self._found, self._walk = self._found, {}, None
         self.complete, self.looked_at = True, clock()
@@ -147,35 +151,35 @@ class _Index:
         return clock() - began > LOOKED_SECONDS
 
     def stale(self) -> None:
-        """Look through the folder again at the next step."""
+        """Scan the folder again at the next step."""
         self.looked_at = -float("inf")
 
     def add(self, clip: ClipFile) -> None:
-        """Take up a clip that was written just now."""
+        """Add a clip that was written just now."""
         self.clips[clip.path] = clip
         if self._walk is not None:
             self._found[clip.path] = clip
 
     def remove(self, path: str) -> None:
-        """Forget one that was deleted."""
+        """Remove a deleted clip."""
         self.clips.pop(path, None)
         self._found.pop(path, None)
 
 
 class ClipRetention:
-    """Deletes clips of a journal's folder; make it after the journal.
+    """Deletes clips of a journal's folder; create it after the journal.
 
     Parameters
     ----------
     settings : settings.Retention
     folder : Path
-        The journal's.
+        Folder of the journal.
     clock : callable
-        Monotonic seconds.
+        Returns monotonic seconds.
     now : callable
-        Unix time.
+        Returns Unix time.
     free : callable
-        Bytes free on a folder's disk.
+        Returns the free bytes of a folder's disk.
 
     """
 
@@ -186,19 +190,19 @@ class ClipRetention:
     ) -> None:  # fmt: skip
         self.settings, self.folder = settings, folder
         self.counts: Counter[str] = Counter()
-        """Clips deleted, by reason: ``age``, ``size``, ``free``."""
+        """Number of deleted clips by reason: ``age``, ``size``, ``free``."""
         self._clock, self._now, self._free = clock, now, free
         self._index = _Index(folder)
         self._disk = Disk(folder)
         self._ballast = Ballast(folder, settings.ballast_megabytes)
         self._due = -float("inf")
-        self._planned = 0  # looks through the folder before the last plan
+        self._planned = 0  # scans of the folder before the last plan
         self._deleted: list[str] = []
         self._states: dict[str, bool] = {}  # of alarms: raised or not
         self._notices: list[Notice] = []
 
     def wrote(self, clips: Iterable[ClipInProgress]) -> None:
-        """Take up clips that were written just now, so that they need not be found."""
+        """Add clips that were written just now, so that they need not be found by a scan."""
         for clip in clips:
             size = -(-clip.bytes // PAGE_BYTES) * PAGE_BYTES
             heard = clip.utc.timestamp() if clip.utc else self._now()
@@ -206,19 +210,19 @@ class ClipRetention:
             self._index.add(ClipFile(clip.path, label, heard, size, locked=False))
 
     def deleted(self) -> list[str]:
-        """Return the paths of what was deleted since the last call, for the database."""
+        """Return the paths of the clips deleted since the last call, for the database."""
         held, self._deleted = self._deleted, []
         return held
 
     def step(self, *, urgent: bool = False, trusted: bool = True) -> list[Notice]:
-        """Do a part of the work, under a second of it; call it often.
+        """Do a part of the work, less than a second; call this often.
 
         Parameters
         ----------
         urgent : bool
             A write has failed: do not wait until ``every_seconds`` have passed.
         trusted : bool
-            Whether the wall clock can be believed.
+            Whether the wall clock can be trusted.
 
         Returns
         -------
@@ -227,20 +231,20 @@ class ClipRetention:
             ``disk-detached``, ``disk-full``, ``clips-stuck``.
 
         """
-        full = self._states.get("disk-full", False)  # there is nothing to hurry for
+        full = self._states.get("disk-full", False)  # hurrying does not help
         if self._clock() < self._due and (full or not urgent):
             return []
         self._due = self._clock() + self.settings.every_seconds
         same = self._disk.same()
         self._alarm(
             "disk-detached", not same,
-            f"{self.folder} is on another disk than it was; nothing is deleted there.",
-            f"{self.folder} is on its disk again.",
+            f"{self.folder} is no longer on the same disk; no clips are deleted there.",
+            f"{self.folder} is on its original disk again.",
         )  # fmt: skip
         if same:
             try:
                 self._work(trusted)
-            except OSError as error:  # a disk that fails while it is looked at
+            except OSError as error:  # a disk that fails during the scan
                 self._stuck(error)
         held, self._notices = self._notices, []
         return held
@@ -249,7 +253,7 @@ class ClipRetention:
         self._trim_ballast()
         remove_parts(self.folder, self._now() - OLD_PART_SECONDS)
         if self._index.look(self._clock):
-            self._due = -float("inf")  # a step of its own for the plan
+            self._due = -float("inf")  # the plan gets its own step
             return
         fresh, self._planned = self._index.looks > self._planned, self._index.looks
         free = self._free(self.folder)
@@ -260,7 +264,7 @@ class ClipRetention:
             done = self._carry_out(todo)
             if done and (fresh or not todo.missing_bytes):
                 self._say_full(todo)
-            else:  # go on; before a disk is called full, look for what others wrote or unlocked
+            else:  # continue; before reporting a full disk, scan for new or unlocked clips
                 self._due = -float("inf")
                 if done:
                     self._index.stale()
@@ -278,7 +282,7 @@ class ClipRetention:
         )
 
     def _carry_out(self, todo: DeletionPlan) -> bool:
-        """Delete what is planned, for DELETE_SECONDS; return whether all of it is done."""
+        """Delete the planned clips, for DELETE_SECONDS; return whether all are done."""
         began, done, size = self._clock(), Counter[str](), 0
         try:
             for clip, reason in zip(todo.delete, todo.reasons, strict=True):
@@ -310,39 +314,41 @@ class ClipRetention:
         missing = todo.missing_bytes if todo else 0
         wanted = self.settings.free_megabytes
         kept = len(self._index.clips)
-        why = f"the {kept} clips left are locked or the newest of their label"
+        why = f"the remaining {kept} clips are locked or the newest of their label"
         self._alarm(
             "disk-full", missing > 0,
-            f"{missing / BYTES_PER_MEGABYTE:.1f} of the {wanted:g} MB that are to be free are "
-            f"missing, and {'nothing more may' if kept else 'there is no clip that could'} be "
+            f"{missing / BYTES_PER_MEGABYTE:.1f} of the {wanted:g} MB of wanted free space are "
+            f"missing, and {'no more clips may' if kept else 'there is no clip that could'} be "
             f"deleted{f': {why}' if kept else ''}.",
-            f"{wanted:g} MB are free again.",
+            f"{wanted:g} MB of disk space are free again.",
         )  # fmt: skip
 
     def _trim_ballast(self) -> None:
         if what := self._ballast.trim(self._free(self.folder)):
             size = self._ballast.size / BYTES_PER_MEGABYTE
-            text = f"The ballast, {size:g} MB kept for the day the disk is full, was {what}."
+            text = f"The ballast file ({size:g} MB reserved for a full disk) was {what}."
             self._notices.append(Notice("ballast", text, {"what": what}))
 
     def _alarm(self, kind: str, raised: bool, begins: str, ends: str) -> None:
-        """Note an alarm when it begins and when it ends."""
+        """Add a notice when an alarm begins and when it ends."""
         if raised != self._states.get(kind, False):
             self._states[kind] = raised
             self._notices.append(Notice(kind, begins if raised else ends, {"raised": raised}))
 
 
 def make_room(settings: RetentionSettings, folder: Path) -> None:
-    """Delete what may be deleted before a journal is opened on a disk that is full.
+    """Delete clips before a journal is opened on a full disk.
 
-    A recorder that starts there, as after a restart, would not start at all: SQLite cannot even
-    delete. Nothing is done where there is room, or no journal yet.
+    Without this, a recorder that starts there, as after a restart, would not start at all, because
+    SQLite cannot even delete. Nothing is done if there is enough space, or no journal yet.
     """
     wanted = min(ROOM_BYTES, settings.free_megabytes * BYTES_PER_MEGABYTE or ROOM_BYTES)
     if not (folder / CLIPS).is_dir() or free_bytes(folder) >= wanted:
         return
-    patience = ROOM_SECONDS if settings.free_megabytes else 1.0  # then the ballast is all there is
+    patience = (
+        ROOM_SECONDS if settings.free_megabytes else 1.0
+    )  # then only the ballast can be deleted
     keeper, until = ClipRetention(settings, folder), time.monotonic() + patience
     while free_bytes(folder) < wanted and time.monotonic() < until:
         if any(notice.kind in NO_ROOM for notice in keeper.step(urgent=True)):
-            return  # nothing is left that may go, or can
+            return  # no more clips may or can be deleted

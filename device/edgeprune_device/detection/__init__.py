@@ -1,4 +1,4 @@
-"""From scores to detections.
+"""Turns scores into detections.
 
 The activity gate, voice activity detection, the decision rule, smoothing, hysteresis and merging,
 and speech privacy.

@@ -1,7 +1,7 @@
-"""What must sound before the model is asked: a loud enough window, or a voice.
+"""The activity gate: only windows that are loud enough, or have speech, are passed to the model.
 
-A gate saves work and power. What it does not know it lets through: a window missed costs more than
-one too many.
+A gate saves computation and power. In doubt it is open: a missed window costs more than one too
+many.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from edgeprune_device.detection.vad import Vad
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Gate as GateSettings
 
-KEPT_SECONDS = 60  # of sound, for the level of a window
+KEPT_SECONDS = 60  # of audio kept, for the level of a window
 
 
 class ActivityGate:
-    """Opens for windows, in order.
+    """Decides for windows, in order, whether they are passed to the model.
 
     Parameters
     ----------
     settings : settings.Gate
     rate : int
-        Of the stream, in Hz.
+        Sample rate of the stream in Hz.
     vad : Vad or None
-        As ``open_vad`` gives it; whoever runs the stream lets it hear, before the gate is asked.
+        As returned by ``open_vad``; the caller pushes audio to it before it asks the gate.
 
     Raises
     ------
     EdgepruneError
-        The gate is to open for a voice, and there is no detector.
+        The gate needs a voice activity detector, and there is none.
 
     """
 
     def __init__(self, settings: GateSettings, rate: int, vad: Vad | None = None) -> None:
         if settings.kind == "vad" and vad is None:
             raise EdgepruneError(
-                "The gate is to open for a voice, and there is no voice detector.",
+                "gate.kind = 'vad' needs a voice activity detector, but there is none.",
                 "Name silero_vad.onnx in gate.vad_model.",
             )
         self.settings = settings
         self.rate = rate
         self._vad = vad
-        self._until = -1  # windows that end so early are let through by the hold
+        self._until = -1  # windows that end until then pass because of the hold
         self._blocks: deque[tuple[int, NDArray[np.float32]]] = deque()
 
     def push(self, first: int, samples: NDArray[np.float32]) -> None:
-        """Take the next samples, finite ones."""
+        """Take the next samples (n,), all finite, at stream position ``first``."""
         if self.settings.kind != "level" or not len(samples):
             return
         oldest = first - KEPT_SECONDS * self.rate
@@ -59,12 +59,12 @@ class ActivityGate:
         self._blocks.append((first, samples))
 
     def open(self, first: int, last: int) -> bool:
-        """Return whether a window goes to the model.
+        """Return whether a window is passed to the model.
 
         Parameters
         ----------
         first, last : int
-            Half-open, in stream time; windows come in order.
+            Samples of stream time, half-open; windows must come in order.
 
         """
         if not self.settings.kind:
@@ -77,7 +77,7 @@ class ActivityGate:
         return sounds or last <= self._until
 
     def gap(self, position: int) -> None:
-        """Forget what was heard: the next stretch begins at ``position``."""
+        """Forget the audio so far: the stream continues at ``position``."""
         self._blocks.clear()
         self._until = -1
 

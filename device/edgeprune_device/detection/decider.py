@@ -1,20 +1,19 @@
-"""Decide what was heard: scores of windows, in order, to detections. No clock, no files.
+"""Turns the scores of successive windows into detections; uses no clock and no files.
 
-One stretch of sound is one event. It begins with the first window whose best label is over its
-threshold, and is reported with the label and the time of its most certain window, as soon as a
-window is under the threshold or a whole window has passed since that one. A label that goes on, or
-comes back within the refractory time, is not reported again.
+An event begins with the first window whose best label reaches its threshold. It is reported with
+the label and time of its highest-scoring window, as soon as a window is below the threshold or a
+whole window has passed since that one. A label that continues, or returns within the refractory
+time, is not reported again.
 
-Where labels exclude each other (softmax) there is one such stream of events; of tags (sigmoid)
-every label has its own, and several may go on at a time. A bundle's temperature is applied to
-each window's scores before anything else. Of transcripts (ctc) every window in
-which something was read is an event, and its text is the label.
+If labels exclude each other (softmax) there is one stream of events; for tags (sigmoid) every label
+has its own, and several events may overlap. A bundle's temperature is applied to each window's
+scores first. For transcripts (ctc) every window with text is an event, and the text is its label.
 
-A recorder's settings may ask for more, in this order: other thresholds and smoothing; N of the
-last M windows over the threshold before an event begins; a lower threshold for it to go on
-(hysteresis); events that lie close together made one; the refractory time. A label that is denied,
-or not among those allowed, stays in the contest, as the bundle's background does: where it is the
-best of labels that exclude each other, nothing is reported.
+A recorder's settings may require more, in this order: other thresholds and smoothing; N of the last
+M windows over the threshold before an event begins; a lower threshold for it to continue
+(hysteresis); merging of events close together; the refractory time. A label that is denied, or not
+allowed, still competes, as the bundle's background does: if it is the best of labels that exclude
+each other, nothing is reported.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Decider:
     def __init__(self, rule: DecisionRule) -> None:
         self.rule = rule
         self.top: tuple[str, float] = ("", 0.0)
-        """What the last window said most surely, whether or not it is reported, and how surely."""
+        """Best label of the last window and its score, whether or not it is reported."""
         self._recent: deque[NDArray[np.float32]] = deque(maxlen=rule.smoothing_windows)
         streams = {"softmax": 1, "sigmoid": len(rule.labels), "ctc": 0}[rule.activation]
         self._streams = [
@@ -54,13 +53,17 @@ class Decider:
         Parameters
         ----------
         start_seconds, end_seconds : float
-            Of the window, in stream time.
-        scores : array (labels,), of transcripts (frames, labels)
+            Start and end of the window in stream time.
+        scores : array (labels,), of a ctc model (frames, labels)
+
+        Returns
+        -------
+        list of Detection
 
         Raises
         ------
         EdgepruneError
-            Scores that are not numbers, or of another shape: an alarm, never "nothing heard"
+            The scores are not finite or have another shape: an alarm, not "no detections"
             (status 1).
 
         """
@@ -88,8 +91,8 @@ class Decider:
     def quiet(self, start_seconds: float) -> list[Detection]:
         """Take a window that a gate kept from the model; return the events that ended with it.
 
-        Nothing was there: it ends an event and counts as a window under every threshold. Of a
-        window that was not observed (lost, invalid, dropped) nothing is known: that is ``flush``.
+        Such a window counts as one below every threshold, and ends an event. For a window that was
+        not observed (lost, invalid, dropped) call ``flush`` instead.
         """
         self._recent.clear()
         self.top = ("", 0.0)
@@ -100,7 +103,7 @@ class Decider:
         return done
 
     def flush(self) -> list[Detection]:
-        """End the stretch (a gap, or the stream's end); return the events that were going on."""
+        """Handle a gap or the end of the stream; return the events that were in progress."""
         self._recent.clear()
         done = []
         for confirm, events in self._streams:
@@ -109,7 +112,7 @@ class Decider:
         return done
 
     def _read(self, start: float, end: float, scores: NDArray[np.float32]) -> list[Detection]:
-        """Return the text of one window, if there is one."""
+        """Return the transcript of one window, if there is one."""
         reading = read_frames(scores, self.rule.labels, self.rule.tokens)
         text = to_text(reading.tokens, self.rule.tokens)
         self.top = (text, reading.score)
@@ -121,7 +124,7 @@ class Decider:
         right = scores.ndim == dimensions and scores.shape[-1] == len(self.rule.labels)
         if not right or not np.isfinite(scores).all():
             raise EdgepruneError(
-                f"The model gave no usable scores for the window at {start_seconds:.2f} s.",
+                f"The model returned no valid scores for the window at {start_seconds:.2f} s.",
                 "Check the bundle with edgeprune verify.",
                 FAILED_CHECK,
             )

@@ -1,4 +1,4 @@
-"""The rule of a decision: a bundle's own, with what a recorder's settings put in its place. Pure."""
+"""The decision rule: a bundle's own, with values replaced by a recorder's settings."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from edgeprune_device.settings import Decide
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """How sure a listener must be."""
+    """Thresholds and times that decide what is reported."""
 
     labels: tuple[str, ...]
     thresholds: Mapping[str, float]
-    """Score a label must reach, 0 to 1."""
+    """Score that each label must reach, 0 to 1."""
     smoothing_windows: int
-    """Scores are averaged over so many windows."""
+    """Number of windows over which scores are averaged."""
     refractory_seconds: float
-    """A label that was reported stays quiet for so long after its last window."""
+    """Time after its last window for which a reported label is not reported again."""
     ignore: frozenset[str]
     """Labels that are never reported (background)."""
     activation: str = "softmax"
     """``softmax``, ``sigmoid`` or ``ctc``."""
     tokens: str = ""
-    """What a transcript is made of, ``characters`` or ``words``."""
+    """Tokens of a transcript, ``characters`` or ``words``."""
     least_score: float = 0.0
     """Score that a transcript must reach, 0 to 1."""
     temperature: float = 1.0
-    """What the logits behind the scores are divided by, over 0."""
+    """Temperature by which the logits are divided, over 0."""
     confirm_windows: int = 1
-    """Of the last ``of_windows`` so many must be over the threshold before an event begins."""
+    """Number of the last ``of_windows`` that must be over the threshold before an event begins."""
     of_windows: int = 1
     release: float = 0.0
-    """An event goes on until its score is so far under the threshold."""
+    """Hysteresis: an event continues until its score is this far below the threshold."""
     merge_seconds: float = 0.0
-    """Events of a label with less than this between them are one."""
+    """Events of a label closer than this are merged."""
     longest_seconds: float = 60.0
-    """Merging ends with an event of this length."""
+    """Length of an event at which merging ends."""
 
 
 BUNDLES_OWN = Decide()
@@ -48,21 +48,26 @@ BUNDLES_OWN = Decide()
 
 
 def rule_of(bundle: Bundle, decide: Decide = BUNDLES_OWN) -> DecisionRule:
-    """Return a bundle's decision rule, with what a recorder's settings put in its place.
+    """Return a bundle's decision rule, with values replaced by a recorder's settings.
 
-    Transcripts have no thresholds of their own: all are reported, or those that reach
-    ``decide.threshold``. A label that is allowed by name is reported even where the bundle ignores it.
+    Transcripts have no thresholds per label: all are reported, or those that reach
+    ``decide.threshold``. A label allowed by name is reported even if the bundle ignores it.
 
     Parameters
     ----------
     bundle : Bundle
     decide : settings.Decide
-        A single label's threshold wins over that of all, and both over the bundle's.
+        The threshold of a single label has precedence over that of all labels, and both over the
+        bundle's.
+
+    Returns
+    -------
+    DecisionRule
 
     Raises
     ------
     EdgepruneError
-        A label that the bundle does not have, no label left, or settings that say nothing about
+        A label that the bundle does not have, no remaining label, or settings that do not apply to
         transcripts.
 
     """
@@ -75,8 +80,8 @@ def rule_of(bundle: Bundle, decide: Decide = BUNDLES_OWN) -> DecisionRule:
     ignore |= set(decide.deny)
     if bundle.activation != "ctc" and ignore >= set(bundle.labels):
         raise EdgepruneError(
-            f"Every label of {bundle.name} is denied or ignored: nothing would ever be reported.",
-            "Take one out of decide.deny.",
+            f"Every label of {bundle.name} is denied or ignored; nothing would ever be reported.",
+            "Remove a label from decide.deny.",
         )
     smoothing, refractory = decide.smoothing_windows, decide.refractory_seconds
     return DecisionRule(
@@ -90,14 +95,14 @@ def rule_of(bundle: Bundle, decide: Decide = BUNDLES_OWN) -> DecisionRule:
 
 
 def _check_labels(bundle: Bundle, decide: Decide) -> None:
-    """Refuse settings of labels that are not there, and those that transcripts know nothing of."""
+    """Reject settings for unknown labels, and settings that do not apply to transcripts."""
     if bundle.activation == "ctc":
         for key in ("thresholds", "smoothing_windows", "confirm_windows", "of_windows", "release",
                     "refractory_seconds", "merge_seconds", "allow", "deny"):  # fmt: skip
             if getattr(decide, key) != getattr(BUNDLES_OWN, key):
                 raise EdgepruneError(
-                    f"decide.{key} says nothing about transcripts, which {bundle.name} makes.",
-                    "Take it out of the settings; decide.threshold is the least score of a text.",
+                    f"decide.{key} does not apply to the transcripts of {bundle.name}.",
+                    "Remove it from the settings; decide.threshold is the lowest score of a text.",
                 )
         return
     for key in ("thresholds", "allow", "deny"):
@@ -110,14 +115,14 @@ def known_labels(bundle: Bundle, names: tuple[str, ...], key: str) -> None:
     Raises
     ------
     EdgepruneError
-        The first that it does not have, and one that looks like it.
+        The first label that it does not have, with a similar one.
 
     """
     for name in names:
         if name not in bundle.labels:
             near = difflib.get_close_matches(name, bundle.labels, 1)
             some = ", ".join(bundle.labels[:8]) + (", ..." if len(bundle.labels) > 8 else "")
-            hint = f"Did you mean {near[0]!r}?" if near else f"It has {some}."
+            hint = f"Did you mean {near[0]!r}?" if near else f"Its labels: {some}."
             raise EdgepruneError(
-                f"{key} names {name!r}, a label {bundle.name} does not have.", hint
+                f"{key} names {name!r}, which is not a label of {bundle.name}.", hint
             )

@@ -1,10 +1,9 @@
-"""Events in time: windows of a stream to stretches, confirmed, joined, hushed. No clock, no files.
+"""Combines windows into events: confirmation, merging, refractory time; no clock and no files.
 
-    Confirm   which windows count: N of the last M to begin, a lower threshold to go on
-    Events    windows that count to events: one goes on at a time; merging; the refractory time
+    Confirm   which windows count: N of the last M to begin, a lower threshold to continue
+    Events    counting windows to events: one at a time per stream; merging; the refractory time
 
-What either has not seen yet changes nothing it has said: a stream gives the same events at
-whatever pace it comes.
+Later windows never change what was already returned: a stream gives the same events at any pace.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 TIE_SECONDS = 1e-6
-"""Times that lie closer are one: less than a sample, more than what a float loses in months, so that
-what is just a window, or just the refractory time, away is so wherever in the stream it stands."""
+"""Times closer than this are equal: less than a sample, more than a float loses in months, so that
+a distance of exactly a window, or of the refractory time, is recognised anywhere in the stream."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,18 @@ class Detection:
     """One event."""
 
     label: str
-    """What was heard; of a transcript, its text."""
+    """Detected label; of a transcript, its text."""
     score: float
     start_seconds: float
-    """Start of its most certain window, in stream time."""
+    """Start of its highest-scoring window, in stream time."""
     end_seconds: float
     from_seconds: float = math.nan
-    """Start of the event's first window; not given: ``start_seconds``."""
+    """Start of the event's first window; by default ``start_seconds``."""
     to_seconds: float = math.nan
-    """End of its last window before it was reported; not given: ``end_seconds``."""
+    """End of its last window before it was reported; by default ``end_seconds``."""
 
     def __post_init__(self) -> None:
-        """Let an event of one window have that window's times."""
+        """Default to the times of the single window."""
         if math.isnan(self.from_seconds):
             object.__setattr__(self, "from_seconds", self.start_seconds)
         if math.isnan(self.to_seconds):
@@ -42,27 +41,27 @@ class Detection:
 
 
 class Confirm:
-    """Which windows of one stream count.
+    """Decides which windows of one stream count.
 
-    A label begins with the window at which it is over its threshold and was so in ``needed`` of
-    the last ``of`` windows; it goes on, without a break, while it is over its released threshold.
+    A label begins with the window at which it is over its threshold and was so in ``needed`` of the
+    last ``of`` windows; it continues, without a break, while it is over its released threshold.
 
     Parameters
     ----------
     needed, of : int
-        N and M, 1 <= N <= M; 1 and 1: every window over the threshold counts.
+        N and M, 1 <= N <= M; with 1 and 1 every window over the threshold counts.
 
     """
 
     def __init__(self, needed: int = 1, of: int = 1) -> None:
         self.needed = needed
         self._recent: deque[Detection | None] = deque(maxlen=of)  # over the threshold
-        self._unused: list[Detection] = []  # of those, what no event has taken up yet
-        self._on: set[str] = set()  # labels of the run that goes on
+        self._unused: list[Detection] = []  # of those, the windows not used by an event yet
+        self._on: set[str] = set()  # labels of the current run
 
     @property
     def earliest_seconds(self) -> float:
-        """Start of the first window that an event may yet begin with; infinity if there is none."""
+        """Start of the first window with which an event may still begin; infinity if none."""
         return self._unused[0].start_seconds if self._unused else math.inf
 
     def take(self, window: Detection, over: bool) -> Detection | None:
@@ -72,13 +71,13 @@ class Confirm:
         ----------
         window : Detection
         over : bool
-            Over the whole threshold, too.
+            Whether it is over the full threshold as well.
 
         Returns
         -------
         Detection or None
-            What counts: the most certain of the windows that confirmed it, with the times from the
-            first of them to this one; None if it does not count.
+            The window that counts: the highest-scoring of those that confirmed it, with the times
+            from the first of them to this one; None if it does not count.
 
         """
         self._remember(window if over else None)
@@ -98,12 +97,12 @@ class Confirm:
         )
 
     def miss(self) -> None:
-        """Take a window that is under its released threshold."""
+        """Take a window that is below its released threshold."""
         self._remember(None)
         self._on.clear()
 
     def flush(self) -> None:
-        """Forget the windows so far: what comes next does not follow them."""
+        """Forget the windows so far, because the next one does not follow them directly."""
         self._recent.clear()
         self._unused.clear()
         self._on.clear()
@@ -118,17 +117,17 @@ class Confirm:
 
 
 class Events:
-    """One stream of events, of which one is going on at a time.
+    """One stream of events, with at most one in progress.
 
     Parameters
     ----------
     refractory_seconds : float
-        A label that was reported stays quiet for so long after.
+        Time for which a reported label is not reported again.
     merge_seconds : float
-        Events of a label with less than this between them are one, which is reported when nothing
-        can join it any more; 0: each is reported as soon as it ends.
+        Events of a label closer than this are merged, and reported when no other can be merged with
+        them; 0: each event is reported as soon as it ends.
     longest_seconds : float
-        Merging ends with an event of this length, so that what never ends is reported, too.
+        Length of an event at which merging ends, so that an endless event is reported as well.
 
     """
 
@@ -138,21 +137,22 @@ class Events:
         self.refractory_seconds = refractory_seconds
         self.merge_seconds = merge_seconds
         self.longest_seconds = longest_seconds
-        self._best: Detection | None = None  # most certain window of the event that is going on
+        self._best: Detection | None = None  # highest-scoring window of the current event
         self._from = self._to = 0.0  # of that event
-        self._held: dict[str, Detection] = {}  # of each label, what another may yet join
+        self._held: dict[str, Detection] = {}  # of each label, the event that may still be merged
         self._last_end: dict[str, float] = {}  # of each label that was reported
 
     def take(
         self, start_seconds: float, found: Detection | None, earliest_seconds: float = math.inf
     ) -> list[Detection]:
-        """Take what the next window holds, if anything; return the events that ended with it.
+        """Take the next window, if it counts; return the events that ended with it.
 
         Parameters
         ----------
         start_seconds : float
-            Of the window.
+            Start of the window in stream time.
         found : Detection or None
+            As from ``Confirm.take``.
         earliest_seconds : float
             Start of earlier windows that may still count (``Confirm.earliest_seconds``).
 
@@ -177,13 +177,13 @@ class Events:
         return done
 
     def flush(self) -> list[Detection]:
-        """Return the event that was going on, and those that were held for others to join."""
+        """Return the current event and those held for merging."""
         best, self._best = self._best, None
         done = self._ended(best) if best is not None else []
         return done + self._ripe(math.inf)
 
     def _ended(self, best: Detection) -> list[Detection]:
-        """Join an event that ended to the one before, or hold or report it."""
+        """Merge an ended event with the one before, or hold or report it."""
         event = best
         if (self._from, self._to) != (best.from_seconds, best.to_seconds):
             event = replace(best, from_seconds=self._from, to_seconds=self._to)
@@ -206,7 +206,7 @@ class Events:
         return done
 
     def _ripe(self, next_seconds: float) -> list[Detection]:
-        """Report what no event that begins at ``next_seconds`` or later can join."""
+        """Report events that cannot be merged with one that begins at ``next_seconds`` or later."""
         ripe = [held for held in self._held.values()
                 if next_seconds - held.to_seconds >= self.merge_seconds - TIE_SECONDS]  # fmt: skip
         for held in ripe:
@@ -215,7 +215,7 @@ class Events:
         return [event for held in ripe for event in self._report(held)]
 
     def _report(self, event: Detection) -> list[Detection]:
-        """Return an event unless its label was reported a moment ago."""
+        """Return an event unless its label is within the refractory time."""
         start, end = event.start_seconds, event.end_seconds
         if self.merge_seconds:
             start, end = event.from_seconds, event.to_seconds

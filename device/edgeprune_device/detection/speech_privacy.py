@@ -1,11 +1,11 @@
-"""Whose voice is never kept: where somebody speaks, by the model's labels and by silero. Pure.
+"""Speech privacy: finds speech by the model's labels and by silero VAD, and blocks clips with it.
 
-    Spans    stretches of stream time
-    Speech   where there was a voice, what is known to hold none, and which clip may be kept
+    Spans    spans of stream time
+    Speech   where speech was found, what is known to have none, and which clips may be kept
 
-The rule fails closed. It looks at the scores of all labels, not of the best or the best ten; a
-label that is named and not there is refused at the start; what was lost, invalid or never analysed
-may have held a voice. Detections are reported all the same: it is the sound that is not kept.
+The rule fails closed. It checks the scores of all labels, not only of the best or the best ten; an
+unknown label is rejected at the start; audio that was lost, invalid or never analysed may have had
+speech. Detections are still reported: only the audio is not kept.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.temperature import temper
 from edgeprune_device.settings import Privacy
 
-MOST_SPANS = 10_000  # kept of each kind; what lies before is not known any more
+MOST_SPANS = 10_000  # kept of each kind; anything older is unknown
 
 
 class Spans:
-    """Stretches of stream time, joined where they touch; the oldest are forgotten."""
+    """Spans of stream time, joined where they touch; the oldest are forgotten."""
 
     def __init__(self) -> None:
         self.forgotten = 0
-        """End of the last stretch that was forgotten."""
+        """End of the last forgotten span."""
         self._firsts: list[int] = []
         self._lasts: list[int] = []
 
     @property
     def end(self) -> int:
-        """End of the last stretch; 0 if there is none."""
+        """End of the last span; 0 if there is none."""
         return self._lasts[-1] if self._lasts else self.forgotten
 
     def add(self, first: int, last: int) -> None:
-        """Add a stretch, half-open."""
+        """Add a span, half-open."""
         if first >= last:
             return
         low, high = bisect_left(self._lasts, first), bisect_right(self._firsts, last)
@@ -52,12 +52,12 @@ class Spans:
             del self._firsts[0], self._lasts[0]
 
     def touch(self, first: int, last: int) -> bool:
-        """Return whether a sample of a stretch lies in any of these."""
+        """Return whether a span overlaps any of these."""
         index = bisect_right(self._lasts, first)
         return first < last and index < len(self._firsts) and self._firsts[index] < last
 
     def cover(self, first: int, last: int) -> bool:
-        """Return whether every sample of a stretch lies in these."""
+        """Return whether a span is completely inside these."""
         index = bisect_right(self._lasts, first)
         inside = index < len(self._firsts) and self._firsts[index] <= first
         return first >= last or (inside and last <= self._lasts[index])
@@ -65,34 +65,34 @@ class Spans:
 
 @dataclass(frozen=True)
 class SpeechRule:
-    """What counts as a voice."""
+    """What counts as speech."""
 
     labels: tuple[int, ...]
-    """Places of the labels of speech among the scores."""
+    """Indices of the labels that mean speech."""
     threshold: float
-    """Score from which a window holds a voice."""
+    """Score from which a window counts as speech."""
     vad: bool
-    """Every sample must have been heard by the voice detector, too."""
+    """Every sample must also have been analysed by the voice activity detector."""
     vad_threshold: float
     margin_samples: int
-    """A voice so close to a clip counts."""
+    """Speech this close to a clip counts."""
     activation: str
     temperature: float
 
 
 def speech_rule(bundle: Bundle, privacy: Privacy) -> SpeechRule:
-    """Return the rule of a bundle and a recorder's settings; their labels are taken together.
+    """Return the speech rule of a bundle and a recorder's settings; their labels are combined.
 
     Raises
     ------
     EdgepruneError
-        A label that the bundle does not have; labels where there are transcripts.
+        A label that the bundle does not have; labels for a bundle with transcripts.
 
     """
     if privacy.labels and bundle.activation == "ctc":
         raise EdgepruneError(
-            f"privacy.labels names labels, and {bundle.name} makes transcripts.",
-            "Set privacy.vad in their place.",
+            f"privacy.labels does not apply to the transcripts of {bundle.name}.",
+            "Use privacy.vad instead.",
         )
     known_labels(bundle, privacy.labels, "privacy.labels")
     own = bundle.manifest.get("privacy", {}).get("labels", [])
@@ -105,7 +105,7 @@ def speech_rule(bundle: Bundle, privacy: Privacy) -> SpeechRule:
 
 
 class Speech:
-    """Remembers where there was a voice.
+    """Remembers where there was speech.
 
     Parameters
     ----------
@@ -121,15 +121,15 @@ class Speech:
         self._ended: int | None = None
 
     def window(self, first: int, last: int, scores: NDArray[np.float32]) -> bool:
-        """Take a window's scores as the model gave them; return whether it may hold a voice.
+        """Take a window's scores as the model returned them; return whether it may have speech.
 
-        Of labels that exclude each other the scores of speech are added up; of tags the highest
-        counts. A score that is no number makes the window unknown.
+        For labels that exclude each other the scores of speech are summed; for tags the highest
+        counts. A score that is not finite makes the window unknown.
 
         Parameters
         ----------
         first, last : int
-            Half-open, in stream time.
+            Samples of stream time, half-open.
         scores : array (labels,)
 
         """
@@ -143,7 +143,7 @@ class Speech:
         return self._take(first, last, bool(score >= self.rule.threshold), not self.rule.vad)
 
     def voice(self, first: int, last: int, probability: float | None) -> bool:
-        """Take what the voice detector says of a stretch; None and NaN: it does not know."""
+        """Take the voice activity detector's probability for a span; None and NaN: unknown."""
         if not self.rule.vad:
             return False
         if probability is None or not np.isfinite(probability):
@@ -152,20 +152,20 @@ class Speech:
         return self._take(first, last, probability >= self.rule.vad_threshold, True)
 
     def unknown(self, first: int, last: int) -> None:
-        """Take a stretch that was lost, dropped or invalid."""
+        """Take a span that was lost, dropped or invalid."""
         if self.on:
             self._unknown.add(first, last)
 
     def end(self, position: int) -> None:
-        """Say that the stream ended: no voice comes after ``position``."""
+        """Note that the stream ended: there is no speech after ``position``."""
         self._ended = position
 
     def blocked(self, first: int, last: int) -> bool | None:
-        """Return whether a clip must not be kept; None: what comes after it is not known yet.
+        """Return whether a clip must not be kept; None if what follows it is not known yet.
 
-        Blocked is a clip with a voice in it or within the margin, and one of which, margin
-        included, a sample was not analysed: by the voice detector if the rule asks for it, else by
-        the model.
+        Blocked is a clip with speech in it or within the margin, and one of which any sample,
+        including the margin, was not analysed: by the voice activity detector if the rule requires
+        it, otherwise by the model.
         """
         if not self.on:
             return False

@@ -1,10 +1,10 @@
-"""Where somebody speaks: silero's voice activity detector over a stream, in any chunks.
+"""Silero's voice activity detector (VAD) on a stream, in any chunks.
 
-    Vad   512 samples at 16 kHz a frame, 64 of the frame before as context, a state that is carried
+    Vad   frames of 512 samples at 16 kHz, 64 samples of context each, recurrent state
 
-The model is snakers4/silero-vad 5 (MIT), one ONNX file that the settings name. Sound at another
-rate is resampled, in cells of fixed length counted from the last gap, so that the frames and the
-moment at which each is known follow from the stream alone.
+The model is snakers4/silero-vad 5 (MIT), one ONNX file that the settings name. Audio at another
+rate is resampled in cells of fixed length counted from the last gap, so that the frames, and the
+moment at which each is known, depend on the stream alone.
 """
 
 from __future__ import annotations
@@ -25,64 +25,64 @@ from edgeprune_device.settings import Settings
 
 RATE = 16_000
 FRAME, CONTEXT = 512, 64  # samples at RATE
-CELLS_A_SECOND = 50  # of what is resampled at a time
+CELLS_A_SECOND = 50  # cells per second in which audio is resampled
 KEPT_SECONDS = 600
 NEWEST = "Get silero_vad.onnx of snakers4/silero-vad, version 5 or later."
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A stretch of the stream and how surely somebody speaks in it."""
+    """A span of the stream and its probability of speech."""
 
     first: int
-    """Samples of stream time, half-open."""
+    """First and last sample of stream time, half-open."""
     last: int
     voice: float | None
-    """0 to 1; None: the model gave no number."""
+    """Probability of speech, 0 to 1; None: the model returned no finite number."""
     known: int
-    """Position of the stream at which it is known, whatever the chunks."""
+    """Stream position at which it is known, independent of the chunks."""
 
 
 def open_vad(settings: Settings, rate: int) -> Vad | None:
-    """Return the detector if the gate or the privacy rule asks for one, else None."""
+    """Return the detector if the gate or the privacy rule needs one, else None."""
     if settings.gate.kind == "vad" or settings.privacy.vad:
         return Vad(Path(settings.gate.vad_model), rate)
     return None
 
 
 class Vad:
-    """Scores a stream as it comes.
+    """Computes the probability of speech of a stream as it arrives.
 
     Parameters
     ----------
     model : Path
         ``silero_vad.onnx``, or one of its 16 kHz variants.
     rate : int
-        Of the stream, in Hz.
+        Sample rate of the stream in Hz.
 
     Raises
     ------
     EdgepruneError
-        The model cannot be read, is another one, or onnxruntime is missing.
+        The model cannot be read or is another model, or onnxruntime is not installed.
 
     """
 
     def __init__(self, model: Path, rate: int) -> None:
         self.rate = rate
         self.position = 0
-        """End of what was heard so far, in samples of stream time."""
+        """End of the audio received so far, in samples of stream time."""
         self._session, self._fixed = _open(model)
         self._cell = FRAME if rate == RATE else max(1, rate // CELLS_A_SECOND)
         self._frames: deque[Frame] = deque()
         self._fresh: deque[Frame] = deque(maxlen=KEPT_SECONDS * RATE // FRAME)
-        self._start = self._done = 0  # of the stretch, and end of its last cell
-        self._scored = 0  # frames of the stretch
+        self._start = self._done = 0  # of the audio since the last gap, and end of its last cell
+        self._scored = 0  # frames since the last gap
         self._held: NDArray[np.float32] = np.empty(0, dtype=np.float32)  # of a cell
         self._waiting: NDArray[np.float32] = self._held  # of a frame
         self._begin(0)
 
     def push(self, first: int, samples: NDArray[np.float32]) -> None:
-        """Take the next samples, finite ones; what lies between the last and these is a gap."""
+        """Take the next samples (n,), all finite; a distance from the last ones is a gap."""
         if first != self.position:
             self.gap(first)
         oldest = first - KEPT_SECONDS * self.rate
@@ -97,12 +97,12 @@ class Vad:
         self.position = first + len(samples)
 
     def gap(self, position: int) -> None:
-        """End the stretch; the next begins at ``position``, with a new state."""
+        """End the audio so far; the next begins at ``position``, with a new state."""
         self.flush()
         self._begin(position)
 
     def flush(self) -> None:
-        """Score the rest of the stretch, filled up with zeros; what follows begins anew."""
+        """Score the remaining audio, padded with zeros; then reset the state."""
         rest = self._resampled(self._held, last=True)
         waiting = len(self._waiting) + len(rest)
         if waiting:
@@ -111,17 +111,18 @@ class Vad:
         self._begin(self.position)
 
     def highest(self, first: int, last: int) -> float | None:
-        """Return how surely somebody speaks within a window, by what is known at its end.
+        """Return the highest probability of speech within a window, as known at its end.
 
         Parameters
         ----------
         first, last : int
-            Half-open. Of its last tenth of a second less is known; that counts for the next one.
+            Samples of stream time, half-open. Of the last tenth of a second less is known; it
+            counts for the next window.
 
         Returns
         -------
         float or None
-            The highest of its frames, 0 to 1; None: not known, so take it for a voice.
+            Highest probability of its frames, 0 to 1; None: unknown, treat it as speech.
 
         """
         highest = -1.0
@@ -135,7 +136,7 @@ class Vad:
         return highest if highest >= 0 else None
 
     def fresh(self) -> list[Frame]:
-        """Return the frames since the last call, for ``privacy.Speech.voice``."""
+        """Return the frames since the last call, for ``speech_privacy.Speech.voice``."""
         fresh = list(self._fresh)
         self._fresh.clear()
         return fresh
@@ -156,7 +157,7 @@ class Vad:
         return np.asarray(self._resampler.resample_chunk(cell, last=last))
 
     def _score(self, samples: NDArray[np.float32], ends: bool = False) -> None:
-        """Score the frames that are full; the last one ends the stretch, or not."""
+        """Score the complete frames; ``ends``: they are the last ones before a gap."""
         self._waiting = np.concatenate([self._waiting, samples])
         while len(self._waiting) >= FRAME:
             heard, self._waiting = np.split(self._waiting, [FRAME])
@@ -175,18 +176,18 @@ class Vad:
             self._scored += 1
             last = self._done if ends and not len(self._waiting) else min(last, self._done)
             frame = Frame(first, last, voice if usable else None, self._done)
-            if frame.first < frame.last:  # a resampler may give a sample more than there is
+            if frame.first < frame.last:  # a resampler may return one sample too many
                 self._frames.append(frame)
                 self._fresh.append(frame)
 
 
 def _open(model: Path) -> tuple[Any, dict[str, Any]]:
-    """Return ONNX Runtime's session of the model, and the inputs that stay the same."""
+    """Return ONNX Runtime's session of the model, and its constant inputs."""
     try:
         import onnxruntime
     except ImportError:
         raise EdgepruneError(
-            "The voice detector needs onnxruntime, which is not installed.",
+            "The voice activity detector needs onnxruntime, which is not installed.",
             "pip install onnxruntime", NOT_INSTALLED,
         ) from None  # fmt: skip
     options = onnxruntime.SessionOptions()
@@ -198,13 +199,17 @@ def _open(model: Path) -> tuple[Any, dict[str, Any]]:
         )
     except OSError as error:
         raise EdgepruneError(
-            f"The voice detector {model} cannot be read: {error.strerror}.", NEWEST
+            f"The voice activity detector {model} cannot be read: {error.strerror}.", NEWEST
         ) from None
     except Exception as error:  # onnxruntime raises its own types, which share no other base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise EdgepruneError(f"The voice detector {model} is no model: {reason}", NEWEST) from None
+        raise EdgepruneError(
+            f"The voice activity detector {model} is not a model: {reason}", NEWEST
+        ) from None
     taken = {x.name for x in session.get_inputs()}
     given = {x.name for x in session.get_outputs()}
     if not {"input", "state"} <= taken <= {"input", "state", "sr"} or given != {"output", "stateN"}:
-        raise EdgepruneError(f"{model} is a model, and not silero's voice detector.", NEWEST)
+        raise EdgepruneError(
+            f"{model} is a model, but not silero's voice activity detector.", NEWEST
+        )
     return session, {"sr": np.array(RATE, dtype=np.int64)} if "sr" in taken else {}

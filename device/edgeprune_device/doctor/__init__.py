@@ -1,4 +1,4 @@
-"""Checks before deployment, ``edgeprune doctor``.
+"""Checks before deployment (``edgeprune doctor``).
 
-Probes of the machine, what they mean, and ``edgeprune support``, the archive for whoever helps.
+Probes of the machine, their judgement, and ``edgeprune support``, an archive for support requests.
 """

@@ -1,6 +1,6 @@
-"""What doctor finds out beside the sound: disk, journal, bundle, rights, sinks. No judgement here.
+"""Probes of doctor besides the audio: disk, journal, bundle, permissions, sinks; no judgement.
 
-Each function looks at one thing and returns what it found; ``doctor_checks`` judges it.
+Each function examines one thing and returns what it found; ``checks`` judges it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WARM_WINDOWS, FEWEST_WINDOWS, TIMED_SECONDS = 3, 20, 3.0
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that could not be done: what was said, and what to do about it."""
+    """Something that failed: the error and its hint."""
 
     text: str
     hint: str = ""
@@ -50,7 +50,7 @@ class Failure:
 def disk(folder: Path) -> dict[str, Any]:
     """Return a journal folder's disk: ``free_mb``, ``total_mb``, ``fsync_ms`` (median), ``error``.
 
-    A folder that is not there yet is looked at where it would be made.
+    For a folder that does not exist yet, its nearest existing parent is examined.
     """
     place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     found: dict[str, Any] = {"folder": str(place), "fsync_ms": None, "error": ""}
@@ -72,10 +72,10 @@ def disk(folder: Path) -> dict[str, Any]:
 
 
 def journal(folder: Path, seconds: float = CHECK_SECONDS) -> dict[str, Any] | None:
-    """Return what SQLite says of a journal: ``ok``, ``said``, ``detections``; None: there is none.
+    """Return SQLite's check of a journal: ``ok``, ``said``, ``detections``; None: no journal.
 
-    It is opened for reading only, so that a recorder may be running. ``ok`` is None where the
-    check took too long or the database could not be asked.
+    It is opened read-only, so that a recorder may be running. ``ok`` is None if the check took too
+    long or was not possible.
     """
     file = folder / DATABASE
     if not file.is_file():
@@ -95,14 +95,14 @@ def journal(folder: Path, seconds: float = CHECK_SECONDS) -> dict[str, Any] | No
 
 @dataclass(frozen=True)
 class Opened:
-    """A bundle that was read, checked and timed here."""
+    """A bundle that was read, checked and timed on this machine."""
 
     bundle: Bundle
     golden_difference: float
     latency: Mapping[str, Any]
-    """``latency.LatencyTrack.summary``."""
+    """As from ``latency.LatencyTrack.summary``."""
     sentence: str
-    """Which of two model files was taken."""
+    """Which of two model files was chosen."""
 
 
 def bundle(
@@ -114,13 +114,13 @@ def bundle(
     Parameters
     ----------
     path : Path
-        The bundle's, or a store's ``current``.
+        A bundle, or the ``current`` of a store.
     settings : Settings
         Threads, hop and trusted keys.
     sound : callable
-        What is timed on, given the bundle: samples at its rate; None: its golden inputs.
+        Returns the audio to time the bundle on, at its rate; None: its golden inputs.
     clock : callable
-        Seconds.
+        Returns seconds.
 
     """
     try:
@@ -148,7 +148,7 @@ def bundle(
 
 
 def rights(root: Path = Path("/")) -> dict[str, Any]:
-    """Return ``root``, ``audio`` (whether in the group), ``devices`` (of sound) and ``closed``."""
+    """Return ``root``, ``audio`` (in that group), sound ``devices``, and those ``closed`` to the user."""
     folder = root / "dev/snd"
     devices = sorted(str(path) for path in folder.glob("pcm*c"))
     groups = set()
@@ -164,7 +164,7 @@ def rights(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def available_mb(root: Path = Path("/")) -> float | None:
-    """Return the memory that programs may still take, in MB (1e6 bytes)."""
+    """Return the memory available to programs in MB (1e6 bytes); None if unknown."""
     try:
         lines = (root / "proc/meminfo").read_text("ascii").splitlines()
     except OSError:
@@ -176,7 +176,7 @@ def available_mb(root: Path = Path("/")) -> float | None:
 
 
 def sinks(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return each sink of the settings with what is wrong with it; no detection is sent."""
+    """Return each configured sink with its problem, or empty; no detection is sent."""
     found = {}
     if settings.mqtt.host:
         found["mqtt"] = _asked(lambda: _mqtt(settings.mqtt, environ))
@@ -199,11 +199,11 @@ def _asked(ask: Callable[[], None]) -> str:
 
 
 def _webhook(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Open a connection to a webhook's host, and encrypt it, but ask for nothing."""
+    """Open a connection to a webhook's host, with TLS if needed, without a request."""
     read_secret(settings.webhook.token_env, settings.webhook.token_file, environ, "webhook.token")
     parts = urlsplit(settings.webhook.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EdgepruneError("webhook.url is no http:// or https:// address.")
+        raise EdgepruneError("webhook.url is not an http:// or https:// address.")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     with socket.create_connection((parts.hostname, port), SINK_SECONDS) as plain:
         if parts.scheme == "https":
@@ -212,7 +212,7 @@ def _webhook(settings: Settings, environ: Mapping[str, str]) -> None:
 
 
 def _mqtt(mqtt: Mqtt, environ: Mapping[str, str]) -> None:
-    """Let a broker accept a connection, and publish nothing."""
+    """Connect to a broker without publishing anything."""
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -235,9 +235,9 @@ def _mqtt(mqtt: Mqtt, environ: Mapping[str, str]) -> None:
     client.loop_start()
     try:
         if not answered.wait(SINK_SECONDS):
-            raise EdgepruneError(f"{mqtt.host} did not answer in {SINK_SECONDS:g} s.")
+            raise EdgepruneError(f"{mqtt.host} did not respond within {SINK_SECONDS:g} s.")
         if answer:
-            raise EdgepruneError(f"{mqtt.host} refused: {answer[0]}.")
+            raise EdgepruneError(f"{mqtt.host} refused the connection: {answer[0]}.")
     finally:
         client.disconnect()
         client.loop_stop()

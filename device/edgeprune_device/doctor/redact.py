@@ -1,8 +1,8 @@
-"""Takes secrets and the place out of what leaves the recorder.
+"""Removes secrets and the location from everything that leaves the recorder.
 
 By name: values of keys such as ``password``, ``token`` or ``..._env``; arguments of commands; user,
-path and query of addresses; the user in a path. By value: what those keys held, and what the
-environment variables and files they name hold, wherever it turns up in any text.
+path and query of addresses; the user in a path. By value: the values of those keys, and the content
+of environment variables and files they name, wherever they occur in any text.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.I)
 ASSIGNED = re.compile(
     r"((?:passw\w*|token|secret|api_?key)\"?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)", re.I
 )
-SHORTEST = 4  # a shorter value would be found in every other word
+SHORTEST = 4  # a shorter value would match parts of other words
 MOST_SECRET_BYTES = 65_536
 
 
 def secrets_of(table: Mapping[str, Any], environment: Mapping[str, str]) -> set[str]:
-    """Return the values that must not leave, given the settings as they stand in their file.
+    """Return the values that must not leave, given the settings as in their file.
 
     Parameters
     ----------
     table : mapping
-        The settings file's tables.
+        Tables of the settings file.
     environment : mapping
-        Where variables that the settings name are looked up.
+        Environment in which variables named in the settings are looked up.
 
     """
     found: set[str] = set()
@@ -56,22 +56,23 @@ def secrets_of(table: Mapping[str, Any], environment: Mapping[str, str]) -> set[
 
 
 def places_of(table: Mapping[str, Any]) -> set[str]:
-    """Return coordinates as they may be written."""
+    """Return the coordinates as texts."""
     found = {str(value) for key, value in _leaves(table) if PLACE.search(key)}
     return {value for value in found if len(value) >= SHORTEST}
 
 
 def redact(value: Any, secrets: Collection[str] = (), *, with_place: bool = False,
            with_labels: bool = True) -> Any:  # fmt: skip
-    """Return tables and lists without what must not leave; keys stay, to be seen.
+    """Return tables and lists without what must not leave; keys are kept.
 
     Parameters
     ----------
     value : tables, lists, texts, numbers
     secrets : collection of str
-        Values that are removed wherever they stand.
+        Values that are removed wherever they occur.
     with_place, with_labels : bool
-        Whether coordinates stay, and what was heard; of counts by label their sum stays.
+        Whether to keep coordinates, and labels of detections; counts by label are replaced by
+        their sum.
 
     """
     if isinstance(value, Mapping):
@@ -98,7 +99,7 @@ def redact(value: Any, secrets: Collection[str] = (), *, with_place: bool = Fals
 
 
 def scrub(text: str, secrets: Collection[str]) -> str:
-    """Return a text without the given values, and without what follows the host of an address."""
+    """Return a text without the given values, and without anything after the host of an address."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REMOVED)
     text = ADDRESS.sub(_host_only, text)
@@ -116,7 +117,7 @@ def _host_only(found: re.Match[str]) -> str:
 
 
 def _summed(held: Any) -> Any:
-    """Return how many, in place of how many of which."""
+    """Return the total instead of the counts by label."""
     if isinstance(held, Mapping):
         counts = [count for count in held.values() if isinstance(count, int | float)]
         return {"total": sum(counts)}
@@ -124,7 +125,7 @@ def _summed(held: Any) -> Any:
 
 
 def _hidden(key: str, held: Any) -> Any:
-    """Return what is shown in place of a value: whether there was one, and which program."""
+    """Return what is shown instead of a value: whether there was one, and which program."""
     if key in ARGUMENTS and isinstance(held, list | tuple) and held:
         return [Path(str(held[0])).name, *[REMOVED] * (len(held) - 1)]
     return held if held in ("", None, []) else REMOVED
@@ -135,7 +136,7 @@ def _leaves(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         for name, value in table.items():
             yield from _leaves(value, str(name))
     elif isinstance(table, list | tuple):
-        # Of a command, what follows the program.
+        # For a command, what follows the program.
         for value in table[1:] if key in ARGUMENTS else table:
             yield from _leaves(value, "private" if key in ARGUMENTS else key)
     else:

@@ -1,6 +1,6 @@
-"""``edgeprune doctor``: will this board record for months? It looks, records, times, and says so.
+"""Runs ``edgeprune doctor``: will this board record for months? It examines, records and times.
 
-record -> bundle, timed on what was heard -> disk, journal, rights -> clock, schedule -> sinks
+record -> bundle, timed on the recording -> disk, journal, permissions -> clock, schedule -> sinks
 -> a row for each check -> text, doctor.json
 """
 
@@ -34,7 +34,7 @@ from edgeprune_device.system.machine import machine_facts, machine_state
 SCHEMA = 1
 FILE = "doctor.json"
 RATE = 48_000
-"""Without a bundle."""
+"""Sample rate without a bundle, Hz."""
 LONGEST_SECONDS = 600.0
 
 
@@ -47,25 +47,32 @@ def doctor(
     Parameters
     ----------
     bundle : Path or None
-        What it will run.
+        Bundle that it will run.
     settings : Settings
     journal : Path
-        Where its journal is, or will be.
+        Folder of its journal, which need not exist yet.
     seconds : float
-        Of sound to record, 0 to 600; 0: none.
+        Seconds of audio to record, 0 to 600; 0: none.
     say : callable
-        Takes a line of progress.
+        Prints a line of progress.
 
     Returns
     -------
     dict
-        What ``doctor.json`` holds: ``schema``, ``created``, ``rows`` (``name``, ``state``,
+        Content of ``doctor.json``: ``schema``, ``created``, ``rows`` (``name``, ``state``,
         ``text``, ``remedy``, ``values``), ``counts`` by state, ``fine`` (no problem), ``machine``;
         and ``text``, for people.
 
+    Raises
+    ------
+    EdgepruneError
+        ``seconds`` is out of range.
+
     """
     if not 0 <= seconds <= LONGEST_SECONDS:
-        raise EdgepruneError(f"--seconds {seconds:g} makes no sense.", "It lies between 0 and 600.")
+        raise EdgepruneError(
+            f"--seconds {seconds:g} is out of range (allowed: 0 to 600).", "Example: --seconds 5"
+        )
     facts = gather(bundle, settings, journal, seconds, say)
     rows = judged(facts)
     return {
@@ -81,7 +88,7 @@ def gather(
     bundle: Path | None, settings: Settings, journal: Path, seconds: float,
     say: Callable[[str], None],
 ) -> MachineFacts:  # fmt: skip
-    """Find everything out; nothing here ends with an error."""
+    """Collect all facts; failures are returned, not raised."""
     rate = _rate_of(bundle, settings)
     recording: Recording | Failure | None = None
     library = _library()
@@ -95,7 +102,7 @@ def gather(
         say("Timing the model ...")
         heard = recording.samples if isinstance(recording, Recording) else None
         opened = probe.bundle(bundle, settings, lambda _read: heard)
-    say("Asking disk, clock and sinks ...")
+    say("Checking disk, clock and sinks ...")
     return MachineFacts(
         settings=settings, machine={**machine_facts(), **machine_state()},
         bits=8 * struct.calcsize("P"), library=library, recording=recording,
@@ -107,7 +114,7 @@ def gather(
 
 
 def schedule_said(settings: Settings, now: datetime) -> Failure | tuple[str, ...] | None:
-    """Return what a schedule comes to at a moment, in sentences; None: it listens always."""
+    """Return sentences about a schedule at a given time; None: always on."""
     try:
         zone = local_zone()
         plan = ListeningSchedule(settings.schedule, zone)
@@ -118,14 +125,16 @@ def schedule_said(settings: Settings, now: datetime) -> Failure | tuple[str, ...
     on, change = plan.listening(now), plan.next_change(now)
     if change is None:
         if on:
-            return ("It listens always, by its schedule.",)
-        return Failure("By its schedule it never listens.", "Look at schedule.listen and quiet.")
-    state = "It listens now" if on else "It pauses now"
+            return ("By its schedule it records always.",)
+        return Failure(
+            "By its schedule it never records.", "Check schedule.listen and schedule.quiet."
+        )
+    state = "It records now" if on else "It is paused now"
     return (f"{state}, until {change:%Y-%m-%d %H:%M}.", *plan.notes(now.astimezone(zone).date()))
 
 
 def table(rows: Sequence[CheckRow]) -> str:
-    """Return rows as text: state, name, sentence, and the remedy under it."""
+    """Return the rows as text: state, name, sentence, and the remedy below it."""
     wide = max(len(row.name) for row in rows)
     lines = []
     for row in rows:
@@ -137,13 +146,13 @@ def table(rows: Sequence[CheckRow]) -> str:
 
 
 def counts(rows: Sequence[CheckRow]) -> dict[str, int]:
-    """Return how many rows are in each state."""
+    """Return the number of rows in each state."""
     found = Counter(row.state for row in rows)
     return {state: found[state] for state in STATES}
 
 
 def write(found: dict[str, Any], folder: Path) -> Path:
-    """Write ``doctor.json``, whole or not at all.
+    """Write ``doctor.json`` atomically and return its path.
 
     Raises
     ------
@@ -171,7 +180,7 @@ def _shown(row: CheckRow) -> dict[str, Any]:
 
 
 def _rate_of(bundle: Path | None, settings: Settings) -> int:
-    """Return the bundle's rate; one that cannot be read gets its row later."""
+    """Return the bundle's sample rate; one that cannot be read is reported later."""
     if bundle is None:
         return RATE
     from edgeprune_device.bundle.reader import read_bundle

@@ -1,4 +1,4 @@
-"""What doctor hears: a few seconds through the recorder's own capture, and what they say."""
+"""Records a few seconds with the recorder's own capture, and analyses them for doctor."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from edgeprune_device.monitoring.signal_faults import faults_of
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
 
-PATIENCE_SECONDS = 30.0  # over what is recorded, for libraries, servers and first frames
-SETTLED_SECONDS = 1.0  # the first blocks come in a burst
+PATIENCE_SECONDS = 30.0  # on top of the recording, for libraries, sound servers and first frames
+SETTLED_SECONDS = 1.0  # the first blocks arrive in a burst
 LEAST_BLOCKS = 5
 Arrival = tuple[float, int]
-"""When a block came, in monotonic seconds, and the samples that had come by then."""
+"""Time at which a block arrived, in monotonic seconds, and the number of samples by then."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A few seconds of sound."""
+    """A few seconds of audio."""
 
     device: str
     rate: int
-    """At which it was captured, in Hz."""
+    """Capture rate in Hz."""
     samples: NDArray[np.float32]
-    """(n,), at the model's rate, which is ``model_rate``."""
+    """Array (n,), at the model's rate, which is ``model_rate``."""
     model_rate: int
     lost: int
-    """Samples that never came."""
+    """Number of lost samples."""
     reasons: tuple[str, ...]
-    """Why."""
+    """Reasons for the losses."""
     clock_ratio: float | None
-    """Samples that came to those that the clock would have; None: too few to say."""
+    """Ratio of the measured to the nominal sample rate; None: too few blocks."""
     notices: tuple[str, ...]
 
     @property
     def seconds(self) -> float:
-        """Of sound."""
+        """Duration of the audio."""
         return len(self.samples) / self.model_rate
 
     def described(self) -> dict[str, Any]:
-        """Return its figures: ``level_db``, ``peak_db``, ``offset``, ``clipped`` (share), ``faults``."""
+        """Return its statistics: ``level_db``, ``peak_db``, ``offset``, ``clipped``, ``faults``."""
         sound = self.samples
         peak = float(np.abs(sound).max(initial=0.0))
         faults: dict[str, int] = {}
@@ -72,21 +72,26 @@ def record(
     open_microphone: Callable[[Audio, int], Any] = from_microphone,
     clock: Callable[[], float] = time.monotonic,
 ) -> Recording:  # fmt: skip
-    """Record some seconds through the recorder's capture process.
+    """Record some seconds with the recorder's capture process.
 
     Parameters
     ----------
     audio : settings.Audio
     rate : int
-        The model's, in Hz.
+        Sample rate of the model in Hz.
     seconds : float
+        Duration to record.
     open_microphone, clock : callable
-        The source, and monotonic seconds.
+        The source, and a function that returns monotonic seconds.
+
+    Returns
+    -------
+    Recording
 
     Raises
     ------
     EdgepruneError
-        PortAudio is missing, there is no such input, it cannot be opened, or nothing comes.
+        PortAudio is missing, there is no such input, it cannot be opened, or no audio arrives.
 
     """
     heard: list[NDArray[np.float32]] = []
@@ -110,7 +115,7 @@ def record(
         device, own = str(getattr(source, "device", "")), int(getattr(source, "rate", 0))
     if not count:
         raise EdgepruneError(
-            f"Nothing came from the microphone in {PATIENCE_SECONDS:.0f} s.",
+            f"The microphone has sent no audio for {PATIENCE_SECONDS:.0f} s.",
             " ".join(notices), FAILED_CHECK,
         )  # fmt: skip
     return Recording(
@@ -120,9 +125,9 @@ def record(
 
 
 def clock_ratio(arrivals: Sequence[Arrival], rate: int) -> float | None:
-    """Return how fast samples came, as a ratio to the rate: the slope of a line through arrivals.
+    """Return the measured sample rate as a ratio to the nominal: slope of a line through arrivals.
 
-    The first second is left out, in which what had waited comes at once.
+    The first second is left out, because audio that had waited arrives at once.
     """
     if not arrivals:
         return None
@@ -135,7 +140,7 @@ def clock_ratio(arrivals: Sequence[Arrival], rate: int) -> float | None:
 
 
 def seconds_of(sound: NDArray[np.float32], rate: int) -> Iterator[NDArray[np.float32]]:
-    """Yield whole seconds; of less than one, all there is."""
+    """Yield complete seconds; of less than one, all of it."""
     yield from (sound[at : at + rate] for at in range(0, len(sound) - rate + 1, rate))
     if 0 < len(sound) < rate:
         yield sound

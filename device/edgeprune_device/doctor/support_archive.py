@@ -1,8 +1,8 @@
-"""One zip for whoever is asked for help: what the recorder is, how it is set, what happened to it.
+"""Writes one zip for support requests: the recorder's machine, settings, status and recent events.
 
-Every part is text, collected on its own: one that fails says so in its place. Never in it: sound,
-golden inputs, labels of detections (a transcript is what somebody said), secrets, the host's name,
-and coordinates unless they are asked for. `redact` takes them out; a table below says what is in.
+Every part is text, collected independently: a part that fails contains the error. Never included:
+audio, golden inputs, labels of detections (a transcript is what somebody said), secrets, the host
+name, and coordinates unless requested. `redact` removes them; ``PARTS`` lists the content.
 """
 
 from __future__ import annotations
@@ -36,35 +36,42 @@ from edgeprune_device.system.machine import machine_facts, machine_state
 DATABASE = "journal.sqlite"
 MOST_EVENTS, MOST_LINES, MOST_SESSIONS = 500, 200, 20
 LOG_SECONDS, CHECK_SECONDS, BUSY_MILLISECONDS = 10.0, 60.0, 2000
-OPERATIONS = 10_000  # of SQLite between looks at the clock
+OPERATIONS = 10_000  # of SQLite between checks of the clock
 PACKAGES = ("edgeprune", "numpy", "onnxruntime", "ai-edge-litert", "sounddevice", "soundfile",
             "soxr", "paho-mqtt", "prometheus-client", "cryptography")  # fmt: skip
 GOLDEN = ("golden", "alternative_golden")
 LABELLED = ("bundle.json", "about.json", "machine.json", "disk.json")
-"""Parts that hold no label of a detection, and may hold those of the bundle."""
-MOST_BYTES = 4 << 20  # of a file that is taken along
+"""Parts without labels of detections, which may have those of the bundle."""
+MOST_BYTES = 4 << 20  # of an included file
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the dump is of."""
+    """What to collect."""
 
     journal: Path
     settings: Path | None = None
     bundle: Path | None = None
     service: str = "edgeprune"
-    """The systemd unit whose log is read."""
+    """Systemd unit whose log is read."""
     with_place: bool = False
-    """Coordinates may be in it."""
+    """Whether to include coordinates."""
 
 
 def support(asked: Asked, out: Path) -> dict[str, Any]:
-    """Write the dump.
+    """Write the archive.
+
+    Parameters
+    ----------
+    asked : Asked
+        What to collect.
+    out : Path
+        Zip to write.
 
     Returns
     -------
     dict
-        `out`, and `parts`: name to bytes.
+        `out`, and `parts`: name -> size in bytes.
 
     Raises
     ------
@@ -111,7 +118,7 @@ def _text(value: Any, hidden: set[str], asked: Asked, *, with_labels: bool) -> s
 
 
 def _settings_table(path: Path | None) -> tuple[Mapping[str, Any], str]:
-    """Return the settings' tables, or why there are none (an error's text may quote a secret)."""
+    """Return the settings' tables, or why there are none (an error's text may contain a secret)."""
     if path is None:
         return {}, "no settings file was named"
     try:
@@ -128,7 +135,7 @@ def _about(asked: Asked) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions,
         "sqlite": sqlite3.sqlite_version, "with_place": asked.with_place,
-        "left_out": "sound, golden inputs, labels of detections, secrets, the host's name"
+        "left_out": "audio, golden inputs, labels of detections, secrets, the host name"
         + ("" if asked.with_place else ", coordinates"),
     }  # fmt: skip
 
@@ -153,7 +160,7 @@ def _bundle(asked: Asked) -> dict[str, Any] | None:
 
 
 def _database(asked: Asked) -> dict[str, Any]:
-    """Return the database's health, and what its tables count."""
+    """Return the state of the database, and the number of rows in its tables."""
     file = asked.journal / DATABASE
     if not file.is_file():
         return {"problem": "there is no database"}
@@ -184,7 +191,7 @@ def _database(asked: Asked) -> dict[str, Any]:
 
 
 def _last(database: sqlite3.Connection, table: str, most: int) -> list[dict[str, Any]]:
-    """Return the last rows of a table, oldest first; columns that hold JSON are opened."""
+    """Return the last rows of a table, oldest first; columns with JSON are parsed."""
     rows = database.execute(f"SELECT * FROM {table} ORDER BY rowid DESC LIMIT {most}").fetchall()
     shown = []
     for row in reversed(rows):
@@ -240,7 +247,7 @@ def _log(asked: Asked) -> str:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return "journalctl did not answer"
+        return "journalctl did not respond"
     return done.stdout or f"nothing could be read: {done.stderr.strip() or 'no entries'}"
 
 

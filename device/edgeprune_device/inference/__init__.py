@@ -1,4 +1,4 @@
-"""Running a bundle's model.
+"""Runs a bundle's model.
 
 ONNX Runtime and LiteRT, third-party models through adapters, incremental scoring of overlapping
 windows, the self-test against golden outputs, the choice of the faster variant, installed bundles

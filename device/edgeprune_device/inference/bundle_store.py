@@ -1,15 +1,15 @@
-"""Bundles on a recorder: installed side by side, swapped at once, taken back by a command.
+"""Bundles installed on a recorder: kept side by side, swapped atomically, rolled back by command.
 
-    STORE/birds-1a2b3c4d5e6f/        a bundle, whole, by its name and digest
-    STORE/current  -> birds-...      what runs: edgeprune listen STORE/current
-    STORE/previous -> birds-...      what edgeprune rollback STORE goes back to
+    STORE/birds-1a2b3c4d5e6f/        a complete bundle, by its name and digest
+    STORE/current  -> birds-...      the bundle in use: edgeprune listen STORE/current
+    STORE/previous -> birds-...      what edgeprune rollback STORE returns to
 
-1. The bundle is read and checked, copied beside the others, brought to the disk, read again.
-2. A child process opens its model and compares the golden outputs: what crashes, crashes there.
-3. Only then is it named, and ``current`` replaced by a rename, which is all or nothing.
+1. The bundle is read and checked, copied into the store, flushed to disk, and read again.
+2. A child process opens its model and compares the golden outputs, so that a crash happens there.
+3. Only then is it given its name, and ``current`` replaced by an atomic rename.
 
-Interrupted at any instant, ``current`` leads to a whole bundle: the old one or the new one. A
-listener asks ``Installed.changed`` between windows, and loads what is new when it likes.
+Interrupted at any moment, ``current`` points to a complete bundle: the old or the new one. A
+recorder calls ``Installed.changed`` between windows and loads the new bundle when it is ready.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from edgeprune_device.system.files import slug, sync_folder
 CURRENT, PREVIOUS, NEW, LOCK = "current", "previous", ".new-", ".lock"
 NAMED = re.compile(r"[a-z0-9-]+-[0-9a-f]{12}")
 BESIDE = ("bundle.json.sig",)
-"""What a bundle may hold beside the files its manifest lists."""
+"""Files that a bundle may have besides those its manifest lists."""
 DIGITS = 12
 Read = Callable[[Path], Bundle]
 Prove = Callable[[Path, str], float]
@@ -41,17 +41,17 @@ Prove = Callable[[Path, str], float]
 
 @dataclass(frozen=True)
 class Swap:
-    """What a command left behind."""
+    """Result of an installation or a rollback."""
 
     name: str
     """Folder of the current bundle in the store."""
     digest: str
     previous: str
-    """Folder of the one before; empty if there is none."""
+    """Folder of the previous bundle in the store; empty if there is none."""
     changed: bool
-    """False if it was the current one already."""
+    """False if it was already the current one."""
     golden_difference: float
-    """Largest difference of a golden score here."""
+    """Largest difference of a golden score on this machine."""
 
 
 def install(
@@ -62,18 +62,22 @@ def install(
     Parameters
     ----------
     bundle, store : Path
-        A folder or a zip; the store is made if missing.
+        A folder or a zip; folder of the store, created if missing.
     read : callable
-        Reads a bundle and checks all of it, its signature where one is required.
+        Reads a bundle and checks it completely, including its signature if one is required.
     prove : callable or None
-        Opens a bundle of this digest, compares its golden outputs and returns the largest
+        Opens the bundle with a given digest, compares its golden outputs and returns the largest
         difference; by default in a child process.
+
+    Returns
+    -------
+    Swap
 
     Raises
     ------
     EdgepruneError
-        The bundle is refused, answers differently here, or cannot be written; the current one
-        stays.
+        The bundle is rejected, has different scores on this machine, or cannot be written; the
+        current bundle stays.
 
     """
     source = read(bundle)
@@ -96,16 +100,27 @@ def install(
 
 
 def rollback(store: Path, *, read: Read = read_bundle, prove: Prove | None = None) -> Swap:
-    """Make the previous bundle the current one, and the other way round.
+    """Make the previous bundle the current one, and vice versa.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the store.
+    read, prove : callable
+        As for ``install``.
+
+    Returns
+    -------
+    Swap
 
     Raises
     ------
     EdgepruneError
-        There is none, or it is refused; the current one stays.
+        There is no previous bundle, or it is rejected; the current bundle stays.
 
     """
     if not (store / CURRENT).is_symlink():
-        raise EdgepruneError(f"{store} is no store of bundles.", "edgeprune install makes one.")
+        raise EdgepruneError(f"{store} is not a bundle store.", "edgeprune install creates one.")
     with _locked(store):
         current, previous = _target(store, CURRENT), _target(store, PREVIOUS)
         if not previous or previous == current:
@@ -118,14 +133,14 @@ def rollback(store: Path, *, read: Read = read_bundle, prove: Prove | None = Non
 
 
 def resolve(path: Path) -> Path:
-    """Return the bundle that a path leads to: through ``current``, of a store as well.
+    """Return the bundle that a path leads to: a bundle, the link ``current``, or a store.
 
-    Read through what this returns, and not through the link: a swap in the middle would mix two.
+    Read the bundle from the returned path, not through the link: a swap in between would mix two.
 
     Raises
     ------
     EdgepruneError
-        The link leads nowhere.
+        The link points to a folder that does not exist.
 
     """
     link = _link(path)
@@ -133,17 +148,19 @@ def resolve(path: Path) -> Path:
         return path
     found = link.parent / os.readlink(link)
     if not found.exists():
-        raise EdgepruneError(f"{link} leads to {found}, which is not there.", "Install it again.")
+        raise EdgepruneError(
+            f"{link} points to {found}, which does not exist.", "Install it again."
+        )
     return found
 
 
 class Installed:
-    """Tells a listener that another bundle was installed; costs one system call a question.
+    """Detects that another bundle was installed; each check costs one system call.
 
     Parameters
     ----------
     path : Path
-        What ``listen`` was given; where it is no link, nothing ever changes.
+        Argument of ``listen``; if it is not a link, nothing ever changes.
 
     Raises
     ------
@@ -159,9 +176,9 @@ class Installed:
         self._seen = os.readlink(self._link) if self._link else ""
 
     def changed(self) -> Path | None:
-        """Return the bundle that was installed since the last question, once; None if none was.
+        """Return the bundle that was installed since the last call; None if there was none.
 
-        The caller loads it, and goes on with what it has where that fails.
+        The caller loads it, and continues with the present bundle if that fails.
         """
         if self._link is None:
             return None
@@ -175,7 +192,7 @@ class Installed:
 
 
 def _take_in(bundle: Path, source: Bundle, target: Path, read: Read, prove: Prove) -> float:
-    """Copy a bundle into the store, prove it, and give it its name."""
+    """Copy a bundle into the store, test it, and give it its name."""
     new = target.with_name(f"{NEW}{target.name}")
     try:
         for name, data in _contents(bundle, source):
@@ -205,7 +222,7 @@ def _take_in(bundle: Path, source: Bundle, target: Path, read: Read, prove: Prov
 
 
 def _contents(bundle: Path, source: Bundle) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a bundle that was read and checked a moment ago, as they are now."""
+    """Yield the current files of a bundle that was read and checked a moment ago."""
     sizes = {name: int(entry["bytes"]) for name, entry in source.manifest["files"].items()}
     if bundle.is_dir():
         for name in (MANIFEST, *sizes, *(b for b in BESIDE if (bundle / b).is_file())):
@@ -226,7 +243,7 @@ def _is_whole(folder: Path, digest: str, read: Read) -> bool:
 
 
 def _link(path: Path) -> Path | None:
-    """Return the link behind a path, or a store's; None where there is none."""
+    """Return the link that a path is, or that of a store; None if there is none."""
     if path.is_symlink():
         return path
     inside = path / CURRENT
@@ -234,7 +251,7 @@ def _link(path: Path) -> Path | None:
 
 
 def _target(store: Path, link: str) -> str:
-    """Return what a link of the store leads to; empty if there is none or it leads nowhere."""
+    """Return the target of a link in the store; empty if there is no link or no target."""
     try:
         name = os.readlink(store / link)
     except OSError:
@@ -243,7 +260,7 @@ def _target(store: Path, link: str) -> str:
 
 
 def _point(store: Path, link: str, name: str) -> None:
-    """Let a link lead to another bundle: by a rename, which is all or nothing."""
+    """Point a link to another bundle by an atomic rename."""
     new = store / f"{NEW}{link}"
     new.unlink(missing_ok=True)
     new.symlink_to(name)
@@ -252,7 +269,7 @@ def _point(store: Path, link: str, name: str) -> None:
 
 
 def _tidy(store: Path) -> None:
-    """Remove what neither link leads to: older bundles, and what was interrupted."""
+    """Remove older bundles and the remains of interrupted installations."""
     current = _target(store, CURRENT)
     kept = {current, _target(store, PREVIOUS)}
     for entry in list(store.iterdir()):
@@ -266,7 +283,7 @@ def _tidy(store: Path) -> None:
 
 @contextmanager
 def _locked(store: Path) -> Iterator[None]:
-    """Keep other commands out of the store, which must be one or empty."""
+    """Lock the store against other commands; the folder must be a store or empty."""
     try:
         store.mkdir(parents=True, exist_ok=True)
         foreign = [
@@ -276,15 +293,15 @@ def _locked(store: Path) -> Iterator[None]:
         ]  # fmt: skip
         if foreign and not (store / CURRENT).is_symlink():
             raise EdgepruneError(
-                f"{store} holds {foreign[0]} and is no store of bundles.", "Name another folder."
+                f"{store} contains {foreign[0]} and is not a bundle store.", "Name another folder."
             )
         with (store / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError:
-        raise EdgepruneError(f"Another edgeprune is at work in {store}.") from None
+        raise EdgepruneError(f"Another edgeprune process is using {store}.") from None
     except OSError as error:
         raise EdgepruneError(
             f"The store {store} cannot be written: {error.strerror or error}.",
-            "Is it another user's?",
+            "Does it belong to another user?",
         ) from error

@@ -1,14 +1,14 @@
-"""Of a bundle's two model files, take the one that is faster on this board.
+"""Chooses the faster of a bundle's two model files on this machine.
 
-Which of two runtimes is faster depends on the processor, so the board measures it, once: both
-files are opened, asked for their golden outputs, and timed in turn on the golden inputs. The choice
-is kept in a small file (``variant.json``, in the journal's folder) and stands until the bundle, the
-machine, a runtime or the number of threads is another.
+Which of two runtimes is faster depends on the processor, so it is measured once: both files are
+opened, compared with their golden outputs, and timed alternately on the golden inputs. The choice
+is stored in a small file (``variant.json``, in the journal's folder) and is valid until the bundle,
+the machine, a runtime or the number of threads changes.
 
     open both -> golden outputs -> warm up -> ABBAAB... -> median of each -> the faster
 
-The first file stays unless the alternative is more than 5 % faster: the thresholds were set on what
-the first answers, and a tie should not be decided by noise.
+The first file is used unless the alternative is more than 5 % faster: the thresholds were set on
+the scores of the first, and noise should not decide a tie.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ STORE = "variant.json"
 SCHEMA = 1
 WARM_WINDOWS = 3
 FEWEST_WINDOWS, MOST_WINDOWS = 5, 2000
-"""Windows that are timed of each file."""
+"""Number of windows timed per file."""
 LEAST_SECONDS, ENOUGH_SECONDS = 1.0, 10.0
-"""The rounds last at least the first, so that a moment's disturbance does not decide for good; none
-is begun after the second, once each file has had ``FEWEST_WINDOWS``."""
+"""Shortest and longest time of the measurement, in seconds: a short disturbance must not decide the
+choice. The limit applies once each file has had ``FEWEST_WINDOWS``."""
 LEAST_WINDOWS = 15
-"""Windows of each, where the board manages them before it is enough."""
+"""Number of windows per file, if they can be done within ``ENOUGH_SECONDS``."""
 MARGIN = 0.05
 """Share by which the alternative must be faster than the first."""
 
 
 @dataclass(frozen=True)
 class Picked:
-    """One variant of a bundle, opened and found to answer rightly here."""
+    """One variant of a bundle that was opened and passed its golden check on this machine."""
 
     bundle: Bundle
-    """Without its alternative."""
+    """The bundle without its alternative."""
     run: Scorer
     golden_difference: float
-    """Largest, to the stored outputs."""
+    """Largest difference of a score from the golden outputs."""
     facts: Mapping[str, Any] | None = None
-    """What was decided and why, as in ``variant.json``; None where there was nothing to choose."""
+    """The choice and its reason, as in ``variant.json``; None if there was nothing to choose."""
 
     @property
     def sentence(self) -> str:
-        """Which variant was taken and why; empty where there was nothing to choose."""
+        """Which variant was chosen and why; empty if there was nothing to choose."""
         if self.facts is None:
             return ""
         model = self.bundle.manifest["model"]
@@ -65,7 +65,7 @@ class Picked:
         return ". ".join([said, *(left.rstrip(".") for left in self.facts["left_out"])]) + "."
 
     def remember(self, store: Path) -> None:
-        """Write the choice where ``pick`` finds it; nothing where there was none."""
+        """Write the choice to the file that ``pick`` reads; nothing if there was no choice."""
         if self.facts is None:
             return
         try:
@@ -78,23 +78,27 @@ def pick(
     bundle: Bundle, threads: int = 1, store: Path | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Picked:  # fmt: skip
-    """Open a bundle's model; of two files, the faster one that passes its golden check here.
+    """Open a bundle's model; of two files, the faster one that passes its golden check.
 
     Parameters
     ----------
     bundle : Bundle
     threads : int
-        Threads inside one inference.
+        Number of threads of the runtime.
     store : Path or None
-        Where an earlier choice may stand; nothing is written here (see ``Picked.remember``).
+        File with an earlier choice; nothing is written to it (see ``Picked.remember``).
     clock : callable
-        Seconds.
+        Returns seconds.
+
+    Returns
+    -------
+    Picked
 
     Raises
     ------
     EdgepruneError
-        No file's runtime is installed, runs it and answers as on the workstation. Of a bundle with
-        one file it is what ``open_model`` or ``check_golden`` raised.
+        For no file is the runtime installed, runs it and gives the scores of the workstation. For
+        a bundle with one file: the error of ``open_model`` or ``check_golden``.
 
     """
     if bundle.alternative is None:
@@ -103,7 +107,7 @@ def pick(
     earlier = _remembered(store, key)
     for variant in bundle.variants:
         if earlier and variant.file == earlier["file"]:
-            with suppress(EdgepruneError):  # it ran when it was chosen: choose anew
+            with suppress(EdgepruneError):  # it ran when it was chosen: choose again
                 return Picked(variant, *_opened(variant, threads), earlier)
     held: dict[str, tuple[Bundle, Scorer, float]] = {}
     errors: dict[str, EdgepruneError] = {}
@@ -115,18 +119,18 @@ def pick(
     if not held:
         raise _none_left(bundle, list(errors.values()))
     times: dict[str, float] = {}
-    file, reason = next(iter(held)), "the only one that runs here"
+    file, reason = next(iter(held)), "the only one that runs on this machine"
     if len(held) > 1:
         times = _medians_ms({file: run for file, (_, run, _) in held.items()}, bundle, clock)
         file, reason = _faster(times)
-    left = [f"{name} is left out: {error}" for name, error in errors.items()]
+    left = [f"{name} is not used: {error}" for name, error in errors.items()]
     facts = {"schema": SCHEMA, "key": key, "file": file, "format": held[file][0].format,
              "milliseconds": times, "reason": reason, "left_out": left}  # fmt: skip
     return Picked(*held[file], facts)
 
 
 def key_of(bundle: Bundle, threads: int) -> dict[str, Any]:
-    """Return what a choice holds for: bundle, machine, runtimes and threads."""
+    """Return what a choice depends on: bundle, machine, runtimes and threads."""
     machine = machine_facts()
     return {
         "bundle_digest": bundle.digest, "machine": machine["model"],
@@ -141,7 +145,7 @@ def _opened(bundle: Bundle, threads: int) -> tuple[Scorer, float]:
 
 
 def _remembered(store: Path | None, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return an earlier choice that still holds; a file that is torn or of another kind is none."""
+    """Return an earlier choice that is still valid; None if the file is damaged."""
     if store is None or not store.is_file():
         return None
     try:
@@ -157,7 +161,7 @@ def _remembered(store: Path | None, key: Mapping[str, Any]) -> dict[str, Any] | 
 def _medians_ms(
     runs: Mapping[str, Scorer], bundle: Bundle, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Return each file's median time of a window in ms."""
+    """Return each file's median time per window in ms."""
     inputs = [golden.samples for golden in bundle.golden]
     for run in runs.values():
         for index in range(WARM_WINDOWS):
@@ -177,10 +181,10 @@ def _medians_ms(
 
 
 def _faster(times: Mapping[str, float]) -> tuple[str, str]:
-    """Return the file to take and why; ``times`` is in the bundle's order."""
+    """Return the file to use and the reason; ``times`` is in the bundle's order."""
     first, other = times
     taken, left = (other, first) if times[other] < (1 - MARGIN) * times[first] else (first, other)
-    return taken, f"{times[taken]:.3g} ms a window here, {left} {times[left]:.3g} ms"
+    return taken, f"{times[taken]:.3g} ms per window on this machine, {left} {times[left]:.3g} ms"
 
 
 def _none_left(bundle: Bundle, errors: list[EdgepruneError]) -> EdgepruneError:
@@ -189,6 +193,6 @@ def _none_left(bundle: Bundle, errors: list[EdgepruneError]) -> EdgepruneError:
     if len(sentences) == 1:
         return first
     return EdgepruneError(
-        f"Neither model of bundle {bundle.name} runs here. {' '.join(sentences)}",
+        f"Neither model of bundle {bundle.name} runs on this machine. {' '.join(sentences)}",
         first.hint, first.status,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""What a CTC model says: posteriors of frames to tokens to text, and text to tokens. numpy only.
+"""CTC decoding with numpy: posteriors of frames to tokens to text, and text to tokens.
 
-Connectionist temporal classification (Graves et al. 2006): label 0 is the blank; the most likely
-label of every frame is taken, repeats are merged, and the blanks between are left out.
+Connectionist temporal classification (Graves et al. 2006), greedy decoding: the most likely label
+of every frame is taken, repeats are merged, and blanks (label 0) are removed.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLANK = 0
-BLANK_NAME = "<pad>"  # as Hugging Face's vocabularies call it
+BLANK_NAME = "<pad>"  # as in Hugging Face's vocabularies
 SPACE = "|"  # a space among characters, as in Hugging Face's vocabularies
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read from one window."""
+    """Decoded transcript of one window."""
 
     tokens: tuple[str, ...]
     score: float
-    """Mean posterior of the frames that are not blank, 0 to 1; 0 where all are."""
+    """Mean posterior of the frames that are not blank, 0 to 1; 0 if all are blank."""
 
 
 def read_frames(
@@ -34,12 +34,16 @@ def read_frames(
     Parameters
     ----------
     scores : array (frames, labels)
-        Posteriors, or anything that grows with them (the score then says nothing).
+        Posteriors, or any monotonic function of them (the score then has no meaning).
     labels : sequence of str
-        Of characters, names in angle brackets (``<s>``, ``<unk>``) are no tokens and are left out;
-        a word may be written so (``<sil>``).
+        Of characters, names in angle brackets (``<s>``, ``<unk>``) are special tokens and are left
+        out; a word may be written like that (``<sil>``).
     kind : str
-        ``characters`` or ``words``: what a label stands for.
+        ``characters`` or ``words``: what a label is.
+
+    Returns
+    -------
+    Reading
 
     """
     best = scores.argmax(axis=1)
@@ -52,14 +56,14 @@ def read_frames(
 
 
 def merge(best: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Merge the repeats of a path of labels (frames,) and leave out its blanks."""
+    """Merge repeats in a path of labels (frames,) and remove blanks."""
     first = np.ones(len(best), dtype=bool)
     first[1:] = best[1:] != best[:-1]
     return np.asarray(best[first & (best != BLANK)])
 
 
 def is_special(label: str) -> bool:
-    """Tell whether a label among characters is a mark of the vocabulary (``<s>``) and none itself."""
+    """Return whether a label of characters is a special token of the vocabulary (``<s>``)."""
     return len(label) > 2 and label[0] == "<" and label[-1] == ">"
 
 
@@ -70,7 +74,7 @@ def to_tokens(text: str, kind: str) -> tuple[str, ...]:
     ----------
     text : str
     kind : str
-        ``characters``: each character, a space as ``|``; ``words``: what stands between spaces.
+        ``characters``: each character, a space as ``|``; ``words``: each word between spaces.
 
     """
     words = text.split()
@@ -78,7 +82,7 @@ def to_tokens(text: str, kind: str) -> tuple[str, ...]:
 
 
 def to_text(tokens: Sequence[str], kind: str) -> str:
-    """Write tokens as a transcript: the inverse of ``to_tokens``, whatever a model stutters."""
+    """Join tokens to a transcript: the inverse of ``to_tokens``; repeated spaces are merged."""
     if kind == "words":
         return " ".join(tokens)
     return " ".join("".join(tokens).replace(SPACE, " ").split())

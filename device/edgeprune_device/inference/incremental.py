@@ -1,15 +1,15 @@
-"""Score overlapping windows without computing the front end's frames of shared sound again.
+"""Scores overlapping windows without recomputing the front end's frames of shared audio.
 
-A bundle's model may come cut in two (``incremental`` in its manifest): ``front`` makes frames of a
-chunk of samples, ``back`` makes scores of a window's frames. Of a window that begins a hop after
-the one before, only the new frames are computed (``overlap``), and the back, which sees the whole
-window, runs as ever::
+A bundle's model may come in two parts (``incremental`` in its manifest): ``front`` turns a chunk of
+samples into frames, ``back`` turns a window's frames into scores. For a window that begins a hop
+after the previous one, only the new frames are computed (``frame_overlap``), and the back, whose
+input is the complete window, runs as usual::
 
     window 1   [f f f f f f f f]  -> back -> scores
     window 2       [. . . . . . f f]  -> back -> scores        . kept, f computed
 
-A kept frame is used only where the samples it was made of stand in the new window, every one of
-them compared: no gap, restart or late block can bring a frame of other sound into a window.
+A kept frame is reused only if all samples it was computed from are in the new window; every sample
+is compared, so that no gap, restart or late block can bring a frame of other audio into a window.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.runtime import onnx_session
 
 SAME = 1e-4  # largest difference of a score between kept and computed frames
-CHECKED_WINDOWS = 3  # overlapping ones, when a bundle is opened
+CHECKED_WINDOWS = 3  # overlapping windows compared when a bundle is opened
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class IncrementalScorer:
-    """From (first sample, window) to scores; holds the last window's frames.
+    """Scores windows given as (first sample, window); keeps the last window's frames.
 
     Parameters
     ----------
-    plan : Plan
+    plan : FrameOverlap
     front : callable
-        Samples (``plan.chunk_samples``,) to frames (``plan.chunk``, ...).
+        Samples (``plan.chunk_samples``,) -> frames (``plan.chunk``, ...).
     back : callable
-        Frames (``plan.frames``, ...) to scores (labels,), of transcripts (frames, labels).
+        Frames (``plan.frames``, ...) -> scores (labels,), of a ctc model (frames, labels).
 
     """
 
     def __init__(self, plan: FrameOverlap, front: Run, back: Run) -> None:
         self.plan, self.front, self.back = plan, front, back
         self.computed = self.kept = 0
-        """Frames so far, of all windows: for the recorder's figures."""
+        """Computed and kept frames so far, of all windows: for the recorder's statistics."""
         self._first = 0
         self._window: NDArray[np.float32] | None = None
         self._frames: NDArray[np.float32] | None = None
@@ -58,13 +58,13 @@ class IncrementalScorer:
         Parameters
         ----------
         first_sample : int
-            Where it begins in the stream.
+            First sample of the window in the stream.
         window : array of float32, (window_samples,)
 
         Returns
         -------
-        array of float32, (labels,), of transcripts (frames, labels)
-            What the whole model answers, within 1e-4.
+        array of float32, (labels,), of a ctc model (frames, labels)
+            The scores of the complete model, within 1e-4.
 
         """
         plan = self.plan
@@ -73,7 +73,7 @@ class IncrementalScorer:
         if shift is not None and frames is not None:
             kept = plan.kept(shift)
             frames[kept.start : kept.stop] = frames[kept.start + shift : kept.stop + shift].copy()
-        self._window = None  # should a runtime fail half way, nothing is kept
+        self._window = None  # if a runtime fails halfway, nothing is kept
         for begin, start, stop in plan.chunks(kept):
             first = begin * plan.step
             part = self.front(window[first : first + plan.chunk_samples])
@@ -87,11 +87,11 @@ class IncrementalScorer:
         return scores
 
     def gap(self) -> None:
-        """Forget the last window: what comes next is not what followed it."""
+        """Forget the last window, because the next one does not follow it directly."""
         self._window = None
 
     def _shift(self, first_sample: int, window: NDArray[np.float32]) -> int | None:
-        """Return how many frames a window begins after the last; None where nothing can be kept."""
+        """Return how many frames a window begins after the last; None if nothing can be kept."""
         if self._window is None:
             return None
         shift, rest = divmod(first_sample - self._first, self.plan.step)
@@ -102,23 +102,23 @@ class IncrementalScorer:
 
 
 def why_not(bundle: Bundle, hop_samples: int | None = None) -> str:
-    """Say why a bundle's frames cannot be kept from window to window; empty if they can.
+    """Return why a bundle's frames cannot be kept from window to window; empty if they can.
 
     Parameters
     ----------
     bundle : Bundle
     hop_samples : int or None
-        From one window to the next; None: the bundle's.
+        Hop between windows in samples; None: the bundle's.
 
     """
     model, hop = bundle.manifest["model"], hop_samples or bundle.hop_samples
     if "incremental" not in model:
         said: str = model.get("not_incremental", "")
-        return said or f"{bundle.file} is not accompanied by its two halves."
+        return said or f"The bundle has no incremental files of {bundle.file}."
     plan = overlap_of(model)
     if hop % plan.step:
-        return (f"A hop of {hop} samples is no multiple of the {plan.step} between two frames of "
-                "this model.")  # fmt: skip
+        return (f"A hop of {hop} samples is not a multiple of the {plan.step} samples between two "
+                "frames of this model.")  # fmt: skip
     if not plan.kept(hop // plan.step):
         return f"Windows of {plan.window_samples} samples share no frame at a hop of {hop}."
     return ""
@@ -127,25 +127,29 @@ def why_not(bundle: Bundle, hop_samples: int | None = None) -> str:
 def open_incremental(
     bundle: Bundle, threads: int = 1, hop_samples: int | None = None
 ) -> IncrementalScorer | None:
-    """Open a bundle's two halves and check them here; None where ``why_not`` says why.
+    """Open a bundle's incremental files and check them; None if ``why_not`` gives a reason.
 
-    The whole model's file is not opened: its golden outputs are what the halves are held to, and
-    overlapping windows of a stream of golden inputs to what the halves answer with nothing kept.
+    The file of the complete model is not opened. Both files together are compared with its golden
+    outputs, and overlapping windows of a stream of golden inputs with the scores without reuse.
 
     Parameters
     ----------
     bundle : Bundle
         One variant of it (``Picked.bundle``).
     threads : int
-        Inside one inference.
+        Number of threads of the runtime.
     hop_samples : int or None
-        From one window to the next; None: the bundle's.
+        Hop between windows in samples; None: the bundle's.
+
+    Returns
+    -------
+    IncrementalScorer or None
 
     Raises
     ------
     EdgepruneError
-        The runtime is not installed or refuses a file, or the halves answer otherwise than the
-        model did (status 1).
+        The runtime is not installed or rejects a file, or the scores differ from those of the model
+        (status 1).
 
     """
     if why_not(bundle, hop_samples):
@@ -156,7 +160,7 @@ def open_incremental(
 
 
 def open_halves(bundle: Bundle, threads: int = 1) -> IncrementalScorer:
-    """Open a bundle's two halves, unchecked."""
+    """Open a bundle's two incremental files without checking them."""
     entry = bundle.manifest["model"]["incremental"]
     axis = int(entry["axis"])
     front, back = (_runner(bundle, entry[name], threads) for name in NAMES)
@@ -171,7 +175,7 @@ def open_halves(bundle: Bundle, threads: int = 1) -> IncrementalScorer:
 
 
 def _runner(bundle: Bundle, half: dict[str, Any], threads: int) -> Run:
-    """Open one file; what it takes and gives must be what the manifest says."""
+    """Open one file; its input and output must match the manifest."""
     session = onnx_session(replace(bundle, model_bytes=bundle.halves[half["file"]]), threads)
     found = [(x.name, list(x.shape), x.type)
              for x in (*session.get_inputs(), *session.get_outputs())]  # fmt: skip
@@ -179,9 +183,9 @@ def _runner(bundle: Bundle, half: dict[str, Any], threads: int) -> Run:
             for side in ("input", "output")]  # fmt: skip
     if found != said:
         raise EdgepruneError(
-            f"{half['file']} of bundle {bundle.name} takes or gives something else than "
-            "bundle.json says.",
-            "Make the bundle again.",
+            f"{half['file']} of bundle {bundle.name} has another input or output than bundle.json "
+            "describes.",
+            "Create the bundle again.",
         )
     source, target = half["input"]["name"], [half["output"]["name"]]
 
@@ -192,7 +196,7 @@ def _runner(bundle: Bundle, half: dict[str, Any], threads: int) -> Run:
 
 
 def _check(bundle: Bundle, scorer: IncrementalScorer, hop: int) -> None:
-    """Compare the halves with the golden outputs, then kept frames with frames made anew."""
+    """Compare scores with the golden outputs, then kept frames with recomputed ones."""
     for golden in bundle.golden:
         scorer.gap()
         _close(bundle, scorer(0, golden.samples), golden.scores, golden.tolerance)
@@ -214,7 +218,7 @@ def _close(
     difference = float(np.abs(found - wanted).max())
     if not difference <= most:
         raise EdgepruneError(
-            f"The halves of bundle {bundle.name} answer differently here than its model: a score "
+            f"The incremental files of bundle {bundle.name} have other scores than its model: a score "
             f"is off by {difference:.3g} (allowed: {most:g}).",
-            "Listen without them, or make the bundle again for this processor.", FAILED_CHECK,
+            "Run it without them, or create the bundle again for this processor.", FAILED_CHECK,
         )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Run files of foreign models by the names of their tensors, once these are what the bundle says.
+"""Runs third-party models by the names of their tensors, after comparing these with the bundle.
 
-``adapters`` does the rest; a file's own shapes, types and steps are compared here with the adapter,
-so that a bundle whose manifest and model disagree is refused before it scores anything.
+``adapters`` does the rest. The file's shapes, types and quantization are compared with the adapter
+here, so that a bundle whose manifest and model disagree is rejected before it scores anything.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from edgeprune_device.bundle.adapters import Call, answers_of, feeds_of
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import EdgepruneError
 
-ONNX_TYPES = {"float": "float32"}  # the others are called as numpy calls them
+ONNX_TYPES = {"float": "float32"}  # the others have numpy's names
 
 
 def onnx_call(bundle: Bundle, session: Any) -> Call:
-    """Return what runs a foreign ONNX file once; an open size in it may be anything.
+    """Return a function that runs a third-party ONNX file once; open sizes in it fit any size.
 
     Parameters
     ----------
     bundle : Bundle
-        Whose model has an adapter.
+        A bundle whose model has an adapter.
     session : onnxruntime.InferenceSession
 
     Raises
     ------
     EdgepruneError
-        The file has other inputs, outputs, shapes or types than the adapter says.
+        The inputs, outputs, shapes or types of the file differ from the adapter.
 
     """
     adapter = bundle.manifest["model"]["adapter"]
@@ -55,7 +55,7 @@ def onnx_call(bundle: Bundle, session: Any) -> Call:
 
 
 def runs_per_window(bundle: Bundle) -> int:
-    """Return how often the file is run for one window: once, or once a frame."""
+    """Return how often the file is run per window: once, or once per frame."""
     frames = bundle.manifest["model"].get("adapter", {}).get("frames")
     return bundle.window_samples // int(frames["samples"]) if frames else 1
 
@@ -67,19 +67,19 @@ def _fits(shape: list[Any], wanted: tuple[int, ...]) -> bool:
 
 
 def litert_call(bundle: Bundle, interpreter: Any) -> Call:
-    """Return what runs a foreign TFLite file once.
+    """Return a function that runs a third-party TFLite file once.
 
     Parameters
     ----------
     bundle : Bundle
-        Whose model has an adapter.
+        A bundle whose model has an adapter.
     interpreter : Interpreter
         With its tensors allocated.
 
     Raises
     ------
     EdgepruneError
-        The file has other inputs, outputs, shapes, types or steps than the adapter says.
+        The inputs, outputs, shapes, types or quantization of the file differ from the adapter.
 
     """
     adapter = bundle.manifest["model"]["adapter"]
@@ -113,14 +113,14 @@ def litert_call(bundle: Bundle, interpreter: Any) -> Call:
 
 def _other_tensors(bundle: Bundle) -> EdgepruneError:
     return EdgepruneError(
-        f"The model of bundle {bundle.name} has other inputs or outputs than its adapter says.",
-        "Make the bundle again.",
+        f"The model of bundle {bundle.name} has other inputs or outputs than its adapter.",
+        "Create the bundle again.",
     )
 
 
 def _failed(bundle: Bundle, error: Exception) -> EdgepruneError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return EdgepruneError(
-        f"The model of bundle {bundle.name} cannot be run as its adapter says: {reason}",
-        "Make the bundle again.",
+        f"The model of bundle {bundle.name} cannot be run with its adapter: {reason}",
+        "Create the bundle again.",
     )

@@ -1,12 +1,12 @@
-"""A bundle from Python: open it once, then predict labels and scores for arrays and sound files.
+"""Python API of a bundle: open it once, then predict labels and scores of arrays and sound files.
 
     model = load_bundle("runs/birds/bundle")
     found = model.predict("forest.wav")            # or: model.predict(samples, sample_rate=48000)
     found.scores, found.labels, found.start_seconds
 
-The sound takes the recorder's own way: resampled as a stream, cut into the same windows, scored by
-the same runtime with the same temperature. What the recorder then makes of the scores over time
-(smoothing, confirmation, refractory time) is ``edgeprune listen``'s.
+The audio is processed as on the recorder: resampled as a stream, cut into the same windows, scored
+by the same runtime with the same temperature. What the recorder then computes from the scores over
+time (smoothing, confirmation, refractory time) is left to ``edgeprune listen``.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ BLOCK_SECONDS = 0.1
 
 
 class LoadedBundle:
-    """A bundle that was checked whole, opened, and held to its golden outputs.
+    """A bundle that was checked completely, opened, and passed its golden check.
 
     Parameters
     ----------
     bundle : Bundle
-        As ``read_bundle`` returns it; of two model files the faster one here is taken.
+        As returned by ``read_bundle``; of two model files the faster one is used.
     threads : int
-        Threads inside one inference.
+        Number of threads of the runtime.
 
     Raises
     ------
     EdgepruneError
-        Its runtime is not installed (status 3) or refuses the file, or the model computes something
-        else here than where the bundle was made (status 1).
+        Its runtime is not installed (status 3) or rejects the file, or the scores differ from those
+        of the machine that created the bundle (status 1).
 
     """
 
@@ -57,7 +57,7 @@ class LoadedBundle:
 
     @property
     def name(self) -> str:
-        """Name given by its maker."""
+        """Name of the bundle."""
         return self.bundle.name
 
     @property
@@ -67,23 +67,23 @@ class LoadedBundle:
 
     @property
     def sample_rate(self) -> int:
-        """Rate the model takes, in Hz; other rates are resampled."""
+        """Sample rate of the model's input in Hz; other rates are resampled."""
         return self.bundle.sample_rate
 
     @property
     def window_seconds(self) -> float:
-        """Sound that the model takes at a time."""
+        """Length of the model's input window in seconds."""
         return self.bundle.window_samples / self.bundle.sample_rate
 
     @property
     def hop_seconds(self) -> float:
-        """From the start of a window to the start of the next."""
+        """Seconds from the start of a window to the start of the next."""
         return self.bundle.hop_samples / self.bundle.sample_rate
 
     def predict(
         self, sound: NDArray[Any] | str | Path, sample_rate: int | None = None
     ) -> Predictions:
-        """Score a sound, window by window.
+        """Score audio window by window.
 
         Parameters
         ----------
@@ -91,19 +91,19 @@ class LoadedBundle:
             Samples in [-1, 1], or 16-bit or 32-bit integers; channels are averaged. Or a file that
             libsndfile reads.
         sample_rate : int, optional
-            Of an array, in Hz; a file has its own.
+            Sample rate of an array in Hz; not allowed for a file, which has its own.
 
         Returns
         -------
         Predictions
-            A sound shorter than a window stands in the middle of zeros, as in training; one
-            shorter than half a hop gives no window.
+            Audio shorter than a window is centered in zeros, as in training; audio shorter than
+            half a hop gives no window.
 
         Raises
         ------
         EdgepruneError
-            An array without a rate, of another shape or type, empty or not finite; a file that
-            cannot be read.
+            An array without a sample rate, of another shape or type, empty or not finite; a file
+            that cannot be read.
 
         """
         windower = Windower(self.bundle.window_samples, self.bundle.hop_samples)
@@ -124,11 +124,11 @@ class LoadedBundle:
     def _blocks(
         self, sound: NDArray[Any] | str | Path, sample_rate: int | None
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield the sound at the model's rate."""
+        """Yield the audio at the model's rate."""
         if isinstance(sound, str | Path):
             if sample_rate is not None:
                 raise EdgepruneError(
-                    f"A file has its own sampling rate; {sample_rate} Hz was given for {sound}.",
+                    f"A file has its own sample rate; {sample_rate} Hz was given for {sound}.",
                     "Leave sample_rate out.",
                 )
             yield from stream_file(
@@ -138,7 +138,7 @@ class LoadedBundle:
         samples = to_mono(np.asarray(sound))
         if sample_rate is None or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
             raise EdgepruneError(
-                f"sample_rate = {sample_rate} is no sampling rate of an array "
+                f"sample_rate = {sample_rate} of an array is out of range "
                 f"(allowed: {LOWEST_RATE} to {HIGHEST_RATE} Hz).",
                 "Example: model.predict(samples, sample_rate=16000)",
             )
@@ -147,47 +147,55 @@ class LoadedBundle:
         yield resampler.flush()
 
     def __repr__(self) -> str:
-        """Name the bundle and what it takes."""
+        """Show the bundle's name, number of labels, sample rate and window."""
         return (f"LoadedBundle({self.name!r}, {len(self.labels)} labels, {self.sample_rate} Hz, "
                 f"windows of {self.window_seconds:g} s)")  # fmt: skip
 
 
 def load_bundle(path: str | Path, threads: int = 1) -> LoadedBundle:
-    """Read a bundle whole, check it, and open its model.
+    """Read a bundle completely, check it, and open its model.
 
     Parameters
     ----------
     path : str or Path
         A folder, or the same as one .zip.
     threads : int
-        Threads inside one inference.
+        Number of threads of the runtime.
+
+    Returns
+    -------
+    LoadedBundle
 
     Raises
     ------
     EdgepruneError
-        There is none, it is damaged, or see ``LoadedBundle``.
+        There is no bundle, or it is damaged; or an error of ``LoadedBundle``.
 
     """
     return LoadedBundle(read_bundle(Path(path)), threads)
 
 
 def open_model(bundle: str | Path | Bundle | LoadedBundle, threads: int = 1) -> Scorer:
-    """Return the bare model of a bundle: samples (window_samples,) to scores, both float32.
+    """Return the bare model of a bundle: samples (window_samples,) -> scores, both float32.
 
-    For whoever cuts windows and applies thresholds on their own; ``load_bundle`` does it as the
+    For programs that cut windows and apply thresholds themselves; ``load_bundle`` does both as the
     recorder does.
 
     Parameters
     ----------
     bundle : str or Path, or a bundle
-        Its first model file is opened.
+        A bundle; its first model file is opened.
     threads : int
-        Threads inside one inference.
+        Number of threads of the runtime.
+
+    Returns
+    -------
+    callable
 
     Raises
     ------
     EdgepruneError
-        As ``read_bundle``; the runtime is not installed, or refuses the file.
+        As ``read_bundle``; the runtime is not installed, or rejects the file.
 
     """
     if isinstance(bundle, LoadedBundle):
@@ -208,27 +216,27 @@ def to_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
     Raises
     ------
     EdgepruneError
-        Another shape or type, no sample, or one that is not finite.
+        Another shape or type, no samples, or a sample that is not finite.
 
     """
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise EdgepruneError(
-            f"An array of shape {samples.shape} is no sound.",
-            "Give (samples,) or (samples, channels).",
+            f"An array of shape {samples.shape} is not audio.",
+            "Use the shape (samples,) or (samples, channels).",
         )
     if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
         raise EdgepruneError(
             f"An array of shape {samples.shape} has more channels than samples.",
-            "Channels come last, as soundfile reads them; librosa's arrays are transposed: samples.T",
+            "Channels come last, as soundfile reads them; transpose librosa's arrays: samples.T",
         )
     if samples.dtype in (np.int16, np.int32):
         samples = samples / np.float64(-np.iinfo(samples.dtype).min)
     elif not np.issubdtype(samples.dtype, np.floating):
         raise EdgepruneError(
-            f"Samples of type {samples.dtype} are not known.",
+            f"Samples of type {samples.dtype} are not supported.",
             "Use floats in [-1, 1], int16 or int32.",
         )
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     if not np.isfinite(mono).all():
-        raise EdgepruneError("The array holds samples that are not finite numbers.")
+        raise EdgepruneError("The array has samples that are not finite numbers.")
     return np.ascontiguousarray(mono, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Scores of a sound's windows: as arrays, one window at a time, as text, as a table in a notebook."""
+"""Scores of windows as arrays, one window at a time, as text, or as a table in a notebook."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ SHOWN_ROWS = 20
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one window."""
+    """The model's prediction for one window."""
 
     start_seconds: float
-    """First sample of the window, from the beginning of the sound."""
+    """Start of the window, from the beginning of the audio."""
     end_seconds: float
     label: str
-    """The label with the highest score; of a recognition model (ctc), the transcript."""
+    """The label with the highest score; of a ctc model, the transcript."""
     score: float
-    """Of that label, 0 to 1; of a transcript, the mean posterior of its frames."""
+    """Score of that label, 0 to 1; of a transcript, the mean posterior of its frames."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of every window of a sound; iterating gives one ``Prediction`` a window."""
+    """Scores of all windows of audio; iterating gives one ``Prediction`` per window."""
 
     labels: tuple[str, ...]
-    """In the order of the scores."""
+    """Labels in the order of the scores."""
     scores: NDArray[np.float32]
-    """(windows, labels), of recognition models (windows, frames, labels); 0 to 1."""
+    """Array (windows, labels), of ctc models (windows, frames, labels); 0 to 1."""
     start_seconds: NDArray[np.float64]
-    """(windows,)."""
+    """Array (windows,)."""
     window_seconds: float
     tokens: str = ""
-    """Of recognition models: ``characters`` or ``words``."""
+    """Tokens of a ctc model: ``characters`` or ``words``; otherwise empty."""
 
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.scores)
 
     def __iter__(self) -> Iterator[Prediction]:
-        """Give the windows in order, each with its best label."""
+        """Iterate over the windows in order, each with its best label."""
         for start, scores in zip(self.start_seconds, self.scores, strict=True):
             if self.tokens:
                 reading = read_frames(scores, self.labels, self.tokens)
@@ -57,7 +57,7 @@ class Predictions:
             yield Prediction(float(start), float(start) + self.window_seconds, label, score)
 
     def __str__(self) -> str:
-        """Write a line a window: start in seconds, label, score."""
+        """Return one line per window: start in seconds, score, label."""
         return "\n".join(f"{p.start_seconds:9.2f} s  {p.score:.2f}  {p.label}" for p in self)
 
     def _repr_html_(self) -> str:

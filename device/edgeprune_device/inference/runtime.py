@@ -1,7 +1,6 @@
-"""The runtimes that run a bundle's file: ONNX Runtime and LiteRT, one row each.
+"""Opens a bundle's model with its inference runtime, ONNX Runtime or LiteRT.
 
-A runtime is imported when a bundle needs it; the one that is there is never replaced by another
-in silence.
+A runtime is imported when a bundle needs it; a runtime is never silently replaced by another one.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from edgeprune_device.inference.named_tensors import litert_call, onnx_call
 from edgeprune_device.system.native_output import quiet
 
 Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Samples (window,) in [-1, 1] to scores (labels,), of transcripts (frames, labels)."""
+"""Samples (window,) in [-1, 1] -> scores (labels,), of a ctc model (frames, labels)."""
 
-TFLITE_RUNTIME = "tflite-runtime"  # 2.14 of 2023 is the last: Python 3.11 at most, numpy 1
+TFLITE_RUNTIME = "tflite-runtime"  # 2.14 of 2023 is the last version: up to Python 3.11, numpy 1
 LITERT_MODULES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", TFLITE_RUNTIME),
@@ -37,38 +36,46 @@ def open_model(bundle: Bundle, threads: int = 1) -> Scorer:
     Parameters
     ----------
     bundle : Bundle
-        As ``read_bundle`` checked it.
+        A bundle checked by ``read_bundle``.
     threads : int
-        Threads inside one inference.
+        Number of threads of the runtime.
 
     Returns
     -------
     callable
-        From samples (window,) to scores of ``bundle.output_shape``, both float32.
+        Samples (window,) -> scores of shape ``bundle.output_shape``, both float32.
 
     Raises
     ------
     EdgepruneError
-        The runtime is not installed, or refuses the file.
+        The runtime is not installed, or rejects the file.
 
     """
     if threads < 1:
-        raise EdgepruneError(f"{threads} threads cannot run a model.", "Use --threads 1 or more.")
+        raise EdgepruneError(
+            f"threads = {threads} is out of range (allowed: 1 or more).", "Use --threads 1."
+        )
     return RUNTIMES[bundle.format](bundle, threads)
 
 
 def check_golden(bundle: Bundle, run: Scorer) -> float:
-    """Compare the model's answers to the golden inputs with those of the workstation.
+    """Compare the model's scores of the golden inputs with those of the workstation.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    run : callable
+        The opened model.
 
     Returns
     -------
     float
-        The largest difference of a score.
+        Largest difference of a score.
 
     Raises
     ------
     EdgepruneError
-        It is over the tolerance, or not a number: this machine computes something else (status 1).
+        The difference is over the tolerance, or not a number (status 1).
 
     """
     worst = 0.0
@@ -76,8 +83,8 @@ def check_golden(bundle: Bundle, run: Scorer) -> float:
         difference = float(np.abs(run(golden.samples) - golden.scores).max())
         if not difference <= golden.tolerance:
             raise EdgepruneError(
-                f"The bundle {bundle.name} answers differently here than where it was made: a "
-                f"golden score is off by {difference:.3g} (allowed: {golden.tolerance:g}).",
+                f"The bundle {bundle.name} has other scores on this machine than where it was created: "
+                f"a golden score is off by {difference:.3g} (allowed: {golden.tolerance:g}).",
                 _remedy(bundle),
                 FAILED_CHECK,
             )
@@ -86,14 +93,14 @@ def check_golden(bundle: Bundle, run: Scorer) -> float:
 
 
 def _remedy(bundle: Bundle) -> str:
-    """Return what puts a wrong answer right."""
+    """Return the hint for different scores."""
     if runtime_name(bundle.format).startswith(TFLITE_RUNTIME):
-        return f"{INSTEAD}: the bundle was made with it."
-    return "Update the runtime, or make the bundle again for this processor."
+        return f"{INSTEAD}: the bundle was created with it."
+    return "Update the runtime, or create the bundle again for this processor."
 
 
 def runtime_name(format: str) -> str:
-    """Return the runtime and version that runs a format here, such as ``onnxruntime 1.31.1``."""
+    """Return the installed runtime of a format and its version, such as ``onnxruntime 1.31.1``."""
     packages = ["onnxruntime"] if format == "onnx" else [name for _, name in LITERT_MODULES]
     for package in packages:
         try:
@@ -104,19 +111,20 @@ def runtime_name(format: str) -> str:
 
 
 def onnx_session(bundle: Bundle, threads: int, profile: str = "") -> Any:
-    """Return ONNX Runtime's session of a bundle's file, with the options that all have here.
+    """Return ONNX Runtime's session of a bundle's file, with the options used everywhere.
 
     Parameters
     ----------
     bundle : Bundle
     threads : int
+        Number of threads of the runtime.
     profile : str
-        Where a profile of every kernel is written (its name goes on with the time); empty: none is.
+        Path prefix of a profile of every kernel (the time is appended); empty: no profile.
 
     Raises
     ------
     EdgepruneError
-        The runtime is not installed, or refuses the file.
+        The runtime is not installed, or rejects the file.
 
     """
     try:
@@ -129,7 +137,7 @@ def onnx_session(bundle: Bundle, threads: int, profile: str = "") -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
-    )  # a board has better use
+    )  # do not waste processor time
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
     try:
@@ -150,7 +158,7 @@ def session_scorer(bundle: Bundle, session: Any) -> Scorer:
     Raises
     ------
     EdgepruneError
-        The file has other inputs or outputs than the manifest says.
+        The inputs or outputs of the file differ from the manifest.
 
     """
     names = bundle.manifest["model"]
@@ -166,14 +174,14 @@ def session_scorer(bundle: Bundle, session: Any) -> Scorer:
 
 
 def _check_shapes(bundle: Bundle, inputs: Any, outputs: Any) -> None:
-    """Compare what the file takes and gives with what the manifest says."""
+    """Compare the file's inputs and outputs with the manifest."""
     model = bundle.manifest["model"]
     for role, found in (("input", inputs), ("output", outputs)):
         expected = (model[role]["name"], list(model[role]["shape"]), "tensor(float)")
         if [(x.name, list(x.shape), x.type) for x in found] != [expected]:
             raise EdgepruneError(
-                f"The model of bundle {bundle.name} has another {role} than bundle.json says.",
-                "Make the bundle again.",
+                f"The model of bundle {bundle.name} has another {role} than bundle.json describes.",
+                "Create the bundle again.",
             )
 
 
@@ -183,7 +191,7 @@ def _litert(bundle: Bundle, threads: int) -> Scorer:
         with quiet():  # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
             interpreter = interpreter_class(model_content=bundle.model_bytes, num_threads=threads)
             interpreter.allocate_tensors()
-    except SystemError:  # what tflite-runtime's binding makes of a numpy it was not built for
+    except SystemError:  # raised by tflite-runtime for a numpy it was not built for
         raise EdgepruneError(
             f"{runtime_name('tflite')} does not run with numpy {np.__version__}.",
             f"{INSTEAD}, or pip install 'numpy<2'.", NOT_INSTALLED,
@@ -200,8 +208,8 @@ def _litert(bundle: Bundle, threads: int) -> Scorer:
     shapes = [(1, bundle.window_samples), (1, *bundle.output_shape)]
     if found != [(shape, np.dtype(np.float32)) for shape in shapes]:
         raise EdgepruneError(
-            f"The model of bundle {bundle.name} has other shapes or types than bundle.json says.",
-            "Make the bundle again.",
+            f"The model of bundle {bundle.name} has other shapes or types than bundle.json describes.",
+            "Create the bundle again.",
         )
     source, target = sources[0]["index"], targets[0]["index"]
 
@@ -224,10 +232,10 @@ def _interpreter_class() -> tuple[Any, str]:
 
 
 def _check_scales(bundle: Bundle, interpreter: Any) -> None:
-    """Refuse a file whose dynamic int8 products tflite-runtime answers with nothing but the bias.
+    """Reject a file whose dynamic int8 matrix products tflite-runtime computes as the bias only.
 
-    2.14, its last version, reads one scale for a matrix where the file has one for each output.
-    The golden outputs show it only where the scores move far enough.
+    Version 2.14, its last one, reads one scale per matrix where the file has one per output. The
+    golden outputs reveal it only if the scores change enough.
     """
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     for operator in interpreter._get_ops_details():  # it has no public name for them
@@ -238,8 +246,8 @@ def _check_scales(bundle: Bundle, interpreter: Any) -> None:
                 and len(weights["quantization_parameters"]["scales"]) > 1):  # fmt: skip
             raise EdgepruneError(
                 f"{runtime_name('tflite')} would leave out matrix products of bundle {bundle.name}:"
-                " it cannot read int8 weights that have a scale for each output.",
-                f"{INSTEAD}, or make a bundle with weights stored in int8 or with one scale a "
+                " it cannot read int8 weights with one scale per output.",
+                f"{INSTEAD}, or create a bundle with weight-only int8 or with one scale per "
                 "matrix.",
             )
 
@@ -255,8 +263,8 @@ def _refused(bundle: Bundle, error: Exception) -> EdgepruneError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     made_for = bundle.manifest.get("requirements", {}).get("runtime", "another runtime")
     return EdgepruneError(
-        f"{runtime_name(bundle.format)} refuses the model of bundle {bundle.name}: {reason}",
-        f"It was made for {made_for}.",
+        f"{runtime_name(bundle.format)} rejects the model of bundle {bundle.name}: {reason}",
+        f"It was created for {made_for}.",
     )
 
 

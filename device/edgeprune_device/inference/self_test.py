@@ -1,7 +1,7 @@
-"""Whether a bundle runs here: a process of its own opens its model and compares golden outputs.
+"""Tests in a child process whether a bundle runs on this machine and gives its golden outputs.
 
-Both ends are here: `prove_in_child` starts ``python -m edgeprune_device.inference.self_test PATH DIGEST`` and
-reads its last line, JSON; `main` is what runs in there. What a model breaks, it breaks in there.
+`prove_in_child` starts ``python -m edgeprune_device.inference.self_test PATH DIGEST`` and reads its
+last line, JSON; `main` runs in the child. If a model crashes, only the child process does.
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ PROVE_SECONDS = 600.0
 
 
 def prove_in_child(path: Path, digest: str) -> float:
-    """Open a bundle in a process of its own and compare its golden outputs.
+    """Open a bundle in a child process and compare its golden outputs.
+
+    Parameters
+    ----------
+    path : Path
+        Folder or zip of the bundle.
+    digest : str
+        Expected digest of the bundle.
 
     Returns
     -------
     float
-        The largest difference of a score.
+        Largest difference of a score.
 
     Raises
     ------
     EdgepruneError
-        What the child found, or how it ended.
+        The error of the child, or how the child ended.
 
     """
     try:
@@ -41,12 +48,12 @@ def prove_in_child(path: Path, digest: str) -> float:
         )
     except subprocess.TimeoutExpired:
         raise EdgepruneError(
-            f"The model of {path.name} did not answer within {PROVE_SECONDS:g} s.", "", FAILED_CHECK
+            f"The model of {path.name} did not finish within {PROVE_SECONDS:g} s.", "", FAILED_CHECK
         ) from None
     try:
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        told = {"error": f"The model of the bundle ended its process ({_how(done)})."}
+        told = {"error": f"The model of the bundle crashed its process ({_how(done)})."}
     if "error" in told:
         raise EdgepruneError(told["error"], told.get("hint", ""), FAILED_CHECK)
     return float(told["golden_difference"])
@@ -55,12 +62,12 @@ def prove_in_child(path: Path, digest: str) -> float:
 def _how(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode < 0:
         return signal.Signals(-done.returncode).name
-    last = done.stderr.strip().splitlines()[-1:] or ["without a word"]
+    last = done.stderr.strip().splitlines()[-1:] or ["no message"]
     return f"status {done.returncode}, {last[0]}"
 
 
 def main() -> None:
-    """Open the bundle named on the command line; say in a line of JSON how it answers."""
+    """Open the bundle named on the command line; print the result as one line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("path", type=Path)
     parser.add_argument("digest")
@@ -70,7 +77,7 @@ def main() -> None:
     try:
         bundle = read_bundle(given.path)
         if bundle.digest != given.digest:
-            raise EdgepruneError(f"The bundle {given.path} is another than a moment ago.")
+            raise EdgepruneError(f"The bundle {given.path} was changed a moment ago.")
         told: dict[str, Any] = {"golden_difference": pick(bundle).golden_difference}
     except EdgepruneError as error:
         told = {"error": str(error), "hint": error.hint}

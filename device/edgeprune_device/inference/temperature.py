@@ -1,25 +1,25 @@
-"""Temperature scaling of scores: how sure they are, not which label they are sure of."""
+"""Temperature scaling of scores: changes their confidence, not the order of the labels."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST_SCORE = 1e-7  # a float32 score says no more of its logit
+SMALLEST_SCORE = 1e-7  # below this a float32 score does not determine its logit
 
 
 def temper(scores: NDArray[np.float32], temperature: float, activation: str) -> NDArray[np.float32]:
-    """Return scores as they were, had the logits been divided by a temperature.
+    """Return the scores that the logits divided by a temperature would give.
 
-    Guo et al. 2017, "On calibration of modern neural networks". Of a softmax p^(1/T), made to sum
-    to one again; of a sigmoid the sigmoid of logit(p) / T. The order of the labels stays.
+    Guo et al. 2017, "On calibration of modern neural networks". For a softmax p^(1/T), normalised
+    to sum to one; for a sigmoid the sigmoid of logit(p) / T. The order of the labels stays.
 
     Parameters
     ----------
     scores : array (..., labels)
         0 to 1.
     temperature : float > 0
-        1 changes nothing; above 1 the scores become less sure.
+        1 changes nothing; above 1 the scores become less confident.
     activation : str
         ``softmax`` or ``sigmoid``.
 

@@ -1,5 +1,5 @@
-"""Where detections and coverage are stored.
+"""Stores detections and coverage.
 
-SQLite and JSON lines, the write queue, recovery after a crash, export, coverage by hour, and stream
-time to UTC.
+SQLite and JSON lines, the write queue, recovery after a crash, export, coverage by hour, and
+conversion of stream time to UTC.
 """

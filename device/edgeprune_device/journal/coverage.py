@@ -1,15 +1,15 @@
-"""The coverage ledger: what became of every sample of the stream, balanced to the sample.
+"""The coverage ledger: what happened to every sample of the stream, balanced to the sample.
 
 Stream time runs from 0 to ``position``. Each of its samples is exactly one of
 
-    analysed       it lies in a window whose scores were used
-    dropped        it was there and was not looked at: shed load, a closed gate, between two windows
-    invalid        it was looked at and cannot be believed: a dead microphone, scores that are none
+    analysed       it is in a window whose scores were used
+    dropped        it was captured but not analysed: load reduction, a closed gate, between windows
+    invalid        it was captured but is not usable: a dead microphone, invalid scores
     not captured   it never arrived: no microphone, a stall, a scheduled pause
 
-so that "nothing was heard" differs from "nobody listened". A sample in several windows counts as
-analysed if one of them was; what a rejected window held stays open until the next window, which may
-hold it too, has been judged.
+so that "nothing was detected" differs from "nothing was recorded". A sample in several windows
+counts as analysed if one of them was; the samples of a rejected window stay open until the next
+window, which may contain them too, has been judged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ ANALYSED, DROPPED, INVALID, NOT_CAPTURED = KINDS = (
 )  # fmt: skip
 BETWEEN, TAIL = "between windows", "too short"
 BACKLOG = "backlog"
-"""Why a gap's samples are missing although they were captured: they were overwritten, unread."""
+"""Reason of a gap whose samples were captured, but overwritten before they were read."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of stream time, in samples, its end not in it."""
+    """A span of stream time in samples, half-open, with its kind of coverage."""
 
     first: int
     last: int
@@ -38,36 +38,36 @@ class Span:
 
 
 class CoverageLedger:
-    """Takes windows and gaps in the order of stream time."""
+    """Accounts for windows and gaps, which must come in the order of stream time."""
 
     def __init__(self) -> None:
         self.position = 0
-        """Samples that are settled: what the spans so far hold."""
+        """Number of settled samples: the end of the spans so far."""
         self.totals: Counter[tuple[str, str]] = Counter()
         """Settled samples by kind and reason."""
         self._open: Span | None = None  # a rejected window, until the next one is judged
         self._spans: list[Span] = []
 
     def analysed(self, first: int, last: int) -> None:
-        """Take a window whose scores were used; of those in order, the samples not yet settled."""
+        """Add a window whose scores were used; only its samples not settled yet count."""
         self._settle(first)
         self._add(last, ANALYSED, "")
 
     def rejected(self, first: int, last: int, kind: str, reason: str) -> None:
-        """Take a window that was not scored, or whose scores are not used."""
+        """Add a window that was not scored, or whose scores are not used."""
         self._settle(first)
         if last > self.position:
             self._open = Span(self.position, last, kind, reason)
 
     def gap(self, position: int, lost: int, reason: str) -> None:
-        """Take samples that are missing.
+        """Add samples that are missing.
 
         Parameters
         ----------
         position : int
-            Where the stream broke off.
+            Sample at which the stream broke off.
         lost : int
-            Samples that are missing there.
+            Number of missing samples.
         reason : str
             ``BACKLOG``: they were captured and dropped; any other: they were never captured.
 
@@ -76,13 +76,13 @@ class CoverageLedger:
         self._add(position + lost, DROPPED if reason == BACKLOG else NOT_CAPTURED, reason)
 
     def end(self, position: int) -> None:
-        """Settle everything up to where the stream ends, or breaks off."""
+        """Settle everything up to the position at which the stream ends or breaks off."""
         if self._open is not None:
             self._settle(min(position, self._open.last))
         self._add(position, DROPPED, TAIL)
 
     def drain(self) -> list[Span]:
-        """Return the spans that were settled since the last call; what touches and agrees is one."""
+        """Return the spans settled since the last call; equal neighbours are merged."""
         spans, self._spans = self._spans, []
         return spans
 
@@ -105,20 +105,21 @@ class CoverageLedger:
 def by_hour(
     spans: list[Span], time_of: Callable[[int], datetime], sample_rate: int
 ) -> Iterator[tuple[str, str, str, int]]:
-    """Cut spans at full hours.
+    """Split spans at full hours.
 
     Parameters
     ----------
     spans : list of Span
     time_of : callable
-        The time of a sample.
+        Sample -> its time.
     sample_rate : int
         Hz.
 
     Yields
     ------
     tuple
-        Hour (ISO 8601, to the hour), kind, reason and samples. The samples of a span add up to it.
+        Hour (ISO 8601, to the hour), kind, reason and number of samples. The numbers of a span add
+        up to its length.
 
     """
     for span in spans:

@@ -1,13 +1,13 @@
-"""When a recorder listened: each hour's seconds by what became of them, balanced.
+"""Coverage by hour: how many seconds of each hour were analysed, dropped, invalid or not captured.
 
     hour = analysed + dropped(why) + invalid(why) + not captured(why) + not running
 
-Samples are counted by the recorder; a recorder that was off counts none, so "not running" is what
-an hour lacks between the first session's start and the last sign of life. Where the clock was set,
-or two recorders shared a journal, an hour may hold more than it lasts: that is shown as it is, as
-"over", and nothing is hidden in another column. A board that starts in 1970 has no time of day
-until its clock is set: what it heard before is shown, and the years between are not counted. Files
-are counted by the hour of their stream.
+The recorder counts samples; a recorder that is off counts none, so "not running" is the rest of an
+hour between the first session's start and the last sign of life. If the clock was set, or two
+recorders shared a journal, an hour may have more seconds than it lasts: this is reported as "over",
+and not hidden in another column. A board that starts in 1970 has no time of day until its clock is
+set: audio recorded before that is listed, and the years between are not counted. Files are counted
+by the hours of their stream.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ SLACK_SECONDS = 1e-6
 
 @dataclass
 class Hour:
-    """What became of one hour, in seconds."""
+    """Coverage of one hour in seconds."""
 
     name: str
-    """``2026-05-01T12`` (UTC), or the source and the hour of the stream."""
+    """Hour such as ``2026-05-01T12`` (UTC), or the source and the hour of the stream."""
     length: float
-    """How much of it lies between the journal's first and last moment; of a file, its sound."""
+    """Seconds of it between the first and last entry of the journal; of a file, its duration."""
     parts: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     """Seconds by kind and reason."""
 
     @property
     def balance(self) -> float:
-        """Seconds that no sample accounts for: over 0 not running, under 0 counted twice."""
+        """Seconds without samples: over 0: not running; under 0: counted twice."""
         left = self.length - sum(self.parts.values())
         return left if abs(left) > SLACK_SECONDS else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON; the numbers of ``kinds`` and the last two add up to ``seconds``."""
+        """Return it for JSON; ``kinds`` plus ``not_running`` less ``over`` is ``seconds``."""
         kinds: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
         for (kind, reason), seconds in sorted(self.parts.items()):
             kinds.setdefault(kind, {})[reason] = round(seconds, 6)
@@ -57,12 +57,12 @@ class Hour:
 
 
 def coverage(journal: Path) -> dict[str, Any]:
-    """Return the hours of a journal folder, with their sum and a text.
+    """Return the hours of a journal folder, with their sum and a text table.
 
     Raises
     ------
     EdgepruneError
-        No journal, or one that cannot be read.
+        There is no journal, or it cannot be read.
 
     """
     with reading(journal) as database:
@@ -82,7 +82,7 @@ def coverage(journal: Path) -> dict[str, Any]:
 
 
 def _live_hours(database: sqlite3.Connection) -> list[Hour]:
-    """Return every hour from the first start to the last sign of life, also the empty ones."""
+    """Return every hour from the first start to the last sign of life, including empty ones."""
     first, last = database.execute(
         "SELECT min(started_utc), max(coalesce(ended_utc, last_alive, started_utc)) "
         "FROM sessions WHERE live = 1 AND started_utc <> ''"
@@ -111,7 +111,7 @@ def _live_hours(database: sqlite3.Connection) -> list[Hour]:
 
 
 def _clock_set(database: sqlite3.Connection, end: datetime) -> datetime:
-    """Return the first moment that a clock which had been set has told."""
+    """Return the first time recorded after the clock was set."""
     found = database.execute(
         "SELECT min(utc) FROM (SELECT started_utc AS utc FROM sessions WHERE live = 1 "
         "UNION ALL SELECT utc FROM events) WHERE utc >= ?", (EARLIEST.isoformat(),),
@@ -120,7 +120,7 @@ def _clock_set(database: sqlite3.Connection, end: datetime) -> datetime:
 
 
 def _file_hours(database: sqlite3.Connection) -> list[Hour]:
-    """Return the hours of each file's stream; they last as long as there are samples."""
+    """Return the hours of each file's stream; their length is that of the samples."""
     hours: dict[str, Hour] = {}
     for row in _parts(database, live=0):
         name = f"{row['source']} (session {row['session']}) {row['hour']}"
@@ -140,10 +140,10 @@ def _parts(database: sqlite3.Connection, *, live: int) -> list[sqlite3.Row]:
 
 
 def _text(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> str:
-    """Return a table of seconds; reasons follow their kind."""
+    """Return a text table of seconds; reasons are in the last column."""
     if not rows:
-        return "The journal says nothing about when it listened."
-    head = ("hour", *KINDS, "not running", "why")
+        return "The journal has no coverage."
+    head = ("hour", *KINDS, "not running", "reasons")
     body = [head, *(_cells(row) for row in (*rows, total))]
     widths = [max(len(line[i]) for line in body) for i in range(len(head) - 1)]
     lines = []
@@ -160,6 +160,6 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         for kind in row["kinds"] for reason, seconds in row["kinds"][kind].items() if reason
     ]  # fmt: skip
     if row["over"]:
-        why.append(f"{row['over']:.1f} over: the clock was set, or two recorders ran")
+        why.append(f"{row['over']:.1f} too much: the clock was set, or two recorders ran")
     kinds = (f"{sum(row['kinds'][kind].values()):.1f}" for kind in KINDS)
     return (row["hour"], *kinds, f"{row['not_running']:.1f}", ", ".join(why))

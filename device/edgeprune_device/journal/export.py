@@ -1,7 +1,7 @@
-"""The detections of a journal as one CSV file or JSON lines, for a spreadsheet or a program.
+"""Exports the detections of a journal as a CSV or JSON-lines file.
 
-A cell that a spreadsheet would take for a formula gets an apostrophe in front: labels come from
-whoever made the bundle. The file appears whole or not at all.
+A cell that a spreadsheet would take for a formula gets an apostrophe in front, because labels come
+from the author of the bundle. The file is written atomically.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ COLUMNS = ("id", "session", "source", "bundle", "utc", "clock", "offset_bound_se
            "start_seconds", "end_seconds", "first_sample", "last_sample", "label",
            "score")  # fmt: skip
 OLD = ("clock", "offset_bound_seconds", "throttled", "first_sample", "last_sample")
-"""Columns that the first kind of journal did not have."""
+"""Columns that the first version of the journal did not have."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which detections."""
+    """Filter of detections."""
 
     labels: tuple[str, ...] = ()
-    """Empty: all."""
+    """Only these labels; empty: all."""
     since: datetime | None = None
-    """From this time on; detections of files, which have none, are left out then."""
+    """From this time on; detections of files, which have no time, are then left out."""
     until: datetime | None = None
     """Before this time."""
     least_score: float = 0.0
@@ -49,20 +49,25 @@ def export(journal: Path, out: Path, wanted: Wanted) -> int:
     Parameters
     ----------
     journal : Path
-        A recorder may be writing to it.
+        Folder of the journal; a recorder may be writing to it.
     out : Path
-        ``.csv`` or ``.jsonl``.
+        File ending in ``.csv`` or ``.jsonl``.
     wanted : Wanted
-        Which of them.
+        Which detections.
+
+    Returns
+    -------
+    int
+        Number of detections written.
 
     Raises
     ------
     EdgepruneError
-        No journal, another kind of file, or a folder that is not there.
+        There is no journal, the file has another ending, or its folder does not exist.
 
     """
     if out.suffix not in WRITERS:
-        raise EdgepruneError(f"{out} ends neither in .csv nor in .jsonl.", "Name such a file.")
+        raise EdgepruneError(f"{out} is neither .csv nor .jsonl.", "Name a .csv or .jsonl file.")
     if not out.parent.is_dir():
         raise EdgepruneError(f"There is no folder {out.parent}.")
     with (
@@ -80,13 +85,13 @@ def reading(journal: Path) -> Iterator[sqlite3.Connection]:
     Raises
     ------
     EdgepruneError
-        There is none, or it cannot be read.
+        There is no journal, or it cannot be read.
 
     """
     file = journal / DATABASE
     if not file.is_file():
         raise EdgepruneError(
-            f"{journal} holds no journal.", "Name the folder that edgeprune listen wrote to."
+            f"There is no journal in {journal}.", "Name the folder that edgeprune listen wrote to."
         )
     try:
         address = f"file:{quote(str(file.absolute()))}?mode=ro"
@@ -94,22 +99,22 @@ def reading(journal: Path) -> Iterator[sqlite3.Connection]:
             database.row_factory = sqlite3.Row
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
-                raise EdgepruneError(f"{file} was written by a later edgeprune.")
+                raise EdgepruneError(f"{file} was written by a later version of edgeprune.")
             yield database
     except sqlite3.Error as error:
         raise EdgepruneError(
             f"{file} cannot be read: {error}.",
-            "From a card that is mounted read-only, copy the folder to a disk first.",
+            "If it is on an SD card mounted read-only, copy the folder to a disk first.",
         ) from error
 
 
 def moment(text: str, name: str) -> datetime | None:
-    """Return a day or a time in ISO 8601 as UTC; without a zone it is UTC. Empty gives None.
+    """Parse a date or time in ISO 8601 to UTC; UTC if it has no time zone. Empty gives None.
 
     Raises
     ------
     EdgepruneError
-        It is neither.
+        The text is neither a date nor a time.
 
     """
     if not text:
@@ -118,13 +123,13 @@ def moment(text: str, name: str) -> datetime | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise EdgepruneError(
-            f"{name} {text!r} is no time.", "Write 2026-05-01 or 2026-05-01T04:30."
+            f"{name} {text!r} is not a date or time.", "Write 2026-05-01 or 2026-05-01T04:30."
         ) from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def safe_cell(value: Any) -> Any:
-    """Return a value that no spreadsheet runs: text that looks like a formula gets an apostrophe."""
+    """Return a value safe for spreadsheets: text that looks like a formula gets an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

@@ -1,14 +1,15 @@
-"""Where detections go: SQLite in WAL mode and JSON lines, the same rows in both.
+"""The journal of a recorder: SQLite in WAL mode and JSON lines, with the same rows in both.
 
-    detections, events, coverage, clips -> store.py -> journal.sqlite, detections.jsonl
+    detections, events, coverage, clips -> writer -> journal.sqlite, detections.jsonl
 
-A row is acknowledged when it is committed, which ``add`` does at once if it can. A disk that is
+A row is acknowledged when it is committed, which ``add`` does at once if possible. A disk that is
 full, read-only or failing, or another program's lock, does not stop a recorder: rows wait in order
-in ``spool.jsonl`` and in memory, and ``tick`` tries again. What dead recorders left there is taken
-in at the next start, once.
+in ``spool.jsonl`` and in memory, and ``tick`` tries again. Rows left by a crashed recorder are
+written at the next start, once.
 
-A detection's id follows from the bundle, the source, its first sample and its label, so that the
-same file heard twice gives the same rows. The database is what counts; the lines follow it.
+A detection's id is derived from the bundle, the source, its first sample and its label, so that
+processing the same file twice gives the same rows. The database is authoritative; the lines follow
+it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from edgeprune_device.system.files import sync_folder, write_whole
 
 STATS = "stats.json"
 Clock = Callable[[], datetime]
-"""Gives the time in UTC."""
+"""Returns the current time, UTC."""
 
 
 UNKNOWN = TimeFacts()
@@ -45,47 +46,47 @@ UNKNOWN = TimeFacts()
 
 @dataclass(frozen=True)
 class Total:
-    """What became of so many samples of an hour, in all; it never falls within a session."""
+    """Total of the samples of an hour with one kind of coverage; never decreases in a session."""
 
     hour: str
-    """``2026-05-01T12+00:00`` (``ledger.by_hour``), or, of a file, any name of an hour of it."""
+    """Hour such as ``2026-05-01T12+00:00`` (``coverage.by_hour``); of a file, any hour's name."""
     kind: str
     """``analysed``, ``dropped``, ``invalid`` or ``not captured``."""
     reason: str
-    """A short name; empty for what was analysed."""
+    """A short name; empty for ``analysed``."""
     samples: int
 
 
 class Journal:
-    """One session's entry in a journal folder; an earlier session's entries stay.
+    """One session in a journal folder; the entries of earlier sessions stay.
 
     Parameters
     ----------
     folder : Path
-        Made if missing; must be a journal or empty otherwise.
+        Created if missing; must otherwise be a journal or empty.
     bundle, digest : str
-        Name and digest of the bundle that listens.
+        Name and digest of the bundle in use.
     source : str
-        What is listened to.
+        Name of the audio source.
     live : bool
-        Detections carry the time of day; those of a file do not.
+        Whether detections have a time of day; those of a file have none.
     clock : callable
-        The time in UTC.
+        Returns the current time, UTC.
     source_digest : str
-        Of a file's bytes: recorders give different files the same name.
+        Digest of a file's bytes, because recorders give different files the same name.
     spool_rows : int
-        Rows that may wait while nothing can be written.
+        Largest number of rows that wait while nothing can be written.
     rate : int or None
-        Samples per second of the stream, which turns coverage into time.
+        Sample rate of the stream in Hz, which converts coverage to time.
     monotonic : callable
-        Seconds that never go back.
+        Returns monotonic seconds.
     started : datetime or None
-        When the session began, where that was before the journal could be opened; None: now.
+        Start of the session, if it was before the journal was opened; None: now.
 
     Raises
     ------
     EdgepruneError
-        The folder holds something else or cannot be written.
+        The folder has other content or cannot be written.
 
     """
 
@@ -119,42 +120,42 @@ class Journal:
             reason = (isinstance(error, OSError) and error.strerror) or error
             raise EdgepruneError(
                 f"The journal {folder} cannot be written: {reason}.",
-                "Is the disk full, or the folder another user's?",
+                "Is the disk full, or does the folder belong to another user?",
             ) from error
 
     @property
     def found(self) -> tuple[Notice, ...]:
-        """What had to be put right when it was opened; it is among the events."""
+        """Notices of repairs when it was opened; they are also among the events."""
         return tuple(self._store.found)
 
     @property
     def session(self) -> int:
-        """The session's number."""
+        """Number of the session."""
         return self._session
 
     @property
     def acknowledged(self) -> int:
-        """Rows that were committed since the start."""
+        """Number of rows committed since the start."""
         return self._store.acknowledged
 
     @property
     def pending(self) -> int:
-        """Rows that wait to be written."""
+        """Number of rows that wait to be written."""
         return self._store.pending
 
     @property
     def lost(self) -> int:
-        """Rows that will never be written: more waited than may, or they were not fit to be."""
+        """Number of rows that will never be written: the queue was full, or they were invalid."""
         return self._store.lost
 
     @property
     def committed_at(self) -> float:
-        """Monotonic seconds of the last successful commit, at first of the start."""
+        """Monotonic seconds of the last successful commit; initially of the start."""
         return self._store.committed_at
 
     @property
     def trouble(self) -> str:
-        """What is wrong, in a sentence; empty if nothing is."""
+        """The current failure as a sentence; empty if there is none."""
         found = self._store.trouble
         return found and f"The journal {self.folder} cannot be written {found}."
 
@@ -162,9 +163,9 @@ class Journal:
         self, detection: Detection, first_sample: int, facts: TimeFacts = UNKNOWN,
         last_sample: int | None = None,
     ) -> str:  # fmt: skip
-        """Write a detection to both, or let it wait; return its id.
+        """Write a detection to database and lines, or queue it; return its id.
 
-        It is on the disk if nothing is ``pending`` when this returns.
+        It is on disk if nothing is ``pending`` when this returns.
         """
         label = _storable(detection.label)
         name = _name(f"{self._key} {first_sample} {label}")
@@ -184,19 +185,19 @@ class Journal:
         return name
 
     def event(self, notice: Notice, sample: int | None = None) -> None:
-        """Write that something happened, at a sample of the stream."""
+        """Write an event that happened at a sample of the stream."""
         key, (table, row) = self._event_entry(notice, sample)
         self._store.put(key, table, row)
 
     def coverage(self, totals: Iterable[Total]) -> None:
-        """Write what became of each hour's samples; a later total replaces an earlier one."""
+        """Write the coverage totals of hours; a later total replaces an earlier one."""
         self._store.put_totals([
             (f"{self._session} {total.hour} {total.kind} {total.reason}",
              {"session": self._session, **vars(total)}) for total in totals
         ])  # fmt: skip
 
     def covered(self, pieces: Iterable[tuple[str, str, str, int]]) -> None:
-        """Add to the totals what ``ledger.by_hour`` yields: hour, kind, reason and samples."""
+        """Add the output of ``coverage.by_hour`` (hour, kind, reason, samples) to the totals."""
         changed = {}
         for hour, kind, reason, samples in pieces:
             self._totals[hour, kind, reason] += samples
@@ -207,14 +208,14 @@ class Journal:
         self, detection: str, path: str, first_sample: int, samples: int, size: int,
         locked: bool = False,
     ) -> None:  # fmt: skip
-        """Write that a detection's sound was kept, at a path within the folder, in bytes."""
+        """Write that a detection's clip was saved at a path in the folder; size is in bytes."""
         row = {"path": path, "detection": detection, "session": self._session, "utc": self._utc(),
                "first_sample": first_sample, "samples": samples, "bytes": size,
                "locked": int(locked)}  # fmt: skip
         self._store.put(f"clip {path}", "clips", row)
 
     def clip_paths(self) -> list[str] | None:
-        """Return the paths of the clips that have a row; None while that cannot be read."""
+        """Return the paths of the clips that have a row; None if they cannot be read now."""
         return self._store.clip_paths()
 
     def forget_clip(self, path: str) -> None:
@@ -223,19 +224,19 @@ class Journal:
         self._store.put(f"forgotten {path}", "forgotten", row)
 
     def tick(self, now: float) -> None:
-        """Try again what could not be written, or give a sign of life; takes half a second at most.
+        """Retry what could not be written, or write a sign of life; takes at most half a second.
 
         ``now`` is in monotonic seconds.
         """
         self._store.tick(now)
 
     def close(self, stats: dict[str, Any]) -> None:
-        """End the session: its figures go to the database and, whole, to ``stats.json``.
+        """End the session: its statistics go to the database and, atomically, to ``stats.json``.
 
         Raises
         ------
         EdgepruneError
-            Something could not be written and, of a live recorder, does not wait on the disk.
+            Something could not be written and, for a live recorder, is not in the spool on disk.
 
         """
         text = json.dumps(stats, indent=1, ensure_ascii=False)
@@ -251,9 +252,9 @@ class Journal:
         try:
             write_whole(self.folder / STATS, text + "\n")
         except OSError as error:
-            if not self._live:  # a live recorder's are in its session's row, or wait for it
+            if not self._live:  # those of a live recorder are in its session's row or spool
                 raise EdgepruneError(
-                    f"The session's figures could not be written to {self.folder}: {error}.",
+                    f"The session's statistics could not be written to {self.folder}: {error}.",
                     "Is the disk full?",
                 ) from error
 
@@ -265,7 +266,7 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        """Let go of the files, whatever happened."""
+        """Release the files, whatever happened."""
         self._store.release()
 
     def _event_entry(self, notice: Notice, sample: int | None = None) -> tuple[str, Entry]:
@@ -282,21 +283,21 @@ class Journal:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder; leave alone one that holds something else."""
+    """Create the folder; reject one with other content."""
     is_journal = any((folder / name).is_file() for name in (DATABASE, LINES, "spool.jsonl"))
     if folder.exists() and not is_journal:
         if not folder.is_dir():
             raise EdgepruneError(f"{folder} is a file, not a folder for a journal.")
         if any(folder.iterdir()):
             raise EdgepruneError(
-                f"{folder} is not empty and holds no journal.", "Name another folder with -o."
+                f"{folder} is not empty and is not a journal.", "Name another folder with -o."
             )
     folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
 
 
 def _storable(text: str) -> str:
-    """Return a text that UTF-8 can hold: lone surrogates become question marks."""
+    """Return a text that UTF-8 can encode: lone surrogates become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 

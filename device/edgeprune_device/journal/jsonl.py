@@ -1,8 +1,8 @@
-"""``detections.jsonl``: every detection of the database as a line, in the same order.
+"""Writes ``detections.jsonl``: every detection of the database as a line, in the same order.
 
 A line is written and synced before its row is committed, and the file's length is committed with
-it. So a start compares a number and the last line, however many months there are; only where they
-differ is the file read, and only from the first difference on is it written anew.
+it. At the start only this number and the last line are compared, even after many months; only if
+they differ is the file read, and rewritten from the first difference on.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ LENGTH = "lines_bytes"
 KEYS = ("id", "start_seconds", "end_seconds", "label", "score", "utc", "clock",
         "offset_bound_seconds", "throttled", "first_sample", "last_sample",
         "bundle_digest")  # fmt: skip
-"""Of a line, and columns of a row."""
+"""Keys of a line, and columns of a row."""
 ROWS = f"SELECT {', '.join(KEYS)} FROM detections"
 BATCH = 1000
 
 
 def line_of(row: Iterable[Any]) -> bytes:
-    """Return a row (its columns as ``KEYS``) as a line; what is not known is left out.
+    """Return a row (columns as ``KEYS``) as a line; unknown values are left out.
 
     Raises
     ------
     ValueError
-        A number that JSON cannot hold.
+        The row has a number that JSON cannot represent.
 
     """
     shown = {key: value for key, value in zip(KEYS, row, strict=True) if value is not None}
@@ -39,7 +39,7 @@ def line_of(row: Iterable[Any]) -> bytes:
 
 
 class Lines:
-    """The file, open for appending."""
+    """The file of lines, open for appending."""
 
     def __init__(self, folder: Path) -> None:
         # Unbuffered: a line is written, or has failed, when its call returns.
@@ -47,21 +47,21 @@ class Lines:
         self._torn: int | None = None
 
     def size(self) -> int:
-        """Return the file's length in bytes; what a failed write left is cut off first."""
+        """Return the file's length in bytes; the remains of a failed write are cut off first."""
         if self._torn is not None:
             self.cut(self._torn)
         return os.fstat(self._file.fileno()).st_size
 
     def append(self, data: bytes) -> None:
-        """Append lines; they are on the disk when this returns.
+        """Append lines; they are on disk when this returns.
 
         Raises
         ------
         OSError
-            They are not, or only a part is.
+            They could not be written, or only in part.
 
         """
-        if self._file.write(data) != len(data):  # a disk that fills up takes a part, in silence
+        if self._file.write(data) != len(data):  # a full disk silently writes a part only
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._file.fileno())
 
@@ -77,7 +77,7 @@ class Lines:
         self._file.close()
 
     def mend(self, database: sqlite3.Connection) -> None:
-        """Make the lines what the rows are (inside a transaction that is open)."""
+        """Make the lines equal to the rows (inside an open transaction)."""
         kept = database.execute("SELECT value FROM meta WHERE key = ?", (LENGTH,)).fetchone()
         if kept is not None and self.size() >= kept[0] and self._ends_well(database, kept[0]):
             self.cut(kept[0])  # a line whose row was not committed
@@ -115,6 +115,6 @@ class Lines:
 
 
 def note_length(database: sqlite3.Connection, size: int) -> None:
-    """Put the file's length in bytes into the transaction that is open."""
+    """Store the file's length in bytes in the open transaction."""
     database.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = "
                      "excluded.value", (LENGTH, size))  # fmt: skip

@@ -1,10 +1,10 @@
-"""What is put right when a journal is opened: a malformed database, a lost one, an unclean exit.
+"""Repairs a journal when it is opened: a malformed or missing database, an unclean exit.
 
-    malformed  -> renamed, a new one begun, filled with what detections.jsonl says
-    missing    -> the same, where there are lines
+    malformed  -> renamed; a new database is created and filled from detections.jsonl
+    missing    -> the same, if there are lines
     unclean    -> a session without an end whose recorder is dead is marked, with an event
 
-Nothing is deleted: lines that say nothing are kept under a dated name, too.
+Nothing is deleted: a file with unreadable lines is kept under a dated name, too.
 """
 
 from __future__ import annotations
@@ -31,34 +31,40 @@ STAND_IN = ("INSERT INTO sessions (id, started_utc, bundle, bundle_digest, sourc
 def open_sound(
     folder: Path, now: datetime, busy: Collection[str]
 ) -> tuple[sqlite3.Connection, list[Notice]]:
-    """Open a folder's database; one that is malformed is set aside for a new one.
+    """Open a folder's database; a malformed one is renamed and replaced by a new one.
 
     Parameters
     ----------
     folder : Path
-        Of the journal; exists.
+        Folder of the journal; exists.
     now : datetime
-        In UTC.
+        Current time, UTC.
     busy : collection of str
-        Recorders that have the journal open: none may be working on a database that is renamed.
+        Spools of recorders that have the journal open: a database in use must not be renamed.
+
+    Returns
+    -------
+    database : sqlite3.Connection
+    notices : list of Notice
+        What was repaired.
 
     Raises
     ------
     EdgepruneError
-        It is malformed and another recorder has it open, or of a later version.
+        The database is malformed while another recorder has it open, or is of a later version.
     OSError, sqlite3.Error
-        It cannot be opened or written.
+        The database cannot be opened or written.
 
     """
     notices = []
     if not is_sound(folder / DATABASE):
         if busy:
             raise EdgepruneError(
-                f"The database in {folder} is malformed and another recorder has it open.",
-                "Stop the other one and start again.",
+                f"The database in {folder} is malformed and in use by another recorder.",
+                "Stop the other recorder and start this one again.",
             )
         kept = set_aside(folder / DATABASE, now)
-        text = f"The database was malformed; it is kept as {kept.name} and a new one has begun."
+        text = f"The database was malformed; it is kept as {kept.name}, and a new one was created."
         notices.append(Notice("journal-malformed", text, {"kept": kept.name}))
     database = open_database(folder / DATABASE)
     try:
@@ -70,7 +76,7 @@ def open_sound(
 
 
 def _fill(database: sqlite3.Connection, folder: Path, now: datetime) -> list[Notice]:
-    """Take the lines over into a database in which no session was ever begun."""
+    """Copy the lines into a database without sessions."""
     path = folder / LINES
     empty = database.execute("SELECT 1 FROM sessions LIMIT 1").fetchone() is None
     if not empty or not path.exists() or not path.stat().st_size:
@@ -94,14 +100,14 @@ def _fill(database: sqlite3.Connection, folder: Path, now: datetime) -> list[Not
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
-    text = f"{taken} detections were taken over from {LINES} into a new database."
+    text = f"{taken} detections were copied from {LINES} into a new database."
     if bad:
         text += f" {bad} lines could not be read; the file is kept as {kept.name}."
     return [Notice("journal-rebuilt", text, {"detections": taken, "unreadable": bad})]
 
 
 def _row_of(line: bytes) -> tuple[Any, ...] | None:
-    """Return a line's columns; None if it is no detection."""
+    """Return a line's columns; None if it is not a detection."""
     try:
         row = json.loads(line)
         found = tuple(row.get(key) for key in KEYS)
@@ -111,7 +117,7 @@ def _row_of(line: bytes) -> tuple[Any, ...] | None:
 
 
 def mark_unclean(database: sqlite3.Connection, session: int, busy: Collection[str]) -> list[Notice]:
-    """Mark the sessions that ended without an end, and say when each was last alive."""
+    """Mark the sessions that were not stopped properly, and report when each was last alive."""
     rows = database.execute(
         "SELECT id, started_utc, coalesce(last_alive, (SELECT max(utc) FROM detections WHERE "
         "session = sessions.id)), spool FROM sessions WHERE clean IS NULL AND id <> ?", (session,)
@@ -122,6 +128,6 @@ def mark_unclean(database: sqlite3.Connection, session: int, busy: Collection[st
             continue
         database.execute("UPDATE sessions SET clean = 0 WHERE id = ?", (number,))
         last = f"its last sign of life was at {alive}" if alive else "it left no sign of life"
-        text = f"Session {number}, begun at {started}, ended without an end; {last}."
+        text = f"Session {number}, started at {started}, was not stopped properly; {last}."
         notices.append(Notice("unclean-exit", text, {"session": number, "last_alive": alive}))
     return notices

@@ -1,17 +1,17 @@
-"""The journal's database: its tables, how an older one is brought up to date, when it is set aside.
+"""The journal's database: its tables, updates of older versions, and when it is renamed.
 
-    meta        key -> value (how long detections.jsonl was at the last commit)
-    sessions    each start of the recorder; clean is NULL while it runs, 0 after an exit without end
-    detections  what was heard; seq rises with every row and is never used twice
+    meta        key -> value (length of detections.jsonl at the last commit)
+    sessions    each start of the recorder; clean is NULL while it runs, 0 after an unclean exit
+    detections  detected events; seq increases with every row and is never used twice
     events      what happened to the recorder
-    coverage    samples of each hour by what became of them (totals)
-    clips       sound that was kept
+    coverage    samples of each hour by kind and reason (totals)
+    clips       saved audio clips
 
 A database that SQLite finds malformed is renamed and stays in the folder; nothing is deleted.
 
 SQLite maps the index of its write-ahead log (``-shm``) into memory. On a disk that has become
-read-only, as a dying card does, a write to that map is no error but the signal SIGBUS, which ends
-the process. So ``check_index`` asks the disk first, before every use of a database.
+read-only, as a dying SD card does, a write to that map is not an error but the signal SIGBUS, which
+ends the process. So ``check_index`` checks the disk before every use of a database.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from edgeprune_device.errors import EdgepruneError
 
 DATABASE = "journal.sqlite"
 VERSION = 2
-"""``user_version`` of a database written by this program; the first kind of journal has 0."""
+"""``user_version`` of a database written by this program; the first version had 0."""
 START_MILLISECONDS = 5000
-"""Patience with another writer while the journal is opened."""
+"""Longest wait for another writer while the journal is opened."""
 LARGEST_WAL_BYTES = 4_000_000
 TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL)",
@@ -52,7 +52,7 @@ TABLES = (
     " session INTEGER NOT NULL REFERENCES sessions(id), utc TEXT, first_sample INTEGER NOT NULL,"
     " samples INTEGER NOT NULL, bytes INTEGER NOT NULL, locked INTEGER NOT NULL DEFAULT 0)",
 )
-FROM_FIRST = (  # what the first kind of journal held, copied into the tables above
+FROM_FIRST = (  # copies the first version's rows into the tables above
     "ALTER TABLE sessions RENAME TO old_sessions",
     "ALTER TABLE detections RENAME TO old_detections",
     "DROP INDEX IF EXISTS detections_by_label",
@@ -69,16 +69,16 @@ FROM_FIRST = (  # what the first kind of journal held, copied into the tables ab
 
 
 def open_database(file: Path) -> sqlite3.Connection:
-    """Open a journal's database, made or brought up to date if need be.
+    """Open a journal's database; create or update it if necessary.
 
-    In WAL mode with a full sync at every commit: a row that was committed outlives a power cut.
+    In WAL mode with a full sync at every commit: a committed row survives a power cut.
 
     Raises
     ------
     sqlite3.Error
         It cannot be opened or written.
     EdgepruneError
-        A later edgeprune wrote it.
+        It was written by a later version of edgeprune.
 
     """
     database = sqlite3.connect(file, isolation_level=None)
@@ -95,7 +95,7 @@ def open_database(file: Path) -> sqlite3.Connection:
 
 
 def check_index(file: Path) -> None:
-    """Raise if a database's index cannot be written now; see above.
+    """Raise if a database's index cannot be written now (see the module's docstring).
 
     Raises
     ------
@@ -110,7 +110,7 @@ def check_index(file: Path) -> None:
 
 
 def close_database(database: sqlite3.Connection, file: Path) -> None:
-    """Close a database; where its index cannot be written, leave that to the process's end."""
+    """Close a database; if its index cannot be written, leave that to the end of the process."""
     try:
         check_index(file)
     except OSError:
@@ -120,12 +120,12 @@ def close_database(database: sqlite3.Connection, file: Path) -> None:
 
 
 def is_sound(file: Path) -> bool:
-    """Say whether SQLite finds a database whole; one that is not there is.
+    """Return whether SQLite finds a database intact; a missing one counts as intact.
 
     Raises
     ------
     sqlite3.Error
-        It cannot be read for another reason, such as a lock.
+        It cannot be checked for another reason, such as a lock.
 
     """
     if not file.exists():
@@ -135,14 +135,14 @@ def is_sound(file: Path) -> bool:
             database.execute(f"PRAGMA busy_timeout={START_MILLISECONDS}")
             found = database.execute("PRAGMA quick_check(1)").fetchone()
             return found is not None and found[0] == "ok"
-    except sqlite3.OperationalError:  # locked, no rights, an I/O error: nothing is known
+    except sqlite3.OperationalError:  # locked, no permission, an I/O error: unknown
         raise
-    except sqlite3.DatabaseError:  # malformed, or no database
+    except sqlite3.DatabaseError:  # malformed, or not a database
         return False
 
 
 def set_aside(file: Path, now: datetime) -> Path:
-    """Rename a database, with its write-ahead log, to a dated name; return that of the database."""
+    """Rename a database and its write-ahead log to dated names; return the database's new path."""
     stamp = f"{now:%Y%m%dT%H%M%S%f}Z"
     target = file.with_name(f"{file.stem}-malformed-{stamp}{file.suffix}")
     for ending in ("-wal", "-shm", ""):
@@ -153,14 +153,14 @@ def set_aside(file: Path, now: datetime) -> Path:
 
 
 def _bring_up_to_date(database: sqlite3.Connection, file: Path) -> None:
-    """Make the tables, or turn an older journal's into today's, all at once."""
+    """Create the tables, or update those of an older version, in one transaction."""
     database.execute("BEGIN IMMEDIATE")
     try:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise EdgepruneError(
-                f"{file} was written by a later edgeprune (journal version {version}; this one "
-                f"reads up to {VERSION}).", "Install that one, or name another folder with -o.",
+                f"{file} was written by a later version of edgeprune (journal version {version}; this "
+                f"one reads up to {VERSION}).", "Install that version, or name another folder with -o.",
             )  # fmt: skip
         if version < VERSION:
             old = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'sessions'").fetchone()

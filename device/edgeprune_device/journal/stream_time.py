@@ -1,8 +1,8 @@
-"""From a sample of the stream to the time of day, and what is known of clock and board then.
+"""Converts stream time to UTC, and describes the clock and the machine at that time.
 
-A device's clock and the system's do not run alike, and the system's may jump. So a sample's time is
-taken from the monotonic moment at which the newest sample was captured, counted back; only that
-moment is turned into the time of day, by ``WallClock``.
+A device's clock and the system clock run at different speeds, and the system clock may jump. So the
+time of a sample is counted back from the monotonic time at which the newest sample was captured;
+only that time is converted to UTC, by ``WallClock``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ UNKNOWN = ClockState(None, "unknown")
 
 
 class StreamTime:
-    """The times of one session.
+    """Converts the samples of one session to UTC.
 
     Parameters
     ----------
     rate : int
-        Samples per second of the stream.
+        Sample rate of the stream in Hz.
     started : datetime
-        The session's start in UTC: sample 0, until a source tells when sound was captured.
+        Start of the session, UTC: the time of sample 0 until a source reports capture times.
     wall : WallClock or None
         None for a file, which has no time of day.
 
@@ -35,22 +35,22 @@ class StreamTime:
     def __init__(self, rate: int, started: datetime, wall: WallClock | None = None) -> None:
         self.rate, self.started, self.wall = rate, started, wall
         self.throttled: int | None = None
-        """The board's flags, as they were found last."""
+        """Last known get_throttled flags of the board."""
         self._anchor: tuple[int, float] | None = None
 
     def observe(self, position: int, heard_at: float) -> None:
-        """Note that the stream had come to ``position`` at ``heard_at`` (monotonic seconds)."""
+        """Note that sample ``position`` was captured at ``heard_at`` (monotonic seconds)."""
         self._anchor = position, heard_at
 
     def utc(self, sample: int) -> datetime:
-        """Return when a sample was captured."""
+        """Return the UTC time at which a sample was captured."""
         if self._anchor is None or self.wall is None:
             return self.started + timedelta(seconds=sample / self.rate)
         position, heard_at = self._anchor
         return self.wall.utc_of(heard_at - (position - sample) / self.rate)
 
     def facts(self, sample: int) -> TimeFacts:
-        """Return what a detection that began with a sample carries."""
+        """Return the facts stored with a detection that begins at a sample."""
         clock = self.wall.state if self.wall else UNKNOWN
         return TimeFacts(
             SYNCHRONISED[clock.synchronised], clock.offset_bound_seconds, self.throttled,
@@ -60,13 +60,13 @@ class StreamTime:
 
 @dataclass(frozen=True)
 class TimeFacts:
-    """What is known of the clock and the board at the time of a detection."""
+    """State of the clock and the board at the time of a detection."""
 
     clock: str = "unknown"
     """``synchronised``, ``unsynchronised`` or ``unknown``."""
     offset_bound_seconds: float | None = None
-    """How wrong the clock may be at most, where that is known."""
+    """Largest possible error of the clock in seconds; None if unknown."""
     throttled: int | None = None
-    """The board's flags (``vcgencmd get_throttled``); None where they cannot be read."""
+    """The board's flags (``vcgencmd get_throttled``); None if they cannot be read."""
     utc: datetime | None = None
-    """When it began; None: the session's start and the stream's time."""
+    """UTC time at which it began; None: session start plus stream time."""

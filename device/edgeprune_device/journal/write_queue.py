@@ -1,8 +1,8 @@
-"""Rows that cannot be written to the journal yet: in order, bounded, in memory and in a file.
+"""A queue of rows that cannot be written to the journal yet: ordered, bounded, also on disk.
 
-A row is appended to ``spool.jsonl`` with a sync, so that it outlives a crash; where that file cannot
-be written either, it waits in memory alone. The file is emptied when no row waits. Its lock tells a
-recorder that starts which earlier one is dead: a second recorder on the same journal takes
+A row is appended to ``spool.jsonl`` with a sync, so that it survives a crash; if that file cannot
+be written either, it waits in memory only. The file is emptied when no row waits. Its lock shows a
+starting recorder which earlier one is dead: a second recorder on the same journal uses
 ``spool-2.jsonl``, and so on.
 """
 
@@ -19,25 +19,25 @@ from typing import Any
 Entry = tuple[str, dict[str, Any]]
 """Name of a table and a row of it."""
 LARGEST_BYTES = 64_000_000
-"""Of the file; what comes on top waits in memory only."""
+"""Largest size of the file; further rows wait in memory only."""
 
 
 class Spool:
-    """A bounded queue with a file behind it, locked for as long as it is open.
+    """A bounded queue backed by a file, which is locked as long as it is open.
 
     Parameters
     ----------
     folder : Path
-        Of the journal.
+        Folder of the journal.
     limit : int
-        Rows that may wait.
+        Largest number of rows that wait.
 
     Attributes
     ----------
     left_behind : list of Entry
-        What dead recorders left, in order, until ``adopted`` is called.
+        Rows left by crashed recorders, in order, until ``adopted`` is called.
     busy : list of str
-        Names of the spools that live recorders hold.
+        Names of the spools of running recorders.
 
     Raises
     ------
@@ -69,19 +69,19 @@ class Spool:
         self._own = own
 
     def __len__(self) -> int:
-        """Return how many rows wait."""
+        """Return the number of waiting rows."""
         return len(self._held)
 
     @property
     def is_saved(self) -> bool:
-        """Whether all that waits is in the file, too."""
+        """Whether all waiting rows are in the file, too."""
         return not self._unsaved
 
     def put(self, key: str, entry: Entry, *, exempt: bool = False) -> bool:
-        """Let a row wait; False if the spool is full.
+        """Queue a row; False if the queue is full.
 
-        A row that waits under the same key is replaced where it stands. Exempt rows (totals, a
-        session's end) are few and do not count.
+        A row waiting under the same key is replaced in place. Exempt rows (totals, the end of a
+        session) are few and do not count.
         """
         counted = len(self._held) - len(self._exempt)
         if not exempt and key not in self._held and counted >= self._limit:
@@ -92,11 +92,11 @@ class Spool:
         return True
 
     def first(self, number: int) -> list[tuple[str, Entry]]:
-        """Return the rows that have waited longest."""
+        """Return up to ``number`` rows that have waited longest."""
         return list(islice(self._held.items(), number))
 
     def done(self, keys: list[str]) -> None:
-        """Forget rows; the file is emptied with the last one."""
+        """Remove rows; the file is emptied with the last one."""
         for key in keys:
             del self._held[key]
             self._unsaved.pop(key, None)
@@ -105,7 +105,7 @@ class Spool:
             self._cut(0)
 
     def save(self) -> bool:
-        """Append what is not in the file yet; False if that cannot be done now."""
+        """Append rows not in the file yet; False if that is not possible now."""
         if not self._unsaved:
             return True
         data = b"".join(_line(key, entry) for key, entry in self._unsaved.items())
@@ -124,7 +124,7 @@ class Spool:
         return True
 
     def adopted(self) -> None:
-        """Empty the files that dead recorders left: the rows are in the database."""
+        """Empty the files of crashed recorders: their rows are in the database."""
         self.left_behind = []
         for handle in (self._own, *self._others):
             os.truncate(handle, 0)
@@ -133,7 +133,7 @@ class Spool:
         self._others = []
 
     def close(self) -> None:
-        """Give up the lock; what waits stays in the file."""
+        """Release the lock; waiting rows stay in the file."""
         for handle in (self._own, *self._others):
             os.close(handle)
         self._others = []
@@ -142,7 +142,7 @@ class Spool:
         try:
             os.truncate(self._own, size)
             self._bytes = size
-        except OSError:  # rows that are written twice later count once: each has its key
+        except OSError:  # rows written twice count once, because each has a key
             self._bytes = os.fstat(self._own).st_size
 
 
@@ -165,7 +165,7 @@ def _take_all(folder: Path) -> Iterator[tuple[str, int | None]]:
 
 
 def _read(path: Path) -> list[Entry]:
-    """Read a spool's rows in order; a later row of a key takes the earlier one's place."""
+    """Read a spool's rows in order; a later row with the same key replaces the earlier one."""
     found: dict[str, Entry] = {}
     for line in path.read_bytes().splitlines():
         try:

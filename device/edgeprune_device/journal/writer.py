@@ -1,11 +1,11 @@
-"""Writes rows to a journal's database and lines, all of a commit or nothing; or lets them wait.
+"""Writes rows to a journal's database and lines, a commit at a time, or queues them.
 
     put -> spool -> drain: BEGIN IMMEDIATE, rows, lines (synced), sign of life, COMMIT -> done
 
 A commit that fails (a full, read-only or failing disk, another program's lock) leaves its rows in
-the spool, in order, and the next try waits a little longer each time, up to ten seconds. No call
-takes much longer than the database's busy timeout and a disk's sync. What dead recorders left in
-their spools is written when the store is opened; rows have keys, so nothing comes twice.
+the spool, in order, and the delay before the next try doubles up to ten seconds. No call takes much
+longer than the database's busy timeout and a disk sync. Rows that crashed recorders left in their
+spools are written when the store is opened; rows have keys, so nothing is written twice.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from edgeprune_device.journal.write_queue import Entry, Spool
 from edgeprune_device.stream import Notice
 
 BUSY_MILLISECONDS = {True: 250, False: 5000}
-"""Patience with another writer: live, and of a file."""
+"""Longest wait for another writer, by ``live``."""
 BATCH = 200
 DRAIN_SECONDS = 0.2
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
-"""Seconds between tries while nothing can be written."""
+"""Seconds between tries during a failure."""
 ALIVE_SECONDS = 60.0
-"""The longest time without a commit: a sign of life is one."""
+"""Longest time without a commit; then a sign of life is committed."""
 CLOSE_SECONDS = 2.0
-"""For what waits at the end."""
+"""Time limit for waiting rows at the end."""
 UNFIT = (sqlite3.IntegrityError, ValueError, OverflowError)
-"""A row that no database would take, such as one whose score is not a number."""
+"""Errors of an invalid row, such as one with a score that is not a number."""
 STATEMENTS = {
     "detections": f"INSERT INTO detections ({', '.join(KEYS)}, session) VALUES "
     f"({', '.join(':' + key for key in KEYS)}, :session) ON CONFLICT DO NOTHING",
@@ -57,33 +57,33 @@ class Store:
     Parameters
     ----------
     folder : Path
-        Exists.
+        Existing folder.
     now : callable
-        The time in UTC, as the journal writes it.
+        Returns the current time, UTC.
     spool_rows : int
-        Rows that may wait.
+        Largest number of rows that wait.
     live : bool
-        Never wait long for another writer.
+        Whether to never wait long for another writer.
     event : callable
-        Turns a notice into a key and a row of ``events``.
+        Converts a notice to a key and a row of ``events``.
     monotonic : callable
-        Seconds that never go back.
+        Returns monotonic seconds.
 
     Attributes
     ----------
     acknowledged, lost : int
-        Rows that were committed, and rows that never will be.
+        Number of rows that were committed, and that never will be.
     committed_at : float
         Monotonic seconds of the last commit.
     error : str
-        The last one; stays after the recovery.
+        The last error; kept after recovery.
     found : list of Notice
-        What had to be put right.
+        What was repaired when the folder was opened.
 
     Raises
     ------
     EdgepruneError
-        The database is of a later version, or malformed while another recorder works on it.
+        The database is of a later version, or malformed while another recorder uses it.
     OSError, sqlite3.Error
         The folder cannot be written.
 
@@ -111,7 +111,7 @@ class Store:
             self._held = held.pop_all()
 
     def begin(self, **entry: Any) -> int:
-        """Enter a session, with events of what was found; return its number.
+        """Add a session, with events of what was repaired; return its number.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Store:
 
         """
         entry = {**entry, "last_alive": text_of(self._now()), "spool": self._spool.name}
-        with self._transaction():  # what was found is told with the session, or found again
+        with self._transaction():  # repairs are recorded with the session, or found again
             written = self._database.execute(
                 f"INSERT INTO sessions ({', '.join(entry)}) VALUES ({', '.join('?' * len(entry))})",
                 tuple(entry.values()),
@@ -135,12 +135,12 @@ class Store:
 
     @property
     def pending(self) -> int:
-        """Rows that wait."""
+        """Number of waiting rows."""
         return len(self._spool)
 
     @property
     def trouble(self) -> str:
-        """What is wrong; empty if the last try succeeded."""
+        """The current failure; empty if the last try succeeded."""
         if self._failing_since is None:
             return ""
         where = "in memory and on the disk" if self._spool.is_saved else "in memory only"
@@ -148,30 +148,30 @@ class Store:
         return f"({self.error}): {self.pending} rows wait {where}{lost}"
 
     def clip_paths(self) -> list[str] | None:
-        """Return the paths of all clips' rows; None while the database cannot be read."""
+        """Return the paths of all clips' rows; None if the database cannot be read now."""
         try:
             return [row[0] for row in self._database.execute("SELECT path FROM clips")]
         except sqlite3.Error:
             return None
 
     def put_totals(self, totals: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Write rows of ``coverage`` together; one that waits under the same key is replaced."""
+        """Write rows of ``coverage`` together; a row waiting under the same key is replaced."""
         for key, row in totals:
             self._spool.put(key, ("coverage", row), exempt=True)
         self._go_on()
 
     def put(self, key: str, table: str, row: dict[str, Any], *, exempt: bool = False) -> None:
-        """Write a row now or let it wait; one that is exempt from the bound finds room."""
+        """Write a row now or queue it; an exempt row is queued beyond the limit."""
         if self._spool.put(key, (table, row), exempt=exempt):
             self._go_on()
             return
         self.lost += 1
-        if self.lost == self._told + 1:  # on the disk at once: a crash must not hide it
-            self._say("spool-full", "No more rows can wait: from here on they are lost.")
+        if self.lost == self._told + 1:  # on disk at once: a crash must not hide it
+            self._say("spool-full", "The queue is full: further rows are lost.")
             self._spool.save()
 
     def tick(self, now: float) -> None:
-        """Try again what could not be written, or give a sign of life; ``now`` is monotonic."""
+        """Retry what could not be written, or write a sign of life; ``now`` is monotonic."""
         if self._failing_since is not None:
             if now >= self._retry_at:
                 self._drain()
@@ -184,26 +184,26 @@ class Store:
                 self._fail(error)
 
     def close(self) -> bool:
-        """Write what waits, for a bounded time, and let go; say whether all is on the disk."""
+        """Write waiting rows, for a limited time, and release; return whether all are on disk."""
         until = self._monotonic() + CLOSE_SECONDS
         self._drain()
         while self.pending and self._monotonic() < until:
             time.sleep(0.1 if self._failing_since is not None else 0)
             self._drain()
-        safe = self._spool.save()  # also what a file's next start takes in
+        safe = self._spool.save()  # also read at the next start of a file
         self.release()
         return safe
 
     def release(self) -> None:
-        """Let go of the files and of the lock."""
+        """Release the files and the lock."""
         self._held.close()
 
     def _say(self, kind: str, text: str, **details: Any) -> None:
-        """Let an event of the store's own wait; it always finds room."""
+        """Queue an event of the store itself, beyond the limit if necessary."""
         self._spool.put(*self._event(Notice(kind, text, details)), exempt=True)
 
     def _go_on(self) -> None:
-        """Write now if that worked the last time; otherwise keep it on the disk until a tick."""
+        """Write now if that worked the last time; otherwise keep it on disk until a tick."""
         if self._failing_since is None:
             self._drain()
         else:
@@ -212,7 +212,7 @@ class Store:
                 self.tick(self._monotonic())
 
     def _drain(self) -> None:
-        """Commit what waits, in order, for a moment."""
+        """Commit waiting rows in order, for DRAIN_SECONDS."""
         until, size = self._monotonic() + DRAIN_SECONDS, BATCH
         while self.pending:
             waiting = self._spool.first(size)
@@ -227,7 +227,7 @@ class Store:
             except (OSError, sqlite3.Error) as error:
                 self._fail(error)
                 return
-            self._recovered()  # its event waits before the spool is found empty
+            self._recovered()  # its event is queued before the spool is found empty
             self._spool.done([key for key, _ in waiting])
             if self._monotonic() >= until:
                 return
@@ -243,7 +243,7 @@ class Store:
         self._spool.save()
 
     def _recovered(self) -> None:
-        """Say how long the trouble lasted and what it cost."""
+        """Report how long the failure lasted and how many rows were lost."""
         if self._failing_since is not None:
             seconds = round(self._monotonic() - self._failing_since, 1)
             self._failing_since = None
@@ -260,7 +260,7 @@ class Store:
                 written = self._database.execute(STATEMENTS[table], row)
                 if table == "detections" and written.rowcount == 1:
                     lines.append(line_of(row[key] for key in KEYS))
-            if lines:  # none if the same file was heard before
+            if lines:  # none if the same file was processed before
                 self._lines.append(b"".join(lines))
                 note_length(self._database, self._lines.size())
             self._database.execute("UPDATE sessions SET last_alive = ? WHERE id = ?",
@@ -269,7 +269,7 @@ class Store:
         self.committed_at = self._monotonic()
 
     def _take_in(self) -> list[Notice]:
-        """Write what dead recorders left waiting."""
+        """Write the rows left by crashed recorders."""
         left, unfit = self._spool.left_behind, 0
         for number in {row["session"] for _, row in left}:
             self._database.execute(STAND_IN, (number, SOURCE))
@@ -286,14 +286,14 @@ class Store:
         self._spool.adopted()
         if not left:
             return []
-        text = f"{len(left) - unfit} rows that waited when a recorder ended were taken in."
+        text = f"{len(left) - unfit} rows left waiting by an earlier recorder were written."
         if unfit:
-            text += f" {unfit} were not fit to be."
+            text += f" {unfit} were invalid."
         return [Notice("spool-taken-in", text, {"rows": len(left) - unfit, "unfit": unfit})]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All of it or nothing, and no other listener writes to the journal meanwhile."""
+        """Commit all or nothing, with the journal locked against other recorders."""
         check_index(self._file)
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -311,5 +311,5 @@ class Store:
 
 
 def text_of(time: datetime) -> str:
-    """Write a time of day as the journal does: UTC, to the millisecond."""
+    """Format a time as the journal does: UTC, to the millisecond."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Alarms: raised once, cleared once, however often the cause flickers; and those that stand. Pure."""
+"""Alarms that are raised once and cleared once, even if the fault comes and goes quickly."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 
 from edgeprune_device.stream import Notice
 
-CLEARED = "-cleared"  # after an alarm's kind
+CLEARED = "-cleared"  # appended to an alarm's kind
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What an alarm is about."""
+    """Description of a fault and of when it raises and clears an alarm."""
 
     kind: str
-    """Of its notice, such as ``health-silent``; ``-cleared`` follows where it ended."""
+    """Kind of its notice, such as ``health-silent``; with ``-cleared`` appended when it ends."""
     text: str
-    """One sentence; ``{amount}`` stands for how much has been bad in a row."""
+    """One sentence; ``{amount}`` is replaced by the length of the fault so far."""
     cleared: str
-    """One sentence; ``{amount}`` stands for how much there was from the first bad to the last."""
+    """One sentence; ``{amount}`` is replaced by the length from the first to the last bad unit."""
     after: int
-    """So many units in a row raise it; 0: the first does."""
+    """Number of consecutive bad units that raise the alarm; 0: the first one does."""
     calm: int
-    """So many units in a row without it clear it."""
+    """Number of consecutive good units that clear it."""
 
 
 class Alarm:
-    """One alarm; time is counted in units of whoever asks: samples, windows.
+    """One alarm; time is counted in units of the caller: samples or windows.
 
     Parameters
     ----------
     trouble : Trouble
     unit : float
-        What ``{amount}`` is divided by: the sampling rate makes seconds of samples.
+        Divisor of ``{amount}``: the sample rate converts samples to seconds.
 
     """
 
@@ -43,26 +43,27 @@ class Alarm:
         self.trouble = trouble
         self.raised = False
         self._unit = unit
-        self._first = self._last = 0  # where the trouble began, and its end so far
-        self._bad = self._calm = 0  # units in a row
+        self._first = self._last = 0  # where the fault began, and its end so far
+        self._bad = self._calm = 0  # consecutive units
 
     @property
     def counts(self) -> bool:
-        """Whether the last unit was bad, and long enough in a row."""
+        """Whether the last unit was bad and the fault has lasted long enough."""
         return self._bad > 0 and self._bad >= self.trouble.after
 
     def take(
         self, bad: bool, first: int, last: int, details: Mapping[str, Any] | None = None
     ) -> Notice | None:
-        """Take the next units, first to last; return a notice if the alarm is raised or cleared.
+        """Take the next units; return a notice if the alarm is raised or cleared.
 
         Parameters
         ----------
         bad : bool
+            Whether the fault is present.
         first, last : int
-            Half-open.
+            Range of units, half-open.
         details : mapping or None
-            What else the notice of a raised alarm carries.
+            Further details for the notice of a raised alarm.
 
         """
         trouble = self.trouble
@@ -87,13 +88,13 @@ class Alarm:
 
 
 RAISED = ("health-", "scores-")
-"""Beginnings of kinds that stand until their ``-cleared`` comes."""
+"""Prefixes of kinds that are active until their ``-cleared`` notice."""
 MICROPHONE = ("microphone-lost", "microphone-stalled", "microphone-absent")
 ENDED_BY = {
     "microphone-back": MICROPHONE, "clips-back": ("clips-lost",),
     "load-restored": ("load-exceeded",), "clock-synchronised": ("clock-unsynchronised",),
 }  # fmt: skip
-"""Notices that end alarms, and those that they end."""
+"""Kind of notice -> kinds of alarms that it ends."""
 BEGUN_BY = {
     "bundle-refused",
     "metrics-off",
@@ -103,15 +104,15 @@ BEGUN_BY = {
 
 @dataclass
 class Alarms:
-    """The alarms that stand, by what was noted."""
+    """The active alarms, derived from the notices."""
 
     standing: dict[str, str] = field(default_factory=dict)
-    """Kind to sentence."""
+    """Kind -> sentence of each active alarm."""
     raised: Counter[str] = field(default_factory=Counter)
-    """Times that each began."""
+    """Kind -> number of times it was raised."""
 
     def take(self, notice: Notice) -> None:
-        """Take what happened."""
+        """Update the alarms with a notice."""
         kind = notice.kind
         for ended in (*ENDED_BY.get(kind, ()), kind.removesuffix(CLEARED)):
             if ended != kind:

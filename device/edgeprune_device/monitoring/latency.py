@@ -1,7 +1,8 @@
-"""What windows have taken, for a recorder that runs for months: bounded, in bench.json's words.
+"""Latency statistics of a recorder that runs for months, in bounded memory.
 
-The last windows are kept as they are, and summed up in the fields of a variant in ``bench.json``,
-so that bench and field can be compared; all windows ever are counted in buckets for Prometheus.
+The last windows are kept and summarised in the fields of a variant in ``bench.json``, so that
+benchmark and field can be compared; all windows since the start are counted in buckets for
+Prometheus.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import numpy as np
 from edgeprune_device.percentiles import MS_PER_SECOND, thin
 
 KEPT = 20_000
-"""Windows that are kept: 160 kB, and a day at a window each 4.3 s."""
+"""Number of windows kept: 160 kB, or one day at a window every 4.3 s."""
 SHOWN = 1000
-"""Samples in a summary."""
+"""Largest number of samples in a summary."""
 BUCKETS_SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-"""Upper ends; a model of two seconds must not be in the last one."""
+"""Upper ends of the buckets; they resolve a model that takes two seconds."""
 
 
 class LatencyTrack:
@@ -29,22 +30,22 @@ class LatencyTrack:
     Parameters
     ----------
     kept : int
-        Of the last windows, for percentiles.
+        Number of last windows kept for percentiles.
 
     """
 
     def __init__(self, kept: int = KEPT) -> None:
         self._last = np.zeros(kept, dtype=np.float64)
         self.windows = 0
-        """All that were ever added."""
+        """Number of windows added so far."""
         self.seconds = 0.0
-        """What they have taken together."""
+        """Total latency of all windows, seconds."""
         self.slowest_ms = 0.0
-        """Of all."""
+        """Highest latency of all windows, ms."""
         self._counts = [0] * (len(BUCKETS_SECONDS) + 1)
 
     def add(self, milliseconds: float) -> None:
-        """Take one window's latency."""
+        """Add one window's latency in ms."""
         self._last[self.windows % len(self._last)] = milliseconds
         self.windows += 1
         self.seconds += milliseconds / MS_PER_SECOND
@@ -53,29 +54,30 @@ class LatencyTrack:
 
     @property
     def last_ms(self) -> float | None:
-        """Of the last window; None before the first."""
+        """Latency of the last window in ms; None before the first."""
         return float(self._last[(self.windows - 1) % len(self._last)]) if self.windows else None
 
     def buckets(self) -> list[tuple[float, int]]:
-        """Return (upper end in seconds, windows up to it), the last with an infinite end."""
+        """Return (upper end in seconds, windows up to it), cumulative; the last end is infinite."""
         ends = (*BUCKETS_SECONDS, float("inf"))
         return [(end, sum(self._counts[: index + 1])) for index, end in enumerate(ends)]
 
     def summary(self, hop_seconds: float, window_seconds: float) -> dict[str, Any]:
-        """Sum up the last windows.
+        """Summarise the last windows.
 
         Parameters
         ----------
         hop_seconds, window_seconds : float
-            Of the model; ``real_time_factor`` and ``share_of_window`` are ratios to them.
+            Hop and window of the model; ``real_time_factor`` and ``share_of_window`` are the ratios
+            of the median latency to them.
 
         Returns
         -------
         dict
-            As of a variant in ``bench.json``: ``n`` (windows that are kept), ``p50_ms``, ``p90_ms``,
+            As a variant in ``bench.json``: ``n`` (windows kept), ``p50_ms``, ``p90_ms``,
             ``p99_ms``, ``mean_ms``, ``min_ms``, ``max_ms``, ``real_time_factor``,
-            ``share_of_window``, ``hop_seconds``, ``window_seconds``, ``samples_ms`` (thinned). Before
-            the first window ``n`` is 0 and the others are None.
+            ``share_of_window``, ``hop_seconds``, ``window_seconds``, ``samples_ms`` (thinned).
+            Before the first window ``n`` is 0 and the others are None.
 
         """
         given = {"hop_seconds": hop_seconds, "window_seconds": window_seconds}

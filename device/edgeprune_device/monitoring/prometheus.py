@@ -1,7 +1,7 @@
-"""Prometheus metrics of a recorder, on this machine's loopback only.
+"""Prometheus metrics of a recorder, on this machine's loopback interface only.
 
-They are made from the same status that ``status.json`` holds, when they are asked for. What is not
-known has no line: never a made-up 0.
+They are computed on request from the same status that ``status.json`` has. An unknown value has no
+line: never a made-up 0.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from edgeprune_device.monitoring.status import STARTING, STATES, Status
 
 LOOPBACK = "127.0.0.1"
 MOST_LABELS = 100
-"""Labels with a time series of their own: the first ones, for a counter must not change its meaning."""
+"""Labels with their own time series: the first ones, as a counter must keep its meaning."""
 OTHERS = "(others)"
 BYTES_PER_MB = 1_000_000
 Number = float | int | None
 GAUGES: tuple[tuple[str, str, Callable[[Status], Number]], ...] = (
-    ("backlog_seconds", "Sound that waits to be analysed.", lambda s: s.backlog_seconds),
-    ("level_dbfs", "Level of the last block.", lambda s: s.level_db),
-    ("load_level", "What is given up: 0 is nothing.", lambda s: s.load_level),
-    ("real_time_factor", "Median latency to the hop.", lambda s: s.latency.get("real_time_factor")),
-    ("temperature_celsius", "Warmest zone.", lambda s: s.machine.get("temperature_c")),
-    ("throttled_flags", "The board's get_throttled.", lambda s: s.machine.get("throttled")),
-    ("disk_free_bytes", "Where the journal is.",
+    ("backlog_seconds", "Audio that waits to be analysed.", lambda s: s.backlog_seconds),
+    ("level_dbfs", "RMS level of the last block.", lambda s: s.level_db),
+    ("load_level", "Level of load reduction; 0: none.", lambda s: s.load_level),
+    ("real_time_factor", "Median latency / hop.", lambda s: s.latency.get("real_time_factor")),
+    ("temperature_celsius", "Warmest thermal zone.", lambda s: s.machine.get("temperature_c")),
+    ("throttled_flags", "Raspberry Pi get_throttled flags.", lambda s: s.machine.get("throttled")),
+    ("disk_free_bytes", "Free disk space for the journal.",
      lambda s: None if s.free_disk_mb is None else s.free_disk_mb * BYTES_PER_MB),
-    ("journal_pending", "Detections that wait for the disk.", lambda s: s.journal_pending),
-    ("clock_synchronised", "Whether the clock is.", lambda s: s.clock.get("synchronised")),
+    ("journal_pending", "Detections that wait to be written to disk.", lambda s: s.journal_pending),
+    ("clock_synchronised", "1: clock is synchronised.", lambda s: s.clock.get("synchronised")),
 )  # fmt: skip
 COUNTERS: tuple[tuple[str, str, tuple[str, ...], Callable[[Status], Mapping[Any, float]]], ...] = (
-    ("samples", "Samples by what became of them.", ("kind", "reason"),
+    ("samples", "Samples by coverage kind and reason.", ("kind", "reason"),
      lambda s: {(k, r): n for k, by in s.coverage.items() for r, n in by.items()}),
     ("detections", "Detections by label.", ("label",), lambda s: bounded(s.detections)),
     ("windows", "Windows analysed.", (), lambda s: {(): s.windows}),
-    ("reconnects", "Times the microphone came back.", (), lambda s: {(): s.reconnects}),
+    ("reconnects", "Number of microphone reconnections.", (), lambda s: {(): s.reconnects}),
     ("alarms", "Alarms raised.", ("kind",), lambda s: _keyed(s.alarms_total)),
     ("sink_sent", "Detections sent.", ("sink",),
      lambda s: {(name,): float(sink.get("sent", 0)) for name, sink in s.sinks.items()}),
@@ -46,18 +46,19 @@ COUNTERS: tuple[tuple[str, str, tuple[str, ...], Callable[[Status], Mapping[Any,
 
 
 class Metrics:
-    """The web page for Prometheus.
+    """HTTP server of the metrics.
 
     Parameters
     ----------
     port : int
-        On the loopback; 0 takes a free one.
+        Port on the loopback interface; 0 chooses a free one.
     clock : callable
-        Monotonic seconds.
+        Returns monotonic seconds.
 
     Raises
     ------
     EdgepruneError
+        The port is in use or cannot be used (status 1).
         The port is taken (status 1) or may not be used.
 
     """
@@ -66,40 +67,40 @@ class Metrics:
         from prometheus_client import CollectorRegistry, start_http_server
 
         self.status = Status(STARTING)
-        """What is shown; the loop puts a new one here."""
+        """The status shown; the loop replaces it."""
         self._clock = clock
         registry = CollectorRegistry()
-        registry.register(self)  # it needs no more than collect
+        registry.register(self)  # it needs only collect
         try:
             self._server, self._thread = start_http_server(port, LOOPBACK, registry)
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
-            why = "is taken by another program" if taken else f"cannot be used: {error.strerror}"
+            why = "is used by another program" if taken else f"cannot be used: {error.strerror}"
             raise EdgepruneError(
                 f"Port {port} for the metrics {why}.",
-                "Choose another with operate.metrics_port; 0 is none.", FAILED_CHECK,
+                "Choose another with operate.metrics_port; 0 turns metrics off.", FAILED_CHECK,
             ) from None  # fmt: skip
         self.port = int(self._server.server_address[1])
 
     def collect(self) -> Iterator[Any]:
-        """Yield the metric families of the status at hand, for the registry."""
+        """Yield the metric families of the current status, for the registry."""
         return families(self.status, self._clock())
 
     def close(self) -> None:
-        """End the server; nothing is left of it."""
+        """Stop the server and its thread."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
 
 
 def families(status: Status, monotonic: float) -> Iterator[Any]:
-    """Yield a status as Prometheus' metric families.
+    """Yield a status as Prometheus metric families.
 
     Parameters
     ----------
     status : Status
     monotonic : float
-        Seconds now, for the age of the last window.
+        Current monotonic time in seconds, for the age of the last window.
 
     """
     from prometheus_client.core import (
@@ -117,29 +118,32 @@ def families(status: Status, monotonic: float) -> Iterator[Any]:
         yield counter
     age = None if status.last_window_at is None else max(0.0, monotonic - status.last_window_at)
     plain = [(name, said, read(status)) for name, said, read in GAUGES]
-    for name, said, value in (*plain, ("last_window_age_seconds", "Since the last window.", age)):
+    for name, said, value in (
+        *plain,
+        ("last_window_age_seconds", "Age of the last window.", age),
+    ):
         gauge = GaugeMetricFamily(f"edgeprune_{name}", said)
         if value is not None:
             gauge.add_metric((), float(value))
         yield gauge
     waiting = GaugeMetricFamily(
-        "edgeprune_sink_waiting", "Detections to be sent.", labels=("sink",)
+        "edgeprune_sink_waiting", "Detections that wait to be sent.", labels=("sink",)
     )
     for name, sink in status.sinks.items():
         waiting.add_metric((name,), float(sink.get("waiting", 0)))
     yield waiting
-    standing = GaugeMetricFamily("edgeprune_alarm", "Alarms that stand.", labels=("kind",))
+    standing = GaugeMetricFamily("edgeprune_alarm", "Active alarms.", labels=("kind",))
     for kind in status.alarms_total.keys() | status.alarms.keys():
         standing.add_metric((kind,), float(kind in status.alarms))
     yield standing
     yield StateSetMetricFamily(
-        "edgeprune_state", "What it is doing.", {name: name == status.state for name in STATES}
+        "edgeprune_state", "State of the recorder.", {name: name == status.state for name in STATES}
     )
-    yield InfoMetricFamily("edgeprune", "What runs.", {
+    yield InfoMetricFamily("edgeprune", "Version, bundle and source.", {
         "version": _version(), "bundle": status.bundle, "digest": status.digest,
         "source": status.source,
     })  # fmt: skip
-    latency = HistogramMetricFamily("edgeprune_window_latency_seconds", "Time of a window.")
+    latency = HistogramMetricFamily("edgeprune_window_latency_seconds", "Latency of a window.")
     if status.latency_buckets:
         ends = [("+Inf" if end == float("inf") else f"{end:g}", float(count))
                 for end, count in status.latency_buckets]  # fmt: skip
@@ -148,7 +152,7 @@ def families(status: Status, monotonic: float) -> Iterator[Any]:
 
 
 def bounded(counts: Mapping[str, int]) -> dict[tuple[str], float]:
-    """Return counts of the first so many labels in their order; those of all others are one."""
+    """Return the counts of the first ``MOST_LABELS`` labels, and the sum of all others."""
     ordered = list(counts.items())
     found = {(label,): float(count) for label, count in ordered[:MOST_LABELS]}
     if rest := ordered[MOST_LABELS:]:

@@ -1,16 +1,16 @@
-"""Whether the model's scores can be meant: a broken model is an alarm, never "nothing heard".
+"""Checks whether a model's scores are plausible: a broken model is an alarm, not "no detections".
 
-What can be told apart from outside, and what cannot:
+What can be recognised from the scores, and what cannot:
 
-- Scores that are no numbers, or lie outside 0 to 1, are wrong at once.
-- Scores that are equal to the last bit for several windows of different sound are wrong, for a
-  float's last bits follow the least noise. That does not hold where scores are coarse: an int8
-  output has 256 steps, and a softmax that is very sure says exactly 1 and 0.
-- Coarse scores that stay the same, and a label that is certain without end, are what a good model
-  says on a quiet night as well as what a broken one does. They count only over many windows whose
-  levels lie 40 dB apart, and never for a label that the rule ignores: background at 1.0 for
-  months is what a recorder in a desert should hear. A broken model that always says so is
-  found by the golden check at the next start, or by a song that is played to it.
+- Scores that are not finite, or are outside 0 to 1, are wrong at once.
+- Scores that are equal to the last bit for several windows of different audio are wrong, because
+  the last bits of a float depend on the faintest noise. That does not hold for coarse scores: an
+  int8 output has 256 steps, and a very confident softmax returns exactly 1 and 0.
+- Coarse scores that stay the same, and a label with full score for a long time, are what a good
+  model returns on a quiet night as well as what a broken one does. They count only over many
+  windows whose levels differ by 40 dB, and never for a label that the rule ignores: background at
+  1.0 for months is right for a recorder in a desert. A broken model that always returns that is
+  found by the golden check at the next start, or by playing a song to it.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from edgeprune_device.audio.level import level_db
 from edgeprune_device.monitoring.alarms import Alarm, Trouble
 from edgeprune_device.stream import Notice
 
-OUTSIDE = 0.01  # a score may be so far out of range: quantized outputs are
+OUTSIDE = 0.01  # tolerance, because quantized outputs may be slightly out of range
 SAME_WINDOWS = 10
 LONG_WINDOWS = 1000
 RANGE_DB = 40.0
-LOWEST_DB = -100.0  # below, a level says nothing
+LOWEST_DB = -100.0  # levels below are not meaningful
 COARSE_STEPS = 256
 CERTAIN, COARSELY_CERTAIN = 0.9999, 1 - 1 / COARSE_STEPS
 CALM_WINDOWS = 10
 
 REASONS = {
-    "not finite": "The model's scores are no numbers",
-    "out of range": "The model's scores lie outside 0 to 1",
-    "constant": "The model's scores stay the same for sound that differs",
-    "saturated": "The model is certain of one label, whatever it hears",
+    "not finite": "The model's scores are not finite numbers",
+    "out of range": "The model's scores are out of range (allowed: 0 to 1)",
+    "constant": "The model's scores stay the same for different audio",
+    "saturated": "The model has one label at full score for any input",
 }
-"""What ``check`` may return, and the alarm's sentence."""
+"""Result of ``check`` -> sentence of its alarm."""
 
 
 class ScoreGuard:
-    """Looks at each window's scores, in order.
+    """Checks each window's scores, in order.
 
     Parameters
     ----------
     activation : str
         ``softmax``, ``sigmoid`` or ``ctc``.
     labels : sequence of str
-        Of the scores.
+        Labels of the scores.
     ignore : collection of str
-        Labels that may be certain for as long as they like: background.
+        Labels that may have full score for any time: background.
 
     """
 
@@ -65,8 +65,8 @@ class ScoreGuard:
             reason: Alarm(
                 Trouble(
                     f"scores-{reason.replace(' ', '-')}",
-                    f"{text}: nothing it says is recorded. Check it with edgeprune verify.",
-                    f"The model's scores are in order again ({reason}: {{amount}} windows).",
+                    f"{text}; its detections are not recorded. Check the bundle with edgeprune verify.",
+                    f"The model's scores are normal again ({reason} for {{amount}} windows).",
                     0, CALM_WINDOWS,
                 )
             )
@@ -74,8 +74,8 @@ class ScoreGuard:
         }  # fmt: skip
         self._window = 0
         self._before: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-        self._same = _Run()  # windows with the same scores
-        self._certain = _Run()  # windows with the same label for certain
+        self._same = _Run()  # consecutive windows with the same scores
+        self._certain = _Run()  # consecutive windows with the same label at full score
         self._label = -1
         self._notices: list[Notice] = []
 
@@ -84,9 +84,9 @@ class ScoreGuard:
 
         Parameters
         ----------
-        scores : array (labels,), of transcripts (frames, labels)
+        scores : array (labels,), of a ctc model (frames, labels)
         window : array (n,)
-            The sound they are of; it must not be changed later.
+            Audio of the window; it must not be changed later.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class ScoreGuard:
             return "out of range"
         before, self._before = self._before, (scores.copy(), window)
         if before is not None and np.array_equal(window, before[1]):
-            return self._said()  # the same sound has the same scores
+            return self._said()  # the same audio has the same scores
         if before is None or not np.array_equal(scores, before[0]):
             self._same = _Run()
         self._same.add(window)
@@ -135,7 +135,7 @@ class ScoreGuard:
         return self._tags and bool(scores.max() >= least)
 
     def _said(self) -> str:
-        """Return what the runs so far amount to."""
+        """Return the reason that follows from the runs so far, or empty."""
         if self._before is None:
             return ""
         scores = self._before[0]
@@ -157,7 +157,7 @@ def _is_coarse(scores: NDArray[np.float32]) -> bool:
 
 
 class _Run:
-    """Windows in a row, and how far apart their levels lie."""
+    """Consecutive windows and the range of their levels."""
 
     def __init__(self) -> None:
         self.windows = 0
@@ -165,7 +165,7 @@ class _Run:
 
     def add(self, window: NDArray[np.float32]) -> None:
         self.windows += 1
-        if self.windows > 1:  # most runs are of one window, whose level nobody asks for
+        if self.windows > 1:  # most runs have one window, whose level is not needed
             level = max(level_db(window), LOWEST_DB)
             self._low, self._high = min(self._low, level), max(self._high, level)
 

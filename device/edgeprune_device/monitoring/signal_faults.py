@@ -1,13 +1,13 @@
-"""What is wrong with a second of sound: pure arithmetic on samples, no state.
+"""Finds faults in a second of audio: stateless arithmetic on samples.
 
-    level_db      any stretch: its level
-    faults_of     a second: dead, stuck, repeated, clipped, offset, low
-    power_of      its power spectrum, which is averaged over a minute
-    spectrum_faults  a minute: half the band gone, nothing but mains hum
+    bad_samples      any piece: samples that are not finite or far out of range
+    faults_of        a second: silent, stuck, repeated, clipped, dc, clipping, offset, low
+    power_of         a second: its power spectrum, which is averaged over a minute
+    spectrum_faults  a minute: nothing in half of the band, nothing but mains hum
 
-A recording that is real and quiet has noise: of the microphone, of the converter, or dither. What
-is called dead here has none, in any sample of the second. A pure tone of a test file repeats
-itself exactly, too; it is told apart by having nothing beside a few lines.
+A real, quiet recording has noise: of the microphone, of the converter, or dither. What is called
+silent here has none, in any sample of the second. A pure tone of a test file repeats itself exactly
+as well; it is recognised by having nothing besides a few spectral lines.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
-ABSURD = 4.0  # a sample beyond this is no sound: full scale is 1
-ZERO = 1e-11  # a step of 24 bits at the lowest gain is 1.2e-10
+ABSURD = 4.0  # a larger sample is not audio: full scale is 1
+ZERO = 1e-11  # a 24-bit step at the lowest gain is 1.2e-10
 FULL_SCALE = 0.999
 MOST = 0.5  # share of a second's samples
 OFTEN = 0.001
 OFFSET, PURE_OFFSET = 0.02, 0.1  # of full scale
-STILL = 1e-4  # RMS beside a pure offset, -80 dBFS
+STILL = 1e-4  # RMS besides a pure offset, -80 dBFS
 LOW_DB = -90.0  # 16 bits with dither alone are at -96
-SAME = 2e-6  # of the peak: what a resampler leaves of two equal blocks
-RAIL = 1e-4  # of the range: so close to its ends lies a clipped wave
-EACH_RAIL = 0.1  # share of samples at either end, where the ends are not full scale
-LEAST_RANGE = 2e-3  # 64 steps of 16 bits: below, two values may be all there is
-LINES, BESIDE = 8, 1e-6  # a tone: no more lines than this hold all but so much of the power
+SAME = 2e-6  # of the peak: how equal two equal blocks are after resampling
+RAIL = 1e-4  # of the range: distance of clipped samples from its ends
+EACH_RAIL = 0.1  # share of samples at either end, if the ends are not full scale
+LEAST_RANGE = 2e-3  # 64 steps of 16 bits: a smaller range may have only two values
+LINES, BESIDE = 8, 1e-6  # a tone: this many lines have all but this share of the power
 DROP_DB, TOP_DB = 40.0, -90.0
-LOWEST_EDGE, HIGHEST_EDGE = 0.05, 0.55  # of half the rate
+LOWEST_EDGE, HIGHEST_EDGE = 0.05, 0.55  # of the Nyquist frequency
 MAINS_HZ, MAINS_WIDTH_HZ, MAINS_TOP_HZ = (50.0, 60.0), 6.0, 1000.0
 HUM_SHARE, HUM_REST_DB = 0.999, -80.0
 HARRIS = (0.35875, 0.48829, 0.14128, 0.01168)
 
 
 def bad_samples(samples: Samples) -> NDArray[np.bool_]:
-    """Return which samples are no sound: not finite, or beyond ``ABSURD``."""
+    """Return a mask (n,) of samples that are not finite or exceed ``ABSURD`` in magnitude."""
     with np.errstate(invalid="ignore"):
         return ~(np.abs(samples) <= ABSURD)
 
 
 def faults_of(segment: Samples, before: Samples) -> frozenset[str]:
-    """Return what is wrong with a stretch of sound.
+    """Return the faults of about a second of audio.
 
     Parameters
     ----------
     segment : array (n,)
-        Finite, about a second.
+        Finite samples, about a second.
     before : array (m,)
-        What came just before it; a repeated block is looked for if there is as much.
+        The samples directly before it; a repeated block is searched only if m >= n.
 
     Returns
     -------
     frozenset of str
-        Of ``silent``, ``stuck``, ``repeated``, ``clipped``, ``dc``, ``clipping``, ``offset``,
+        Any of ``silent``, ``stuck``, ``repeated``, ``clipped``, ``dc``, ``clipping``, ``offset``,
         ``low``.
 
     """
@@ -86,10 +86,10 @@ def faults_of(segment: Samples, before: Samples) -> frozenset[str]:
 
 
 def is_repeated(segment: Samples, before: Samples) -> bool:
-    """Return whether a stretch is one block over and over, as a hung driver delivers it.
+    """Return whether a segment is one block over and over, as a hung driver delivers it.
 
-    Every sample equals the one a block earlier, for a block no longer than ``before``. After a
-    resampler that holds if the block is a whole number of samples at the new rate, too.
+    Every sample equals the one a block earlier, for a block not longer than ``before``. After a
+    resampler this holds only if the block is a whole number of samples at the new rate as well.
     """
     if len(before) < len(segment):
         return False
@@ -108,7 +108,7 @@ def is_repeated(segment: Samples, before: Samples) -> bool:
 
 
 def _is_tone(segment: Samples) -> bool:
-    """Return whether a few lines are all there is: a test signal, and no microphone."""
+    """Return whether the spectrum has only a few lines: a test signal, not a microphone."""
     power = np.abs(np.fft.rfft(segment * np.hanning(len(segment)))) ** 2
     total = power.sum()
     for _ in range(LINES):
@@ -118,9 +118,9 @@ def _is_tone(segment: Samples) -> bool:
 
 
 def power_of(second: Samples) -> NDArray[np.float64]:
-    """Return a second's power in each band of a hertz; in all it is the mean square.
+    """Return a second's power in each band of 1 Hz; the sum is the mean square.
 
-    The window is that of Harris 1978 (four terms): a line leaves 92 dB less 5 Hz beside it.
+    The window is that of Harris 1978 (four terms): 5 Hz from a line its leakage is 92 dB lower.
 
     Parameters
     ----------
@@ -129,6 +129,7 @@ def power_of(second: Samples) -> NDArray[np.float64]:
     Returns
     -------
     array (rate // 2 + 1,)
+        Power per 1 Hz band, full scale squared.
 
     """
     turn = 2 * np.pi * np.arange(len(second)) / len(second)
@@ -138,19 +139,21 @@ def power_of(second: Samples) -> NDArray[np.float64]:
 
 
 def spectrum_faults(power: NDArray[np.float64], rate: int) -> frozenset[str]:
-    """Return what is wrong with the spectrum of a minute.
+    """Return the faults of a minute's spectrum.
 
     Parameters
     ----------
-    power : array
-        Mean of ``power_of``.
+    power : array (rate // 2 + 1,)
+        Mean of ``power_of`` over the minute.
     rate : int
+        Sample rate in Hz.
 
     Returns
     -------
     frozenset of str
-        ``narrow``: over a sharp edge in the lower half of the band there is nothing, as where a
-        telephone's 4 kHz fill a microphone's 24; ``hum``: nothing but harmonics of the mains.
+        ``narrow``: nothing above a sharp edge in the lower half of the band, such as 4 kHz
+        telephone audio from a 24 kHz microphone; ``hum``: nothing but harmonics of the mains
+        frequency.
 
     """
     found = {"narrow": _edge_drop_db(power) >= DROP_DB, "hum": _is_hum(power, rate)}
@@ -158,7 +161,7 @@ def spectrum_faults(power: NDArray[np.float64], rate: int) -> frozenset[str]:
 
 
 def _edge_drop_db(power: NDArray[np.float64]) -> float:
-    """Return the greatest step down of the spectrum that leaves nothing above it, in dB."""
+    """Return the largest downward step of the spectrum with nothing above it, in dB."""
     smooth = np.convolve(power, np.full(35, 1 / 35), "same")
     level = 10 * np.log10(smooth + 1e-20)
     count, best = len(power), 0.0

@@ -1,13 +1,13 @@
-"""Whether the sound is sound: what makes a window invalid, and what a person should be told.
+"""Judges whether the signal is healthy: which windows are invalid, and which alarms to raise.
 
-    segments.py  what is wrong with a second
-    Health       seconds of stream time, counted from the last gap: spans to leave out, alarms
+    signal_faults  the faults of a second
+    Health         seconds of stream time, counted from the last gap: spans to leave out, alarms
 
-A microphone that is dead and goes on "recording" is the failure of the field. Hard faults make
-windows invalid (not observed, in the coverage): samples that are no numbers at once, a second that
-is mostly clipped at once, and after some seconds zeros, a stuck value, a block over and over, or a
-mere offset. Soft ones (now and then clipped, offset, very low, a narrow band, only hum) are
-notices and nothing more. Each alarm is raised once and cleared once.
+A dead microphone that keeps "recording" is the typical failure in the field. Hard faults make
+windows invalid (not observed, in the coverage): samples that are not finite or a second that is
+mostly clipped at once; and after some seconds only zeros, a stuck value, a repeated block, or only
+an offset. Soft faults (some clipping, offset, very low level, a narrow band, only hum) only raise
+notices. Each alarm is raised once and cleared once.
 """
 
 from __future__ import annotations
@@ -29,73 +29,75 @@ from edgeprune_device.stream import Notice
 
 SEGMENT_SECONDS = 1
 SPECTRUM_SEGMENTS = 60
-LEAST_SHARE = 0.25  # of a second: a shorter rest before a gap is not judged
-KEPT_SECONDS = 600  # spans that a window may still ask for
-CELLS_A_SECOND = 100  # samples that are no numbers are noted in cells of this many a second
+LEAST_SHARE = 0.25  # of a second: a shorter rest before a gap is not checked
+KEPT_SECONDS = 600  # how long spans are remembered for later windows
+CELLS_A_SECOND = 100  # cells per second in which samples that are not finite are noted
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A stretch that was not observed."""
+    """A span of stream time that was not observed."""
 
     first: int
-    """Samples of stream time, half-open."""
+    """First and last sample of stream time, half-open."""
     last: int
     reason: str
-    """For the coverage, such as ``digital silence``."""
+    """Reason for the coverage, such as ``digital silence``."""
     kind: str
-    """Of its alarm, such as ``health-silent``."""
+    """Kind of its alarm, such as ``health-silent``."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A fault: when it counts, and what is said."""
+    """A fault: when it counts, and the text of its alarm."""
 
     reason: str
     hard: bool
-    """Windows over it are invalid."""
+    """Whether windows that overlap it are invalid."""
     after_seconds: float
     calm_seconds: float
     text: str
-    """What the microphone has given."""
+    """What the microphone has delivered; end of the alarm's sentence."""
 
 
 CHECKS = {
     "not-finite": Check(
-        "not finite", True, 0, 10, "samples that are no numbers, or far too large."
+        "not finite", True, 0, 10, "samples that are not finite, or far out of range"
     ),
-    "silent": Check("digital silence", True, 5, 10, "nothing but zeros: is it muted or dead?"),
-    "stuck": Check("stuck", True, 5, 10, "one and the same value: is it dead?"),
-    "repeated": Check("repeated", True, 5, 10, "one block over and over: its driver hangs."),
-    "dc": Check("offset", True, 5, 10, "an offset and nothing else: is it dead?"),
-    "clipped": Check("clipped", True, 0, 10, "mostly clipped samples: lower the gain."),
-    "clipping": Check("clipping", False, 3, 60, "clipped samples: lower the gain."),
-    "offset": Check("offset", False, 10, 60, "an offset of 2 % of full scale or more."),
-    "low": Check("low", False, 600, 60, "less than -90 dB of full scale: raise the gain."),
-    "narrow": Check("narrow", False, 60, 60, "nothing above a sharp edge in its lower half band."),
-    "hum": Check("hum", False, 60, 60, "hardly anything but mains hum: is its capsule dead?"),
+    "silent": Check("digital silence", True, 5, 10, "only zeros: is it muted or defective?"),
+    "stuck": Check("stuck", True, 5, 10, "one constant value: is it defective?"),
+    "repeated": Check("repeated", True, 5, 10, "the same block repeatedly: its driver hangs"),
+    "dc": Check("offset", True, 5, 10, "a DC offset and no signal: is it defective?"),
+    "clipped": Check("clipped", True, 0, 10, "mostly clipped samples: lower the gain"),
+    "clipping": Check("clipping", False, 3, 60, "clipped samples: lower the gain"),
+    "offset": Check("offset", False, 10, 60, "a DC offset of 2 % of full scale or more"),
+    "low": Check("low", False, 600, 60, "a level below -90 dBFS: raise the gain"),
+    "narrow": Check(
+        "narrow", False, 60, 60, "no signal above a sharp edge in the lower half of its band"
+    ),
+    "hum": Check("hum", False, 60, 60, "almost only mains hum: is its capsule defective?"),
 }
 SECOND = tuple(kind for kind in CHECKS if kind not in ("not-finite", "narrow", "hum"))
 MINUTE = ("narrow", "hum")
 
 
 class Health:
-    """Judges a stream as it comes, in any chunks.
+    """Checks a stream as it arrives, in any chunks.
 
     Parameters
     ----------
     rate : int
-        Of the stream, in Hz.
+        Sample rate of the stream in Hz.
 
     """
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self.position = 0
-        """End of what was heard so far, in samples of stream time."""
+        """End of the audio received so far, in samples of stream time."""
         self._size = rate * SEGMENT_SECONDS
-        self._held: list[NDArray[np.float32]] = []  # of the second that is not full
-        self._start = 0  # of that second
+        self._held: list[NDArray[np.float32]] = []  # of the current, incomplete second
+        self._start = 0  # start of that second
         self._before = np.empty(0, dtype=np.float32)  # the second before it
         self._power = np.zeros(0)  # summed over the minute so far
         self._seconds = 0  # in that sum
@@ -103,9 +105,9 @@ class Health:
             kind: Alarm(
                 Trouble(
                     f"health-{kind}",
-                    f"For {{amount}} s the microphone has given {check.text}"
+                    f"For {{amount}} s the microphone has delivered {check.text}"
                     f"{'' if check.text.endswith('?') else '.'}",
-                    f"The microphone is in order again: {check.reason} for {{amount}} s.",
+                    f"The signal is normal again ({check.reason} for {{amount}} s).",
                     round(check.after_seconds * rate), round(check.calm_seconds * rate),
                 ),
                 rate,
@@ -114,28 +116,28 @@ class Health:
         }  # fmt: skip
         self._waiting: dict[str, list[Flag]] = {kind: [] for kind in CHECKS}
         self._cells: deque[tuple[int, int]] = deque()  # first and last bad sample of a cell
-        self._flags: deque[tuple[int, Flag]] = deque()  # and where it was known
+        self._flags: deque[tuple[int, Flag]] = deque()  # and from which sample on it was known
         self._notices: list[Notice] = []
 
     @property
     def due(self) -> int:
-        """Samples that are missing until the second at hand is full, at least 1."""
+        """Number of samples missing until the current second is complete, at least 1."""
         return self._start + self._size - self.position
 
     def push(self, first: int, samples: NDArray[np.float32]) -> list[Flag]:
-        """Take the next samples, before they are cleaned; return the stretches found bad.
+        """Take the next samples, before they are cleaned; return the spans found bad.
 
         Parameters
         ----------
         first : int
-            Of them, in stream time; what lies between the last and this is a gap.
+            Position of the first sample in stream time; a distance from the last one is a gap.
         samples : array (n,)
 
         Returns
         -------
         list of Flag
-            Of the seconds that became full, and of those before that wait for a long enough row.
-            Whether a window counts is what ``invalid`` says.
+            Bad spans of the seconds that were completed, and of earlier ones that have now lasted
+            long enough. Use ``invalid`` to decide about a window.
 
         """
         found = self.gap(first) if first != self.position else []
@@ -150,25 +152,25 @@ class Health:
         return found
 
     def gap(self, position: int) -> list[Flag]:
-        """End the stretch; the next begins at ``position``. Returns flags of its rest."""
+        """End the current span; the next begins at ``position``. Returns the flags of its rest."""
         found = self.flush()
         self._start = self.position = position
         self._before = np.empty(0, dtype=np.float32)
         return found
 
     def flush(self) -> list[Flag]:
-        """Judge the second that is not full, if there is enough of it."""
+        """Check the incomplete second, if there is enough of it."""
         enough = self.position - self._start >= LEAST_SHARE * self._size
         found = self._judge() if enough else []
         self._held, self._start = [], self.position
         return found
 
     def invalid(self, first: int, last: int) -> str:
-        """Return why a window was not observed; empty if nothing is known against it.
+        """Return why a window was not observed; empty if no fault is known.
 
-        What is found out after the window's end does not count, so that the answer is the same
-        for any chunks: a microphone that dies is found out some seconds later. Ask when exactly
-        as much was heard as the window holds: a second that is not over counts as far as it came.
+        Faults found after the window's end do not count, so that the result is the same for any
+        chunks: a dying microphone is found some seconds later. Call it when exactly the audio up to
+        the window's end was received: an incomplete second counts as far as it has arrived.
         """
         for begin, end in reversed(self._cells):
             if end <= first:
@@ -181,7 +183,7 @@ class Health:
         return self._going_on() if last == self.position else ""
 
     def _going_on(self) -> str:
-        """Return the fault of the last second that the one at hand has, too, as far as it came."""
+        """Return the fault of the last second that the current, incomplete second has as well."""
         counting = [kind for kind in SECOND if CHECKS[kind].hard and self._alarms[kind].counts]
         if not counting or not self._held or self.position == self._start:
             return ""
@@ -195,12 +197,12 @@ class Health:
 
     @staticmethod
     def clean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return samples with 0 in place of what is no number or far out of range."""
+        """Return the samples with 0 in place of those not finite or far out of range."""
         bad = bad_samples(samples)
         return np.where(bad, np.float32(0), samples) if bad.any() else samples
 
     def _judge(self) -> list[Flag]:
-        """Judge the second at hand, full or not, and begin the next."""
+        """Check the current second, complete or not, and begin the next."""
         segment = np.concatenate(self._held)
         first, last = self._start, self._start + len(segment)
         bad = bad_samples(segment)
@@ -225,7 +227,7 @@ class Health:
     def _take(
         self, kind: str, bad: bool, heard: tuple[int, int], span: tuple[int, int]
     ) -> list[Flag]:
-        """Tell an alarm; return the flags that count from now on."""
+        """Update an alarm; return the flags that count from now on."""
         alarm, check = self._alarms[kind], CHECKS[kind]
         notice = alarm.take(bad, *heard)
         if notice is not None:
@@ -237,7 +239,7 @@ class Health:
         if not alarm.counts:
             return []
         found, self._waiting[kind] = self._waiting[kind], []
-        if kind != "not-finite":  # whose samples are in the cells
+        if kind != "not-finite":  # its samples are in the cells
             self._flags.extend((heard[1], flag) for flag in found)
         return found
 

@@ -1,9 +1,9 @@
-"""What a recorder is doing now: ``status.json``, which others read while it runs.
+"""Writes and reads ``status.json``, the current state of a running recorder.
 
 It is written to ``$RUNTIME_DIRECTORY`` (systemd's, in memory) with a link to it in the journal's
-folder, or else into that folder itself; always whole, by a rename. Whoever reads it can tell whether
-the recorder is still there: by its process, its start and the boot, and by the monotonic clock, so
-that neither a jump of the time of day nor another process with its number deceives.
+folder, or else to that folder itself; always atomically. A reader can tell whether the recorder is
+still running: by its process id, start time and boot id, and by the monotonic clock, so that
+neither a clock jump nor another process with the same id misleads.
 """
 
 from __future__ import annotations
@@ -31,63 +31,63 @@ ROOT = Path("/")
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of a recorder; None is what it does not know."""
+    """State of a recorder; None means unknown."""
 
     state: str
     """One of ``STATES``."""
     text: str = ""
-    """A sentence: why it is in this state."""
+    """One sentence: the reason of this state."""
     bundle: str = ""
     digest: str = ""
     source: str = ""
     started_utc: str = ""
     written_utc: str = ""
     heartbeat_seconds: float = 60.0
-    """Between two writings."""
+    """Time between two updates."""
     rate: int = 0
-    """Hz of the samples in ``coverage``."""
+    """Sample rate of ``coverage`` in Hz."""
     coverage: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Samples of the session by kind, then by reason."""
+    """Samples of the session by kind, then by reason of coverage."""
     windows: int = 0
     detections: Mapping[str, int] = field(default_factory=dict)
-    """By label."""
+    """Number of detections by label."""
     last_detection: Mapping[str, Any] | None = None
-    """``utc``, ``label``, ``score``."""
+    """With ``utc``, ``label``, ``score``."""
     alarms: Mapping[str, str] = field(default_factory=dict)
-    """Those that stand: kind to sentence."""
+    """Active alarms: kind -> sentence."""
     alarms_total: Mapping[str, int] = field(default_factory=dict)
-    """Times that each was raised."""
+    """Number of times each was raised."""
     reconnects: int = 0
     level_db: float | None = None
-    """Of the last block, in dB of full scale; None of nothing but zeros, too: JSON has no infinity."""
+    """Level of the last block in dBFS; None if unknown or only zeros, as JSON has no infinity."""
     backlog_seconds: float = 0.0
     load_level: int = 0
     load: str = "normal"
-    """What is given up (``shed.Level.name``)."""
+    """Current load reduction (``load_shedding.Level.name``)."""
     last_window_at: float | None = None
-    """Monotonic seconds."""
+    """Monotonic seconds of the last window."""
     latency: Mapping[str, Any] = field(default_factory=dict)
-    """``latency.LatencyTrack.summary``: the words of bench.json."""
+    """``latency.LatencyTrack.summary``, with the fields of bench.json."""
     latency_buckets: tuple[tuple[float, int], ...] = ()
     latency_sum_seconds: float = 0.0
     sinks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name to what ``sinks.Account`` holds, such as ``sent``, ``waiting``, ``last_error``."""
+    """Name -> fields of ``delivery.DeliveryStats``, such as ``sent``, ``waiting``, ``last_error``."""
     journal_pending: int = 0
-    """Detections that wait for the disk."""
+    """Number of detections that wait to be written to disk."""
     machine: Mapping[str, Any] = field(default_factory=dict)
-    """``machine.machine_state``."""
+    """As ``machine.machine_state``."""
     free_disk_mb: float | None = None
-    """1e6 bytes."""
+    """Free disk space in 1e6 bytes."""
     clock: Mapping[str, Any] = field(default_factory=dict)
-    """``synchronised``, ``source``, ``offset_bound_seconds``."""
+    """With ``synchronised``, ``source``, ``offset_bound_seconds``."""
     next_change: str = ""
-    """When the schedule changes next."""
+    """Time of the next change of the schedule."""
 
     def as_dict(self, samples: bool = True) -> dict[str, Any]:
-        """Return it for JSON; buckets stay out, as they are for Prometheus alone.
+        """Return it for JSON, without the buckets, which are for Prometheus only.
 
-        Without ``samples`` the single latencies stay out, too: a heartbeat over a thin line needs
-        none of them.
+        Without ``samples`` the single latencies are left out as well: a heartbeat over a slow
+        connection does not need them.
         """
         shown = asdict(self)
         del shown["latency_buckets"], shown["latency_sum_seconds"]
@@ -97,7 +97,7 @@ class Status:
 
 
 def nested(totals: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    """Return a ledger's totals by kind, then by reason."""
+    """Return the coverage totals by kind, then by reason."""
     found: dict[str, dict[str, int]] = {}
     for (kind, reason), samples in sorted(totals.items()):
         found.setdefault(kind, {})[reason] = samples
@@ -105,7 +105,7 @@ def nested(totals: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
 
 
 def overall(*, paused: bool, lost: bool, alarms: Mapping[str, str]) -> str:
-    """Return the state of a recorder that runs: what is worst of it."""
+    """Return the state of a running recorder: the worst that applies."""
     if lost:
         return LOST
     if alarms:
@@ -119,11 +119,11 @@ class StatusFile:
     Parameters
     ----------
     folder : Path
-        The journal's.
+        Folder of the journal.
     environ : mapping or None
-        With ``RUNTIME_DIRECTORY``; None: the process's own.
+        With ``RUNTIME_DIRECTORY``; None: the environment of this process.
     root : Path
-        Where ``/proc`` is.
+        Root folder of ``/proc``.
 
     """
 
@@ -137,7 +137,7 @@ class StatusFile:
             self.path = there
 
     def write(self, status: Status, monotonic: float | None = None) -> str:
-        """Write it; return what went wrong in a sentence, or nothing: a recorder goes on."""
+        """Write it; return an error as a sentence, or empty: the recorder continues anyway."""
         now = time.monotonic() if monotonic is None else monotonic
         text = json.dumps(status.as_dict() | self._process | {"written_monotonic": now}, indent=1)
         try:
@@ -153,7 +153,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     Raises
     ------
     EdgepruneError
-        There is none, or it is not one.
+        There is no status, or it cannot be read.
 
     """
     path = folder / STATUS
@@ -162,47 +162,47 @@ def read_status(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         if path.is_symlink():
             raise EdgepruneError(
-                f"The recorder of {folder} has not run since the board was started.",
+                f"The recorder of {folder} has not run since the machine was booted.",
                 "systemctl status edgeprune", 1,
             ) from None  # fmt: skip
         raise EdgepruneError(
             f"There is no {STATUS} in {folder}.",
-            "Name the journal's folder of a recorder: edgeprune status JOURNAL.",
+            "Name the folder of a recorder's journal: edgeprune status JOURNAL.",
         ) from None
     except (OSError, ValueError) as error:
         raise EdgepruneError(f"{path} cannot be read: {error}.") from None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise EdgepruneError(f"{path} is not the status of this version of edgeprune.")
+        raise EdgepruneError(f"{path} is not a status of this version of edgeprune.")
     return found
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a status comes to, as somebody else sees it."""
+    """Judgement of a status from outside the recorder."""
 
     state: str
     """One of ``STATES``, or ``dead`` or ``stale``."""
     text: str
     age_seconds: float | None
-    """Of the status; None if it is from another boot."""
+    """Age of the status; None if it is from another boot."""
 
     @property
     def fine(self) -> bool:
-        """Whether the recorder does what it should."""
+        """Whether the recorder works as it should."""
         return self.state in FINE
 
 
 def judge(status: Mapping[str, Any], monotonic: float, root: Path = ROOT) -> Verdict:
-    """Say whether a recorder is still there and well.
+    """Judge whether a recorder is still running and healthy.
 
     Parameters
     ----------
     status : mapping
-        As ``read_status``.
+        As from ``read_status``.
     monotonic : float
-        Seconds now.
+        Current monotonic time in seconds.
     root : Path
-        Where ``/proc`` is.
+        Root folder of ``/proc``.
 
     """
     now = process_facts(int(status["pid"]), root)
@@ -211,20 +211,22 @@ def judge(status: Mapping[str, Any], monotonic: float, root: Path = ROOT) -> Ver
     if status["state"] == STOPPED:
         return Verdict(STOPPED, status["text"] or "It was stopped.", age)
     if not same_boot or now["process_started"] != status["process_started"]:
-        return Verdict("dead", "The recorder's process is gone, and it did not say good-bye.", age)
+        return Verdict("dead", "The recorder's process has ended without stopping properly.", age)
     limit = STALE_HEARTBEATS * float(status["heartbeat_seconds"])
     if age is not None and age > limit:
         return Verdict(
-            "stale", f"The recorder has said nothing for {age:.0f} s; it hangs, or is frozen.", age
+            "stale",
+            f"The recorder has not updated its status for {age:.0f} s; it hangs or is frozen.",
+            age,
         )
     return Verdict(str(status["state"]), str(status["text"]), age)
 
 
 def process_facts(number: int, root: Path = ROOT) -> dict[str, Any]:
-    """Return what tells a process from all others: number, start (clock ticks) and boot."""
+    """Return what identifies a process: process id, start time (clock ticks) and boot id."""
     try:
         line = (root / f"proc/{number}/stat").read_text("utf-8", "replace")
-        # proc(5): field 22; the name, field 2, may itself hold spaces and brackets
+        # proc(5): field 22; the name, field 2, may itself contain spaces and brackets
         fields = line.rpartition(")")[2].split()
         started: int | None = None if fields[0] in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
@@ -237,13 +239,13 @@ def process_facts(number: int, root: Path = ROOT) -> dict[str, Any]:
 
 
 def _linked(link: Path, target: Path) -> bool:
-    """Let a link lead to a target; False where that cannot be made."""
+    """Point a link to a target; False if that is not possible."""
     try:
         if link.is_symlink() and link.readlink() == target:
             return True
         with written_whole(link) as fresh:
             fresh.unlink(missing_ok=True)
             fresh.symlink_to(target)
-    except OSError:  # such as a FAT card, which knows no links
+    except OSError:  # such as FAT on an SD card, which has no links
         return False
     return True

@@ -1,4 +1,4 @@
-"""A recorder's status as a person reads it."""
+"""Formats a recorder's status as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH = 11
 
 
 def screen(status: Mapping[str, Any], verdict: Verdict) -> str:
-    """Return a status and what it comes to, a line for each subject."""
+    """Return a status and its judgement as text, one line per subject."""
     digest = str(status["digest"])[:8]
     lines = [
         (verdict.state, verdict.text or f"{status['source']}, {status['bundle']} {digest}"),
@@ -34,7 +34,7 @@ def screen(status: Mapping[str, Any], verdict: Verdict) -> str:
 
 
 def coverage_text(coverage: Mapping[str, Mapping[str, int]], rate: int) -> str:
-    """Say what became of the samples, the largest share first; shares are of all stream time."""
+    """Return the coverage as text, largest share first; shares are of all stream time."""
     total = sum(sum(reasons.values()) for reasons in coverage.values())
     if not total or not rate:
         return "nothing yet"
@@ -50,7 +50,7 @@ def coverage_text(coverage: Mapping[str, Mapping[str, int]], rate: int) -> str:
 
 
 def share_text(share: float) -> str:
-    """Write a share; what is not all is never written as 100 %, and something never as 0 %."""
+    """Format a share (0 to 1) in %; 100 % and 0 % only for exactly 1 and 0."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
     if 0.9995 <= share < 1:
@@ -59,7 +59,7 @@ def share_text(share: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """Write a duration as days, hours, minutes or seconds."""
+    """Format a duration as days, hours, minutes or seconds."""
     for size, name in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {name}"
@@ -99,13 +99,15 @@ def _latency(latency: Mapping[str, Any]) -> str:
 
 
 def _backlog(status: Mapping[str, Any]) -> str:
-    given = "nothing given up" if status["load"] == "normal" else f"given up: {status['load']}"
-    waits = f"; {n} detections wait for the disk" if (n := status["journal_pending"]) else ""
+    given = "nothing dropped" if status["load"] == "normal" else f"load reduced: {status['load']}"
+    waits = (
+        f"; {n} detections wait to be written to disk" if (n := status["journal_pending"]) else ""
+    )
     return f"{status['backlog_seconds']:.1f} s, {given}{waits}"
 
 
 def _sink(name: str, sink: Mapping[str, Any]) -> str:
-    why = sink.get("last_error") if sink.get("waiting") else ""  # which stays after it was overcome
+    why = sink.get("last_error") if sink.get("waiting") else ""  # the error is kept after recovery
     trouble = f"; {why}" if why else ""
     return f"{name}: {sink.get('sent', 0)} sent, {sink.get('waiting', 0)} waiting{trouble}"
 
@@ -116,14 +118,14 @@ def _board(status: Mapping[str, Any]) -> str:
     parts = ["temperature unknown" if degrees is None else f"{degrees:.1f} C"]
     if flags is not None:
         parts.append(", ".join(throttle_reasons(flags)) or "never throttled")
-    parts.append("free disk unknown" if free is None else f"{free:,.0f} MB of disk free")
+    parts.append("free disk space unknown" if free is None else f"{free:,.0f} MB of disk free")
     return ", ".join(parts)
 
 
 def _clock(clock: Mapping[str, Any]) -> str:
     good = clock.get("synchronised")
     if good is None:
-        return "not known whether it is synchronised"
+        return "unknown whether it is synchronised"
     bound = clock.get("offset_bound_seconds")
-    within = f" to {bound:.3g} s" if good and bound is not None else ""
+    within = f" within {bound:.3g} s" if good and bound is not None else ""
     return f"{'' if good else 'not '}synchronised{within} ({clock.get('source')})"

@@ -1,4 +1,4 @@
-"""What a person sees of a listener: a line for each detection, and a live line in a terminal."""
+"""Terminal output of a recorder: a line per detection, and a live status line."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-QUIET_SECONDS = 10.0  # between status lines where there is no terminal
-LIVE_SECONDS = 0.25  # between changes of the live line
+QUIET_SECONDS = 10.0  # between status lines if there is no terminal
+LIVE_SECONDS = 0.25  # between updates of the live line
 Say = Callable[[str], None]
 
 
 class Screen:
-    """What a person sees: a line for each detection, and a live line where there is a terminal.
+    """Prints a line per detection, and a live status line if there is a terminal.
 
-    A terminal that has gone, or a full disk behind it, is no reason to stop listening.
+    A closed terminal, or a full disk behind it, is not a reason to stop recording.
 
     Parameters
     ----------
     say : callable
-        Gets a line.
+        Prints a line.
     watched : bool
-        Somebody else shows how things are, as systemd does: no lines now and then, which would be
-        8,640 a day in its log.
+        Whether another program shows the status, as systemd does: then no periodic status lines,
+        which would be 8,640 a day in its log.
 
     """
 
@@ -33,7 +33,7 @@ class Screen:
         self.shown = time.monotonic()
 
     def show(self, text: Callable[[], str]) -> None:
-        """Change the live line, or say it now and then."""
+        """Update the live line, or print it as a line from time to time."""
         wait = LIVE_SECONDS if self.live else QUIET_SECONDS
         if time.monotonic() - self.shown < wait:
             return
@@ -44,17 +44,17 @@ class Screen:
             self.line(text())
 
     def line(self, text: str) -> None:
-        """Say a line, above the live one."""
+        """Print a line above the live line."""
         self._write()
         with suppress(OSError):
             self._say(text)
 
     def end(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._write()
 
     def _write(self, text: str = "") -> None:
-        """Put a text in place of the live line."""
+        """Replace the text of the live line."""
         if self.live:
             with suppress(OSError):
                 sys.stderr.write(f"\r\x1b[K{text}")
@@ -62,7 +62,7 @@ class Screen:
 
 
 def clock(seconds: float) -> str:
-    """Write stream time as 00:01:23.4."""
+    """Format stream time as 00:01:23.4."""
     tenths = round(seconds * 10)
     minutes, rest = divmod(tenths, 600)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 10:02d}.{rest % 10}"

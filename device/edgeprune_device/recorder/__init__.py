@@ -1,5 +1,5 @@
-"""The recorder, ``edgeprune listen``.
+"""The recorder of ``edgeprune listen``.
 
-The processing loop and everything around it: the source of sound, the schedule, load shedding,
+The processing loop and everything around it: the audio source, the schedule, load reduction,
 housekeeping and session statistics.
 """

@@ -1,4 +1,4 @@
-"""A session's parts, made from a bundle and a recorder's settings."""
+"""Creates the components of a session from a bundle and a recorder's settings."""
 
 from __future__ import annotations
 
@@ -26,30 +26,34 @@ from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Notice
 
 MOST_MERGE_SECONDS = 300.0
-"""Of sound that is held for the clips of events that are merged: 29 MB at 48 kHz."""
+"""Longest audio buffered for the clips of merged events: 29 MB at 48 kHz."""
 
 
 def make_parts(
     picked: Picked, settings: Settings, out: Path, screen: Screen, *,
     timed: Callable[[float], None],
 ) -> Components:  # fmt: skip
-    """Make what a session is made of.
+    """Create the components of a session.
 
     Parameters
     ----------
     picked : Picked
-        The bundle's model, opened.
+        The opened model of the bundle.
     settings : Settings
     out : Path
-        The journal's folder, where clips go; it need not exist yet unless clips are kept.
+        Folder of the journal and of clips; it need not exist yet unless clips are saved.
     screen : Screen
     timed : callable
-        As in ``Parts``.
+        As in ``Components``.
+
+    Returns
+    -------
+    Components
 
     Raises
     ------
     EdgepruneError
-        Settings that do not fit the bundle.
+        The settings do not fit the bundle.
 
     """
     read = picked.bundle
@@ -70,12 +74,12 @@ def make_parts(
 
 
 def hop_of(bundle: Bundle, settings: Settings) -> int:
-    """Return the samples from one window to the next.
+    """Return the hop between windows in samples.
 
     Raises
     ------
     EdgepruneError
-        It is less than one.
+        The hop is less than one sample.
 
     """
     if settings.decide.hop_seconds is None:
@@ -83,7 +87,7 @@ def hop_of(bundle: Bundle, settings: Settings) -> int:
     hop = round(settings.decide.hop_seconds * bundle.sample_rate)
     if hop < 1:
         raise EdgepruneError(
-            f"A hop of {settings.decide.hop_seconds:g} s is less than a sample at "
+            f"decide.hop_seconds = {settings.decide.hop_seconds:g} is less than one sample at "
             f"{bundle.sample_rate} Hz."
         )
     return hop
@@ -92,17 +96,15 @@ def hop_of(bundle: Bundle, settings: Settings) -> int:
 def _model(
     picked: Picked, threads: int, hop: int
 ) -> tuple[Model, Callable[[], None], tuple[Notice, ...]]:
-    """Return what scores a window by its place, what tells it that the stream broke off, and news.
+    """Return the model by (first sample, window), a function that resets it, and notices.
 
-    Where the bundle can, a window's frames that an earlier one had are not computed again.
+    If the bundle supports it, frames shared with the previous window are not computed again.
     """
     news: tuple[Notice, ...] = ()
     try:
         if (kept := open_incremental(picked.bundle, threads, hop)) is not None:
             return kept, kept.gap, news
-    except (
-        EdgepruneError
-    ) as error:  # the whole model is right here: its golden outputs were checked
-        text = f"Frames are not kept from window to window: {error}"
+    except EdgepruneError as error:  # the complete model works: its golden outputs were checked
+        text = f"Frames are not reused from window to window: {error}"
         news = (Notice("incremental-refused", text),)
     return lambda _first, window: picked.run(window), lambda: None, news

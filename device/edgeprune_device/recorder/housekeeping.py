@@ -1,12 +1,12 @@
-"""What a recorder does besides listening, a little at every tick of its loop.
+"""The periodic work of a recorder besides processing audio, a little at every tick of its loop.
 
     every tick         the live line, the journal's waiting rows, the watchdog
-    every 5 seconds    clock and board, metrics, a bundle that was swapped
+    every 5 seconds    clock and machine, metrics, a bundle that was swapped
     every heartbeat    coverage to the journal, status file, heartbeat to the sinks
-    every so often     retention, and every few seconds while something cannot be written
+    periodically       retention, more often while something cannot be written
 
-Each part is told the time and decides whether it is due; none takes long. Of a file only the live
-line and the coverage are kept: nothing in its journal depends on when it was heard.
+Each part gets the time and decides whether it is due; none takes long. For a file only the live
+line and the coverage are updated: nothing in its journal depends on when it was processed.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from edgeprune_device.system.systemd_notify import Notifier, Pulse
 
 BYTES_PER_MB = 1_000_000
 STATE_SECONDS = 5.0
-URGENT_SECONDS = 5.0  # between tries to make room while something cannot be written
-CLOSE_SECONDS = 1.0  # that sinks get to send what they hold
-WAITING_SECONDS = 60.0  # what a start that waits for a microphone asks systemd for, time and again
+URGENT_SECONDS = 5.0  # between tries to free disk space while something cannot be written
+CLOSE_SECONDS = 1.0  # time for sinks to send what waits
+WAITING_SECONDS = 60.0  # requested from systemd, repeatedly, while a start waits for a microphone
 
 
 @dataclass
 class Every:
-    """Something that is due every so often."""
+    """A periodic task."""
 
     seconds: float
     at: float = field(default=-float("inf"))
 
     def due(self, now: float) -> bool:
-        """Say whether it is due, and begin the next stretch if it is."""
+        """Return whether it is due; if so, start the next period."""
         if now - self.at < self.seconds:
             return False
         self.at = now
@@ -64,34 +64,34 @@ class Every:
 
 
 def check_outlets(settings: Settings, out: Path) -> None:
-    """Raise what ``Upkeep`` would, before a journal is begun: each try of systemd's would grow it.
+    """Raise what ``Upkeep`` would raise, before a journal is created that each restart would grow.
 
     Raises
     ------
     EdgepruneError
-        A sink's address or secret makes no sense.
+        The address or secret of a sink is invalid.
 
     """
     make_senders(settings, out, os.environ)
 
 
 class Upkeep:
-    """Of one live session; a context that lets go of threads and sockets.
+    """Periodic work of one live session; a context manager that closes threads and sockets.
 
     Parameters
     ----------
-    plan : Plan
+    plan : SessionPlan
     loop : Loop
-    account : Account
-        The session's figures.
+    account : SessionStats
+        Statistics of the session.
     installed : Installed
-        Tells of a bundle that was swapped.
-    retention : Retention
+        Reports a bundle that was swapped.
+    retention : ClipRetention
 
     Raises
     ------
     EdgepruneError
-        A sink's address or secret makes no sense.
+        The address or secret of a sink is invalid.
 
     """
 
@@ -106,7 +106,7 @@ class Upkeep:
         self.plan, self.loop, self.account = plan, loop, account
         self.installed, self.retention = installed, retention
         self.following: Picked | None = None
-        """The next session's bundle, once it was swapped and found good here."""
+        """Bundle of the next session, once it was swapped and passed its checks."""
         settings = plan.settings
         self._notifier = Notifier()
         self._pulse = Pulse(self._notifier.watchdog_seconds)
@@ -125,8 +125,8 @@ class Upkeep:
             try:
                 self._metrics = Metrics(settings.operate.metrics_port)
                 self._held.callback(self._metrics.close)
-            except EdgepruneError as error:  # an alarm; nobody goes unheard for a port
-                self._note([Notice("metrics-off", f"There are no metrics: {error}")])
+            except EdgepruneError as error:  # only an alarm: a port is no reason to stop recording
+                self._note([Notice("metrics-off", f"Metrics are off: {error}")])
         self._status_file = StatusFile(plan.out)
         self._mend_clips()
         self._schedule = ListeningSchedule(settings.schedule, local_zone())
@@ -136,11 +136,11 @@ class Upkeep:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of threads and sockets."""
+        """Close threads and sockets."""
         self._held.close()
 
     def tick(self) -> None:
-        """Do what is due."""
+        """Do the tasks that are due."""
         now = time.monotonic()
         self.loop.journal.tick(now)
         if self.loop.journal.acknowledged != self._acknowledged:
@@ -154,19 +154,19 @@ class Upkeep:
         self._feed(now)
 
     def heartbeat(self) -> None:
-        """Commit the coverage, and show how things are."""
+        """Commit the coverage, and publish the status."""
         self.loop.journal.covered(self.account.coverage())
         status = self._status()
         self._status_file.write(status)
         self._sinks.heartbeat(status.as_dict(samples=False))
 
     def ending(self) -> None:
-        """Tell systemd that the end has begun; a swap is none, and would be killed as one."""
+        """Tell systemd that the recorder is stopping; not at a swap of bundles, which continues."""
         if self.following is None:
-            self._notifier.stopping("writing what is left")
+            self._notifier.stopping("writing the remaining data")
 
     def end(self) -> None:
-        """Let the sinks send what they can while the journal is open, and show how it ended."""
+        """Let the sinks send while the journal is open, and write the final status."""
         self._close_sinks()
         state = STOPPED if self.following is None else STARTING
         self._status_file.write(replace(self._status(), state=state, text=self.loop.done.reason))
@@ -179,10 +179,10 @@ class Upkeep:
         )  # fmt: skip
 
     def _feed(self, now: float) -> None:
-        """Tell systemd what is true: that it is ready, alive, or still waiting for sound."""
+        """Tell systemd that the recorder is ready, alive, or still waiting for audio."""
         done, journal = self.loop.done, self.loop.journal
         paused = done.gap_reason == PAUSED
-        if not self._ready and (done.windows or paused):  # a start does not last until dawn
+        if not self._ready and (done.windows or paused):  # a start must not last until dawn
             self._ready = True
             self._notifier.ready(self.account.line())
         if not self._ready and self._waiting.due(now):
@@ -195,7 +195,7 @@ class Upkeep:
             self._notifier.status(self.account.line())
 
     def _look(self) -> None:
-        """Look at clock, board and store."""
+        """Check clock, machine and bundle store."""
         times = self.loop.times
         if times.wall is not None:
             seen = times.wall.observe(datetime.now(UTC), time.monotonic(), clock_state())
@@ -211,22 +211,22 @@ class Upkeep:
             self._metrics.status = self._status()
 
     def _take_over(self, place: Path) -> None:
-        """Open another bundle for the next session; one that will not do leaves all as it is."""
+        """Open another bundle for the next session; after an error the current one stays."""
         settings, screen = self.plan.settings, self.loop.parts.screen
         try:
             following = open_bundle(self.plan, place)
-            # Do the settings fit it? Else the next session could not begin, nor any after it.
+            # If the settings do not fit it, no further session could begin.
             make_parts(following, settings, self.plan.out, screen, timed=lambda _: None)
         except EdgepruneError as error:
-            self._note([Notice("bundle-refused", f"The new bundle is not taken: {error}",
+            self._note([Notice("bundle-refused", f"The new bundle is not used: {error}",
                                {"path": str(place), "hint": error.hint})])  # fmt: skip
             return
         self.following, new = following, following.bundle
-        self._note([Notice("bundle-swapped", f"The bundle {new.name} takes over.",
+        self._note([Notice("bundle-swapped", f"The recorder switches to the bundle {new.name}.",
                            {"path": str(place), "digest": new.digest})])  # fmt: skip
 
     def _tidy(self, now: float) -> None:
-        """Keep the disk in order, at once where something could not be written."""
+        """Run the retention of clips, at once if something could not be written."""
         stuck = bool(self.loop.journal.trouble) or self.loop.parts.clips.waiting > 0
         urgent = stuck and self._urgent.due(now)
         wall = self.loop.times.wall
@@ -237,7 +237,7 @@ class Upkeep:
             self.loop.journal.forget_clip(path)
 
     def _mend_clips(self) -> None:
-        """Give clips that a crash left without a row their rows; forget rows without a clip."""
+        """Add missing rows for clips after a crash; delete rows without a clip."""
         journal, folder = self.loop.journal, self.plan.out
         paths = journal.clip_paths()
         if paths is None or not (folder / CLIPS).is_dir():
@@ -245,7 +245,7 @@ class Upkeep:
         try:
             found, gone = unrecorded(folder, paths), vanished(folder, paths)
         except OSError as error:
-            text = f"The clips cannot be looked through: {error.strerror or error}."
+            text = f"The clips cannot be listed: {error.strerror or error}."
             self._note([Notice("clips-unread", text)])
             return
         for clip in found:
@@ -253,7 +253,7 @@ class Upkeep:
         for path in gone:
             journal.forget_clip(path)
         if found or gone:
-            text = f"{len(found)} clips had no row and have one now; {len(gone)} rows had no clip."
+            text = f"{len(found)} clips had no row, which was added; {len(gone)} rows had no clip."
             self._note([Notice("clips-mended", text, {"found": len(found), "gone": len(gone)})])
 
     def _note(self, notices: Iterable[Notice]) -> None:

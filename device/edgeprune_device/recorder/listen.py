@@ -1,10 +1,10 @@
-"""The recorder: sound in, windows, scores, decisions, journal; until it is told to stop.
+"""The recorder: audio to windows, scores, decisions and journal, until it is stopped.
 
-    listen -> a session (one bundle, one source, one entry of the journal)
-           -> another one, when the bundle was swapped for a new one that answers rightly here
+    listen -> a session (one bundle, one source, one session of the journal)
+           -> another one, when the bundle was swapped for a new one that passes its checks
 
-A file takes the same path as the microphone, as fast as it can, and gives the same journal each
-time. Ctrl-C and SIGTERM end a session after the window at hand; everything is written by then.
+A file is processed as a microphone is, as fast as possible, and gives the same journal each time.
+Ctrl-C and SIGTERM end a session after the current window; everything is written by then.
 """
 
 from __future__ import annotations
@@ -52,36 +52,37 @@ def listen(
     source: SourceKind | None = None, from_wav: str | Path | None = None,
     seconds: float | None = None, wait: bool = False, say: Say = print,
 ) -> dict[str, Any]:  # fmt: skip
-    """Listen until the source ends, the time is up, or Ctrl-C.
+    """Record and detect until the source ends, the time is up, or Ctrl-C.
 
     Parameters
     ----------
     bundle, out : str or Path
-        What listens (or a store's ``current``), and the journal's folder.
+        Bundle to run (or a store's ``current``), and folder of the journal.
     settings : Settings or None
-        A recorder's; None: the defaults.
+        Settings of the recorder; None: the defaults.
     source : str, optional
         ``microphone``, ``wav`` or ``stdin`` (raw 16-bit mono at the bundle's rate); by default the
-        microphone, or ``wav`` where ``from_wav`` is given.
+        microphone, or ``wav`` if ``from_wav`` is given.
     from_wav : str or Path, optional
-        The file, where the source is one.
+        Sound file, if the source is one.
     seconds : float or None
-        Stop after so much sound.
+        Stop after this much audio.
     wait : bool
-        Wait for a microphone that is not there at the start.
+        Whether to wait for a microphone that is absent at the start.
     say : callable
-        Gets a line for every detection and everything that happens.
+        Prints a line for every detection and every event.
 
     Returns
     -------
     dict
-        What ``stats.json`` holds, of the last session.
+        Content of ``stats.json`` of the last session.
 
     Raises
     ------
     EdgepruneError
-        Bad input; a bundle that cannot be trusted or answers differently here; a microphone that
-        is not there at the start; scores that were none (status 1, once everything is written).
+        Bad input; a bundle that cannot be trusted or has different scores on this machine; a
+        microphone that is absent at the start; invalid scores (status 1, after everything is
+        written).
 
     """
     if seconds is not None and not 0 < seconds < math.inf:
@@ -97,18 +98,18 @@ def listen(
     rate = 0
     with stopping() as stopped, alone(plan), ExitStack() as opened:
         while picked is not None:
-            if rate != picked.bundle.sample_rate:  # else nothing of the sound is lost at a swap
+            if rate != picked.bundle.sample_rate:  # otherwise no audio is lost at a swap
                 opened.close()
                 rate = picked.bundle.sample_rate
                 items = open_source(plan.source, plan.settings, from_wav, rate, wait=wait)
                 opened.enter_context(closing(items))
             stats, picked = _session(plan, picked, installed, stopped, items)
-    # A file must be right from end to end; a recorder may have got over what was wrong last spring.
+    # A file must be right from end to end; a recorder may have recovered months ago.
     stands = any(kind.startswith("scores-") for kind in stats["alarms"])
     if stats["bad_scores"] and (stands or source != "microphone"):
         raise EdgepruneError(
-            f"The model gave no usable scores for {stats['bad_scores']} of {stats['windows']} "
-            "windows; they count as invalid, not as heard.",
+            f"The model returned no valid scores for {stats['bad_scores']} of {stats['windows']} "
+            "windows; they count as invalid, not as analysed.",
             "Check the bundle with edgeprune verify.",
             FAILED_CHECK,
         )
@@ -118,7 +119,7 @@ def listen(
 def _session(
     plan: SessionPlan, picked: Picked, installed: Installed, stopped: threading.Event, source: Any
 ) -> tuple[dict[str, Any], Picked | None]:
-    """Listen with one bundle; return its figures, and the next session's bundle if there is one."""
+    """Run one session; return its statistics, and the next session's bundle if there is one."""
     read, began, settings = picked.bundle, _now(), plan.settings
     rate = read.sample_rate
     latencies = LatencyTrack()
@@ -127,7 +128,7 @@ def _session(
         timed=lambda seconds: latencies.add(1000 * seconds),
     )  # fmt: skip
     with ExitStack() as stack:
-        # Nothing is written before there is sound, or news of it: a source that cannot be heard
+        # Nothing is written before the first audio or notice: a source that cannot be opened
         # leaves no journal.
         first = next((item for item in source if item is not None or stopped.is_set()), None)
         if plan.live:
@@ -174,7 +175,7 @@ def _session(
 
 
 def _remember(picked: Picked, plan: SessionPlan) -> None:
-    """Keep which variant was taken; a live recorder can do without, and chooses anew next time."""
+    """Store the chosen variant; a live recorder tolerates a failure and chooses again next time."""
     try:
         picked.remember(plan.out / STORE)
     except EdgepruneError as error:
@@ -187,7 +188,7 @@ def _go(
     loop: Loop, items: Iterable[Item], account: SessionStats, upkeep: Upkeep | None,
     stopped: threading.Event, seconds: float | None,
 ) -> None:  # fmt: skip
-    """Run until the source ends or something ends it."""
+    """Run until the source ends or the session is stopped."""
     for item in items:
         loop.take(item)
         loop.parts.screen.show(account.line)
@@ -208,7 +209,7 @@ def _go(
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event while this is open (in the main thread)."""
+    """Turn SIGINT and SIGTERM into an event while the context is open (in the main thread)."""
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -227,14 +228,15 @@ def stopping() -> Iterator[threading.Event]:
 
 @contextmanager
 def alone(plan: SessionPlan) -> Iterator[None]:
-    """Hold the journal's folder while this is open: two live recorders would fight over its clips.
+    """Lock the journal's folder: two live recorders would delete each other's clips.
 
-    A folder that is not there yet is held from the next start on. Files may be heard into it.
+    A folder that does not exist yet is locked from the next start on. Files may be processed into
+    a locked folder.
 
     Raises
     ------
     EdgepruneError
-        Another recorder has it.
+        Another recorder uses the folder.
 
     """
     if not plan.live or not plan.out.is_dir():
@@ -247,7 +249,7 @@ def alone(plan: SessionPlan) -> Iterator[None]:
         except BlockingIOError:
             raise EdgepruneError(
                 f"Another recorder writes to {plan.out}.",
-                "Name another folder with -o; edgeprune status shows what that one does.",
+                "Name another folder with -o; edgeprune status shows what the other recorder does.",
             ) from None
         yield
     finally:

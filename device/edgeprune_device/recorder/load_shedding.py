@@ -1,13 +1,13 @@
-"""What is given up when the model is slower than the sound, and when it is taken back: pure.
+"""What to drop when the model is slower than the audio, and when to restore it; pure functions.
 
-The user chooses what goes, and in which order (``load.steps``). Each step is a level:
+The user chooses what is dropped, and in which order (``load.steps``). Each step is a level:
 
     normal -> no-clips -> hop x2 -> hop x4 ... up to the window -> skip
 
-A backlog brings the next level; a level is taken back after ``calm_seconds`` with less than half of
-that backlog. One that was taken back too early, so that it had to be taken again at once, is kept
+A backlog leads to the next level; a level is taken back after ``calm_seconds`` with less than half
+of that backlog. A level that was taken back too early, so that it was needed again at once, is kept
 twice as long the next time, up to an hour: a board that is a little too slow for months does not
-change its mind a thousand times a day. Every change of level is a notice for the journal.
+change levels a thousand times a day. Every change of level is a notice for the journal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST_CALM_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Level:
-    """What is given up at a time."""
+    """What is dropped at one level."""
 
     name: str = "normal"
     clips: bool = True
@@ -32,7 +32,7 @@ class Level:
 
 
 def levels_of(steps: Sequence[str], max_hop_factor: int) -> tuple[Level, ...]:
-    """Return the levels that steps come to, from normal on; each gives up one thing more.
+    """Return the levels of the given steps, from normal on; each drops one thing more.
 
     >>> [level.name for level in levels_of(("longer-hop", "skip"), 4)]
     ['normal', 'hop x2', 'hop x4', 'skip']
@@ -53,65 +53,65 @@ def levels_of(steps: Sequence[str], max_hop_factor: int) -> tuple[Level, ...]:
 
 
 class Shedder:
-    """Which level a recorder is at.
+    """Decides at which level a recorder runs.
 
     Parameters
     ----------
     load : settings.Load
     max_hop_factor : int
-        Hops in a window, at least 1: a longer hop would leave sound out.
+        Number of hops in a window, at least 1: a longer hop would leave audio out.
 
     """
 
     def __init__(self, load: Load, max_hop_factor: int = 1) -> None:
         self.levels = levels_of(load.steps, max(1, max_hop_factor))
         self.level = 0
-        """Place in ``levels``; 0 is normal."""
+        """Index in ``levels``; 0 is normal."""
         self._load = load
-        self._calm = load.calm_seconds  # that it takes to take a step back
+        self._calm = load.calm_seconds  # seconds before a step is taken back
         self._changed_at: float | None = None
         self._taken_back_at: float | None = None
         self._quiet_since: float | None = None
         self._judged_at: float | None = None
-        self._backlog_then = 0.0  # when that was
+        self._backlog_then = 0.0  # backlog at that time
         self._skipping = False
         self._told_end = False
 
     @property
     def name(self) -> str:
-        """Of the level, such as ``hop x2``."""
+        """Name of the level, such as ``hop x2``."""
         return self.levels[self.level].name
 
     @property
     def clips(self) -> bool:
-        """Whether clips may be kept."""
+        """Whether clips may be saved."""
         return self.levels[self.level].clips
 
     @property
     def hop_factor(self) -> int:
-        """What the hop is multiplied by."""
+        """Factor of the hop."""
         return self.levels[self.level].hop_factor
 
     @property
     def skip(self) -> bool:
-        """Whether windows are dropped at this moment: from the backlog's limit down to half of it."""
+        """Whether windows are dropped now: from the limit of the backlog down to half of it."""
         return self.levels[self.level].skip and self._skipping
 
     def step(self, now: float, backlog_seconds: float) -> list[Notice]:
-        """Go on, at most one level.
+        """Update the level, by at most one.
 
         Parameters
         ----------
         now : float
-            Monotonic seconds, not before the last.
+            Monotonic seconds, not before the last call.
         backlog_seconds : float
-            Sound that was captured and waits.
+            Captured audio that waits to be processed.
 
         Returns
         -------
         list of Notice
             ``load-shed`` and ``load-restored``, with ``level``, ``before`` and ``backlog_seconds``;
-            ``load-exceeded``, once, when there is nothing left to give up.
+            ``load-exceeded``, once, when nothing more can be dropped.
 
         """
         limit = self._load.behind_seconds
@@ -136,7 +136,7 @@ class Shedder:
         return [self._move(-1, now, backlog_seconds)]
 
     def _behind(self, now: float, backlog: float) -> list[Notice]:
-        """Take the next step, unless the last one has not had time to help, or is helping."""
+        """Take the next step, unless the last one had no time to help yet, or is helping."""
         if self._judged_at is not None and now - self._judged_at < self._load.behind_seconds:
             return []
         helps = self.level > 0 and backlog < self._backlog_then
@@ -154,8 +154,8 @@ class Shedder:
         self._told_end = True
         return [Notice(
             "load-exceeded",
-            f"The model is {backlog:.0f} s behind and nothing is left to give up: sound that finds "
-            "no room will be dropped.",
+            f"The model is {backlog:.0f} s behind and nothing more can be reduced: audio that does "
+            "not fit the buffer will be lost.",
             {"level": self.name, "backlog_seconds": round(backlog, 3)},
         )]  # fmt: skip
 
@@ -173,7 +173,7 @@ class Shedder:
 
 def _said(level: Level) -> str:
     if level.name == "skip":
-        return "windows are left out until half of that is left"
+        return "windows are skipped until the backlog is halved"
     if level.name == "no-clips":
-        return "no clips are kept"
+        return "no clips are saved"
     return f"the hop is {level.hop_factor} times as long"

@@ -1,12 +1,12 @@
-r"""The recorder's loop: one item of the source after the other, through every part, in stream order.
+r"""The recorder's loop: passes each item of the source through every component, in stream order.
 
     source -> health -> windows -> gate -> model -> guard -> decider -> journal -> sinks
                   \-> clips, voice           every sample -> ledger
 
-A block is cut where a window ends, or a second of the health check, so that each part has heard
-exactly as much as that window when it is judged: what comes out does not depend on how the sound
-arrived, and a file gives what the microphone gave. Nothing here reads a clock but to tell how long
-the model takes.
+A block is split where a window, or a second of the health check, ends, so that each component has
+received exactly the audio up to a window's end when the window is judged: the results do not depend
+on how the audio arrived, and are the same for a file as for the microphone. The clock is only read
+to measure how long the model takes.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ from edgeprune_device.stream import Block, Item, Notice
 
 Samples = NDArray[np.float32]
 Model = Callable[[int, Samples], Samples]
-"""First sample of a window and the window, to its scores."""
+"""(First sample of a window, window) -> scores."""
 LOAD, GATE = "load", "gate: "
-"""Why windows are dropped."""
+"""Reasons for dropped windows."""
 STOPPED = "stopped"
-"""Why what came in last was not looked at: the end does not wait for a slow model."""
+"""Reason for the last windows that were not analysed: the end does not wait for a slow model."""
 NO_ANSWER = "model failed"
 FAILED = Trouble(
-    "scores-failed", "The model failed on a window: nothing is recorded while it does.",
-    "The model answers again (it failed for {amount} windows).", 0, 10,
+    "scores-failed", "The model failed on a window; no detections are recorded until it works.",
+    "The model works again (it failed for {amount} windows).", 0, 10,
 )  # fmt: skip
 CLIPS_KEPT = 1000
-TEXTS = "transcripts"  # what detections are counted as where every text is another
+TEXTS = "transcripts"  # name under which transcripts are counted, since each text differs
 
 
 @dataclass(frozen=True)
 class Components:
-    """What a session is made of; all but the first four may be doing nothing."""
+    """The components of a session; all but the first four may be inactive."""
 
     model: Model
     windower: Windower
@@ -71,43 +71,43 @@ class Components:
     shedder: Shedder
     screen: Screen
     timed: Callable[[float], None]
-    """Gets the seconds that the model took for a window."""
+    """Called with the seconds that the model took for a window."""
     news: tuple[Notice, ...] = ()
-    """What happened while they were made."""
+    """Notices from their creation."""
     forget: Callable[[], None] = lambda: None
-    """Tells the model that the next window does not follow the last."""
+    """Resets the model's state: the next window does not follow the last directly."""
 
 
 @dataclass
 class Progress:
-    """What a session has come to so far."""
+    """Counters and state of a session so far."""
 
     captured: int = 0
-    """Samples that arrived."""
+    """Number of samples that arrived."""
     windows: int = 0
     scored: int = 0
-    """Windows whose scores were used."""
+    """Number of windows whose scores were used."""
     bad_scores: int = 0
-    """Windows whose scores were none."""
+    """Number of windows with invalid scores."""
     detections: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
     level_db: float = -np.inf
     top: tuple[str, float] = ("", 0.0)
     last_detection: dict[str, Any] | None = None
     gap_reason: str = ""
-    """Why nothing comes at the moment; empty while sound comes."""
+    """Why no audio arrives at present; empty while it arrives."""
     backlog_seconds: float = 0.0
     captured_at: float = 0.0
     """Monotonic seconds of the last block."""
     analysed_at: float = 0.0
-    """Monotonic seconds of the last window that was judged."""
+    """Monotonic seconds of the last judged window."""
     busy_since: float | None = None
-    """Monotonic seconds since when the model has been at work; None while it is not."""
+    """Monotonic seconds at which the model began a window; None if it is idle."""
     reason: str = "end of file"
 
 
 class Loop:
-    """Carries a stream through the parts.
+    """Passes a stream through the components.
 
     Parameters
     ----------
@@ -115,7 +115,8 @@ class Loop:
     journal : Journal
     times : StreamTime
     stopped : callable
-        Whether somebody wants it to end: no window is scored any more, all are accounted for.
+        Returns whether the session should end: no further window is scored, but all are accounted
+        for.
 
     """
 
@@ -131,39 +132,39 @@ class Loop:
         self._hop = parts.windower.hop_samples
         self._texts = parts.decider.rule.activation == "ctc"
         self._failed = Alarm(FAILED)
-        self._judged_to = self._voiced_to = 0  # by windows, by the voice detector
-        for notice in journal.found:  # the journal has them already
+        self._judged_to = self._voiced_to = 0  # by windows, by the voice activity detector
+        for notice in journal.found:  # the journal already has them
             parts.screen.line(notice.text)
         for notice in parts.news:
             self.note(notice)
 
     @property
     def position(self) -> int:
-        """Stream time in samples, lost ones among them."""
+        """Stream time in samples, lost ones included."""
         return self.parts.windower.position
 
     def take(self, item: Item) -> None:
-        """Take what the source gives."""
+        """Take the next item of the source."""
         if isinstance(item, Notice):
             self.note(item)
         elif item is not None:
             self._block(item)
 
     def note(self, notice: Notice) -> None:
-        """Write down what happened, and say it."""
+        """Record an event in the journal and print it."""
         self.done.notices[notice.kind] += 1
         self.alarms.take(notice)
         self.journal.event(notice, self.position)
         self.parts.screen.line(f"{clock(self.position / self.rate)}  {notice.text}")
 
     def written(self) -> list[ClipInProgress]:
-        """Return the clips that were written since the last call, for retention."""
+        """Return the clips written since the last call, for retention."""
         clips = list(self._written)
         self._written.clear()
         return clips
 
     def flush(self) -> None:
-        """Judge what is left: the stream breaks off here."""
+        """Judge the remaining audio: the stream breaks off here."""
         parts = self.parts
         parts.health.flush()
         if parts.vad is not None:
@@ -176,7 +177,7 @@ class Loop:
         parts.forget()
 
     def end(self) -> None:
-        """End the session: nothing is waited for any longer."""
+        """End the session without waiting for anything."""
         self.flush()
         self.parts.speech.end(self.position)
         self._clips(last=True)
@@ -217,7 +218,7 @@ class Loop:
         parts.clips.gap(self.position)
         if parts.vad is not None:
             parts.vad.gap(self.position)
-        self._clips(last=False)  # which may be days before there is sound again
+        self._clips(last=False)  # audio may resume only days later
         self._notices()
 
     def _hear(self, samples: Samples) -> None:
@@ -248,7 +249,7 @@ class Loop:
                 self.note(notice)
 
     def _window(self, first: int, window: Samples) -> None:
-        """Judge one window: score it, or say why it is not."""
+        """Judge one window: score it, or record why it is not scored."""
         parts, last = self.parts, min(first + len(window), self.position)
         self._judged_to = last
         self.done.windows += 1
@@ -257,7 +258,7 @@ class Loop:
             parts.ledger.rejected(first, last, kind, reason)
             if kind == INVALID or not parts.speech.rule.vad:
                 parts.speech.unknown(first, last)
-            quiet = reason.startswith(GATE)  # ends an event, and is no gap
+            quiet = reason.startswith(GATE)  # ends an event, but is not a gap
             decider = parts.decider
             self._report(decider.quiet(first / self.rate) if quiet else decider.flush())
             parts.forget()
@@ -272,7 +273,7 @@ class Loop:
         self.done.analysed_at = time.monotonic()
 
     def _scores(self, first: int, last: int, window: Samples) -> tuple[str, str, Samples | None]:
-        """Return a window's scores, or None and why there are none to use."""
+        """Return ("", "", scores) of a window, or (kind, reason, None) if there are none to use."""
         parts = self.parts
         if bad := parts.health.invalid(first, last):
             return INVALID, bad, None
@@ -285,7 +286,7 @@ class Loop:
         begin = self.done.busy_since = time.monotonic()
         try:
             scores = parts.model(first, window)
-        except Exception:  # the runtimes raise types of their own, which share no other base
+        except Exception:  # the runtimes raise their own types, which share no other base
             scores, trouble = None, NO_ANSWER
         finally:
             self.done.busy_since = None
@@ -301,7 +302,7 @@ class Loop:
         return INVALID, f"scores: {trouble}", None
 
     def _report(self, detections: list[Detection]) -> None:
-        """Journal detections, ask for their clips, and say them."""
+        """Write detections to the journal, request their clips, and print them."""
         parts = self.parts
         for found in detections:
             first = round(found.start_seconds * self.rate)
@@ -319,7 +320,7 @@ class Loop:
             parts.screen.line(f"{clock(found.start_seconds)}  {found.label}  {found.score:.2f}")
 
     def _clips(self, *, last: bool) -> None:
-        """Write the clips that are complete, and of which all is known."""
+        """Write the clips that are complete and for which speech is known."""
         parts = self.parts
         blocked = parts.speech.blocked if parts.speech.on else None
         if last:

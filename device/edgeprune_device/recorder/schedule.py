@@ -1,12 +1,12 @@
-"""When to listen: stretches of the day by the clock or by the sun, and quiet hours, which win.
+"""When to record: time ranges of the day by the clock or the sun, and quiet ranges, which win.
 
     05:00-09:00   22:00-04:30   dawn-1h..dusk+0:30   sunset..23:00   20:00..dawn
 
-A stretch begins on every day of local time, and one that ends before it begins goes over midnight.
+A range begins on every day of local time; one that ends before it begins extends over midnight.
 Which of the two it is does not change with the season: dawn and sunrise count as morning, sunset
-and dusk as evening, so ``05:00..sunrise`` is empty on a summer's day on which the sun is up at five,
-and does not go on for 24 hours. A time that the clocks skip in spring is taken as far after the
-change; of one that they repeat in autumn, the first. Everything is computed in UTC.
+and dusk as evening, so ``05:00..sunrise`` is empty on a summer's day on which the sun is up at
+five, and does not last 24 hours. A time that the clocks skip in spring is shifted by the length of
+the change; of one that they repeat in autumn, the first is used. Everything is computed in UTC.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from edgeprune_device.recorder.sun import EVENTS, solar_day, sun_event
 from edgeprune_device.settings import Schedule as Entries
 
 NOMINAL_MINUTES = {"dawn": 330, "sunrise": 360, "sunset": 1080, "dusk": 1110}
-"""Where they stand among the times of the clock, in minutes of the day."""
+"""Nominal minutes of the day, for ordering among clock times."""
 DAY = timedelta(days=1)
 AROUND_DAYS = 2
-"""A stretch, and the zones' and the sun's days, reach no farther."""
+"""Days before and after that a range can reach, with time zones and solar days."""
 SEARCH_DAYS = 370
 LEAST = timedelta(minutes=1)
-"""Shorter stretches and gaps are none: two solar midnights are seconds off a day apart."""
+"""Shorter ranges and gaps are ignored: two solar midnights are not exactly a day apart."""
 EXAMPLE = "Examples: 05:00-09:00, 22:00-04:00, dawn-1h..dusk+0:30, 20:00..dawn."
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 SUN = re.compile(rf"({'|'.join(EVENTS)})(?:\s*([+-])\s*(.+))?")
@@ -41,21 +41,21 @@ MOST_OFFSET_MINUTES = 720
 
 @dataclass(frozen=True)
 class Point:
-    """A time of the day: so many minutes after midnight, or after an event of the sun."""
+    """A time of day: minutes after midnight, or after an event of the sun."""
 
     event: str
-    """One of ``sun.EVENTS``; empty: midnight, on the clock."""
+    """One of ``sun.EVENTS``; empty: midnight by the clock."""
     minutes: int
 
     @property
     def nominal(self) -> int:
-        """Minutes of the day that it is ordered by."""
+        """Minutes of the day by which it is ordered."""
         return NOMINAL_MINUTES[self.event] if self.event else self.minutes
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """From one point to another, on the same day or the next."""
+    """A time range from one point to another, on the same day or the next."""
 
     text: str
     begin: Point
@@ -74,18 +74,18 @@ Place = tuple[float, float]
 
 
 class ListeningSchedule:
-    """When a recorder listens.
+    """When a recorder records.
 
     Parameters
     ----------
     entries : settings.Schedule
     zone : tzinfo or None
-        Of the clock times; None: that of the datetimes that are asked for.
+        Time zone of the clock times; None: that of the datetimes passed to its methods.
 
     Raises
     ------
     EdgepruneError
-        A stretch that cannot be read, or one by the sun without a place.
+        A time range that is invalid, or one by the sun without coordinates.
 
     """
 
@@ -100,11 +100,11 @@ class ListeningSchedule:
 
     @property
     def always(self) -> bool:
-        """Whether there is nothing to keep to."""
+        """Whether there is no schedule."""
         return not self._listen and not self._quiet
 
     def listening(self, moment: datetime) -> bool:
-        """Say whether to listen at a moment (an aware datetime)."""
+        """Return whether to record at a time (an aware datetime)."""
         if self.always:
             return True
         zone, at = self._zone_of(moment), moment.astimezone(UTC)
@@ -128,7 +128,7 @@ class ListeningSchedule:
         return None
 
     def notes(self, day: date) -> list[str]:
-        """Say, a sentence each, which of the sun's times a day does not have."""
+        """Return a sentence for each solar event that does not occur on a day."""
         if self.place is None:
             return []
         names = {point.event for stretch in (*self._listen, *self._quiet)
@@ -142,7 +142,7 @@ class ListeningSchedule:
                 taken = "at solar noon" if kind == "below" else "at solar midnight"
                 said.append(
                     f"On {day} the sun stays {kind} {height} at {self.place[0]:g}, "
-                    f"{self.place[1]:g}: {name} is taken {taken}."
+                    f"{self.place[1]:g}: {name} is assumed {taken}."
                 )
         return said
 
@@ -158,19 +158,19 @@ class ListeningSchedule:
         stretch = read_stretch(text, f"schedule.{which}")
         if self.place is None and (name := stretch.begin.event or stretch.end.event):
             raise EdgepruneError(
-                f"schedule.{which} has {text!r}, and {name} needs a place.",
+                f"schedule.{which} has {text!r}, but {name} needs coordinates.",
                 "Set schedule.latitude and schedule.longitude.",
             )
         return stretch
 
 
 def read_stretch(text: str, source: str = "schedule") -> Stretch:
-    """Read ``05:00-09:00`` or ``dawn-1h..dusk+0:30``.
+    """Parse a time range such as ``05:00-09:00`` or ``dawn-1h..dusk+0:30``.
 
     Raises
     ------
     EdgepruneError
-        It is neither, or begins and ends at the same time.
+        It is not a time range, or begins and ends at the same time.
 
     """
     parts = [part.strip() for part in text.lower().split("..")]
@@ -180,7 +180,7 @@ def read_stretch(text: str, source: str = "schedule") -> Stretch:
             parts = []
     points = [_read_point(part) for part in parts]
     if len(points) != 2 or points[0] is None or points[1] is None:
-        raise EdgepruneError(f"{source} has {text!r}, which is no stretch of the day.", EXAMPLE)
+        raise EdgepruneError(f"{source} has {text!r}, which is not a time range.", EXAMPLE)
     begin, end = points[0], points[1]
     if begin == end:
         raise EdgepruneError(
@@ -193,12 +193,12 @@ def read_stretch(text: str, source: str = "schedule") -> Stretch:
 def local_zone(environ: Mapping[str, str] | None = None, root: Path = Path("/")) -> tzinfo:
     """Return the machine's time zone with its changes to and from summer time.
 
-    From ``TZ``, or ``/etc/localtime`` under ``root``; UTC where neither is there, as in libc.
+    From ``TZ``, or ``/etc/localtime`` under ``root``; UTC if neither exists, as in libc.
 
     Raises
     ------
     EdgepruneError
-        ``TZ`` names a zone that is not there.
+        ``TZ`` names an unknown time zone.
 
     """
     name = (os.environ if environ is None else environ).get("TZ", "").removeprefix(":")
@@ -207,7 +207,7 @@ def local_zone(environ: Mapping[str, str] | None = None, root: Path = Path("/"))
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise EdgepruneError(
-                f"TZ is {name!r}, a time zone that is not known here.", "sudo apt install tzdata"
+                f"TZ = {name!r} is not a known time zone.", "sudo apt install tzdata"
             ) from None
     try:
         with (root / "etc/localtime").open("rb") as file:
@@ -239,7 +239,7 @@ def _read_point(text: str) -> Point | None:
 def _spans_around(
     stretches: tuple[Stretch, ...], day: date, zone: tzinfo, place: Place | None
 ) -> tuple[Span, ...]:
-    """Return the stretches of the days around one, in UTC, in order and without overlap."""
+    """Return the time ranges of the days around a day, in UTC, in order and without overlap."""
     found = []
     for stretch in stretches:
         for away in range(-AROUND_DAYS, AROUND_DAYS + 1):

@@ -1,4 +1,4 @@
-"""What a listener was asked for, and the bundle that this leads to."""
+"""The arguments of ``edgeprune listen``, and how its bundle is opened."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from edgeprune_device.settings import Settings
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """The same for each session of a listener."""
+    """Arguments that are the same for each session of a recorder."""
 
     bundle: Path
-    """A bundle, or a store's ``current``."""
+    """A bundle, or the ``current`` of a store."""
     out: Path
-    """The journal's folder."""
+    """Folder of the journal."""
     settings: Settings
     source: SourceKind
     from_wav: Path | None
-    """The file, where the source is one."""
+    """Sound file, if the source is one."""
     seconds: float | None
-    """Stop after so much sound."""
+    """Stop after this much audio."""
     wait: bool
-    """For a microphone that is not there at the start."""
+    """Whether to wait for a microphone that is absent at the start."""
     say: Say
 
     @property
     def live(self) -> bool:
-        """Whether what is heard has a time of day."""
+        """Whether the audio has a time of day."""
         return self.source != "wav"
 
     @property
     def name(self) -> str:
-        """What is listened to, for the journal."""
+        """Name of the source, for the journal."""
         if self.source == "wav":
             return self.from_wav.name if self.from_wav else ""
         if self.source == "stdin":
@@ -51,7 +51,7 @@ def open_bundle(plan: SessionPlan, place: Path) -> Picked:
     Raises
     ------
     EdgepruneError
-        It cannot be trusted, or answers differently here.
+        It cannot be trusted, or has different scores on this machine.
 
     """
     read = read_bundle(place, plan.settings.security)

@@ -1,4 +1,4 @@
-"""A session's figures: for the live line, the status file, the metrics, and ``stats.json``."""
+"""Statistics of a session for the live line, the status file, the metrics and ``stats.json``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEGINNING = datetime(1, 1, 1)
 
 @dataclass(frozen=True)
 class Identity:
-    """What a session is."""
+    """Facts that identify a session."""
 
     bundle: str
     digest: str
@@ -36,16 +36,16 @@ class Identity:
 
 
 class SessionStats:
-    """Adds up one session.
+    """Collects the statistics of one session.
 
     Parameters
     ----------
     loop : Loop
     latencies : LatencyTrack
-        Of the model.
+        Latencies of the model.
     identity : Identity
     source : object
-        ``drift_samples`` is told where it knows it.
+        Source; its ``drift_samples`` is reported if it has it.
 
     """
 
@@ -54,17 +54,17 @@ class SessionStats:
     ) -> None:
         self.loop, self.latencies, self.identity, self.source = loop, latencies, identity, source
         self.machine: Mapping[str, Any] = {}
-        """As ``machine_state`` found it last."""
+        """Last result of ``machine_state``."""
         self.free_disk_mb: float | None = None
 
     def coverage(self) -> Iterator[tuple[str, str, str, int]]:
-        """Yield what was settled since the last call: hour, kind, reason and samples."""
+        """Yield the coverage settled since the last call: hour, kind, reason and samples."""
         spans = self.loop.parts.ledger.drain()
         for hour, kind, reason, samples in by_hour(spans, self._time_of, self.loop.rate):
             yield self._hour(hour), kind, reason, samples
 
     def line(self) -> str:
-        """Return a line for a person: time, level, best label, latency, what is missing."""
+        """Return a status line: time, level, best label, latency, audio not analysed."""
         loop, done = self.loop, self.loop.done
         label, score = done.top
         latency = self.latencies.last_ms or 0.0
@@ -76,7 +76,7 @@ class SessionStats:
         )
 
     def status(self, now: float | None = None) -> Status:
-        """Return how things are now; the sinks' part is the caller's."""
+        """Return the current status; the caller adds the sinks."""
         loop, done, journal = self.loop, self.loop.done, self.loop.journal
         alarms = dict(loop.alarms.standing)
         if journal.trouble:
@@ -104,7 +104,7 @@ class SessionStats:
         )  # fmt: skip
 
     def stats(self, ended: datetime) -> dict[str, Any]:
-        """Return what ``stats.json`` holds; every number of samples is exact."""
+        """Return the content of ``stats.json``; every number of samples is exact."""
         loop, done, identity = self.loop, self.loop.done, self.identity
         totals, rate = loop.parts.ledger.totals, loop.rate
         seconds = {"analysed": ANALYSED, "invalid": INVALID, "lost": NOT_CAPTURED}
@@ -138,7 +138,7 @@ class SessionStats:
         return BEGINNING + timedelta(seconds=sample / self.loop.rate)
 
     def _hour(self, text: str) -> str:
-        """Return an hour's name: in UTC, or of a file the number of the hour."""
+        """Return the name of an hour: UTC, or for a file the number of the hour."""
         if self.identity.live:
             return text.removesuffix("+00:00")
         return str(round((datetime.fromisoformat(text) - BEGINNING).total_seconds() / 3600))

@@ -1,4 +1,4 @@
-"""Where a session's sound comes from: the microphone in its hours, a file, or standard input."""
+"""Opens a session's audio source: the scheduled microphone, a file, or standard input."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Block, Item, Notice
 
 SourceKind = Literal["microphone", "wav", "stdin"]
-LOOK_SECONDS = 1.0  # between looks at the schedule, and between the gaps of a pause
+LOOK_SECONDS = 1.0  # between checks of the schedule, and between the gaps of a pause
 NAP_SECONDS = 0.2
 PAUSED = "schedule"
-"""Why nothing is captured during a pause."""
+"""Reason of the gap during a pause."""
 
 
 def open_source(
     kind: SourceKind, settings: Settings, from_wav: Path | None, rate: int, *, wait: bool
 ) -> Any:
-    """Return the iterator of a source's items; closing it lets go of the microphone.
+    """Return the iterator of a source's items; closing it releases the microphone.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def open_source(
         ``microphone``, ``wav`` or ``stdin`` (raw 16-bit mono at the model's rate).
     settings : Settings
     from_wav : Path or None
-        The file, where the source is one.
+        Sound file, if the source is one.
     rate : int
-        The model's, in Hz.
+        Sample rate of the model in Hz.
     wait : bool
-        Wait for a microphone that is not there yet, instead of an error.
+        Whether to wait for a microphone that is absent; otherwise that is an error.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def open_source(
             raise EdgepruneError(f"There is no sound file {from_wav}.")
         return from_file(from_wav, rate)
 
-    waits = chain([wait], repeat(True))  # one that was there and is not after a pause comes back
+    waits = chain([wait], repeat(True))  # after a pause, always wait for it
 
     def microphone() -> Any:
         return from_microphone(settings.audio, rate, wait=next(waits))
@@ -70,23 +70,23 @@ def scheduled(
     now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     monotonic: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Item]:  # fmt: skip
-    """Yield a microphone's items in its hours; between them, what was not captured.
+    """Yield a microphone's items in its hours; in pauses, gaps of what was not captured.
 
-    The microphone is let go of in a pause, so that nobody is heard and nothing draws power. The
-    time that it takes to close and to open belongs to the pause.
+    The microphone is closed in a pause, so that nobody is recorded and it uses no power. The time
+    to close and open it belongs to the pause.
 
     Parameters
     ----------
     microphone : callable
-        Opens the microphone; what it returns is closed at the end of each stretch.
-    schedule : Schedule
+        Opens the microphone; its result is closed at the end of each time range.
+    schedule : ListeningSchedule
     rate : int
-        The model's, in Hz.
+        Sample rate of the model in Hz.
     now, monotonic, sleep : callable
-        Local time, seconds that only grow, and a way to wait.
+        Return the local time and monotonic seconds; wait for seconds.
 
     """
-    told: float | None = None  # moment up to which all is told; None: nothing yet
+    told: float | None = None  # time up to which all is reported; None: nothing yet
     while True:
         if schedule.listening(now()):
             with closing(microphone()) as items:
@@ -107,16 +107,16 @@ def scheduled(
                     return
         until = schedule.next_change(now())
         when = f" until {until:%Y-%m-%d %H:%M}" if until else " and never resumes it"
-        yield Notice("paused", f"The schedule pauses listening{when}.")
+        yield Notice("paused", f"The schedule pauses recording{when}.")
         told = yield from _pause(schedule, rate, told, now, monotonic, sleep)
-        yield Notice("resumed", "The schedule goes on with listening.")
+        yield Notice("resumed", "The schedule resumes recording.")
 
 
 def _pause(
     schedule: ListeningSchedule, rate: int, begin: float | None, now: Callable[[], datetime],
     monotonic: Callable[[], float], sleep: Callable[[float], None],
 ) -> Generator[Item, None, float]:  # fmt: skip
-    """Yield a gap every second until the schedule listens again; return up to when all is told."""
+    """Yield a gap every second until the pause ends; return up to when all is reported."""
     begin, told = monotonic() if begin is None else begin, 0
     while True:
         listening = schedule.listening(now())

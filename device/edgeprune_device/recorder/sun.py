@@ -1,14 +1,13 @@
-"""Dawn, sunrise, sunset and dusk of a place, by NOAA's solar equations: pure, without tables.
+"""Dawn, sunrise, sunset and dusk of a place, by NOAA's solar equations, without tables.
 
 The equations are those of NOAA's Solar Calculator (gml.noaa.gov/grad/solcalc/calcdetails.html),
-after Meeus, Astronomical Algorithms (1991), ch. 25: good to a minute between the polar circles.
+after Meeus, Astronomical Algorithms (1991), ch. 25: accurate to a minute between the polar circles.
 Sunrise and sunset are those of the upper limb with mean refraction (altitude -0.833 degrees), dawn
 and dusk those of civil twilight (-6 degrees).
 
-Where the sun stays above such an altitude all day, its rise is taken at the solar midnight before
-and its setting at the one after; where it stays below, both at solar noon. That is what the times
-come to as the days grow to 24 hours or shrink to none, so ``dawn..dusk`` is then the whole day, or
-nothing.
+If the sun stays above such an altitude all day, its rise is set to the solar midnight before, its
+setting to the one after; if it stays below, both are set to solar noon. These are the limits of the
+times as days grow to 24 hours or shrink to none, so ``dawn..dusk`` is then the whole day, or empty.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ EVENTS = {  # altitude of the sun's centre in degrees, and which way it goes
 EPOCH = datetime(2000, 1, 1, 12, tzinfo=UTC)
 CENTURY_DAYS = 36525.0
 MINUTES_PER_DEGREE = 4.0
-ROUNDS = 3  # of putting the event's own time into the equations
+ROUNDS = 3  # iterations with the event's own time in the equations
 
 
 @dataclass(frozen=True)
 class SunEvent:
-    """When the sun passes an altitude."""
+    """Time at which the sun passes an altitude."""
 
     at: datetime
     """UTC."""
     kind: str = ""
-    """Empty; ``above`` or ``below`` where it stays so all day and ``at`` is a stand-in."""
+    """Empty; ``above`` or ``below`` if the sun stays so all day and ``at`` is a substitute."""
 
 
 def sun_event(name: str, day: date, latitude: float, longitude: float) -> SunEvent:
@@ -45,9 +44,13 @@ def sun_event(name: str, day: date, latitude: float, longitude: float) -> SunEve
     name : str
         One of ``EVENTS``.
     day : date
-        Of the mean solar time at the longitude: the events are those around its noon.
+        Date of the mean solar time at the longitude: the events are those around its noon.
     latitude, longitude : float
         Degrees north (-90 to 90) and east (-180 to 180).
+
+    Returns
+    -------
+    SunEvent
 
     """
     altitude, way = EVENTS[name]
@@ -68,7 +71,7 @@ def sun_event(name: str, day: date, latitude: float, longitude: float) -> SunEve
 
 
 def solar_noon(day: date, longitude: float, near: datetime | None = None) -> datetime:
-    """Return when the sun stands highest on a day of mean solar time, UTC."""
+    """Return the UTC time of solar noon on a day of mean solar time."""
     mean = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - timedelta(
         minutes=MINUTES_PER_DEGREE * longitude
     )
@@ -82,7 +85,7 @@ def solar_day(moment: datetime, longitude: float) -> date:
 
 def _cosine_of_hour_angle(altitude: float, latitude: float, declination: float) -> float:
     """Return the cosine of the angle from noon at which the sun is at an altitude; all degrees."""
-    place = math.radians(max(-89.999, min(89.999, latitude)))  # at a pole every way is south
+    place = math.radians(max(-89.999, min(89.999, latitude)))  # at a pole every direction is south
     height, tilt = math.radians(altitude), math.radians(declination)
     return (math.sin(height) - math.sin(place) * math.sin(tilt)) / (
         math.cos(place) * math.cos(tilt)

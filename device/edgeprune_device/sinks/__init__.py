@@ -1,4 +1,4 @@
-"""Where detections are sent.
+"""Sends detections to other systems.
 
 MQTT, webhook and command, behind one durable outbox; credentials.
 """

@@ -1,8 +1,8 @@
-"""A program for each detection: no shell, the detection as JSON on standard input.
+"""Runs a program for each detection, without a shell, with the detection as JSON on stdin.
 
-Exit status 0 is success. 75 (``EX_TEMPFAIL``) asks for another try, however often; after any other
-status, and after the timeout, a few tries are all. The timeout ends the program with all it has
-started (its process group). What the recorder keeps secret is not in the program's environment.
+Exit status 0 is success. 75 (``EX_TEMPFAIL``) requests another try, without limit; after any other
+status, and after the timeout, a few tries are made. The timeout kills the program and everything it
+has started (its process group). The recorder's secrets are not in the program's environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TRY_LATER = 75
 
 
 class _Runner:
-    """Runs one program at a time, and can end it from another thread."""
+    """Runs one program at a time, and can kill it from another thread."""
 
     def __init__(self, settings: Command, environ: Mapping[str, str]) -> None:
         self._settings, self._environ = settings, dict(environ)
@@ -31,12 +31,12 @@ class _Runner:
         self._closed = False
 
     def send(self, message: Message) -> None:
-        """Run the program to its end."""
+        """Run the program to completion."""
         program = self._settings.run[0]
         try:
             with self._lock:
                 if self._closed:
-                    raise NotSentError("the recorder ends")
+                    raise NotSentError("the recorder is stopping")
                 child = self._running = subprocess.Popen(
                     self._settings.run, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL, env=self._environ, start_new_session=True, bufsize=0,
@@ -50,18 +50,18 @@ class _Runner:
                 child.communicate(data, self._settings.timeout_seconds)
             except subprocess.TimeoutExpired:
                 _end(child)
-                text = f"{program} took over {self._settings.timeout_seconds:g} s and was ended"
+                text = f"{program} took over {self._settings.timeout_seconds:g} s and was killed"
                 raise NotSentError(text, refused=True) from None
             finally:
                 self._running = None
         if self._closed:
-            raise NotSentError("the recorder ended it")
+            raise NotSentError("the recorder stopped it")
         if child.returncode:
             text = f"{program} ended with status {child.returncode}"
             raise NotSentError(text, refused=child.returncode != TRY_LATER)
 
     def close(self) -> None:
-        """End the program that is running."""
+        """Kill the running program."""
         with self._lock:
             self._closed = True
             child = self._running
@@ -70,12 +70,12 @@ class _Runner:
 
 
 def make_command(settings: Command, environ: Mapping[str, str]) -> Sender:
-    """Return the sender that runs a program, in an environment."""
+    """Return the sender that runs a program with the given environment."""
     runner = _Runner(settings, environ)
     return Sender("command", target_of(*settings.run), runner.send, runner.close)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill a program and all it has started."""
+    """Kill a program and everything it has started."""
     with suppress(ProcessLookupError):  # it has just ended
         os.killpg(child.pid, signal.SIGKILL)

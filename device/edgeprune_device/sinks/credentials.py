@@ -1,7 +1,7 @@
 """Passwords and tokens: read from the environment or a file, and never shown.
 
-A relative file name lies in systemd's credentials folder (``$CREDENTIALS_DIRECTORY``) if there is
-one.
+A relative file name is looked up in systemd's credentials folder (``$CREDENTIALS_DIRECTORY``) if
+there is one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ HIDDEN = "(secret)"
 
 
 class Secret:
-    """A text that shows itself to nobody who does not ask with ``reveal``."""
+    """A text that is only shown by ``reveal``."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def __bool__(self) -> bool:
-        """Say whether there is one."""
+        """Return whether there is a secret."""
         return bool(self._text)
 
     def __repr__(self) -> str:
-        """Show that there is one."""
+        """Show whether there is a secret, not the secret itself."""
         return HIDDEN if self._text else "(no secret)"
 
     def reveal(self) -> str:
@@ -44,11 +44,11 @@ def read_secret(variable: str, file: str, environ: Mapping[str, str], name: str)
     Parameters
     ----------
     variable, file : str
-        What the settings name; the variable comes first.
+        Variable and file named in the settings; the variable has precedence.
     environ : mapping
         The environment.
     name : str
-        What it is, for the error, such as ``mqtt.password``.
+        Name of the setting for error messages, such as ``mqtt.password``.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def read_secret(variable: str, file: str, environ: Mapping[str, str], name: str)
     """
     if variable:
         if not environ.get(variable):
-            raise EdgepruneError(f"{name}_env names {variable}, which is not set.")
+            raise EdgepruneError(f"{name}_env names the variable {variable}, which is not set.")
         return Secret(environ[variable])
     if not file:
         return Secret("")
@@ -66,7 +66,7 @@ def read_secret(variable: str, file: str, environ: Mapping[str, str], name: str)
     try:
         text = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise EdgepruneError(f"{name}_file, {path}, cannot be read: {reason}.") from None
     if not text:
         raise EdgepruneError(f"{name}_file, {path}, is empty.")

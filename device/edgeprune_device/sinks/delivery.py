@@ -1,12 +1,12 @@
-"""Where detections go beside the journal: an MQTT broker, a webhook, a command.
+"""Delivers detections to sinks: an MQTT broker, a webhook, a command.
 
-    journal.sqlite -> outbox (cursor) -> sender -> receiver          one thread for each sink
+    journal.sqlite -> outbox (cursor) -> sender -> receiver          one thread per sink
 
-A detection is committed before any sink sees it, and a sink's cursor moves when its receiver has
-it: every detection arrives at least once, in order, with its id. A receiver that is away is tried
-again after 1 s, 2 s, and so on up to 5 min, with a little chance in it; when more wait than
-``operate.spool_rows``, the oldest are left out, counted and told. What a receiver refuses
-``MOST_REFUSALS`` times is left out, too. Nothing here holds up the recorder.
+A detection is committed before any sink sends it, and a sink's cursor moves when its receiver has
+it: every detection arrives at least once, in order, with its id. An unavailable receiver is tried
+again after 1 s, 2 s, and so on up to 5 min, with random jitter; if more than ``operate.spool_rows``
+detections wait, the oldest are skipped, counted and reported. A detection that the receiver rejects
+``MOST_REFUSALS`` times is skipped, too. Sinks never block the recorder.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from edgeprune_device.sinks.webhook import make_webhook
 from edgeprune_device.stream import Notice
 
 DELAYS = (1.0, 300.0)
-"""First and longest seconds between tries."""
+"""First and longest delay between tries, seconds."""
 MOST_REFUSALS = 5
 BATCH = 50
 IDLE_SECONDS = 300.0
-"""Between looks at the journal when nobody pokes."""
+"""Time between two checks of the journal without ``poke``."""
 LOOK_SECONDS = 5.0
-"""Between counts of what waits while a receiver is away."""
+"""Time between two counts of waiting detections while a receiver is unavailable."""
 GOODBYE_SECONDS = 1.0
 NOTICES = 1000
 Say = Callable[[str], None]
@@ -47,41 +47,41 @@ Say = Callable[[str], None]
 
 @dataclass
 class DeliveryStats:
-    """What a sink has done since it began."""
+    """Statistics of a sink since its start."""
 
     sent: int = 0
     waiting: int = 0
     skipped: int = 0
-    """Left out because too many waited."""
+    """Detections skipped because too many waited."""
     refused: int = 0
-    """Left out because the receiver would not have them."""
+    """Detections skipped because the receiver rejected them."""
     failures: int = 0
-    """Tries that failed."""
+    """Number of failed tries."""
     last_error: str = ""
     last_success: str | None = None
-    """Time in UTC."""
+    """Time of the last success, UTC, ISO 8601."""
 
 
 class Sinks:
-    """All that are configured.
+    """All configured sinks.
 
     Parameters
     ----------
     settings : Settings
-        Of the recorder.
+        Settings of the recorder.
     folder : Path
-        The journal's; the journal is open by the time of ``start``.
+        Folder of the journal, which must be open when ``start`` is called.
     say : callable
-        Gets a line for each notice.
+        Prints a line for each notice.
     environ : mapping or None
-        The environment, with secrets; None: this process's.
+        Environment with secrets; None: that of this process.
     delays : tuple of float
-        First and longest seconds between tries.
+        First and longest delay between tries, seconds.
 
     Raises
     ------
     EdgepruneError
-        An address or a secret that makes no sense or is missing.
+        An address or a secret is missing or invalid.
 
     """
 
@@ -98,38 +98,38 @@ class Sinks:
         ]
 
     def __bool__(self) -> bool:
-        """Say whether any is configured."""
+        """Return whether any sink is configured."""
         return bool(self._workers)
 
     def start(self) -> None:
-        """Begin; what is committed from here on is sent, and what an earlier start left over."""
+        """Start sending what is committed from now on, and what an earlier run has not sent."""
         if not self._workers:
             return
         try:
             text = check_cursors(self._folder, datetime.now(UTC))
         except (OSError, sqlite3.Error) as error:
-            text = f"What was sent is not known yet: {error}."
+            text = f"It is not known yet which detections were sent: {error}."
         if text:
             self._notices.append(Notice("deliveries-malformed", text))
         for worker in self._workers:
             worker.start()
 
     def poke(self) -> None:
-        """Say that a detection was committed."""
+        """Report that a detection was committed."""
         for worker in self._workers:
             worker.wake.set()
 
     def heartbeat(self, state: Mapping[str, Any]) -> None:
-        """Show the recorder's state where a receiver can (MQTT); the newest is what counts."""
+        """Send the recorder's state to receivers that show it (MQTT); only the latest is sent."""
         for worker in self._workers:
             worker.show(state)
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Return each sink's account by its name."""
+        """Return each sink's statistics by its name."""
         return {worker.name: worker.account_now() for worker in self._workers}
 
     def notices(self) -> list[Notice]:
-        """Return what has happened since the last call, for the journal; says it, too."""
+        """Return the notices since the last call, for the journal, and print them."""
         found = []
         while self._notices:
             found.append(self._notices.popleft())
@@ -137,9 +137,9 @@ class Sinks:
         return found
 
     def close(self, seconds: float) -> list[Notice]:
-        """Send what can be sent in so many seconds, then end; what waits is sent next time.
+        """Send for at most so many seconds, then stop; what still waits is sent next time.
 
-        Takes ``GOODBYE_SECONDS`` more at most. Returns the last notices.
+        Takes at most ``GOODBYE_SECONDS`` longer. Returns the last notices.
         """
         until = time.monotonic() + seconds
         for worker in self._workers:
@@ -156,12 +156,12 @@ class Sinks:
 
 
 def make_senders(settings: Settings, folder: Path, environ: Mapping[str, str]) -> list[Sender]:
-    """Return the senders of a recorder's settings.
+    """Return the senders that a recorder's settings configure.
 
     Raises
     ------
     EdgepruneError
-        An address or a secret that makes no sense or is missing.
+        An address or a secret is missing or invalid.
 
     """
     mqtt, webhook, command = settings.mqtt, settings.webhook, settings.command
@@ -180,7 +180,7 @@ def make_senders(settings: Settings, folder: Path, environ: Mapping[str, str]) -
 
 
 class _Worker:
-    """The thread that feeds one sender."""
+    """The thread that serves one sender."""
 
     def __init__(
         self, sender: Sender, folder: Path, limit: int, delays: tuple[float, float],
@@ -197,7 +197,7 @@ class _Worker:
         self._thread = threading.Thread(target=self._run, name=f"sink {sender.name}", daemon=True)
 
     def start(self) -> None:
-        """Find the place at once, so that what is committed next is not missed; then go."""
+        """Find the cursor at once, so that the next commit is not missed; then start the thread."""
         try:
             self._begin()
         except (OSError, sqlite3.Error) as error:
@@ -205,28 +205,28 @@ class _Worker:
         self._thread.start()
 
     def show(self, state: Message) -> None:
-        """Keep a state for the next moment."""
+        """Keep a state to send next."""
         if self._sender.beat is not None:
             self._state = dict(state)
             self.wake.set()
 
     def account_now(self) -> dict[str, Any]:
-        """Return a copy of the account."""
+        """Return a copy of the statistics."""
         with self._lock:
             return asdict(self._account)
 
     def finish(self) -> None:
-        """End when nothing waits, or with the next failure."""
+        """Stop when nothing waits, or with the next failure."""
         self._finishing.set()
         self.wake.set()
 
     def join(self, seconds: float) -> None:
-        """Wait for the end, for so long."""
+        """Wait for the thread to end, for at most ``seconds``."""
         if self._thread.ident is not None:
             self._thread.join(seconds)
 
     def end(self) -> None:
-        """End now."""
+        """Stop now."""
         self._stopped.set()
         self.wake.set()
         self._sender.close()
@@ -241,8 +241,8 @@ class _Worker:
                 self._failed(str(error))
             except (OSError, sqlite3.Error) as error:
                 self._failed(f"the journal cannot be read: {error}")
-            except Exception as error:  # a thread that ends in silence would be worse
-                self._failed(f"{type(error).__name__} in edgeprune")
+            except Exception as error:  # a thread that ends silently would be worse
+                self._failed(f"internal error {type(error).__name__}")
             else:
                 if idle and self._finishing.is_set():
                     break
@@ -255,7 +255,7 @@ class _Worker:
         self._outbox.close()
 
     def _work(self) -> bool:
-        """Send what waits, one message after the other; True if there was none."""
+        """Send the waiting messages in order; True if there was none."""
         if not self._begun:
             self._begin()
         state, self._state = self._state, None
@@ -263,7 +263,7 @@ class _Worker:
             try:
                 self._sender.beat(state)
             except NotSentError:
-                self._state = self._state or state  # unless a newer one has come
+                self._state = self._state or state  # unless a newer one has arrived
                 raise
             self._succeeded(0)
         self._count()
@@ -292,31 +292,33 @@ class _Worker:
             self._tell(Notice("sink-place-lost", f"{self.name}: {trouble}", {"sink": self.name}))
 
     def _count(self) -> None:
-        """Count what waits, and leave out the oldest if it is too much."""
+        """Count the waiting detections, and skip the oldest if there are too many."""
         waiting = self._outbox.waiting()
         if (extra := waiting - self._limit) > 0:
             self._outbox.skip(extra)
             waiting = self._limit
-            text = f"{self.name}: {extra} detections were left out: more than {waiting} waited."
+            text = (
+                f"{self.name}: {extra} detections were skipped, because more than {waiting} waited."
+            )
             self._tell(Notice("sink-skipped", text, {"sink": self.name, "rows": extra}))
         with self._lock:
             self._account.waiting = waiting
             self._account.skipped += max(0, extra)
             if self._outbox.unkept:
-                self._account.last_error = f"the cursor cannot be kept: {self._outbox.unkept}"
+                self._account.last_error = f"the cursor cannot be saved: {self._outbox.unkept}"
 
     def _leave_out(self, message: Message, error: str) -> None:
         with self._lock:
             self._account.refused += 1
             self._account.failures += 1
             self._account.last_error = error
-        text = f"{self.name}: detection {message['id']} was refused and is left out: {error}."
+        text = f"{self.name}: detection {message['id']} was rejected and is skipped: {error}."
         self._tell(Notice("sink-refused", text, {"sink": self.name, "id": message["id"]}))
 
     def _succeeded(self, messages: int) -> None:
         if self._delay:
             self._delay = 0.0
-            self._tell(Notice("sink-recovered", f"{self.name}: works again.", {"sink": self.name}))
+            self._tell(Notice("sink-recovered", f"{self.name} works again.", {"sink": self.name}))
         with self._lock:
             self._account.sent += messages
             self._account.last_success = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -327,12 +329,12 @@ class _Worker:
             self._account.last_error = error
         first, longest = self._delays
         if not self._delay:
-            text = f"{self.name}: {error}. Detections wait."
+            text = f"{self.name}: {error}. Detections wait until it works again."
             self._tell(Notice("sink-failing", text, {"sink": self.name}))
         self._delay = min(longest, 2 * self._delay or first)
 
     def _wait(self) -> None:
-        """Let the receiver rest; keep the count of what waits meanwhile."""
+        """Wait before the next try; keep counting the waiting detections."""
         until = time.monotonic() + self._delay * random.uniform(0.75, 1.0)
         while not self._finishing.is_set() and (left := until - time.monotonic()) > 0:
             self._finishing.wait(min(left, LOOK_SECONDS))

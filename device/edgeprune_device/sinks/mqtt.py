@@ -1,10 +1,11 @@
-"""Detections to an MQTT broker, one message each, and the recorder's state as a retained one.
+"""Publishes detections to an MQTT broker, and the recorder's state as a retained message.
 
     TOPIC/detections/LABEL   a detection as JSON, with its id; LABEL in letters, digits and hyphens
     TOPIC/status             {"state": "online", ...} retained; {"state": "offline"} is the will
 
-With QoS 1 or 2 a message has arrived when the broker says so; with 0 nobody knows. Every broken
-connection is made anew, so that the order of messages holds and none is sent twice by the library.
+With QoS 1 or 2 a message has arrived when the broker confirms it; with 0 this is unknown. A broken
+connection is always replaced by a new one, so that the order of messages is kept and the library
+sends none twice.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 WAIT_SECONDS = 10.0
-"""For the connection, and for the broker's word that it has a message."""
+"""Timeout of the connection, and of the broker's confirmation of a message."""
 KEEPALIVE_SECONDS = 30
 LONGEST_SLUG = 64
 OFFLINE = json.dumps({"state": "offline"})
 
 
 def slug(label: str) -> str:
-    """Return a label as a level of a topic: lower case, words joined by hyphens, never empty.
+    """Return a label as a topic level: lower case, words joined by hyphens, never empty.
 
-    Letters of every script stay; what MQTT keeps for itself (``+``, ``#``, ``/``, NUL) cannot.
+    Letters of every script are kept; MQTT's special characters (``+``, ``#``, ``/``, NUL) are not.
     """
     text = unicodedata.normalize("NFKC", label).casefold()
     text = re.sub(r"[\W_]+", "-", text)[:LONGEST_SLUG].strip("-")
@@ -44,12 +45,12 @@ def slug(label: str) -> str:
 
 
 class _Broker:
-    """A connection that is made when it is needed."""
+    """A connection that is opened when it is needed."""
 
     def __init__(self, settings: Mqtt, password: Secret, identity: str) -> None:
         self._settings, self._password, self._identity = settings, password, identity
         self._client: Client | None = None
-        self._lock = threading.Lock()  # close comes from another thread
+        self._lock = threading.Lock()  # close is called from another thread
         self._closed = False
         self._state = json.dumps({"state": "online"})
 
@@ -64,13 +65,13 @@ class _Broker:
         self._publish(f"{self._settings.topic}/status", self._state, retain=True)
 
     def close(self) -> None:
-        """Say goodbye, if somebody listens."""
+        """Publish the offline state if connected, and disconnect."""
         with self._lock:
             client, self._client, self._closed = self._client, None, True
         if client is not None:
             if client.is_connected():
                 topic = f"{self._settings.topic}/status"
-                with suppress(RuntimeError, ValueError):  # it broke just now: the will says it
+                with suppress(RuntimeError, ValueError):  # it broke just now: the will reports it
                     client.publish(topic, OFFLINE, 1, retain=True).wait_for_publish(1.0)
             _let_go(client)
 
@@ -80,12 +81,12 @@ class _Broker:
             sent = client.publish(topic, payload, self._settings.qos, retain=retain)
             sent.wait_for_publish(WAIT_SECONDS)
             arrived = sent.is_published()
-        except (RuntimeError, ValueError) as error:  # the library's words for a lost connection
+        except (RuntimeError, ValueError) as error:  # how the library reports a lost connection
             self._drop()
             raise NotSentError(f"{self._where}: {self._password.hidden_in(str(error))}") from None
         if not arrived:
             self._drop()
-            raise NotSentError(f"{self._where} took no message in {WAIT_SECONDS:g} s")
+            raise NotSentError(f"{self._where} confirmed no message within {WAIT_SECONDS:g} s")
 
     @property
     def _where(self) -> str:
@@ -124,7 +125,7 @@ class _Broker:
         client.loop_start()
         if not answered.wait(WAIT_SECONDS) or answer:
             _let_go(client)
-            raise NotSentError(f"{self._where} refused: {answer[0] if answer else 'no answer'}")
+            raise NotSentError(f"{self._where} refused: {answer[0] if answer else 'no response'}")
         with self._lock:
             if not self._closed:
                 self._client = client
@@ -132,7 +133,7 @@ class _Broker:
                 client.publish(topic, self._state, self._settings.qos, retain=True)
                 return client
         _let_go(client)
-        raise NotSentError("the recorder ends")
+        raise NotSentError("the recorder is stopping")
 
     def _drop(self) -> None:
         with self._lock:
@@ -142,7 +143,7 @@ class _Broker:
 
 
 def make_mqtt(settings: Mqtt, password: Secret, folder: str) -> Sender:
-    """Return the sender to a broker; the client's id follows from the host and the folder.
+    """Return the sender to a broker; the client id is derived from the host and the folder.
 
     Raises
     ------
@@ -152,7 +153,7 @@ def make_mqtt(settings: Mqtt, password: Secret, folder: str) -> Sender:
     """
     if find_spec("paho") is None:
         raise EdgepruneError(
-            "An MQTT broker is set and paho-mqtt is not installed.", "pip install paho-mqtt",
+            "mqtt.host needs paho-mqtt, which is not installed.", "pip install paho-mqtt",
             NOT_INSTALLED,
         )  # fmt: skip
     identity = f"edgeprune-{target_of(socket.gethostname(), folder, settings.topic)}"
@@ -162,6 +163,6 @@ def make_mqtt(settings: Mqtt, password: Secret, folder: str) -> Sender:
 
 
 def _let_go(client: Client) -> None:
-    """End a client and its thread, whatever state it is in."""
+    """Stop a client and its thread, whatever state it is in."""
     client.disconnect()
     client.loop_stop()

@@ -1,9 +1,9 @@
-"""What a sink has yet to send: the journal's detections after its cursor, in order.
+"""The detections of the journal that a sink has not sent yet: those after its cursor, in order.
 
-The journal is read through a connection of its own that cannot write. The cursor, the last
-detection that was sent, is kept in ``deliveries.sqlite`` beside it, for each sink and target: a
-message may be sent twice (its id tells), and none is left out. A sink without a cursor begins at
-the journal's end, not with months of history.
+The journal is read through a separate read-only connection. The cursor, the last sent detection, is
+kept in ``deliveries.sqlite`` beside it, per sink and target: a message may be sent twice (its id
+shows that), and none is left out. A sink without a cursor begins at the end of the journal, not
+with months of history.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ LAST = "SELECT seq, id FROM detections ORDER BY seq DESC LIMIT 1"
 
 
 class Outbox:
-    """One sink's place in a journal; used by one thread at a time.
+    """One sink's cursor in a journal; used by one thread at a time.
 
     Attributes
     ----------
     unkept : str
-        Why the cursor on the disk is behind; empty if it is not.
+        Why the cursor on disk is behind; empty if it is not.
 
     """
 
@@ -53,7 +53,7 @@ class Outbox:
         self.unkept = ""
 
     def begin(self) -> str:
-        """Find the place; return a sentence if something was amiss, or nothing.
+        """Find the cursor; return a sentence if there was a problem, otherwise empty.
 
         Raises
         ------
@@ -83,11 +83,11 @@ class Outbox:
         return trouble
 
     def waiting(self) -> int:
-        """Return how many detections wait."""
+        """Return the number of waiting detections."""
         return int(self._read("SELECT count(*) FROM detections WHERE seq > ?", self._seq)[0][0])
 
     def next(self, number: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return the oldest that wait, with their places, as their lines in the journal are."""
+        """Return the oldest waiting detections as (seq, columns), as in their lines."""
         rows = self._read(
             f"SELECT seq, {', '.join(KEYS)} FROM detections WHERE seq > ? ORDER BY seq LIMIT ?",
             self._seq, number,
@@ -98,24 +98,24 @@ class Outbox:
         ]
 
     def skip(self, number: int) -> None:
-        """Leave the oldest out."""
+        """Skip the oldest ``number`` detections."""
         found = self._read("SELECT seq, id FROM detections WHERE seq > ? ORDER BY seq LIMIT 1 "
                            "OFFSET ?", self._seq, number - 1)  # fmt: skip
         self.done(*found[0])
 
     def done(self, seq: int, name: str) -> None:
-        """Move the cursor on; if it cannot be kept on the disk, it has moved all the same."""
+        """Advance the cursor; in memory even if it cannot be saved to disk."""
         self._seq = seq
         if self._cursors is not None:
             try:
                 check_index(self._folder / DELIVERIES)
                 self._cursors.execute(KEEP, (*self._owner, seq, name))
                 self.unkept = ""
-            except (OSError, sqlite3.Error) as error:  # a full disk is no reason to send nothing
+            except (OSError, sqlite3.Error) as error:  # a full disk is not a reason to send nothing
                 self.unkept = str(error)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for connection, name in ((self._journal, DATABASE), (self._cursors, DELIVERIES)):
             if connection is not None:
                 close_database(connection, self._folder / name)
@@ -129,25 +129,25 @@ class Outbox:
 
 
 def check_cursors(folder: Path, now: datetime) -> str:
-    """Set malformed cursors aside; return a sentence if there were any.
+    """Rename malformed cursors; return a sentence if there were any, otherwise empty.
 
     Raises
     ------
     OSError, sqlite3.Error
-        Nothing can be read in the folder.
+        The folder cannot be read.
 
     """
     if is_sound(folder / DELIVERIES):
         return ""
     kept = set_aside(folder / DELIVERIES, now)
-    return (f"What was sent is not known: {DELIVERIES} was malformed and is kept as {kept.name}. "
-            "The sinks begin at the journal's end.")  # fmt: skip
+    return (f"Unknown which detections were sent: {DELIVERIES} was malformed and is kept as {kept.name}. "
+            "The sinks begin at the end of the journal.")  # fmt: skip
 
 
 def _place(
     journal: sqlite3.Connection, kept: tuple[int, str] | None, last: tuple[int, str]
 ) -> tuple[int, str]:
-    """Return where to go on, and a sentence if it had to be guessed (the journal is another)."""
+    """Return the cursor, and a sentence if it had to be guessed (the journal was replaced)."""
     if kept is None:
         return last[0], ""
     seq, name = kept
@@ -155,11 +155,11 @@ def _place(
     if seq == 0 or (there is not None and there[0] == name):
         return seq, ""
     moved = journal.execute("SELECT seq FROM detections WHERE id = ?", (name,)).fetchone()
-    if moved is not None:  # the journal was begun anew and filled again
+    if moved is not None:  # the journal was created again and refilled
         return int(moved[0]), ""
-    if there is None and seq <= last[0]:  # its row was deleted; no number comes twice
+    if there is None and seq <= last[0]:  # its row was deleted; no number is used twice
         return seq, ""
-    return last[0], "The last detection that was sent is not in the journal; it begins at its end."
+    return last[0], "The last sent detection is not in the journal; sending begins at its end."
 
 
 def _read_only(file: Path) -> sqlite3.Connection:

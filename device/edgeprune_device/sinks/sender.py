@@ -1,4 +1,4 @@
-"""What a sink is to the thread that feeds it: a few functions, and one way to fail."""
+"""Interface of a sink: a few functions and one kind of error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Message = Mapping[str, Any]
-"""A detection: the columns of its row, by name, without those that are not known."""
+"""A detection: column name -> value, without unknown values."""
 
 
 class NotSentError(Exception):
@@ -19,7 +19,7 @@ class NotSentError(Exception):
     text : str
         Why, without any secret.
     refused : bool
-        The receiver says no to this message, and would again; otherwise it is worth trying on.
+        Whether the receiver rejects this message and would do so again; otherwise retry.
 
     """
 
@@ -35,13 +35,13 @@ class Sender:
     name: str
     """``mqtt``, ``webhook`` or ``command``."""
     target: str
-    """Digest of where they go: what was sent elsewhere is no reason to start in the middle."""
+    """Digest of the receiver's address; each address has its own cursor."""
     send: Callable[[Message], None]
-    """Returns when the receiver has the message; raises NotSentError."""
+    """Sends a message; returns when the receiver has it, or raises NotSentError."""
     close: Callable[[], None]
-    """Ends what is going on, also from another thread, and takes no more than a moment."""
+    """Stops what is in progress, also from another thread, within a moment."""
     beat: Callable[[Message], None] | None = None
-    """Shows the state of the recorder, if the receiver can; raises NotSentError."""
+    """Sends the recorder's state, if the receiver shows it; raises NotSentError."""
 
 
 def target_of(*parts: object) -> str:

@@ -1,10 +1,9 @@
-"""A POST of JSON for each detection.
+"""Sends a POST request with JSON for each detection.
 
-2xx is success. A receiver that says 400, 409, 411, 413, 415 or 422 refuses this very message, and
-after a few tries it is left out; any other answer (a wrong token or path among them), and none, is
-worth trying again for as long as it takes. ``Idempotency-Key`` is the detection's id, so that a
-message which arrives twice can be told. Redirects are not followed: they would carry the token
-elsewhere.
+2xx is success. The status codes 400, 409, 411, 413, 415 and 422 reject this very message, which is
+skipped after a few tries; after any other response (such as for a wrong token or path), or none, it
+is retried without limit. ``Idempotency-Key`` is the detection's id, so that a message that arrives
+twice is recognised. Redirects are not followed, because they would send the token elsewhere.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ SCHEMES = ("http", "https")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Turns a redirect into the error it is here."""
+    """Turns a redirect into an error."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none."""
+        """Follow no redirect."""
 
 
 def make_webhook(settings: Webhook, token: Secret) -> Sender:
@@ -39,19 +38,19 @@ def make_webhook(settings: Webhook, token: Secret) -> Sender:
     Raises
     ------
     EdgepruneError
-        The address is none for http or https.
+        The address is not an http or https address.
 
     """
     parts = urlsplit(settings.url)
     if parts.scheme not in SCHEMES or not parts.hostname:
-        raise EdgepruneError("webhook.url is no http:// or https:// address.")
+        raise EdgepruneError("webhook.url is not an http:// or https:// address.")
     opener = urllib.request.build_opener(
         _NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context())
     )
     headers = {"Content-Type": "application/json", "User-Agent": "edgeprune"}
     if token:
         headers["Authorization"] = f"Bearer {token.reveal()}"
-    where = f"{parts.scheme}://{parts.hostname}"  # a path or a query often is a secret itself
+    where = f"{parts.scheme}://{parts.hostname}"  # a path or a query is often secret itself
 
     def send(message: Message) -> None:
         request = urllib.request.Request(
@@ -63,13 +62,13 @@ def make_webhook(settings: Webhook, token: Secret) -> Sender:
                 return  # every 2xx; others raise
         except urllib.error.HTTPError as error:
             error.close()
-            text = f"{where} answered {error.code}"
+            text = f"{where} returned status {error.code}"
             raise NotSentError(text, refused=error.code in REFUSED) from None
         except urllib.error.URLError as error:
             reason = getattr(error.reason, "strerror", None) or type(error.reason).__name__
             raise NotSentError(f"{where} cannot be reached: {reason}") from None
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
-            raise NotSentError(f"{where} did not answer: {reason}") from None
+            raise NotSentError(f"{where} did not respond: {reason}") from None
 
     return Sender("webhook", target_of(settings.url), send, opener.close)

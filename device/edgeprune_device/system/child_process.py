@@ -1,4 +1,4 @@
-"""A module of ours in a process of its own, found as this one was, whatever the working folder."""
+"""Runs an edgeprune module in a child process, whatever the working folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,27 @@ from pathlib import Path
 import edgeprune_device
 
 HOME = str(Path(edgeprune_device.__file__).resolve().parents[1])
-"""Folder that the package is in."""
+"""Folder that contains the package."""
 
 
 def run_module(
     module: str, arguments: Sequence[str], patience_seconds: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m MODULE`` to its end; it is killed if this process is interrupted.
+    """Run ``python -m MODULE`` to completion; it is killed if this process is interrupted.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the module.
+    arguments : sequence of str
+        Its command-line arguments.
+    patience_seconds : float
+        Timeout.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+        With exit status, standard output and standard error as text.
 
     Raises
     ------

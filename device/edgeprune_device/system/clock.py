@@ -1,10 +1,12 @@
-"""Whether the time of day can be trusted, and what it was when a sound was heard.
+"""Tells whether the wall clock can be trusted and converts monotonic time to UTC.
 
-A board without a battery starts in 1970 or where it was switched off, and jumps when the network
-comes. So order and durations come from stream time and the monotonic clock, which never jump; the
-time of day is computed from them at the edge, and every detection says whether it was synchronised.
+A board without a battery starts in 1970 or at the time it was switched off, and jumps when the
+network connects. Order and durations therefore come from stream time and the monotonic clock, which
+never jump; UTC is computed from them only for output, and every detection records whether the clock
+was synchronised.
 
-The kernel knows: adjtimex(2) returns ``STA_UNSYNC`` and ``maxerror``, which an NTP client maintains.
+The kernel knows: adjtimex(2) returns ``STA_UNSYNC`` and ``maxerror``, which an NTP client
+maintains.
 """
 
 from __future__ import annotations
@@ -22,23 +24,23 @@ STA_UNSYNC = 0x0040
 TIME_ERROR = 5
 MICROSECONDS = 1_000_000
 JUMP_SECONDS = 1.0
-"""A clock that is slewed moves by 500 us/s at most (adjtimex(2)); more than this is a jump."""
+"""A slewed clock moves by at most 500 us/s (adjtimex(2)); a larger change is a jump."""
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
-"""Before this program was written: no clock that shows it is right."""
+"""A date before this program was written; a clock that shows an earlier one is wrong."""
 TIMESYNCD = "run/systemd/timesync/synchronized"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class ClockState:
-    """What is known of the wall clock."""
+    """State of the wall clock."""
 
     synchronised: bool | None
-    """With a time source, by the kernel's word; None: nothing here tells."""
+    """Whether it is synchronised to a time source; None: unknown."""
     source: str
-    """Who says so: ``kernel``, ``timesyncd``, ``calendar`` (before 2025), ``unknown``."""
+    """Source of that fact: ``kernel``, ``timesyncd``, ``calendar`` (before 2025), ``unknown``."""
     offset_bound_seconds: float | None = None
-    """The kernel's maximum error; None where it is not known."""
+    """Maximum error reported by the kernel, seconds; None if unknown."""
 
 
 UNKNOWN_CLOCK = ClockState(None, "unknown")
@@ -48,17 +50,17 @@ def clock_state(
     kernel: Callable[[], tuple[int, int, int] | None] | None = None, root: Path = Path("/"),
     wall: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> ClockState:  # fmt: skip
-    """Ask whether the wall clock is synchronised.
+    """Determine whether the wall clock is synchronised.
 
     Parameters
     ----------
     kernel : callable or None
-        Returns adjtimex's result, status flags and maxerror in microseconds, or None; None: the
-        real one.
+        Returns adjtimex's result, status flags and maxerror in microseconds, or None. None: the
+        real adjtimex.
     root : Path
-        Where timesyncd's file is looked for if the kernel does not answer.
+        Root folder below which timesyncd's file is looked up if adjtimex is not available.
     wall : callable
-        The time of day.
+        Returns the current time, UTC.
 
     """
     if wall() < EARLIEST:
@@ -86,7 +88,7 @@ class _Timex(ctypes.Structure):
 
 
 def read_kernel() -> tuple[int, int, int] | None:
-    """Return adjtimex(2)'s result, status and maxerror (us); None where it cannot be asked."""
+    """Return adjtimex(2)'s result, status and maxerror (us); None if it is not available."""
     if not sys.platform.startswith("linux"):
         return None
     try:
@@ -99,17 +101,17 @@ def read_kernel() -> tuple[int, int, int] | None:
 
 
 class WallClock:
-    """The time of day at moments of the monotonic clock, which is what the stream is timed by.
+    """Wall-clock time of moments of the monotonic clock, by which the stream is timed.
 
-    The two clocks' difference is taken anew with every ``observe``: after a jump, earlier moments
-    are told by the new one, for a clock that jumps has most often just been set right.
+    Every ``observe`` measures the difference of the two clocks again. After a jump, earlier moments
+    are converted with the new difference, because a clock usually jumps when it is set right.
 
     Parameters
     ----------
     wall : datetime
-        UTC now.
+        Current time, UTC.
     monotonic : float
-        ``time.monotonic()`` at the same moment.
+        ``time.monotonic()`` at the same moment, seconds.
     state : ClockState
 
     """
@@ -117,10 +119,10 @@ class WallClock:
     def __init__(self, wall: datetime, monotonic: float, state: ClockState) -> None:
         self._offset = _seconds(wall) - monotonic
         self.state = _trusted(wall, state)
-        """What a detection carries."""
+        """State that is stored with each detection."""
 
     def observe(self, wall: datetime, monotonic: float, state: ClockState) -> list[Notice]:
-        """Compare the clocks; call it about once a second.
+        """Compare the clocks; call this about once a second.
 
         Returns
         -------
@@ -150,7 +152,7 @@ class WallClock:
         return said
 
     def utc_of(self, monotonic: float) -> datetime:
-        """Return the time of day of a moment, by what is known now."""
+        """Return the UTC time of a monotonic moment, with the latest known difference."""
         return EPOCH + timedelta(seconds=self._offset + monotonic)
 
 

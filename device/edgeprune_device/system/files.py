@@ -1,10 +1,10 @@
-"""Files that are there whole or not at all, folders whose entries outlive a power cut, safe names.
+"""Atomic file writes, durable folders and safe folder names.
 
-write_whole    bytes or text: beside its place, then renamed
-written_whole  the same for whatever writes to a path itself
-sync_folder    a folder's new, renamed and removed names, to the disk
-make_folders   a folder and those above it, each brought to the disk
-slug           any label as a folder's name
+write_whole    writes bytes or text to a temporary file, then renames it
+written_whole  the same as a context manager, for code that writes to a path itself
+sync_folder    flushes a folder's new, renamed and removed entries to disk
+make_folders   creates a folder and its parents, each flushed to disk
+slug           turns any label into a folder name
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ PARTIAL = ".partial"
 SLUG_LENGTH = 40
 HASH_LENGTH = 6
 BLOCK_BYTES = 512
-"""Of ``st_blocks``, whatever the file system's own are."""
+"""Unit of ``st_blocks``, whatever the file system's block size."""
 
 
 def write_whole(path: Path, data: bytes | str, *, sync: bool = False) -> None:
-    """Write a file so that its name only ever holds the old content or all of the new.
+    """Write a file atomically: it holds either the old or the complete new content.
 
     Parameters
     ----------
     path : Path
-        In a folder that exists.
+        File in an existing folder.
     data : bytes or str
         Text is written as UTF-8.
     sync : bool
-        Whether the content is brought to the disk before the name is: it outlives a power cut.
+        Whether to flush the content to disk before renaming, so that it survives a power cut.
 
     Raises
     ------
     OSError
-        It could not be written; what was begun is gone and the old content still there.
+        The file could not be written; the old content is kept and the partial file removed.
 
     """
     with written_whole(path, sync=sync) as partial:
@@ -48,16 +48,16 @@ def write_whole(path: Path, data: bytes | str, *, sync: bool = False) -> None:
 
 @contextmanager
 def written_whole(path: Path, partial: Path | None = None, *, sync: bool = False) -> Iterator[Path]:
-    """Give a path to write to; it becomes ``path`` if the body ends well, and is gone otherwise.
+    """Yield a path to write to; it is renamed to ``path`` on success and removed otherwise.
 
     Parameters
     ----------
     path : Path
-        Where the file is to be.
+        Final path.
     partial : Path, optional
-        Where it is until then, on the same file system (``path`` with ``.partial`` behind it).
+        Temporary path on the same file system; by default ``path`` with ``.partial`` appended.
     sync : bool
-        As for ``write_whole``.
+        As in ``write_whole``.
 
     """
     partial = partial or path.with_name(path.name + PARTIAL)
@@ -74,7 +74,7 @@ def written_whole(path: Path, partial: Path | None = None, *, sync: bool = False
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: new, renamed and removed names."""
+    """Flush a folder's new, renamed and removed entries to disk."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
@@ -83,7 +83,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def slug(label: str) -> str:
-    """Return a label as a folder's name: at most 47 of a-z, 0-9 and hyphens, never empty.
+    """Return a folder name for a label: at most 47 of a-z, 0-9 and hyphens, never empty.
 
     >>> slug("owl"), slug("../Größe")
     ('owl', 'grosse-f6d077')
@@ -97,7 +97,7 @@ def slug(label: str) -> str:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it, each brought to the disk."""
+    """Create a folder and its parents, each flushed to disk."""
     if folder.is_dir():
         return
     make_folders(folder.parent)

@@ -1,9 +1,9 @@
-"""What a measurement was made on: board, processor, memory, runtimes; and the state it was in.
+"""Facts about the machine (processor, memory, runtimes) and its state during a measurement.
 
-`machine_facts` does not change while a benchmark runs, `machine_state` does and is read before,
-meanwhile and after. A fact that a system does not tell is None, with the reason under `missing`:
-never an error, never a made-up 0. All files are read under `root`, so that a board can be described
-by a folder in a test.
+`machine_facts` does not change during a benchmark; `machine_state` does and is read before, during
+and after it. A fact that the system does not report is None, with the reason under `missing`: never
+an error and never a made-up 0. All files are read below `root`, so that a test can describe a board
+by a folder.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 
 ROOT = Path("/")
 RUNTIMES = ("onnxruntime", "ai-edge-litert", "numpy")
-# Of the many flags a processor has, those that change how fast an int8 or float32 product is.
+# Processor flags that affect the speed of int8 or float32 matrix products.
 INSTRUCTIONS = (
     "asimd", "asimddp", "asimdhp", "i8mm", "sve", "bf16",
     "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",
 )  # fmt: skip
-# Raspberry Pi firmware, get_throttled: bits 0 to 3 now, 16 to 19 the same since boot.
+# Raspberry Pi firmware, get_throttled: bits 0 to 3 are the present, bits 16 to 19 the same since boot.
 THROTTLE_BITS = {
     0: "under-voltage",
     1: "frequency capped",
@@ -39,24 +39,24 @@ KIB_PER_MB = 1_000_000 / 1024
 NO_CPUFREQ = "there is no cpufreq in /sys/devices/system/cpu"
 REASONS = {
     "model": "neither /proc/device-tree/model nor /proc/cpuinfo names one",
-    "soc": "there is no /proc/device-tree/compatible: not a board with a device tree",
+    "soc": "there is no /proc/device-tree/compatible: the machine has no device tree",
     "memory_mb": "there is no MemTotal in /proc/meminfo",
     "instructions": "/proc/cpuinfo lists no flags or features",
     "governors": NO_CPUFREQ,
-    "libc": "Python does not know its C library here",
+    "libc": "Python does not know its C library",
     "load_average": "there is no /proc/loadavg",
-    "temperature_c": "there is no zone in /sys/class/thermal",
+    "temperature_c": "there is no thermal zone in /sys/class/thermal",
     "throttled": "there is no Raspberry Pi firmware that reports get_throttled",
     "frequency_mhz": "neither cpufreq nor /proc/cpuinfo gives one",
     "swap_used_mb": "there is no SwapTotal in /proc/meminfo",
     "swap_in_pages": "there is no pswpin in /proc/vmstat",
     "swap_out_pages": "there is no pswpout in /proc/vmstat",
 }
-"""Why a fact is not known."""
+"""Key of a fact -> why it is not known."""
 
 
 def usable_cores() -> int:
-    """Give the number of cores this process may run on."""
+    """Return the number of cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -65,14 +65,19 @@ def usable_cores() -> int:
 def machine_facts(root: Path = ROOT) -> dict[str, Any]:
     """Describe the machine.
 
+    Parameters
+    ----------
+    root : Path
+        Root folder below which /proc, /sys and /etc are read.
+
     Returns
     -------
     dict
         `model`, `architecture`, `cores` (that this process may use), `cores_of_machine`,
-        `soc` (of a device tree), `memory_mb` (1e6 bytes), `os`, `kernel`, `libc`, `python`,
-        `runtimes` (name to version), `instructions` (flags that matter), `governors` (each once),
-        `frequency_mhz` (lowest and highest that may be set), `nice` and `affinity` (cores) of this
-        process, `timer` (name and `resolution_ns`), and `missing`: why what is None is not known.
+        `soc` (from the device tree), `memory_mb` (1e6 bytes), `os`, `kernel`, `libc`, `python`,
+        `runtimes` (name -> version), `instructions` (processor flags), `governors` (distinct),
+        `frequency_mhz` (lowest and highest possible), `nice` and `affinity` (cores) of this
+        process, `timer` (name and `resolution_ns`), and `missing` (reasons for what is None).
 
     """
     processor = _text(root / "proc/cpuinfo") or ""
@@ -99,21 +104,22 @@ def machine_facts(root: Path = ROOT) -> dict[str, Any]:
 
 
 def machine_state(root: Path = ROOT, firmware: bool = True) -> dict[str, Any]:
-    """Describe the moment.
+    """Describe the current state of the machine.
 
     Parameters
     ----------
     root : Path
+        Root folder below which /proc and /sys are read.
     firmware : bool
-        Also ask ``vcgencmd``, a process of its own, where no file has the firmware's flags.
+        Whether to run ``vcgencmd`` if no file has the firmware's flags.
 
     Returns
     -------
     dict
         `load_average` (1 minute, of the whole machine), `temperature_c` (of the warmest zone),
-        `frequency_mhz` (of the fastest core, now), `throttled` (the Raspberry Pi's flags as a
+        `frequency_mhz` (current, of the fastest core), `throttled` (the Raspberry Pi's flags as a
         number), `swap_used_mb` (1e6 bytes), `swap_in_pages` and `swap_out_pages` (since boot), and
-        `missing`: why what is None is not known.
+        `missing` (reasons for values that are None).
 
     """
     memory, counters = _text(root / "proc/meminfo") or "", _text(root / "proc/vmstat") or ""
@@ -131,7 +137,7 @@ def machine_state(root: Path = ROOT, firmware: bool = True) -> dict[str, Any]:
 
 
 def with_reasons(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts with `missing`, the reason for each that is None."""
+    """Return facts with `missing`, the reason for each fact that is None."""
     missing = {
         key: REASONS[key] for key, value in found.items() if value is None and key in REASONS
     }
@@ -139,7 +145,7 @@ def with_reasons(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cpu_times(root: Path = ROOT) -> tuple[int, int] | None:
-    """Return the ticks that all cores were idle, and all their ticks; None where not told."""
+    """Return the idle ticks and the total ticks of all cores; None if not reported."""
     line = (_text(root / "proc/stat") or "").partition("\n")[0].split()
     if len(line) < 6 or line[0] != "cpu":
         return None
@@ -148,14 +154,14 @@ def cpu_times(root: Path = ROOT) -> tuple[int, int] | None:
 
 
 def idle_share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
-    """Return the share of all cores' time between two ``cpu_times`` in which nothing ran."""
+    """Return the share (0 to 1) of all cores' time between two ``cpu_times`` that was idle."""
     if before is None or after is None or after[1] <= before[1]:
         return None
     return (after[0] - before[0]) / (after[1] - before[1])
 
 
 def throttle_reasons(flags: int) -> list[str]:
-    """Spell out the Raspberry Pi's get_throttled flags.
+    """Return the Raspberry Pi's get_throttled flags in words.
 
     >>> throttle_reasons(0x50001)
     ['under-voltage now', 'under-voltage since boot', 'throttled since boot']
@@ -171,7 +177,7 @@ def throttle_reasons(flags: int) -> list[str]:
 def state_notes(
     machine: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[str]:
-    """Say what about the machine's state makes timings less than they seem, a sentence each."""
+    """Return a sentence for each aspect of the machine's state that makes timings unreliable."""
     notes = []
     load, cores = before["load_average"], machine["cores_of_machine"]
     if load is not None and load > LOAD_LIMIT * cores:
@@ -192,7 +198,7 @@ def _model(root: Path, processor: str) -> str | None:
 
 
 def _soc(root: Path) -> str | None:
-    """Return the most general name of the device tree, such as ``brcm,bcm2711``."""
+    """Return the most general compatible name of the device tree, such as ``brcm,bcm2711``."""
     names = [
         name for name in (_text(root / "proc/device-tree/compatible") or "").split("\0") if name
     ]
@@ -263,7 +269,7 @@ def _load(root: Path) -> float | None:
 
 
 def _throttled(root: Path, firmware: bool) -> int | None:
-    """Read the flags from the firmware's file, or else from vcgencmd."""
+    """Read the flags from the firmware's file, otherwise from vcgencmd."""
     text = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
     if text is None and firmware and root == ROOT and (tool := shutil.which("vcgencmd")):
         try:

@@ -1,7 +1,8 @@
-"""Ends the program when the model does not answer: a thread, for the loop itself is stuck then.
+"""Ends the program when the model hangs.
 
-systemd's watchdog would do the same later; without systemd nothing else would. What was committed
-stays, the journal's next session records the unclean end.
+It runs in a thread, because the loop itself is blocked then. systemd's watchdog would do the same
+later; without systemd nothing else would. Committed data stays, and the journal's next session
+records the unclean exit.
 """
 
 from __future__ import annotations
@@ -22,25 +23,26 @@ def watch_for_hang(
     end: Callable[[int], None] = os._exit, now: Callable[[], float] = time.monotonic,
     look_seconds: float = LOOK_SECONDS,
 ) -> Callable[[], None]:  # fmt: skip
-    """Watch a model from a thread of its own.
+    """Watch for a hanging model from a separate thread.
 
     Parameters
     ----------
     busy_since : callable
-        Monotonic seconds since when the model has been at work on a window; None: it is not.
+        Returns the monotonic time, seconds, at which the model began the current window; None if it
+        is idle.
     hang_seconds : float
         A window that takes longer ends the program with status 1.
     end : callable
-        Ends it, whatever its other threads do.
+        Ends the process with an exit status, whatever its other threads do.
     now : callable
-        Monotonic seconds.
+        Returns monotonic seconds.
     look_seconds : float
-        Between looks.
+        Time between two checks.
 
     Returns
     -------
     callable
-        Ends the watch.
+        Stops the watch.
 
     """
     over = threading.Event()
@@ -50,7 +52,7 @@ def watch_for_hang(
             since = busy_since()
             if since is not None and now() - since > hang_seconds:
                 sys.stderr.write(
-                    f"error: The model has been at work on one window for {hang_seconds:g} s.\n"
+                    f"error: The model has taken more than {hang_seconds:g} s for one window.\n"
                     "hint: Is the board out of memory? edgeprune doctor times the bundle.\n"
                 )
                 sys.stderr.flush()

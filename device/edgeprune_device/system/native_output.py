@@ -1,8 +1,8 @@
-"""Keep what a native library prints away from the terminal, and hand it over.
+"""Captures what native libraries print, so that it does not reach the terminal.
 
-LiteRT says on standard error that it made a delegate, converters log every pass: nothing a user
-can act on. What they print goes past Python's own streams, so both file descriptors are turned
-aside, into a file that is read when the block ends.
+LiteRT reports on standard error that it created a delegate, converters log every pass: nothing a
+user can act on. Such output bypasses Python's own streams, so both file descriptors are redirected
+into a file that is read when the block ends.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ STREAMS = (1, 2)  # standard output and error
 
 @contextmanager
 def quiet() -> Iterator[list[str]]:
-    """Turn standard output and error aside while the block runs.
+    """Redirect standard output and standard error while the block runs.
 
-    Other threads are silent as well for that time.
+    Other threads are silenced as well for that time.
 
     Yields
     ------
     list of str
-        Empty; holds what was printed, one text, once the block has ended or raised.
+        Empty; after the block has ended or raised, it holds the printed text as one string.
 
     """
     said: list[str] = []

@@ -1,11 +1,12 @@
-"""What systemd is told: that the recorder is ready, that it is alive, what it is doing.
+"""Notifies systemd that the recorder is ready, alive, and what it is doing.
 
 The protocol is a datagram of ``NAME=value`` lines to the socket that ``NOTIFY_SOCKET`` names
 (sd_notify(3), sd_watchdog_enabled(3)), so no library is needed. Without such a socket nothing is
 sent and nothing fails.
 
-The watchdog is fed by ``Pulse``: only by progress from end to end, never by a timer. A recorder
-whose microphone, model or journal has come to a halt is not alive, however well its loop turns.
+``Pulse`` decides when to notify the watchdog: only after progress from end to end, never on a
+timer. A recorder whose microphone, model or journal has stopped is not alive, even if its loop
+still runs.
 """
 
 from __future__ import annotations
@@ -17,22 +18,23 @@ from collections.abc import Mapping
 from edgeprune_device.errors import EdgepruneError
 
 SEND_SECONDS = 1.0
-"""systemd may be busy; the loop does not wait for it for longer."""
+"""Longest time the loop waits for systemd to accept a message."""
 MICROSECONDS = 1_000_000
 
 
 class Notifier:
-    """The service manager's socket; every method does nothing where there is none.
+    """Client of the service manager's socket; every method does nothing if there is no socket.
 
     Parameters
     ----------
     environ : mapping or None
-        With ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``; None: the process's own.
+        With ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``; None: the environment of
+        this process.
 
     Raises
     ------
     EdgepruneError
-        One of them makes no sense.
+        One of the variables has an invalid value.
 
     """
 
@@ -40,14 +42,14 @@ class Notifier:
         environ = os.environ if environ is None else environ
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self.watchdog_seconds = _watchdog_seconds(environ) if self._address else None
-        """Within which systemd wants to hear ``watchdog``; None: it does not ask."""
+        """Time within which systemd expects ``watchdog``; None: it has no watchdog."""
 
     def ready(self, text: str = "") -> bool:
-        """Say that the start is over: the first window was analysed."""
+        """Report that start-up is complete: the first window was analysed."""
         return self._send("READY=1", text)
 
     def watchdog(self) -> bool:
-        """Say that the recorder is alive; ask a ``Pulse`` first."""
+        """Report that the recorder is alive; check with a ``Pulse`` first."""
         return self._send("WATCHDOG=1")
 
     def status(self, text: str) -> bool:
@@ -55,15 +57,15 @@ class Notifier:
         return self._send("", text)
 
     def stopping(self, text: str = "") -> bool:
-        """Say that the end has begun."""
+        """Report that the recorder is stopping."""
         return self._send("STOPPING=1", text)
 
     def extend(self, seconds: float) -> bool:
-        """Ask for so much more time to start or stop, from now."""
+        """Ask for this much more time to start or stop, counted from now."""
         return self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * MICROSECONDS)}")
 
     def _send(self, line: str, text: str = "") -> bool:
-        """Send one datagram; False if there is no socket, or nobody took it."""
+        """Send one datagram; False if there is no socket or it was not accepted."""
         if self._address is None:
             return False
         lines = [line] if line else []
@@ -74,21 +76,21 @@ class Notifier:
                 channel.settimeout(SEND_SECONDS)
                 channel.connect(self._address)
                 channel.sendall("\n".join(lines).encode())
-        except OSError:  # systemd is restarting, or gone: recording goes on
+        except OSError:  # systemd is restarting, or gone: recording continues
             return False
         return True
 
 
 class Pulse:
-    """Whether ``WATCHDOG=1`` may be sent: all three stages went on since it was sent last.
+    """Decides whether ``WATCHDOG=1`` may be sent: only if all three stages have made progress.
 
-    As a halt of one of them ends the beats at once, and not after a patience of its own, systemd
-    acts within one ``WatchdogSec`` of it.
+    As soon as one of them stops, nothing more is sent, so that systemd acts within one
+    ``WatchdogSec`` of it.
 
     Parameters
     ----------
     watchdog_seconds : float or None
-        As of a ``Notifier``; None: nobody asks, and nothing may be sent.
+        As in ``Notifier``; None: there is no watchdog and nothing may be sent.
 
     """
 
@@ -100,15 +102,15 @@ class Pulse:
         self, now: float, captured_at: float | None, analysed_at: float | None,
         committed_at: float | None, *, paused: bool = False,
     ) -> bool:  # fmt: skip
-        """Decide on a beat; True means that it is sent, and is remembered.
+        """Decide whether to notify the watchdog; True means that it is sent, and is remembered.
 
         Parameters
         ----------
         now, captured_at, analysed_at, committed_at : float
-            Monotonic seconds: now, and when sound last came in, a window was last analysed, and
+            Monotonic seconds: now, and when audio last arrived, a window was last analysed, and
             the journal last committed; None: never yet.
         paused : bool
-            The schedule says not to listen: that counts as going on.
+            Whether the schedule has paused recording; that counts as progress.
 
         """
         if self.watchdog_seconds is None:
@@ -125,7 +127,7 @@ class Pulse:
 
 
 def _address(place: str) -> str | None:
-    """Return a socket's address; ``@`` stands for the NUL of an abstract one."""
+    """Return a socket's address; ``@`` means the NUL of an abstract one."""
     if not place:
         return None
     if place.startswith("@"):
@@ -133,17 +135,17 @@ def _address(place: str) -> str | None:
     if place.startswith("/"):
         return place
     raise EdgepruneError(
-        f"NOTIFY_SOCKET is {place!r}, which is no local socket.",
-        "Unset it where no systemd has started edgeprune.",
+        f"NOTIFY_SOCKET = {place!r} is not a local socket (allowed: /PATH or @NAME).",
+        "Unset it if systemd did not start edgeprune.",
     )
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
-    """Return how often systemd wants to hear; None if it does not, or means another process."""
+    """Return the watchdog interval in seconds; None if unset or for another process."""
     for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
         text = environ.get(name, "")
         if text and not (text.isascii() and text.isdecimal() and int(text) > 0):
-            raise EdgepruneError(f"{name} is {text!r}, not a whole number over 0.", "Unset it.")
+            raise EdgepruneError(f"{name} = {text!r} is not a whole number over 0.", "Unset it.")
     if not (microseconds := environ.get("WATCHDOG_USEC", "")):
         return None
     if (process := environ.get("WATCHDOG_PID", "")) and int(process) != os.getpid():

@@ -1,13 +1,13 @@
-"""The systemd unit of a recorder: restarted whatever happens, watched, and shut in.
+"""Writes the systemd unit of a recorder: always restarted, watched, sandboxed.
 
-    [Unit]     starts again for ever     [Install]  at every boot
-    [Service]  what runs -> how it ends and is watched -> what it may see -> what it may do
+    [Unit]     no limit on restarts          [Install]  started at every boot
+    [Service]  command -> restart and watchdog -> visible files -> permissions
 
-The watchdog's time follows from the settings: a commit of the coverage comes with every heartbeat,
-and a window may take ``hang_seconds``. What the recorder reads is mounted into an empty home;
-what it writes is its journal and nothing else. ``MemoryDenyWriteExecute`` is not set: the sound
-library's callback is made at run time (tried: cffi cannot make it). Nor is ``ProtectClock``: it
-forbids even asking whether the clock is synchronised; setting it is forbidden all the same.
+The watchdog interval follows from the settings: the coverage is committed with every heartbeat, and
+a window may take ``hang_seconds``. What the recorder reads is mounted into an empty home; it can
+write nothing but its journal. ``MemoryDenyWriteExecute`` is not set: the sound library's callback
+is created at run time (tried: cffi cannot create it otherwise). Nor is ``ProtectClock``: it forbids
+even asking whether the clock is synchronised; setting the clock is forbidden all the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HIDDEN_BY_CREDENTIALS = ("mqtt.password_file", "webhook.token_file")
 
 
 def watchdog_seconds(settings: Settings, hop_seconds: float = 0.0) -> int:
-    """Return within which time a healthy recorder has captured, analysed and committed for sure."""
+    """Return the seconds within which a healthy recorder must capture, analyse and commit."""
     operate = settings.operate
     return round(max(
         3 * operate.heartbeat_seconds, operate.hang_seconds + operate.heartbeat_seconds,
@@ -46,26 +46,31 @@ def unit(
     bundle: Path, journal: Path, settings: Settings, settings_file: Path | None = None, *,
     user: str = "", hop_seconds: float = 0.0, python: Path | None = None,
 ) -> str:  # fmt: skip
-    """Return the unit.
+    """Return the text of the unit.
 
     Parameters
     ----------
     bundle, journal : Path
-        What listens, and where the journal lies.
+        Bundle to run, and folder of the journal.
     settings : settings.Settings
     settings_file : Path or None
-        Where they stand.
+        File of the settings.
     user : str
-        Who it runs as; empty: who asks; ``dynamic``: one that systemd makes.
+        User the service runs as; empty: the current user; ``dynamic``: one created by systemd.
     hop_seconds : float
-        The bundle's; part of the watchdog's time.
+        Hop of the bundle; part of the watchdog interval.
     python : Path or None
-        The interpreter; None: this one.
+        Python interpreter; None: the running one.
+
+    Returns
+    -------
+    str
+        Content of the ``.service`` file.
 
     Raises
     ------
     EdgepruneError
-        A path or a secret that a unit cannot hold; a journal that such a user cannot write.
+        A path or a credential name that a unit cannot hold; a journal that the user cannot write.
 
     """
     python = Path(sys.executable) if python is None else python
@@ -74,7 +79,7 @@ def unit(
     inside_state = where.is_relative_to(STATE_ROOT) and where != STATE_ROOT
     if user == DYNAMIC and not inside_state:
         raise EdgepruneError(
-            f"A user that systemd makes cannot write the journal {where}.",
+            f"A dynamic user of systemd cannot write the journal {where}.",
             "Put it under /var/lib with -o, or name its owner with --user.",
         )
     bundle_at = Path(os.path.abspath(bundle))
@@ -85,7 +90,7 @@ def unit(
     reads = _read(python, bundle_at, settings, settings_file)
     sections = {
         "Unit": [
-            "Description=edgeprune listens", "After=sound.target", "StartLimitIntervalSec=0",
+            "Description=edgeprune recorder", "After=sound.target", "StartLimitIntervalSec=0",
         ],
         "Service": [
             *_runs(command, user), *_ends(settings, hop_seconds),
@@ -97,7 +102,7 @@ def unit(
 
 
 def install(text: str, folder: Path = UNIT_FOLDER) -> Path:
-    """Write the unit, whole or not at all.
+    """Write the unit atomically and return its path.
 
     Raises
     ------
@@ -116,7 +121,7 @@ def install(text: str, folder: Path = UNIT_FOLDER) -> Path:
 
 
 def next_steps(journal: Path, user: str = "") -> list[str]:
-    """Return the commands that start what was installed."""
+    """Return the commands that start the installed service."""
     where = PurePosixPath(os.path.abspath(journal))
     made = where.is_relative_to(STATE_ROOT)
     owner = user or os.environ.get("SUDO_USER", "") or getpass.getuser()
@@ -142,7 +147,7 @@ def _ends(settings: Settings, hop_seconds: float) -> list[str]:
     return [
         "Restart=always", "RestartSec=5",
         f"WatchdogSec={watchdog_seconds(settings, hop_seconds)}",
-        "# A microphone may come days later: the recorder waits, and asks for more time.",
+        "# A microphone may be connected days later: the recorder waits and asks for more time.",
         "TimeoutStartSec=infinity", f"TimeoutStopSec={STOP_SECONDS}", "KillMode=mixed",
         "LimitCORE=0", "OOMScoreAdjust=-500", "Nice=-5", "MemoryMax=75%", "TasksMax=128",
     ]  # fmt: skip
@@ -176,14 +181,14 @@ def _may(settings: Settings) -> list[str]:
         "RestrictRealtime=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes", "RemoveIPC=yes",
         "SystemCallArchitectures=native",
         "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged",
-        "# The recorder asks whether the clock is synchronised; it has no right to set it.",
+        "# The recorder asks whether the clock is synchronised; it is not allowed to set it.",
         "SystemCallFilter=adjtimex clock_adjtime",
         "SystemCallErrorNumber=EPERM",
     ]  # fmt: skip
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """Hand over secrets: files by systemd, variables from a file that only root reads."""
+    """Pass secrets: files as systemd credentials, variables from a file that only root reads."""
     lines = []
     for key in HIDDEN_BY_CREDENTIALS:
         part, name = key.split(".")
@@ -192,7 +197,7 @@ def _secrets(settings: Settings) -> list[str]:
             continue
         if "/" in file or ":" in file:
             raise EdgepruneError(
-                f"{key} is {file!r}, which is no name of a credential.",
+                f"{key} = {file!r} is not a valid name of a credential.",
                 f"Write a name without / for a file in {SECRETS}, or an absolute path.",
             )
         lines.append(f"LoadCredential={_escaped(file)}:{SECRETS}/{_escaped(file)}")
@@ -202,12 +207,12 @@ def _secrets(settings: Settings) -> list[str]:
 
 
 def _read(python: Path, bundle: Path, settings: Settings, settings_file: Path | None) -> list[str]:
-    """Return what must be readable: the Python with all it imports, the bundle and the files."""
-    real = Path(os.path.realpath(python)).parents[1]  # what an environment was made from
+    """Return the paths that must be readable: Python, its packages, the bundle and the files."""
+    real = Path(os.path.realpath(python)).parents[1]  # the base Python of an environment
     files = [settings.gate.vad_model, *settings.security.trusted_keys,
              settings.mqtt.password_file, settings.webhook.token_file]  # fmt: skip
     imported = [Path(place) for place in sys.path if os.path.isabs(place) and os.path.isdir(place)]
-    held = bundle.parent if bundle.is_symlink() else bundle  # a store: what is next lies beside it
+    held = bundle.parent if bundle.is_symlink() else bundle  # a store: the next version is in it
     given = [held, *([settings_file] if settings_file else []),
              *(Path(file) for file in files if os.path.isabs(file))]  # fmt: skip
     places = [Path(os.path.abspath(python)).parents[1], real, *imported, *given]
@@ -223,14 +228,16 @@ def _at_home(place: str) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """Return a text for a unit: % begins a specifier; a line cannot be broken."""
+    """Escape a text for a unit: % begins a specifier; line breaks are not allowed."""
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
-        raise EdgepruneError(f"{text!r} cannot stand in a unit.", "Use a name without such signs.")
+        raise EdgepruneError(
+            f"{text!r} cannot be written in a unit.", "Use a name without control characters."
+        )
     return text.replace("%", "%%")
 
 
 def _quoted(text: str) -> str:
-    """Return a path for a list of paths, in quotes where it needs them (systemd.syntax(7))."""
+    """Return a path for a list of paths, quoted if necessary (systemd.syntax(7))."""
     escaped = _escaped(text)
     if not any(letter in escaped for letter in " \t\"'\\;"):
         return escaped
@@ -238,15 +245,15 @@ def _quoted(text: str) -> str:
 
 
 def _program(text: str) -> str:
-    """Return ExecStart's program, in which $ is plain and some signs are forbidden."""
+    """Return the program of ExecStart, where $ is literal and some characters are forbidden."""
     if any(letter in text for letter in "\"'\\"):
         raise EdgepruneError(
-            f"systemd starts no program with a quote or a backslash in its path: {text}.",
+            f"systemd cannot start a program with a quote or a backslash in its path: {text}.",
             "Install edgeprune in another folder.",
         )
     return _quoted(text)
 
 
 def _argument(text: str) -> str:
-    """Return an argument of ExecStart, where $ begins a variable, too."""
+    """Return an argument of ExecStart, where $ begins a variable."""
     return _quoted(text.replace("$", "$$"))
