@@ -15,7 +15,7 @@ rounds show whether it was. A sustained run, if requested, follows for each vari
     phases         up to disk, paced, sustained    profile        time of each operator
     compare        comparison with earlier results report         the files that are written
 
-Every field of the result is described in BENCH.md. Ctrl-C writes nothing.
+Every field of the result is described in docs/reference/bench-json.md. Ctrl-C writes nothing.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def bench(
     Returns
     -------
     dict
-        Content of bench.json (BENCH.md).
+        Content of bench.json (docs/reference/bench-json.md).
 
     Raises
     ------

@@ -108,7 +108,7 @@ def rate(facts: MachineFacts) -> CheckRow:
                         "the clock.", "Record for longer: --seconds 10.")  # fmt: skip
     off = round(heard.clock_ratio - 1, 3) + 0.0  # no -0.0
     values = {"ratio": heard.clock_ratio}
-    text = f"Measured by the clock, the rate is off by {100 * off:+.1f} % of {heard.rate} Hz"
+    text = f"By the clock, the sample rate deviates by {100 * off:+.1f} % from {heard.rate} Hz"
     if abs(off) > RATE_OFF + JITTER_SECONDS / max(1.0, heard.seconds - 1):
         return CheckRow(PROBLEM, f"{text}: pitch and time of everything will be wrong.",
                         "Choose the device itself (edgeprune devices), not a sound server.",

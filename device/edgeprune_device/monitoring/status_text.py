@@ -99,7 +99,7 @@ def _latency(latency: Mapping[str, Any]) -> str:
 
 
 def _backlog(status: Mapping[str, Any]) -> str:
-    given = "nothing dropped" if status["load"] == "normal" else f"load reduced: {status['load']}"
+    given = "load not reduced" if status["load"] == "normal" else f"load reduced: {status['load']}"
     waits = (
         f"; {n} detections wait to be written to disk" if (n := status["journal_pending"]) else ""
     )
