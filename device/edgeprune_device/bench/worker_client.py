@@ -51,7 +51,9 @@ class Round:
     before_rss_bytes: int | None  # after the imports, before the bundle; None without /proc
     golden_difference: float  # largest difference from the stored outputs
     golden_agreement: float | None = None  # share of golden inputs with the same best label
-    phases_ms: dict[str, list[float]] = field(default_factory=dict)  # see docs/reference/bench-json.md
+    phases_ms: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # see docs/reference/bench-json.md
     memory_bytes: dict[str, int | None] = field(default_factory=dict)
     paced_ms: dict[str, list[float]] | None = None
     paced_idle: float | None = None  # idle share of all cores' time in the paced part
