@@ -84,7 +84,7 @@ class FusedAttention(nn.Module):
         self.out = part.out_proj
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
-        """Turn (1, frames, hidden) into the same shape; nothing is masked in a whole window."""
+        """Map (1, frames, hidden) to the same shape; nothing is masked in a whole window."""
         frames, heads = hidden_states.shape[1], self.heads
         apart = self.qkv(hidden_states).reshape(frames, 3 * heads, self.head_dim).transpose(0, 1)
         query, key, value = apart[:heads], apart[heads : 2 * heads], apart[2 * heads :]
@@ -110,7 +110,7 @@ class Positions(nn.Module):
         self.activation, self.frames = part.activation, frames
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Turn (1, frames, hidden) into what is added to it."""
+        """Map (1, frames, hidden) to what is added to it."""
         out: Tensor = self.activation(self.conv(hidden_states.transpose(1, 2))[:, :, : self.frames])
         return out.transpose(1, 2)
 
@@ -154,7 +154,7 @@ def fold_weight_norm(model: Any) -> None:
 
 
 def _plain_attention(part: Any) -> bool:
-    """Tell whether a module is self-attention that ``FusedAttention`` computes."""
+    """Return whether a module is self-attention that ``FusedAttention`` computes."""
     names = ("q_proj", "k_proj", "v_proj", "out_proj")
     plain = all(type(getattr(part, name, None)) is nn.Linear for name in names)
     own = not hasattr(part, "gru_rel_pos_const") and not getattr(part, "is_decoder", False)

@@ -186,7 +186,7 @@ def sample_rate_of(model: Any) -> int:
 
 
 def prepare(model: Any, samples: Tensor) -> Tensor:
-    """Turn windows (batch, samples) into what the model takes, as its feature extractor would."""
+    """Map windows (batch, samples) to what the model takes, as its feature extractor would."""
     if family_of(model.config.model_type).frontend:
         features: Tensor = model.frontend(samples)
         return features

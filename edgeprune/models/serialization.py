@@ -111,7 +111,7 @@ def record(model: Any) -> None:
 
 
 def edited(config: Any) -> bool:
-    """Tell whether a config describes more than its family's class builds."""
+    """Return whether a config describes more than its family's class builds."""
     return any(getattr(config, name, None) for name in (*RECORDS, "edgeprune_bridges"))
 
 

@@ -63,7 +63,7 @@ class GatedAttention(nn.Module):
         self, hidden_states: Tensor, attention_mask: Tensor | None = None,
         position_bias: Tensor | None = None, **_: Any,
     ) -> tuple[Tensor, None, Tensor]:  # fmt: skip
-        """Turn states (batch, frames, hidden) into others; the bias is (heads of block 0, n, n).
+        """Map states (batch, frames, hidden) to others; the bias is (heads of block 0, n, n).
 
         Frames that ``attention_mask`` (batch, frames) marks with 0 are not attended to.
         """

@@ -44,7 +44,7 @@ def compress(
     model: str | Path, data: str | Path, out: str | Path, settings: Settings | None = None, *,
     ui: Ui | None = None, redo: Sequence[str] = (),
 ) -> CompressResult:  # fmt: skip
-    """Turn a model and labelled clips into a bundle the recorder can run, and report on it.
+    """Map a model and labelled clips to a bundle the recorder can run, and report on it.
 
     Parameters
     ----------

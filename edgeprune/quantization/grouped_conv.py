@@ -52,7 +52,7 @@ def grouped_int8(data: bytes) -> bytes:
 
 
 def _is_positional(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> bool:
-    """Tell whether a node is a convolution in groups over one axis, with many taps and no stride."""
+    """Return whether a node is a convolution in groups over one axis, with many taps and no stride."""
     if node.op_type != "Conv" or node.input[1] not in tensors:
         return False
     given = _attributes(node)

@@ -33,7 +33,7 @@ def scopes_of(family: Family) -> Scopes:
 
 
 def inside(node_name: str, scopes: Iterable[str]) -> bool:
-    """Tell whether an ONNX node belongs to one of some modules, by its name.
+    """Return whether an ONNX node belongs to one of some modules, by its name.
 
     Parameters
     ----------

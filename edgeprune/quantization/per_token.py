@@ -120,7 +120,7 @@ class _Graph:
         return self.made[name]
 
     def _cuts_columns(self, node: onnx.NodeProto) -> bool:
-        """Tell whether a slice is along the last axis of (1, rows, columns), and so keeps all rows."""
+        """Return whether a slice is along the last axis of (1, rows, columns), and so keeps all rows."""
         return self._values(node.input[3]).tolist() in ([2], [-1])
 
     def _values(self, name: str) -> NDArray[np.int64]:

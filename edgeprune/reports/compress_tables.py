@@ -71,7 +71,7 @@ def _seeds(r: dict[str, Any]) -> Table:
 
 
 def _steps(r: dict[str, Any]) -> Table:
-    """Tell what each step left of the model: layers, parameters, work and validation score."""
+    """Return what each step left of the model: layers, parameters, work and validation score."""
     rows = [
         (f"seed {s['seed']}" if number == 0 else "", step["step"], step["layers"],
          f"{step['parameters'] / 1e6:.3f} M", f"{step['macs'] / 1e6:.1f} M",

@@ -114,7 +114,7 @@ def train_student(
 
 
 def same_front_end(student: Any, teacher: Any) -> bool:
-    """Tell whether a student hears through its teacher's waveform encoder, weight by weight."""
+    """Return whether a student hears through its teacher's waveform encoder, weight by weight."""
     if student.config.model_type != teacher.config.model_type:
         return False
     path = family_of(student.config.model_type).frozen

@@ -84,7 +84,7 @@ def asked_of(settings: Trim) -> str:
 
 
 def is_met(asked: float, reached: float) -> bool:
-    """Tell whether a share that went is within two points of the one that was asked."""
+    """Return whether a share that went is within two points of the one that was asked."""
     return abs(reached - asked) <= WITHIN
 
 
