@@ -243,7 +243,7 @@ def write_phones(data: Path) -> None:
 
 
 def phones(out: Path) -> list[Table]:
-    """Measure phone and speaker convexity of the labelled segments of TIMIT's sample, in context."""
+    """Measure phone and speaker convexity of all segments of TIMIT's sample, in context."""
     data = out / "phones.csv"
     if not data.exists():  # written anew, it would be new data
         write_phones(data)

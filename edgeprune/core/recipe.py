@@ -147,7 +147,7 @@ def find_recipe(name: str) -> Path:
         return RECIPES / f"{name}.toml"
     if not Path(name).is_file():
         raise EdgepruneError(
-            f"There is no recipe {name!r}.", f"Name a TOML file, or one of: {', '.join(known)}."
+            f"There is no recipe {name!r}.", f"Use a TOML file, or one of: {', '.join(known)}."
         )
     return Path(name)
 

@@ -80,7 +80,7 @@ class Run:
         partial = out.with_name(out.name + ".partial")
         if _recorded_key(out) == key:
             shutil.rmtree(partial, ignore_errors=True)  # from an attempt with other settings
-            self.ui.say(f"{name:<16} kept")
+            self.ui.say(f"{name:<16} reused")
             distributed.same(False)
             return out
         if partial.exists() and _recorded_key(partial) != key:
