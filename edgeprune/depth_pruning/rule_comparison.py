@@ -217,12 +217,10 @@ def compare(
 def headline(facts: Mapping[str, Any]) -> str:
     """Return the recommendation in a sentence or two."""
     layers, peak = facts["layers"], facts["first_within_1_percent"]["teacher"]
-    where = (f"the convexity of {facts['task']!r} first comes within 1 % of its peak after "
+    where = (f"The convexity of {facts['task']!r} first comes within 1 % of its peak after "
              f"{peak} of {layers} layers")  # fmt: skip
     if not facts["picks"]:
-        return (
-            f"By convexity alone, remove the later layers: {where}. No layer subset was measured."
-        )
+        return f"{where}: by convexity alone, remove the later ones. No layer subset was measured."
     base = facts["measured_on"]["baseline"]
     parts = []
     if plain := _best(facts["picks"], layers, "held", "valid_accuracy"):
@@ -238,10 +236,10 @@ def headline(facts: Mapping[str, Any]) -> str:
         rule, row = bridged
         accuracy = row["bridged_accuracy"]
         kept = f" ({points(accuracy / base)} of the whole model's accuracy)" if base else ""
-        parts.append(f"with linear bridges over the gaps, {_listed(row['keep'])} alone ({rule}) "
+        parts.append(f"With linear bridges over the gaps, {_listed(row['keep'])} alone ({rule}) "
                      f"{'reach' if len(row['keep']) > 1 else 'reaches'} {points(accuracy)}{kept}, "
                      f"with {points(1 - row['layers'] / layers)} of the layers removed")  # fmt: skip
-    return f"{'; '.join(parts)}; {where}."
+    return f"{'. '.join(parts)}. {where}."
 
 
 def _best(

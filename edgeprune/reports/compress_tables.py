@@ -79,7 +79,7 @@ def _steps(r: dict[str, Any]) -> Table:
          asked_and_reached(step))
         for s in r["seeds"] for number, step in enumerate(s["steps"])
     ]  # fmt: skip
-    headers = ("", "step", "layers", "parameters", "MACs per window", "of teacher",
+    headers = ("", "step", "layers", "parameters", "MACs per window", "% of teacher",
                "validation score", "requested / removed")  # fmt: skip
     return table(headers, rows, "Model after each step")
 

@@ -157,12 +157,11 @@ def _picks(scores: Mapping[str, Any]) -> Table:
     winner = scores["verdict"] and scores["verdict"]["winner"]
     main = list(scores["picks"]).index(winner) if winner in scores["picks"] else -1
     headers = (
-        "rule", "proposed layers (accuracy)",
-        f"fewest layers within {in_points(scores['max_drop'])}",
-        "which layers", "test accuracy [95 %]", "fewest layers for 95 %", "removed",
-        "the same, with bridges", "removed",
+        "rule", "proposed (accuracy)", f"layers within {in_points(scores['max_drop'])}",
+        "which layers", "test accuracy [95 %]", "layers for 95 %", "removed",
+        "with bridges", "removed",
     )  # fmt: skip
-    return table(headers, rows, "Layers to keep, by rule, without retraining", main)
+    return table(headers, rows, "Fewest layers to keep, by rule, without retraining", main)
 
 
 def _removed(layers: int | None, of: int) -> tuple[str, str]:
