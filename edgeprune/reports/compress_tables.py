@@ -55,7 +55,7 @@ def _metrics(r: dict[str, Any]) -> Table:
         found = [row["metrics"][name] for row in r["summary"].values()]
         rows.append((name, *(f"{points(v['value'])} [{100 * v['interval'][0]:.1f}, "
                              f"{100 * v['interval'][1]:.1f}]" for v in found)))  # fmt: skip
-    return table(("metric", *(f"{name} [95 %]" for name in r["summary"])), rows)
+    return table(("metric (test clips)", *(f"{name} [95 %]" for name in r["summary"])), rows)
 
 
 def _seeds(r: dict[str, Any]) -> Table:
