@@ -230,7 +230,7 @@ def fixed_layers(settings: Prune, layers: int) -> list[int] | None:
 
 
 def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui) -> float:
-    """Remove layers, distil for a few epochs, save the model, and return its validation score.
+    """Remove layers, distill for a few epochs, save the model, and return its validation score.
 
     A layer subset that was tried before an interruption is read, not trained again.
     """

@@ -207,6 +207,6 @@ def check_floor(done: Mapping[str, Any], max_drop: float) -> None:
         raise EdgepruneError(
             f"The bundle is {100 * lost:.2f} percentage points below its teacher on the test clips "
             f"(--max-drop allows {100 * max_drop:g}).",
-            "Increase --max-drop, remove less in the recipe's steps, or distil for more epochs.",
+            "Increase --max-drop, remove less in the recipe's steps, or distill for more epochs.",
             FAILED_CHECK,
         )
