@@ -1,12 +1,12 @@
-"""Instructions of one inference on a Raspberry Pi's processor, counted under emulation.
+"""Instructions per inference on a Raspberry Pi's processor, counted under emulation.
 
     python benchmarks/arm64.py count MODEL.onnx MODEL.tflite --cpu a72,a76 -o counts.json
 
-Emulated time says nothing about a board, and instruction counts repeat to 0.1 %: `emulation/`
-holds what it takes (QEMU's user mode with a plugin of ours that counts, an arm64 Python with the
-runtimes' own wheels; made once under ``--cache``, without root, on Debian). A processor is a row of
-`CPUS`: what QEMU is to emulate, and the /proc/cpuinfo the runtimes choose their kernels by, which
-must say the same. One thread; the run that packs the weights is not counted.
+Emulated time does not predict a board's latency, but instruction counts repeat to 0.1 %.
+`emulation/` holds what is needed (QEMU's user mode with a counting plugin, an arm64 Python with the
+runtimes' own wheels; set up once under ``--cache``, without root, on Debian). A processor is a row
+of `CPUS`: what QEMU emulates, and the matching /proc/cpuinfo by which the runtimes choose their
+kernels. One thread; the run that packs the weights is not counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CORES = 4
 
 @dataclass(frozen=True)
 class Cpu:
-    """A processor as QEMU calls it and as Linux shows it."""
+    """A processor as named by QEMU and as shown by Linux."""
 
     board: str
     qemu: str  # value of -cpu; never "max", whose int8 results are wrong in QEMU 7.2
@@ -77,14 +77,14 @@ def main() -> None:
 
 
 def set_up(cache: Path) -> None:
-    """Make what is missing of the emulation: QEMU, the arm64 system, the wheels, the plugin."""
+    """Set up missing parts of the emulation: QEMU, the arm64 system, the wheels, the plugin."""
     subprocess.run([str(HERE / "set_up.sh"), str(cache)], check=True)
     for name, cpu in CPUS.items():
         write_board(cache, name, cpu)
 
 
 def write_board(cache: Path, name: str, cpu: Cpu) -> None:
-    """Lay the system out once more with this processor's files in /proc and /sys.
+    """Copy the system with this processor's files in /proc and /sys.
 
     Without them the runtimes read the host's and end with a segmentation fault.
     """
@@ -121,22 +121,22 @@ def count(
     cpu : str
         A row of `CPUS`.
     cache : Path
-        What `set_up` made.
+        Folder made by `set_up`.
     shapes : sequence of str
-        Of inputs whose shape is open, ``NAME=1x512``.
+        Shapes of inputs with open sizes, ``NAME=1x512``.
     runs : int > 0
-        Inferences that are counted; the counts are their mean.
+        Number of inferences; the counts are their mean.
 
     Returns
     -------
     dict
-        The counts of `KINDS` for one inference, `spread` (the largest difference between runs, as
-        a share of the instructions), `sum` of the outputs and `seconds` it took to emulate.
+        The counts of `KINDS` per inference, `spread` (the largest difference between runs, as a
+        share of the instructions), `sum` of the outputs and `seconds` of the emulation.
 
     Raises
     ------
     RuntimeError
-        With the last words of the emulated program, if it fails.
+        The emulated program failed; with its last line of output.
 
     """
     root = cache / "boards" / cpu
@@ -170,7 +170,7 @@ def count(
 
 
 def to_table(rows: Sequence[dict[str, Any]]) -> Any:
-    """Set the counts out in millions."""
+    """Return the counts as a table, in millions."""
     return table(
         ("file", "MB", "processor", "M instructions", "loads, stores", "FMLA", "SDOT", "MULL, MLAL"),
         [(row["model"], f"{row['bytes'] / 1e6:.2f}", row["cpu"],

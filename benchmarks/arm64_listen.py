@@ -1,11 +1,11 @@
-"""The bare wheel on a Raspberry Pi's processor: does it hear what is heard here.
+"""Detections of the base wheel on an emulated Raspberry Pi, compared with those on this machine.
 
     python benchmarks/arm64_listen.py BUNDLE=sound.wav ... --cpu a72 -o arm64.json
 
-Builds our wheel, installs it without extras for aarch64 (base dependencies only, as wheels), starts
-it under QEMU's user mode (see `arm64.py`), and runs ``listen --from-wav`` there and here. It fails
-if a module of the workstation's came along, a golden output is off, or a detection differs: label
-and time must be equal, and the score within the bundle's tolerance.
+Builds the wheel, installs it without extras for aarch64 (base dependencies only, as wheels), starts
+it under QEMU's user mode (see `arm64.py`), and runs ``listen --from-wav`` there and here. Fails if
+a dependency of the workstation was installed, a golden output is not met, or a detection differs:
+label and time must be equal, and the score within the bundle's tolerance.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def install(cache: Path) -> Path:
-    """Build our wheel and install it for aarch64 with its base dependencies; return the folder."""
+    """Build the wheel and install it for aarch64 with its base dependencies; return the folder."""
     site = cache / "recorder"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -127,7 +127,7 @@ def emulated(cache: Path, cpu: str, site: Path, arguments: Sequence[str]) -> str
 
 
 def compare(bundle: Path, wav: Path, cache: Path, cpu: str, site: Path) -> dict[str, Any]:
-    """Listen to a file there and here and compare what was heard."""
+    """Run listen on a file there and here, and compare the detections."""
     with tempfile.TemporaryDirectory() as folder:
         times, heard, stats = [], [], []
         for place in ("here", "there"):
@@ -167,7 +167,7 @@ def detections(journal: Path) -> list[dict[str, Any]]:
 
 
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what must be equal of a detection, on whatever processor."""
+    """Return the fields of a detection that must be equal on every processor."""
     return row["label"], row["start_seconds"], row["end_seconds"]
 
 

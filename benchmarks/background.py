@@ -1,10 +1,10 @@
-"""What a label for "nothing" is worth: a manifest with pieces of background, and some kept unheard.
+"""Data for measuring the effect of a background label: a manifest with background clips.
 
     python benchmarks/background.py WORDS/labels.csv BACKGROUND/labels.csv -o runs/with-background
 
-Writes ``labels.csv`` (the words as they are, and one-second pieces of the background's folds as
-the label ``background``) for ``edgeprune compress``, and ``unheard.csv`` (the last fold's
-recordings, which test and never train) for ``stream.py --background``.
+Writes ``labels.csv`` (the words, and one-second segments of the background's folds with the label
+``background``) for ``edgeprune compress``, and ``unheard.csv`` (the recordings of the last fold,
+used for tests only) for ``stream.py --background``.
 """
 
 from __future__ import annotations

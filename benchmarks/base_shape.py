@@ -1,11 +1,11 @@
-"""A wav2vec2-base of random weights, made light: bytes and latency, no accuracy.
+"""The recipe ``light`` on a wav2vec2-base with random weights: file sizes and latency.
 
     python benchmarks/base_shape.py --results benchmarks/results
 
 The recipe ``light`` (a mimic in place of the twelve layers, log-mel in place of the waveform
-encoder) and a frame-wise mimic as arXiv 2409.16302 has it, beside the float32 teacher: files of
-float32, of int8 products and of weights stored in 8 bits. All are measured in turn in one process
-on one thread, one second of noise at a time.
+encoder) and a frame-wise mimic as in arXiv 2409.16302 are compared with the float32 teacher, as
+files in float32, with int8 products and with weights stored in 8 bits. All are measured alternately
+in one process on one thread, on one second of noise.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def make(mimic: Mimic | None, front: FrontEnd | None) -> Any:
-    """Return a wav2vec2-base of random weights with these in place of its parts."""
+    """Return a wav2vec2-base with random weights and these parts replaced."""
     torch.manual_seed(0)
     config = Wav2Vec2Config(num_labels=LABELS, layerdrop=0.0, mask_time_prob=0.0)
     model = Wav2Vec2ForSequenceClassification._from_config(
@@ -97,7 +97,7 @@ def make(mimic: Mimic | None, front: FrontEnd | None) -> Any:
 
 
 def measure(files: dict[str, bytes], rounds: int) -> dict[str, list[float]]:
-    """Run every file in turn, so many times, after one that does not count; milliseconds."""
+    """Run every file in turn, ``rounds`` times after a warm-up; return the times in ms."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     sessions = {
@@ -117,7 +117,7 @@ def measure(files: dict[str, bytes], rounds: int) -> dict[str, list[float]]:
 
 
 def to_table(rows: dict[str, dict[str, Any]]) -> Any:
-    """Set every file beside the teacher's float32 one."""
+    """Compare every file with the teacher's float32 one."""
     base = next(iter(rows.values()))
     lines = [
         (name, f"{r['parameters'] / 1e6:.2f} M", f"{r['macs'] / 1e6:.0f} M", f"{r['bytes'] / 1e6:.2f}",

@@ -1,13 +1,13 @@
-"""Count the clips that are enough for a static int8 model, and ask whether it matters which.
+"""Static int8 accuracy against the number and choice of calibration clips.
 
     python benchmarks/calibration_size.py MODEL DATA -o benchmarks/results
 
-Every tensor's extrema are taken once for each clip of a pool; a set's ranges are then the extrema
-over its clips, so many sets cost one pass. MatMul and Gemm are quantized to int8 per channel with
-static ranges (QDQ). A set is judged by the share of test clips decided as by the float file, by how
-far the worst score of a clip is off on average (drift), and by the width of its ranges against
-those of the whole pool. Each seed draws other training clips as the pool and other test clips;
-``random`` sets are drawn from the pool.
+Every tensor's extrema are recorded once per clip of a pool; the ranges of a set are the extrema of
+its clips, so that many sets need one pass only. MatMul and Gemm are quantized to int8 per channel
+with static ranges (QDQ). A set is judged by the share of test clips with the float file's decision,
+by the mean over clips of the largest difference of a score (drift), and by the width of its ranges
+relative to those of the whole pool. Each seed draws other training clips as the pool and other test
+clips; ``random`` sets are drawn from the pool.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from edgeprune_device.system.machine import machine_facts
 SIZES = (5, 10, 20, 40, 80, 160)
 OPERATORS = ["MatMul", "Gemm"]
 Extrema = NDArray[np.float64]
-"""(clips, tensors, 2): the lowest and the highest of each."""
+"""(clips, tensors, 2): minimum and maximum of each tensor."""
 
 
 def main() -> None:
-    """Take extrema, quantize with every set, count agreement."""
+    """Record extrema, quantize with every set, measure agreement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
@@ -109,18 +109,18 @@ def line(rows: Sequence[dict[str, Any]], size: int) -> list[str]:
 
 
 def exported(model: Path) -> tuple[bytes, int, int]:
-    """Return a model's float32 ONNX file for one second, its rate and window."""
+    """Return a model's float32 ONNX file for one second, its sample rate and window."""
     classifier = loading.load_model(str(model))
     return to_onnx(classifier, 16000, 18), 16000, 16000
 
 
 def fitted(sound: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-    """Return a clip's first window, or a short clip in the middle of one."""
+    """Return a clip's first window; a short clip is centred."""
     return pad_to_window(sound[:window], window)[0]
 
 
 def extrema_of(data: bytes, windows: Sequence[NDArray[np.float32]]) -> tuple[list[str], Extrema]:
-    """Return the tensors that products take and give, and their extrema over each window."""
+    """Return the inputs and outputs of products, and their extrema per window."""
     graph = onnx.load_from_string(data)
     weights = {x.name for x in graph.graph.initializer}
     constants = {name for node in graph.graph.node if node.op_type == "Constant"
@@ -141,7 +141,7 @@ def extrema_of(data: bytes, windows: Sequence[NDArray[np.float32]]) -> tuple[lis
 
 
 def width(extrema: Extrema, chosen: Sequence[int] | range) -> NDArray[np.float64]:
-    """Return how wide a set's ranges are, (tensors,)."""
+    """Return the widths of a set's ranges, (tensors,)."""
     own = extrema[list(chosen)]
     return np.asarray(own[:, :, 1].max(axis=0) - own[:, :, 0].min(axis=0))
 

@@ -1,14 +1,13 @@
-"""Every way of making a model smaller, on one teacher, the same clips and splits, several seeds.
+"""All compression methods on one teacher, with the same clips and splits, over several seeds.
 
     python benchmarks/compression.py kwt -o runs/compression --results benchmarks/results
     python benchmarks/compression.py w2v2 -o runs/compression --results benchmarks/results
 
 ``kwt`` is KWT-1, fine-tuned here on the Arabic words; ``w2v2`` the trained wav2vec 2.0 of Arabic
-words as it is (for a wav2vec2-base of random weights see ``base_shape.py``). Every row is one
-``edgeprune compress`` with the recipe that is left beside its run, so a row can be had by hand; the
-rows of torch-pruning (a peer) put its pruning in the place of ours and are recovered alike. At the
-end all files are measured side by side in one ``edgeprune bench``. What is finished is kept: the
-same command goes on.
+words (for a wav2vec2-base with random weights see ``base_shape.py``). Every row is one ``edgeprune
+compress`` with the recipe saved beside its run, so a row can be repeated by hand; the rows of
+torch-pruning (a peer) use its pruning instead of edgeprune's, with the same recovery. At the end,
+all files are measured in one ``edgeprune bench``. Finished rows are kept: the same command resumes.
 """
 
 from __future__ import annotations
@@ -40,9 +39,10 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 KWT, WORDS = SHARED / "models/kwt1_speech_commands", SHARED / "models/w2v2_arabic_words"
 ARABIC = SHARED / "data/arabic_speech_commands_20/labels.csv"
 LEARN, RECOVER, DISTILL = 2, 1, 1
-"""Epochs that learn masks, that recover, and that end a row: the same sum for all but ``depth``, whose
-cuts have 2 each to be judged by and 3 at the end, and what begins from nothing: a mimic (on states, then
-on labels) and ``scratch`` have FROM_NOTHING, the students theirs."""
+"""Epochs that learn masks, that recover, and that end a row: the same sum for all rows except
+``depth``, whose layer subsets have 2 each before they are judged and 3 at the end, and those that
+start from random weights: a mimic (on hidden states, then on labels) and ``scratch`` have
+FROM_NOTHING, the students their own."""
 FROM_NOTHING = (8, 4)
 AFTER = {"epochs": DISTILL, "label_epochs": 0}
 WHOLE = {"epochs": LEARN + RECOVER + DISTILL, "patience": 99, "when": "always"}
@@ -50,7 +50,7 @@ Recipe = dict[str, Any]
 
 
 def trimmed(ratio: float, **changes: Any) -> Recipe:
-    """Return the recipe that trims by a ratio of the multiply-accumulates."""
+    """Return the recipe that removes a share of the multiply-accumulates."""
     learnt = changes.get("method", "masks") == "masks"  # a criterion learns nothing: more recovery
     recovery = RECOVER if learnt else LEARN + RECOVER
     trim = {"ratio": ratio, "of": "macs", "epochs": LEARN, "recovery_epochs": recovery}
@@ -58,7 +58,7 @@ def trimmed(ratio: float, **changes: Any) -> Recipe:
 
 
 def mimicked(layers: int, **changes: Any) -> Recipe:
-    """Return the recipe that puts a mimic of one or two frame-wise layers in place of all blocks."""
+    """Return the recipe that replaces all blocks by a mimic of one or two frame-wise layers."""
     on_states, on_labels = FROM_NOTHING
     mimic = {"kind": "frame", "layers": layers, "epochs": on_states, "label_epochs": on_labels}
     return {
@@ -69,7 +69,7 @@ def mimicked(layers: int, **changes: Any) -> Recipe:
 
 
 def peer(criterion: str) -> Recipe:
-    """Return the recipe that has torch-pruning trim half of the multiply-accumulates."""
+    """Return the recipe in which torch-pruning removes half of the multiply-accumulates."""
     return trimmed(0.5, method=criterion) | {"steps": ["torch-pruning"]}
 
 
@@ -102,13 +102,13 @@ ROWS: dict[str, tuple[str, Recipe]] = {
     "tiny": ("teacher", {"steps": ["student"], "student": {"epochs": 30, "label_epochs": 4}}),
 }  # fmt: skip
 OTHERWISE = {"kwt": {"masks 75 %": ("teacher", trimmed(0.75, of="parameters"))}}
-"""A quarter of KWT-1's multiply-accumulates are its spectrogram's: three quarters cannot go."""
+"""A quarter of KWT-1's multiply-accumulates are its spectrogram's, so 75 % cannot be removed."""
 NOT_FOR = {"w2v2": ("linear probe", "SSF")}  # it has no state before these very words
 TINY = ("small CNN", "tiny")  # delivered with their weights in 8 bits, trained by the step alone
 
 
 def main() -> None:
-    """Run the rows that were asked for, measure their files together, and write JSON."""
+    """Run the requested rows, measure their files together, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("teacher", choices=["kwt", "w2v2"])
     parser.add_argument("-o", "--out", type=Path, required=True, help="where the runs go")
@@ -137,7 +137,7 @@ def main() -> None:
 
 
 def make_sources(teacher: str, out: Path) -> dict[str, Path]:
-    """Return the models that rows begin with: the teacher, it before its training, and none."""
+    """Return the models that rows start from: the teacher, the pretrained model, a random one."""
     labels = read_data(ARABIC).labels
     pretrained = KWT if teacher == "kwt" else WORDS
     taught = WORDS
@@ -151,7 +151,7 @@ def make_sources(teacher: str, out: Path) -> dict[str, Path]:
 
 
 def make_scratch(source: Path, labels: tuple[str, ...], folder: Path) -> None:
-    """Save a model of the same architecture with new weights; only fixed spectrograms are kept."""
+    """Save a model of the same architecture with random weights, except for fixed spectrograms."""
     torch.manual_seed(20261121)
     trained = loading.load_model(str(source), labels)
     fresh = type(trained)(trained.config)
@@ -187,7 +187,7 @@ def call(model: Path, out: Path, recipe: Recipe) -> None:
 
 
 def by_command(model: Path, data: Path, out: Path, settings: Settings) -> None:
-    """Run ``edgeprune compress`` by a recipe that is left beside its run."""
+    """Run ``edgeprune compress`` with a recipe that is saved beside its run."""
     out.parent.mkdir(parents=True, exist_ok=True)
     file = out.with_name(f"{out.name}.toml")
     file.write_text(to_toml(settings), "utf-8")
@@ -200,7 +200,7 @@ def by_command(model: Path, data: Path, out: Path, settings: Settings) -> None:
 
 
 def folder_of(name: str) -> str:
-    """Return the folder of a row."""
+    """Return the folder name of a row."""
     return "".join(c if c.isalnum() else "-" for c in name).strip("-").replace("--", "-")
 
 
@@ -242,7 +242,7 @@ def collect(rows: list[str], out: Path) -> dict[str, dict[str, Any]]:
 
 
 def to_table(found: dict[str, dict[str, Any]]) -> Table:
-    """Set every row beside the teacher."""
+    """Compare every row with the teacher."""
     base = found["teacher"]
     rows = []
     for name, row in found.items():

@@ -1,11 +1,11 @@
-"""Graph convexity beside PyPI's nnconvexity 0.1.1: the same values, in how much less time.
+"""Graph convexity compared with nnconvexity 0.1.1 (PyPI): equality of the values, and time.
 
     python benchmarks/convexity.py -o benchmarks/results
 
-Seeded Gaussian clusters in 768 dimensions. The reference runs in a virtual environment of its own
-that is thrown away, ours in this one; each measurement is a fresh process on one thread that reads
-the very same arrays, and counts the CPU seconds of the call alone. The reference samples 5,000
-pairs of a class that has more; ours takes all. Then 10,000 points, ours alone on two threads.
+Seeded Gaussian clusters in 768 dimensions. The reference runs in a temporary virtual environment,
+edgeprune in the current one; each measurement is a new process on one thread that reads the same
+arrays and measures the CPU seconds of the call alone. The reference samples 5,000 pairs of larger
+classes; edgeprune uses all pairs. Then 10,000 points, edgeprune alone on two threads.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ tell({"distance product": product, "selection": whole["nearest"][1] - product,
 
 
 def main() -> None:
-    """Install the reference, measure both, write."""
+    """Install the reference, measure both, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
@@ -138,7 +138,7 @@ def clusters(folder: Path, points: int, classes: int) -> Path:
 
 
 def run(python: str, code: str, file: Path, threads: int = 1) -> dict[str, Any]:
-    """Run code on a file's arrays in a process of its own; return what it tells."""
+    """Run code on a file's arrays in a new process; return the values that it prints."""
     limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     done = subprocess.run(
         [python, "-c", READ + code, str(file)],

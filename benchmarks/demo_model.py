@@ -1,10 +1,10 @@
-"""Make the demonstration's model: a small wav2vec 2.0 that has heard many invented birds.
+"""Train the demonstration's model: a small wav2vec 2.0 on many synthetic birds.
 
     python benchmarks/demo_model.py            (about 8 minutes on 2 cores)
 
-Writes ``edgeprune/pipeline/demo_model/``: configuration and weights, without a head. It learns from
-recordings of another seed than the demonstration's, so that every bird the demonstration teaches
-and tests is new to it.
+Writes ``edgeprune/pipeline/demo_model/``: configuration and weights, without a head. It is trained
+on recordings of another seed than the demonstration's, so that all birds of the demonstration are
+new to it.
 """
 
 from __future__ import annotations

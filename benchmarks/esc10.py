@@ -1,12 +1,12 @@
-r"""ESC-10 in its five folds: each is the test split once, clips of one recording stay together.
+r"""ESC-10 with five-fold cross-validation: each fold is the test split once.
 
     python benchmarks/esc10.py ../shared/models/kwt1_speech_commands -o runs/esc10 \
         --results benchmarks/results
 
-Every fold is one ``edgeprune compress``: the model is taught the ten classes, trimmed by half of its
-multiply-accumulates and written in int8. The fold before the test fold is the validation split. The
-table gives each fold and their mean, as the data's authors do (Piczak 2015). What is finished is
-kept: the same command goes on.
+Every fold is one ``edgeprune compress``: the model is fine-tuned on the ten classes, half of its
+multiply-accumulates are trimmed, and it is written in int8. Clips of one recording stay together;
+the fold before the test fold is the validation split. The table gives each fold and their mean, as
+the authors of the data do (Piczak 2015). Finished folds are kept: the same command resumes.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Do false alarms come at the rate that was asked for? ``calibrate``, then a stream it never heard.
+"""Accuracy of ``calibrate``: requested rate of false alarms against the rate on another stream.
 
     python benchmarks/false_alarms.py BUNDLE DATA -o OUT --background esc10/labels.csv
 
-Streams as in ``stream.py``, calibrated on one and counted on another, twice over. *The same place*:
-other takes of the same speakers, the same background recordings in another order. *Another place*:
-speakers and background recordings that the calibration never heard. The count is a Poisson number:
-with 400 false alarms wanted, chance alone moves it by 10 % (95 %), and the calibration's own count
-as much again; hence the streams' length. A rule is counted by the recorder's ``Decider``;
-``tests/test_streams.py`` holds that against ``listen``.
+Streams as in ``stream.py``; thresholds are calibrated on one and evaluated on another, in two
+settings. *The same place*: other utterances of the same speakers, the same background recordings in
+another order. *Another place*: other speakers and background recordings. The count is
+Poisson-distributed: with 400 false alarms requested, it varies by 10 % (95 %) by chance, and the
+calibration's own count by as much; hence the streams' length. Results are counted by the recorder's
+``Decider``, which ``tests/calibration`` compares with ``listen``.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def line(row: dict[str, Any]) -> tuple[str, ...]:
 def sides(
     parts: dict[str, tuple[Clip, ...]], background: Path, out: Path, place: str, seed: int
 ) -> tuple[list[list[Clip]], list[Path]]:
-    """Return the clips and the background's manifest to calibrate on, and to count on."""
+    """Return the clips and the background's manifest to calibrate on, and to evaluate on."""
     generator = np.random.default_rng([seed, 7])
     noises = read_data(background).clips
     clips = [*parts["valid"], *parts["test"]]
@@ -132,7 +132,7 @@ def streams(
     folder: Path, clips: Sequence[Clip], background: Path, rate: int, snr: float, number: int,
     seed: int,
 ) -> list[tuple[Path, Path]]:  # fmt: skip
-    """Make a stream in parts; returns each part's sound file and list of events."""
+    """Make a stream in parts; return each part's sound file and list of events."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     generator = np.random.default_rng(seed)
@@ -146,7 +146,7 @@ def streams(
 
 
 def facts(chosen: Chosen, wanted: float | None) -> dict[str, Any]:
-    """Return what came of a rule."""
+    """Return the results of a rule."""
     total = chosen.total
     low, high = poisson_interval(total.false_alarms)
     return {"asked": wanted, "hours": total.hours, "heard": total.false_alarms_per_hour,

@@ -1,4 +1,4 @@
-"""edgeprune's own rows of `graph_variants.VARIANTS`: the one place that knows its functions."""
+"""edgeprune's own rows of `graph_variants.VARIANTS`; only this module uses its functions."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ OPSET = 18
 
 @dataclass(frozen=True)
 class Work:
-    """What there is of a model at a window when a variant is made."""
+    """What a variant is made from: a model at a window."""
 
     classifier: Any
     window_samples: int
     files: dict[str, Path]
     """Variants made so far: name -> model file."""
     calibration: Path
-    """A .npy of real windows (n, window)."""
+    """A .npy file of real windows (n, window)."""
 
     @property
     def family(self) -> Family:
-        """The model's row of the families' table."""
+        """The model's family."""
         return family_of(self.classifier.config.model_type)
 
     def bytes_of(self, name: str) -> bytes:
@@ -45,17 +45,17 @@ class Variant:
     """A row of the table."""
 
     format: str
-    """``onnx``, ``tflite``, or ``torch``: nothing is made, transformers itself is measured."""
+    """``onnx``, ``tflite``, or ``torch``: no file is made, transformers itself is measured."""
     make: Callable[[Work], bytes]
     ours: bool = False
-    """Whether it is edgeprune's own way, not a peer's."""
+    """Whether it is edgeprune's own method, not a peer's."""
 
 
 ONNX, TFLITE = "edgeprune ONNX, float32", "edgeprune TFLite, float32"
 
 
 def by_method(format: str, method: str, work: Work) -> bytes:
-    """Make a file from edgeprune's own float32 one by a row of its table of methods."""
+    """Make a file from edgeprune's float32 file by a row of ``quantization.methods``."""
     source = work.bytes_of(ONNX if format == "onnx" else TFLITE)
     make = method_of(format, method)
     return make(source, scopes_of(work.family), np.load(work.calibration))

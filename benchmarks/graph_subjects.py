@@ -1,8 +1,8 @@
-"""The models `graphs.py` measures, and the clips it asks them about: one literal table.
+"""Table of the models that `graphs.py` measures, and of the clips to test them on.
 
 Trained models come from ``../shared``; the shapes of wav2vec2-base and AST-base have seeded random
-weights, since bytes and latency do not depend on what a model has learnt (and agreement of such a
-model says how far rounding drifts, not what it costs).
+weights, because file size and latency do not depend on the weights (and the agreement of such a
+model shows how far rounding shifts its scores, not the accuracy loss).
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ CALIBRATION_CLIPS = 64
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, and what it is asked about."""
+    """A model, and the clips to test it on."""
 
     load: Callable[[int], Any]
     """Window in samples -> classifier."""
     data: str
     """A row of `DATA`."""
     seconds: tuple[int, ...] = (1, 5)
-    """Windows it is measured at."""
+    """Windows in seconds at which it is measured."""
     trained: int = 0
-    """The window at which its answers are right or wrong, in seconds; 0: it was never trained."""
+    """Window in seconds for which it was trained; 0: it has random weights."""
     small: bool = False
-    """Whether counting its instructions under emulation takes seconds, not minutes."""
+    """Whether counting its instructions under emulation takes seconds instead of minutes."""
 
 
 @dataclass(frozen=True)
 class Sounds:
-    """Real recordings: which to calibrate on, which to ask about, and how many of these at most.
+    """Real recordings: for calibration, for tests, and the largest number of the latter.
 
     Both are a manifest below ``../shared/data`` and a split of it.
     """
@@ -68,7 +68,7 @@ CUT_SECONDS = 0.5  # into a recording
 
 
 def base_shape(layers: int) -> Callable[[int], Any]:
-    """Return what makes a wav2vec2-base of random weights with this many layers."""
+    """Return a function that makes a wav2vec2-base with random weights and so many layers."""
 
     def load(_window: int) -> Any:
         from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
@@ -80,14 +80,14 @@ def base_shape(layers: int) -> Callable[[int], Any]:
 
 
 def ast_shape(window: int) -> Any:
-    """Make an AST-base of random weights, fitted to the window."""
+    """Make an AST-base with random weights, fitted to the window."""
     from transformers import ASTConfig, ASTForAudioClassification
 
     return drawn(ASTForAudioClassification, ASTConfig(num_labels=LABELS), window)
 
 
 def drawn(kind: Any, config: Any, window: int) -> Any:
-    """Save a model of random weights and load it as a user's would be."""
+    """Save a model with random weights and load it as a user's model would be."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         kind(config).save_pretrained(folder)
@@ -95,7 +95,7 @@ def drawn(kind: Any, config: Any, window: int) -> Any:
 
 
 def trained(name: str) -> Callable[[int], Any]:
-    """Return what loads a model of ``../shared/models``."""
+    """Return a function that loads a model of ``../shared/models``."""
     return lambda _window: loading.load_model(str(SHARED / "models" / name))
 
 
@@ -111,7 +111,7 @@ SUBJECTS = {
 
 
 def calibration(subject: Subject, seconds: int) -> NDArray[np.float32]:
-    """Return real windows (n, samples) to calibrate on, no more than 64."""
+    """Return real windows (n, samples) for calibration, at most 64."""
     sounds = DATA[subject.data]
     windows: list[NDArray[np.float32]] = []
     for clip in spread(of_split(*sounds.calibrate), CALIBRATION_CLIPS):
@@ -121,10 +121,10 @@ def calibration(subject: Subject, seconds: int) -> NDArray[np.float32]:
 
 
 def questions(subject: Subject, seconds: int, labels: Sequence[str]) -> list[Clip]:
-    """Return the clips a model's files are asked about.
+    """Return the clips to test a model's files on.
 
-    Where a model does not know the labels, every clip gets the first label it knows: then only
-    agreement means something. Of long recordings, one window.
+    If a model does not know the labels, every clip gets the first label it knows: then only
+    agreement is meaningful. Of long recordings, one window.
     """
     sounds = DATA[subject.data]
     clips = spread(of_split(*sounds.ask), sounds.most)
@@ -143,7 +143,7 @@ def of_split(data: str, split: str) -> list[Clip]:
 
 
 def spread(things: Sequence[Any], most: int) -> list[Any]:
-    """Return no more than so many of a sequence, evenly spread, in order."""
+    """Return at most so many items of a sequence, evenly spaced, in order."""
     if len(things) <= most:
         return list(things)
     return [things[int(place)] for place in np.linspace(0, len(things) - 1, most)]

@@ -1,4 +1,4 @@
-"""What `graphs.py` measured of one model at one window, as Markdown. Pure: a dict in, text out."""
+"""Results of `graphs.py` for one model at one window as a Markdown table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def to_text(result: Mapping[str, Any]) -> str:
     Parameters
     ----------
     result : mapping
-        As `graphs.measured` returns it.
+        Result of `graphs.measured`.
 
     """
     rows: Mapping[str, Mapping[str, Any]] = result["rows"]

@@ -1,8 +1,8 @@
-"""The ways of making a file that `graphs.py` measures side by side: one literal table.
+"""Table of the ways to make a model file that `graphs.py` compares.
 
-A variant is a function from what there is of a model (`Work`) to the bytes of a .onnx or .tflite
-file. The float32 files come first, since the others are made from them. Peers that cannot live in
-our environment run in one of their own, made once under `PEERS`.
+A variant is a function from a model at a window (`Work`) to the bytes of a .onnx or .tflite file.
+The float32 files come first, because the others are made from them. Peers whose dependencies
+conflict with edgeprune's run in environments of their own, made once under `PEERS`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ VENVS = {
     "optimum": ("torch==2.13.0", "optimum-onnx[onnxruntime]==0.1.0", "transformers<4.58"),
     "nncf": ("nncf==3.4.0", "onnx", "onnxruntime==1.31.1"),
 }
-"""Environment -> what pip installs in it, in this order."""
+"""Environment -> packages to install with pip, in this order."""
 ONNX, TFLITE = "ORT float32, as exported", "LiteRT float32, as exported"
 
 
 def plain_onnx(work: Work) -> bytes:
-    """Export by torch.onnx, the graph as torch traces it; weight-norm folded, as quantizers need."""
+    """Export by torch.onnx as traced by torch; weight norm folded, as quantizers need."""
     buffer: Any = io.BytesIO()  # torch types it as a path
     with warnings.catch_warnings():  # the tracer warns of every shape that is fixed on purpose
         warnings.simplefilter("ignore")
@@ -53,13 +53,13 @@ def plain_onnx(work: Work) -> bytes:
 
 
 def plain_tflite(work: Work) -> bytes:
-    """Convert by litert-torch, the graph as torch traces it; weight-norm folded."""
+    """Convert by litert-torch as traced by torch; weight norm folded."""
     scorer = Named(Scorer(folded(work))).eval()
     return convert(scorer, {INPUT: torch.randn(1, work.window_samples) * 0.1})
 
 
 def folded(work: Work) -> Any:
-    """Return a copy of the model without weight-norm."""
+    """Return a copy of the model without weight norm."""
     copied = copy.deepcopy(work.classifier).eval()
     fold_weight_norm(copied)
     return copied
@@ -71,7 +71,7 @@ def nothing(_work: Work) -> bytes:
 
 
 def ort_dynamic(options: dict[str, Any], work: Work) -> bytes:
-    """Quantize by ONNX Runtime's own dynamic quantization; no option: all operators it knows."""
+    """Quantize by ONNX Runtime's own dynamic quantization with default options."""
     graph = onnx.load_from_string(work.bytes_of(ONNX))
     del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
     with tempfile.TemporaryDirectory() as folder, no_advice():
@@ -81,7 +81,7 @@ def ort_dynamic(options: dict[str, Any], work: Work) -> bytes:
 
 
 def in_venv(venv: str, script: str, option: str, work: Work) -> bytes:
-    """Run a script of ``peers_graphs/`` on the plain ONNX file in an environment of its own."""
+    """Run a script of ``peers_graphs/`` on the plain ONNX file in its environment."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
         arguments = [str(work.files[ONNX]), str(target), option]
@@ -98,7 +98,7 @@ def in_venv(venv: str, script: str, option: str, work: Work) -> bytes:
 
 
 def python_of(venv: str) -> Path:
-    """Return an environment's Python; make the environment if it is not there."""
+    """Return an environment's Python; make the environment if needed."""
     folder = PEERS / venv
     python, ready = folder / "bin/python", folder / "ready"
     if not ready.exists():
@@ -110,7 +110,7 @@ def python_of(venv: str) -> Path:
 
 
 def ai_edge(recipe_name: str, work: Work) -> bytes:
-    """Quantize by one of ai-edge-quantizer's own recipes; static ones keep float at both ends."""
+    """Quantize by one of ai-edge-quantizer's own recipes; inputs and outputs stay in float."""
     from ai_edge_quantizer import quantizer, recipe
 
     made = quantizer.Quantizer(str(work.files[TFLITE]))
@@ -129,7 +129,7 @@ def ai_edge(recipe_name: str, work: Work) -> bytes:
 
 
 def input_name(path: Path) -> str:
-    """Return the name of the one input in a TFLite file's signature."""
+    """Return the name of the only input in a TFLite file's signature."""
     from ai_edge_litert.interpreter import Interpreter
 
     (signature,) = Interpreter(str(path)).get_signature_list().values()
@@ -156,10 +156,10 @@ VARIANTS = {
     "ai-edge-quantizer static_wi8_ai8": Variant("tflite", partial(ai_edge, "static_wi8_ai8")),
     **OURS,
 }
-"""In the order they are made: one may read the files of those above it."""
+"""In the order they are made: a variant may read the files of those above it."""
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something."""
+    """Return the last line that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

@@ -1,14 +1,14 @@
-"""Every way of making a model's file, measured side by side: latency, bytes, memory, answers.
+"""Comparison of all ways to make a model file: latency, file size, memory, predictions.
 
-    python benchmarks/graphs.py make    -o runs/graphs     make the files; what is there is kept
+    python benchmarks/graphs.py make    -o runs/graphs     make the files; existing ones are kept
     python benchmarks/graphs.py measure -o runs/graphs     measure them
     python benchmarks/graphs.py table   -o runs/graphs --results benchmarks/results
 
 Models are the rows of `graph_subjects.SUBJECTS`, files those of `graph_variants.VARIANTS`. All files
-of one model are measured in one run: each at each thread count in a process of its own, in rounds
-of shuffled order, as ``edgeprune bench`` does. After that they are asked about real clips
-through the recorder's runtime, and the small ones' instructions are counted for a Raspberry Pi 4 and
-5 (`arm64.py`). A variant that cannot be made says why in the table; ``failed/`` remembers it.
+of one model are measured in one run: each with each number of threads in its own process, in rounds
+of shuffled order, as ``edgeprune bench`` does. Then they are tested on real clips through the
+recorder's runtime, and the instructions of small models are counted for a Raspberry Pi 4 and 5
+(`arm64.py`). The table gives the reason for variants that could not be made; ``failed/`` keeps it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CPUS = ("a72", "a76")
 
 @dataclass(frozen=True)
 class Task:
-    """One model at one window, and where what is made of it lies."""
+    """One model at one window, and the folder of its files."""
 
     name: str
     subject: Subject
@@ -59,21 +59,21 @@ class Task:
     folder: Path
 
     def path(self, variant: str) -> Path:
-        """Return a variant's bundle (of torch: its model folder)."""
+        """Return a variant's bundle (torch: its model folder)."""
         return self.folder / re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-")
 
     def failure(self, variant: str) -> Path:
-        """Return the file that says why a variant could not be made."""
+        """Return the file with the reason why a variant could not be made."""
         return self.folder / "failed" / f"{self.path(variant).name}.txt"
 
     @property
     def made(self) -> list[str]:
-        """Variants that are there, in the table's order."""
+        """Existing variants, in the order of the table."""
         return [name for name in VARIANTS if self.path(name).exists()]
 
 
 def main() -> None:
-    """Do what the command says for the models and windows asked for."""
+    """Run the command for the requested models and windows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("command", choices=["make", "measure", "table"])
     parser.add_argument("-o", "--out", type=Path, required=True, help="where files and numbers lie")
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
-    """Return the models asked for at the windows asked for, as far as a model has them."""
+    """Return the requested models at the requested windows, as far as a model has them."""
     for name in options.models:
         for seconds in options.windows:
             if seconds in SUBJECTS[name].seconds:
@@ -106,7 +106,7 @@ def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
 
 
 def make(task: Task, wanted: re.Pattern[str], again: bool) -> None:
-    """Make every variant of a model that is neither there nor known to fail."""
+    """Make all variants of a model that neither exist nor are known to fail."""
     missing = [
         name for name in VARIANTS
         if wanted.search(name) and name not in task.made
@@ -137,7 +137,7 @@ def make(task: Task, wanted: re.Pattern[str], again: bool) -> None:
 
 
 def put(task: Task, name: str, work: Work) -> None:
-    """Make one variant and write it as a bundle, of torch as a model folder."""
+    """Make one variant and write it as a bundle (torch: as a model folder)."""
     variant, path = VARIANTS[name], task.path(name)
     if variant.format == "torch":
         loading.save(work.classifier, path)
@@ -171,7 +171,7 @@ def file_of(bundle: Path) -> Path:
 
 
 def measured(task: Task, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all files of one model in turn; return everything the table shows."""
+    """Measure all files of one model in turn; return all values of the table."""
     variants = [(name, threads) for name in task.made for threads in options.threads]
     digests = {
         name: read_bundle(task.path(name)).digest
@@ -211,7 +211,7 @@ def measured(task: Task, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_one(task: Task, name: str, digest: str, threads: int, seconds: float) -> Round:
-    """Measure one variant for one round in a process of its own."""
+    """Measure one variant for one round in its own process."""
     variant, path = VARIANTS[name], task.path(name)
     if variant.format != "torch":
         return run_child(path, variant.format, digest, threads, seconds)
@@ -229,25 +229,25 @@ def run_one(task: Task, name: str, digest: str, threads: int, seconds: float) ->
 
 
 def summed(rounds: list[Round], seconds: int) -> dict[str, Any]:
-    """Sum a variant's rounds up, without every single latency."""
+    """Summarize a variant's rounds, without individual latencies."""
     return {k: v for k, v in summarize(rounds, seconds, seconds).items() if k != "samples_ms"}
 
 
 def bytes_of(task: Task, name: str) -> int:
-    """Return the size of a variant's file, of torch its weights'."""
+    """Return the size of a variant's file (torch: of its weights)."""
     if VARIANTS[name].format == "torch":
         return sum(file.stat().st_size for file in task.path(name).glob("*.safetensors"))
     return file_of(task.path(name)).stat().st_size
 
 
 def asked(task: Task) -> dict[str, dict[str, Any]]:
-    """Ask every file about the same real clips; the plain ONNX file is the measure of agreement.
+    """Run all files on the same real clips; agreement is relative to the plain ONNX file.
 
     Returns
     -------
     dict
         By variant: `clips`, `agreement`, `score_difference` (mean over clips of the largest
-        difference of a score); of a trained model at its own window also `accuracy`, its 95 %
+        difference of a score); for a trained model at its own window also `accuracy`, its 95 %
         `interval`, and `accuracy_difference`.
 
     """
@@ -283,7 +283,7 @@ def counted(task: Task) -> dict[str, dict[str, Any]]:
 
 
 def gather(options: argparse.Namespace) -> None:
-    """Print everything that was measured as Markdown; write it as JSON where asked to."""
+    """Print all results as Markdown; write them as JSON if requested."""
     there = [task.folder / "measured.json" for task in tasks_of(options)]
     results = [json.loads(file.read_text("utf-8")) for file in there if file.exists()]
     for result in results:

@@ -1,13 +1,13 @@
-"""What a window costs where overlapping windows share their frames, against the hop.
+"""Time per window if overlapping windows share frames, for several hops.
 
     python benchmarks/incremental.py --shared ../shared --results benchmarks/results
 
-Each model's file is run whole and in its two halves, in turn, over the same recordings, at hops of
-a window, a half, a quarter, an eighth and a sixteenth of it (rounded down to whole frames): wall and
-processor time of a window, one thread, medians; and the largest difference of a score between the
-two over all windows (``compress`` delivers int8 halves only where it is 0). On a busy machine look at
-processor time. Models that cannot be cut stand with the sentence that says why. The shapes
-are real (wav2vec2-base, Whisper-tiny) with random weights; KWT-1 and the Arabic words are trained.
+Each model's file is run whole and in its two halves, alternately, on the same recordings, with hops
+of a window, a half, a quarter, an eighth and a sixteenth of it (rounded down to whole frames): wall
+and processor time per window, one thread, medians; and the largest difference of a score between
+the two over all windows (``compress`` delivers int8 halves only if it is 0). On a busy machine, use
+the processor time. Models that cannot be split are listed with the reason. The shapes are real
+(wav2vec2-base, Whisper-tiny) with random weights; KWT-1 and the Arabic words are trained.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from edgeprune_device.system.machine import machine_facts
 
 RATE, OPSET, LABELS = 16000, 18, 20
 SHARES = (1, 2, 4, 8, 16)
-"""A window is so many hops."""
+"""Hops per window."""
 METHODS = ("none", "dynamic")
 Row = dict[str, Any]
 
@@ -96,7 +96,7 @@ def speech(data: Path) -> NDArray[np.float32]:
 
 
 def makers(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return the models by name; each is made when its turn comes."""
+    """Return functions that make the models, by name."""
     return {
         "KWT-1": lambda: loading.load_model(str(folder / "kwt1_speech_commands")),
         "Arabic words": lambda: loading.load_model(str(folder / "w2v2_arabic_words")),
@@ -109,7 +109,7 @@ def makers(folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def waveform(norm: str) -> Any:
-    """Return a wav2vec2-base of random weights that hears samples as they are."""
+    """Return a wav2vec2-base with random weights, without normalization of the window."""
     from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
     torch.manual_seed(0)
@@ -122,7 +122,7 @@ def waveform(norm: str) -> Any:
 
 
 def mimic() -> Any:
-    """Return the layer-normed one with a frame-wise mimic in place of its twelve layers."""
+    """Return the one with layer norm and a frame-wise mimic in place of its twelve layers."""
     model = waveform("layer")
     put_mimic(model, 0, 12, torch.zeros(1, RATE), **mimic_spec(Mimic()))
     drop_positions(model)
@@ -138,7 +138,7 @@ def student() -> Any:
 
 
 def whisper() -> Any:
-    """Return Whisper-tiny's encoder and a classifier on it, random weights, a window of one second."""
+    """Return Whisper-tiny's encoder and a classifier, random weights, for windows of one second."""
     from transformers import WhisperConfig, WhisperForAudioClassification
 
     torch.manual_seed(0)
@@ -178,7 +178,7 @@ def measure(name: str, model: Any, stream: NDArray[np.float32], count: int) -> l
 
 
 def timed(run: Any, scorer: Any, stream: NDArray[np.float32], hop: int, count: int) -> Row:
-    """Run both over the same windows in turn; medians in ms, and the largest difference."""
+    """Run both on the same windows in turn; return medians in ms and the largest difference."""
     taken: dict[str, list[tuple[float, float]]] = {"whole": [], "halves": []}
     differences = []
     first_window = 0.0
@@ -206,7 +206,7 @@ def timed(run: Any, scorer: Any, stream: NDArray[np.float32], hop: int, count: i
 
 
 def time_of(work: Any, window: NDArray[np.float32]) -> tuple[Any, tuple[float, float]]:
-    """Return what some work answers, and its wall and processor time in ms."""
+    """Return the result of a call, and its wall and processor time in ms."""
     wall, cpu = time.perf_counter(), time.process_time()
     answer = work(window)
     return answer, (1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu))

@@ -1,19 +1,21 @@
-"""The papers' claims about layers, on real models and recordings: each part a table.
+"""The papers' claims about layers, tested on real models and recordings, one table per part.
 
     python benchmarks/layers.py -o runs/layers --results benchmarks/results
 
-- ``pretrained``: word and speaker convexity of KWT-1 as it came (arXiv 2408.11858, figure 1, left).
+- ``pretrained``: word and speaker convexity of the pretrained KWT-1 (arXiv 2408.11858, figure 1,
+  left).
 - ``tuned``: the same after fine-tuning for words and for speakers, three seeds (figure 1, right).
-- ``figure2``: accuracy of "cut at L, then fine-tune" against convexity at L, with rho (figure 2).
-- ``removable``: the layers that can go without retraining at 95 % of the accuracy, by every rule,
-  with and without linear bridges (arXiv 2409.16302), and single, backward, forward and centre
-  ablation (the bird poster's tables).
-- ``phones``: phone convexity of TIMIT's stretches, by layer.
-- ``cost``: what all scores from the states cost beside the forward pass that gave them, for a model
-  of wav2vec2-base's size (random weights) and for a small one, on 2,000 one-second clips.
+- ``figure2``: accuracy of the first L layers after fine-tuning against convexity at L, with rho
+  (figure 2).
+- ``removable``: layers that can be removed without retraining at 95 % of the accuracy, by every
+  rule, with and without linear bridges (arXiv 2409.16302), and single, backward, forward and centre
+  ablation (the tables of the bird-song poster).
+- ``phones``: phone convexity of TIMIT's segments, by layer.
+- ``cost``: time of all scores from the hidden states relative to the forward pass, for a model of
+  wav2vec2-base's size (random weights) and for a small one, on 2,000 one-second clips.
 
-Everything runs through the stages that ``edgeprune score`` and ``compress`` use; what is finished
-is kept, so that the same command goes on. Needs ``../shared``; about an hour on two cores.
+Everything runs through the stages that ``edgeprune score`` and ``compress`` use; finished stages
+are kept, so that the same command resumes. Needs ``../shared``; about an hour on two cores.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ TUNING_EPOCHS = 8
 
 
 def main() -> None:
-    """Run the parts that were asked for, print their tables, and write JSON."""
+    """Run the requested parts, print their tables, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("-o", "--out", type=Path, required=True, help="where the stages go")
     parser.add_argument("--results", type=Path, required=True, help="where the JSON goes")
@@ -70,7 +72,7 @@ def main() -> None:
 
 
 def quick(model: Path, data: Path, out: Path, **changes: Any) -> dict[str, Any]:
-    """Score a model from its states alone."""
+    """Score a model from its hidden states alone."""
     return dict(score(model, data, out, build_settings(changes), ablation=False).scores)
 
 
@@ -81,14 +83,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def percent(layer: dict[str, Any]) -> str:
-    """Write a convexity with its interval and what permuted labels reach."""
+    """Format a convexity with its interval and chance level."""
     low, high = layer["interval"]
     return (f"{100 * layer['mean_of_classes']:.1f} [{100 * low:.1f}, {100 * high:.1f}] "
             f"(null {100 * layer['null_high']:.1f})")  # fmt: skip
 
 
 def pretrained(out: Path) -> list[Table]:
-    """Word convexity on Arabic commands, speaker and word convexity on English digits."""
+    """Measure word convexity on Arabic commands, speaker and word convexity on English digits."""
     every = {"split": "all", "permutations": 50}
     arabic = quick(KWT, ARABIC, out / "pretrained-arabic", score=every)
     digits = quick(KWT, DIGITS, out / "pretrained-digits", clips={"label": "speaker"},
@@ -104,7 +106,7 @@ def pretrained(out: Path) -> list[Table]:
 
 
 def tuned(out: Path) -> list[Table]:
-    """Fine-tune for words and for speakers; score both labellings of the test clips."""
+    """Fine-tune for words and for speakers; score both label columns on the test clips."""
     found: dict[str, Any] = {}
     for column, other in (("label", "speaker"), ("speaker", "label")):
         settings = build_settings({
@@ -137,7 +139,7 @@ def tuned(out: Path) -> list[Table]:
 
 
 def spread(values: list[float]) -> str:
-    """Write the mean of several seeds, and their range."""
+    """Format the mean over several seeds, and their range."""
     middle = f"{100 * np.mean(values):.1f}"
     if len(values) == 1:
         return middle
@@ -155,7 +157,7 @@ def open_stages(out: Path, data: Path, settings: Settings) -> tuple[Run, Path]:
 def scored(
     run: Run, model: str | Path, folder: Path, settings: Settings, name: str
 ) -> dict[str, Any]:
-    """Score a model's states on clips that were read."""
+    """Score a model's hidden states on clips that were read."""
     asked = points_of(settings.score)
     heard = run.stage(states, asked, model, folder, "cpu", name=f"states-{name}")
     found = run.stage(layer_scores, settings.score, folder, heard, "", name=f"score-{name}")
@@ -163,7 +165,7 @@ def scored(
 
 
 def figure2(out: Path) -> list[Table]:
-    """Cut KWT-1 at every depth, fine-tune for Arabic words, hold it against convexity."""
+    """Fine-tune the first L layers of KWT-1 for Arabic words at every L; compare with convexity."""
     settings = build_settings(
         {"finetune": {"epochs": 4, "rules": ["backward"]}, "measure": {"euclidean_pairs": 1}}
     )
@@ -183,7 +185,7 @@ def figure2(out: Path) -> list[Table]:
 
 
 def removable(out: Path) -> list[Table]:
-    """Drop layers without retraining: a trained wav2vec 2.0, and KWT-1 taught Arabic words."""
+    """Remove layers without retraining: a trained wav2vec 2.0, and KWT-1 for Arabic words."""
     settings = build_settings({"teach": {"epochs": TUNING_EPOCHS}})
     run, folder = open_stages(out / "removable-kwt-teacher", ARABIC, settings)
     taught = run.stage(teach, settings.teach, KWT.resolve(), folder, 0, "cpu", name="teach")
@@ -196,7 +198,7 @@ def removable(out: Path) -> list[Table]:
 
 
 def removable_tables(name: str, scores: Mapping[str, Any]) -> list[Table]:
-    """Show what each rule keeps at 95 %, and the poster's ablations."""
+    """Show the layers each rule keeps at 95 %, and the poster's ablations."""
     base, layers = scores["measured_on"]["baseline"], scores["layers"]
     rows = []
     for rule, pick in scores["picks"].items():
@@ -230,7 +232,7 @@ def removable_tables(name: str, scores: Mapping[str, Any]) -> list[Table]:
 
 
 def write_phones(data: Path) -> None:
-    """Write TIMIT's phones with the speaker that their folders name."""
+    """Write TIMIT's phones with the speaker from their folder names."""
     data.parent.mkdir(parents=True, exist_ok=True)
     with PHONES.open(encoding="utf-8") as file:
         rows = [(PHONES.parent / row["path"], row["phone"], Path(row["path"]).parent.name,
@@ -241,7 +243,7 @@ def write_phones(data: Path) -> None:
 
 
 def phones(out: Path) -> list[Table]:
-    """Phone and speaker convexity of every labelled stretch of TIMIT's sample, in context."""
+    """Measure phone and speaker convexity of all segments of TIMIT's sample, in context."""
     data = out / "phones.csv"
     if not data.exists():  # written anew, it would be new data
         write_phones(data)

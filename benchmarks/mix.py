@@ -1,12 +1,12 @@
-"""Make multi-label data of single-label clips: mixtures of one to three classes, with their tags.
+"""Multi-label data from single-label clips: mixtures of one to three classes, with their tags.
 
     python benchmarks/mix.py ../shared/data/esc10/labels.csv mixed --group source
 
-Clips of one mixture come from the same fold (or split) and of different classes, so a model that is
-tested on a fold has heard none of its sounds. Within a fold the recordings are dealt out to pools,
-and a mixture is made of one pool: ``group`` names it, so that intervals can be drawn over groups
-that share no recording. Each part is scaled to a random level; the mixture's cell names its classes
-with ``;`` between. The same seed makes the same files.
+Clips of one mixture come from the same fold (or split) and have different classes, so that the test
+fold contains no sound of the training folds. Within a fold the recordings are divided into pools,
+and a mixture is made from one pool: ``group`` names it, so that intervals can be computed over
+groups that share no recording. Each part is scaled to a random level; the mixture's label cell
+lists its classes separated by ``;``. The same seed makes the same files.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def draw(clips: list[Clip], generator: np.random.Generator) -> list[Clip]:
 def mix(
     sounds: list[NDArray[np.float32]], generator: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[float]]:
-    """Add sounds at random levels, shorter ones somewhere within the longest.
+    """Add sounds at random levels, shorter ones at a random position within the longest.
 
     Returns
     -------
     mixture : array (samples,)
-        Its peak is at most 0.98.
+        Peak at most 0.98.
     gains_db : list of float
-        Each sound's level under that of the loudest there could be.
+        Each sound's level relative to the greatest possible one.
 
     """
     length = max(map(len, sounds))
@@ -70,7 +70,7 @@ def mix(
 
 
 def pools_of(clips: Sequence[Clip], pools: int) -> dict[tuple[str, int], list[Clip]]:
-    """Return the clips by (fold or split, pool): a recording stands in one, a class in many."""
+    """Return the clips by (fold or split, pool): a recording is in one pool, a class in many."""
     place: dict[str, int] = {}
     found: dict[tuple[str, int], list[Clip]] = {}
     dealt: dict[tuple[str, str], int] = {}
@@ -90,7 +90,7 @@ def _recording(clip: Clip) -> str:
 def make(
     source: Path, out: Path, label: str, group: str, count: int, pools: int, seed: int
 ) -> int:  # fmt: skip
-    """Write ``out/labels.csv`` and the mixtures; return how many."""
+    """Write ``out/labels.csv`` and the mixtures; return their number."""
     dataset = read_data(source, label, group or NO_GROUP)
     if any(clip.split is None for clip in dataset.clips):
         raise EdgepruneError(

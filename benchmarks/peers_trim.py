@@ -1,9 +1,9 @@
 """The step ``peers_trim``: structured pruning by torch-pruning, as its users would, at equal MACs.
 
 torch-pruning 1.6 (Fang et al. 2023, DepGraph, arXiv 2301.12900) is a peer, not a dependency:
-``pip install torch-pruning``. Its dependency graph needs two things from us: the positional
-convolution's weight-norm folded, and ``head_dim`` set after it cut the heads' width. The ratio it
-is given is found by halving until the asked share of the multiply-accumulates is gone.
+``pip install torch-pruning``. Its dependency graph needs the positional convolution's weight norm
+folded, and ``head_dim`` set after it has pruned the heads' width. Its pruning ratio is found by
+bisection so that the requested share of the multiply-accumulates is removed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def peers_trim(
 
 
 def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
-    """Return a copy of a model with a share of every group of channels gone."""
+    """Return a copy of a model with a share of every group of channels removed."""
     import torch_pruning as tp
 
     model = copy.deepcopy(whole).eval().requires_grad_(True)

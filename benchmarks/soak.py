@@ -1,12 +1,13 @@
-"""Does a recorder hold out? Half an hour in real time, a day at full speed: memory, files, balance.
+"""Soak tests of a recorder, half an hour live or a day at full speed: memory, files, coverage.
 
     python benchmarks/soak.py live BUNDLE SOUND --minutes 30 -o OUT --results benchmarks/results
     python benchmarks/soak.py day BUNDLE SOUND --hours 24 -o OUT --results benchmarks/results
 
-``live``: SOUND is played again and again to a virtual microphone (PulseAudio's null sink) that
-``edgeprune listen`` records through PortAudio. ``day``: so many hours of SOUND go to its standard
-input as fast as it takes them. Every few seconds /proc tells memory and open files of the listener
-and of its capture process; the slope is that of a least-squares line after the first fifth.
+``live``: SOUND is played repeatedly to a virtual microphone (PulseAudio's null sink) that
+``edgeprune listen`` records through PortAudio. ``day``: so many hours of SOUND are written to its
+standard input as fast as it reads. Every few seconds, memory and open files of the listener and of
+its capture process are read from /proc; the slope is that of a least-squares line after the first
+fifth.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FULL_SCALE = 32767
 
 
 def main() -> None:
-    """Run one soak and write what was seen."""
+    """Run one soak test and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("kind", choices=("live", "day"))
     parser.add_argument("bundle", type=Path)
@@ -79,7 +80,7 @@ def command(options: argparse.Namespace, *more: str) -> list[str]:
 
 
 def live(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Listen to a virtual microphone for so many minutes."""
+    """Run listen on a virtual microphone for so many minutes."""
     shutil.rmtree(options.out / "pulse", ignore_errors=True)
     pulse, over = Pulse(options.out / "pulse"), threading.Event()
     with ExitStack() as stack:
@@ -105,7 +106,7 @@ def live(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def day(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Push so many hours of sound through standard input."""
+    """Write so many hours of sound to standard input."""
     rate = read_bundle(options.bundle).sample_rate
     sound = (np.clip(read_clip(options.sound, rate), -1, 1) * FULL_SCALE).astype("<i2").tobytes()
     process = subprocess.Popen(command(options, "--stdin"), stdin=subprocess.PIPE,
@@ -126,7 +127,7 @@ def day(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def watch(process: subprocess.Popen[bytes], seconds: float) -> list[dict[str, Any]]:
-    """Look at a process and its children until it ends or the time is up."""
+    """Sample a process and its children until it ends or the time is up."""
     begin, seen = time.monotonic(), []
     while process.poll() is None and time.monotonic() - begin < seconds:
         for name, pid in {"listener": process.pid, **children(process.pid)}.items():
@@ -137,7 +138,7 @@ def watch(process: subprocess.Popen[bytes], seconds: float) -> list[dict[str, An
 
 
 def children(pid: int) -> dict[str, int]:
-    """Return the capture process by name, where there is one."""
+    """Return the capture process by name, if there is one."""
     found = {}
     for place in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in place.read_text().split():
@@ -165,7 +166,7 @@ def look(pid: int) -> dict[str, float] | None:
 
 
 def thinned(seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return at most so many looks, evenly spaced."""
+    """Return at most so many samples, evenly spaced."""
     return seen[:: max(1, len(seen) // LOOKS_KEPT)]
 
 

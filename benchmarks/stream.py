@@ -1,10 +1,10 @@
-"""Does a bundle find words in a stream? Test clips, set in background sound, through ``listen``.
+"""Detection of words in a stream: test clips within background sound, through ``listen``.
 
     python benchmarks/stream.py BUNDLE DATA -o OUT --background esc10/labels.csv
 
-Clips of the test split are laid, at random times at least two seconds apart, over background clips
-that follow one another (or over coloured noise). ``edgeprune listen --from-wav`` hears the file;
-its journal is compared with the truth. Writes stream.flac, stream.csv, a journal, stream.json.
+Clips of the test split are placed at random times, at least two seconds apart, in a sequence of
+background clips (or in coloured noise). ``edgeprune listen --from-wav`` processes the file; its
+journal is compared with the truth. Writes stream.flac, stream.csv, a journal, stream.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PEAK = 0.7
 
 
 def main() -> None:
-    """Make the stream, listen to it, count."""
+    """Make the stream, run listen, count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("data", type=Path)
@@ -95,9 +95,9 @@ def make_stream(
     clips: Sequence[Clip], background: Path | None, rate: int, snr: float,
     generator: np.random.Generator, seconds: float = 0.0,
 ) -> tuple[NDArray[np.float32], list[Event]]:  # fmt: skip
-    """Lay clips over background sound; returns the sound and where they are.
+    """Place clips in background sound; return the sound and the events.
 
-    The level of the background is set against the loudest tenth of a second of each clip's own
+    The level of the background is relative to the loudest tenth of a second of each clip's own
     sound, averaged over the clips.
     """
     sounds = [read_clip(c.path, rate, c.start_seconds, c.end_seconds) for c in clips]
@@ -119,7 +119,7 @@ def make_stream(
 def background_of(
     source: Path | None, length: int, rate: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return background of unit power, piece by piece: clips of a manifest, or coloured noise."""
+    """Return background of unit power: clips of a manifest, or coloured noise."""
     sound = np.zeros(length + rate)
     fade = round(CROSSFADE_SECONDS * rate)
     ramp = np.sin(np.linspace(0, np.pi / 2, fade))
@@ -149,7 +149,7 @@ def loudest(sound: NDArray[np.float32], rate: int) -> float:
 
 
 def extent(sound: NDArray[np.float32]) -> tuple[int, int]:
-    """Return where a clip's sound begins and ends: 25 dB under its peak."""
+    """Return the start and end of a clip's sound: 25 dB below its peak."""
     over = np.flatnonzero(np.abs(sound) > np.abs(sound).max() * 10 ** (-25 / 20))
     return int(over[0]), int(over[-1]) + 1
 
@@ -158,7 +158,7 @@ def write(
     folder: Path, sound: NDArray[np.float32], truth: Sequence[Event], rate: int,
     name: str = "stream",
 ) -> None:  # fmt: skip
-    """Write a stream and its truth."""
+    """Write a stream and its events."""
     soundfile.write(folder / f"{name}.flac", sound, rate)
     write_truth(folder / f"{name}.csv", truth)
 

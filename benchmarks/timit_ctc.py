@@ -1,12 +1,12 @@
-"""Make CTC data of TIMIT's phone segmentation: one row a sentence, its phones as the transcript.
+"""CTC data from TIMIT's phone segmentation: one row per sentence, its phones as the transcript.
 
     python benchmarks/timit_ctc.py ../shared/data/timit_sample timit
     edgeprune compress MODEL timit/labels.csv ...   # with clips.task = "ctc", clips.tokens = "words"
 
 The 61 symbols are folded to the usual 39 (Lee and Hon 1989): closures and pauses become ``sil``,
-which a run of them leaves once, the glottal stop goes. ``--symbols 61`` leaves them as they are.
-The two SA sentences, which every speaker reads, are left out as is usual: a test would hear trained
-texts. Speakers keep to one split, as the sample's labels.csv deals them out.
+repeated ones a single ``sil``; the glottal stop is removed. ``--symbols 61`` keeps all symbols. The
+two SA sentences, which every speaker reads, are left out as usual, because the test split would
+contain training texts. Every speaker is in one split, that of the sample's labels.csv.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def sentences(sample: Path) -> dict[str, list[str]]:
 
 
 def make(sample: Path, out: Path, symbols: int, with_sa: bool) -> tuple[int, int]:
-    """Write ``out/labels.csv``; return how many sentences and different phones it has."""
+    """Write ``out/labels.csv``; return the numbers of sentences and of different phones."""
     said = sentences(sample)
     with (sample / "labels.csv").open(encoding="utf-8", newline="") as file:
         clips = list(csv.DictReader(file))

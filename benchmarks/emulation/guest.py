@@ -1,10 +1,10 @@
-"""What runs on the emulated board: open a model on one thread, run it, mark every run.
+"""Program on the emulated board: load a model on one thread, run it, mark every run.
 
     python3.11 guest.py MODEL RUNS [NAME=1x16000 ...]
 
-After one run that is not counted (it packs weights and allocates) a mark stands before and after
-each of the others. The last line of standard output is the sum of the outputs, so that a file that
-computes something else is seen. Needs numpy and one runtime; nothing of ours.
+After one run that is not counted (it packs weights and allocates), a mark is set before and after
+each run. The last line of standard output is the sum of the outputs, to detect wrong results. Needs
+numpy and one runtime; nothing of edgeprune.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RATE = 16000  # the value of a whole number without a shape: some files ask for 
 
 
 def main() -> None:
-    """Run the model the command line names."""
+    """Run the model given on the command line."""
     path, runs = sys.argv[1], int(sys.argv[2])
     shapes = {
         name: tuple(int(size) for size in text.split("x"))
@@ -38,13 +38,13 @@ def main() -> None:
 
 
 def mark(number: int) -> None:
-    """Have the plugin write its counters down."""
+    """Make the plugin write its counters."""
     with contextlib.suppress(ProcessLookupError):  # there is no such process, and no need of one
         os.getpriority(os.PRIO_PROCESS, MARK + number)
 
 
 def open_onnx(path: str, shapes: dict[str, tuple[int, ...]]) -> Callable[[], list[Any]]:
-    """Open a file in ONNX Runtime; the result runs it once."""
+    """Load a file in ONNX Runtime; return a function that runs it once."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -60,7 +60,7 @@ def open_onnx(path: str, shapes: dict[str, tuple[int, ...]]) -> Callable[[], lis
 
 
 def open_tflite(path: str, shapes: dict[str, tuple[int, ...]]) -> Callable[[], list[Any]]:
-    """Open a file in LiteRT, its shapes as they are; the result runs it once."""
+    """Load a file in LiteRT with its own shapes; return a function that runs it once."""
     from ai_edge_litert.interpreter import Interpreter
 
     if shapes:
@@ -83,7 +83,7 @@ def open_tflite(path: str, shapes: dict[str, tuple[int, ...]]) -> Callable[[], l
 
 
 def fill(shape: Any, kind: Any) -> Any:
-    """Make an input: noise of 0.1 for floats, small whole numbers else; a free first axis is 1."""
+    """Make an input: noise of 0.1 for floats, else small integers; an open first axis is 1."""
     sizes = [1 if place == 0 and not isinstance(size, int | np.integer) else size
              for place, size in enumerate(shape)]  # fmt: skip
     if not all(isinstance(size, int | np.integer) for size in sizes):

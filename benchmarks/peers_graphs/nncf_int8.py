@@ -2,8 +2,8 @@
 
     /tmp/edgeprune-peers/nncf/bin/python nncf_int8.py FLOAT.onnx OUT.onnx plain|transformer CALIBRATION.npy
 
-``plain`` is its default; ``transformer`` what its documentation asks for where there is attention.
-Runs in an environment of its own (`graph_peers.VENVS`). CALIBRATION.npy holds windows (n, samples).
+``plain`` is its default; ``transformer`` is what its documentation recommends for attention. Runs
+in an environment of its own (`graph_variants.VENVS`). CALIBRATION.npy holds windows (n, samples).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KINDS = {"plain": None, "transformer": nncf.ModelType.TRANSFORMER}
 
 
 def main() -> None:
-    """Quantize the file the command line names."""
+    """Quantize the file given on the command line."""
     source, target, kind, calibration = sys.argv[1:]
     model = onnx.load(source)
     name = model.graph.input[0].name

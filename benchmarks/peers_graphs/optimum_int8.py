@@ -2,7 +2,8 @@
 
     /tmp/edgeprune-peers/optimum/bin/python optimum_int8.py FLOAT.onnx OUT.onnx avx512_vnni
 
-Runs in an environment of its own (`graph_peers.VENVS`): optimum-onnx 0.1.0 pins transformers < 4.58.
+Runs in an environment of its own (`graph_variants.VENVS`), because optimum-onnx 0.1.0 pins
+transformers < 4.58.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
 
 def main() -> None:
-    """Quantize the file the command line names."""
+    """Quantize the file given on the command line."""
     source, target, preset = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     config = getattr(AutoQuantizationConfig, preset)(is_static=False, per_channel=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""transformers in torch, float32: one round in a process of its own, as bench_child does a bundle.
+"""transformers in torch, float32: one round in its own process, as ``bench.worker`` for a bundle.
 
     python torch_child.py FOLDER --window 16000 --threads 1 --seconds 2
 
-FOLDER is a model folder. The last line of standard output is bench_child's JSON.
+FOLDER is a model folder. The last line of standard output is JSON as from ``bench.worker``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from edgeprune_device.bench.worker_client import (
 
 
 def main() -> None:
-    """Measure what the arguments say and print one line of JSON."""
+    """Measure as given on the command line and print one line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--window", type=int, required=True)

@@ -1,1 +1,1 @@
-"""Labelled clips: what they are, how they are split, and how they become windows of samples."""
+"""Labelled clips, their splits, calibration sets, and calibration of a bundle's decision rule."""

@@ -1,8 +1,8 @@
-"""``edgeprune calibrate``: a bundle's temperature, thresholds and smoothing, set on recordings.
+"""``edgeprune calibrate``: set a bundle's temperature, thresholds and smoothing on recordings.
 
-Each recording is cut and scored as ``listen --from-wav`` would; a list says what is in it and when.
-The numbers a rule was chosen on flatter it, so the streams are also halved: each half is decided by
-the rule that the other half chose, and that is reported as held out.
+Each recording is split into windows and scored as by ``listen --from-wav``; a list gives its events.
+Results on the streams that a rule was chosen on are optimistic, so the streams are also halved: the
+rule chosen on each half is evaluated on the other half, and that is reported as held out.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ from edgeprune_device.inference.runtime import Scorer, check_golden, open_model
 from edgeprune_device.inference.temperature import temper
 
 LEAST_FALSE_ALARMS = 10
-"""So many must be wanted of the streams: their Poisson interval is then 0.5 to 1.8 times."""
-NEAR = 0.1  # of the rate: what ties between scores may cost on the streams themselves
-LEAST_EVENTS = 30  # labelled windows that a temperature is fitted on
+"""Least number of false alarms that the target allows in all streams together; the Poisson interval
+of this number is 0.5 to 1.8 times it."""
+NEAR = 0.1  # tolerance of the rate on the streams themselves, as a share, because scores tie
+LEAST_EVENTS = 30  # fewest labelled windows to fit a temperature on
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the thresholds are to reach; one of the two."""
+    """Target of the thresholds; exactly one of the two is set."""
 
     false_alarms_per_hour: float | None = None
-    """Over all labels together."""
+    """False alarms per hour of all labels together."""
     precision: float | None = None
-    """Share of a label's reports that are right, 0 to 1."""
+    """Share of a label's detections that are correct, 0 to 1."""
 
 
 def score_stream(bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[Event]) -> Heard:
@@ -54,15 +55,18 @@ def score_stream(bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[E
     Parameters
     ----------
     bundle : Bundle
+        The bundle.
     run : callable
         Its opened model.
     recording : Path
+        Sound file.
     truth : sequence of Event
+        Events in the recording.
 
     Raises
     ------
     EdgepruneError
-        As ``sound.stream_file``; an event that is not in the recording.
+        See ``sound_files.stream_file``; or an event lies outside the recording.
 
     """
     rate = bundle.sample_rate
@@ -77,15 +81,15 @@ def score_stream(bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[E
         scores.append(run(window))
     table = np.asarray(scores, dtype=np.float32).reshape(len(scores), len(bundle.labels))
     if not np.isfinite(table).all():
-        raise EdgepruneError(f"The bundle gave scores of {recording} that are no numbers.",
+        raise EdgepruneError(f"The bundle's scores of {recording} contain NaN or infinity.",
                              "Check it with edgeprune verify.", 1)  # fmt: skip
     seconds = windower.position / rate
     for event in truth:
         if not 0 <= event.start_seconds <= event.end_seconds <= seconds + 1:
             raise EdgepruneError(
-                f"The event {event.label!r} at {event.start_seconds:g} s is not in {recording}, "
-                f"which lasts {seconds:g} s.",
-                "Does the list belong to another recording?",
+                f"The event {event.label!r} at {event.start_seconds:g} s is outside {recording}, "
+                f"which is {seconds:g} s long.",
+                "Check that the list belongs to this recording.",
             )
     starts = np.array(firsts, dtype=np.float64) / rate
     return Heard(table, starts, starts + bundle.window_samples / rate, tuple(truth), seconds)
@@ -94,10 +98,10 @@ def score_stream(bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[E
 def labelled_windows(
     heard: Heard, labels: Sequence[str], activation: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the windows whose truth is plain, and it: what a temperature is fitted on.
+    """Return the windows with an unambiguous truth, on which a temperature is fitted.
 
-    Of a softmax, for every event the window that holds most of it, with the index of its label. Of
-    a sigmoid, every window that no event touches only in part, with 1 for each tag that is in it.
+    Softmax: for every event the window that contains most of it, with the index of its label.
+    Sigmoid: every window that no event overlaps only in part, with 1 for each tag that is in it.
 
     Returns
     -------
@@ -112,7 +116,7 @@ def labelled_windows(
     shared = np.minimum(heard.ends, ends) - np.maximum(heard.starts, starts)  # (events, windows)
     index = np.array([names[e.label] for e in events], dtype=np.int64)
     if activation == "softmax":
-        off = np.abs(heard.starts + heard.ends - starts - ends)  # of windows alike, the middle one
+        off = np.abs(heard.starts + heard.ends - starts - ends)  # ties: the most central window
         best = (shared - 1e-6 * off).argmax(axis=1) if len(events) else np.zeros(0, np.int64)
         return heard.scores[best], index
     enough = np.minimum(ends - starts, heard.ends - heard.starts) * 0.5
@@ -128,34 +132,37 @@ def calibrate(
     bundle: Path, recordings: Sequence[Path], truths: Sequence[Path], out: Path, target: Target, *,
     temperature: bool = True, threads: int = 1, track: Track = untracked,
 ) -> dict[str, Any]:  # fmt: skip
-    """Set a bundle's decision on recordings whose events are known, and write it anew.
+    """Set a bundle's decision rule on recordings with known events, and write a new bundle.
 
     Parameters
     ----------
     bundle : Path
+        Bundle to calibrate.
     recordings, truths : sequence of Path
-        As many lists as recordings, in the same order; see ``events.read_truth``.
+        Sound files and one list of events for each, in the same order; see
+        ``event_matching.read_truth``.
     out : Path
-        The new bundle.
+        Folder of the new bundle.
     target : Target
+        Target of the thresholds.
     temperature : bool
-        Fit one; otherwise the bundle's own stays.
+        Fit a temperature; otherwise the bundle's own is kept.
     threads : int
-        Of the runtime.
+        Number of threads of the runtime.
     track : callable
         Shows progress.
 
     Returns
     -------
     dict
-        Temperature, thresholds, smoothing; recall and false alarms an hour with intervals, over all
-        and per label, on the streams and held out; ``missed``, why the rate could not be had, or
-        empty; ``text`` for people.
+        Temperature, thresholds, smoothing; recall and false alarms per hour with intervals, for all
+        labels and each, on the streams and held out; ``missed``: why the target was not met, or
+        empty; ``text``: a summary.
 
     Raises
     ------
     EdgepruneError
-        Bad input; streams too short to tell the target.
+        The input has an error, or the streams are too short for the target.
 
     """
     read = read_bundle(bundle)
@@ -190,14 +197,14 @@ def calibrate(
 
 
 def choose(streams: Sequence[Heard], rule: DecisionRule, target: Target) -> Chosen:
-    """Choose thresholds and smoothing for whichever target there is."""
+    """Choose thresholds and smoothing for the target that is set."""
     if target.false_alarms_per_hour is not None:
         return operating_point.at_false_alarms(streams, rule, target.false_alarms_per_hour)
     return operating_point.at_precision(streams, rule, float(target.precision or 0))
 
 
 def halves(heard: Heard) -> tuple[Heard, Heard]:
-    """Cut a scored stream in the middle; what spans the cut goes to neither half's windows."""
+    """Split a scored stream in the middle; windows that span the middle are in neither half."""
     middle = heard.seconds / 2
     parts = []
     for low, high in ((0.0, middle), (middle, heard.seconds + 1e9)):
@@ -209,7 +216,7 @@ def halves(heard: Heard) -> tuple[Heard, Heard]:
 
 
 def _crossed(streams: Sequence[Heard], rule: DecisionRule, target: Target) -> Chosen:
-    """Decide each half of the streams by the rule that the other half chose."""
+    """Evaluate on each half of the streams the rule that was chosen on the other half."""
     cut = [halves(heard) for heard in streams]
     parts = ([first for first, _ in cut], [second for _, second in cut])
     tests = [
@@ -226,14 +233,14 @@ def tempered(heard: Heard, temperature: float, activation: str) -> Heard:
 
 
 def fitted_temperature(bundle: Bundle, streams: Sequence[Heard]) -> dict[str, Any]:
-    """Fit the temperature on streams, or say why the bundle's own stays."""
+    """Fit the temperature on streams, or return why the bundle's own is kept."""
     parts = [labelled_windows(heard, bundle.labels, bundle.activation) for heard in streams]
     scores = np.concatenate([part[0] for part in parts])
     truth = np.concatenate([part[1] for part in parts])
     events = len(truth) if truth.ndim == 1 else int(truth.sum())
     if events < LEAST_EVENTS:
         return {"temperature": bundle.temperature, "windows": len(truth),
-                "why": f"{events} labelled windows; {LEAST_EVENTS} are needed to fit one"}  # fmt: skip
+                "why": f"only {events} labelled windows (at least {LEAST_EVENTS} to fit one)"}  # fmt: skip
     found = fit_temperature(scores, truth, bundle.activation)
     return {"temperature": found, "windows": len(truth),
             "nll_before": nll(scores, truth, 1.0, bundle.activation),
@@ -243,41 +250,44 @@ def fitted_temperature(bundle: Bundle, streams: Sequence[Heard]) -> dict[str, An
 def _check(
     bundle: Bundle, recordings: Sequence[Path], truths: Sequence[Path], target: Target, out: Path
 ) -> list[list[Event]]:
-    """Check what can be checked before anything is scored; return the lists of events."""
+    """Check all that can be checked before scoring; return the lists of events."""
     if bundle.activation == "ctc":
         raise EdgepruneError("Transcripts have no thresholds, so there is nothing to calibrate.",
-                             "listen --threshold asks for a least score.")  # fmt: skip
+                             "Use listen --threshold to set a minimum score.")  # fmt: skip
     if len(recordings) != len(truths):
-        raise EdgepruneError(f"There are {len(recordings)} recordings and {len(truths)} lists.",
+        raise EdgepruneError(f"There are {len(recordings)} recordings but {len(truths)} lists.",
                              "Give --truth once for each recording, in the same order.")  # fmt: skip
     rate, precision = target.false_alarms_per_hour, target.precision
     if (rate is None) == (precision is None):
-        raise EdgepruneError("Name one target.", "--false-alarms-per-hour 1, or --precision 0.95.")
+        raise EdgepruneError("Exactly one target is needed.",
+                             "Use --false-alarms-per-hour 1, or --precision 0.95.")  # fmt: skip
     if rate is not None and not 0 < rate < 1e6:
-        raise EdgepruneError(f"--false-alarms-per-hour {rate:g} makes no sense.", "Over 0.")
+        raise EdgepruneError(f"--false-alarms-per-hour {rate:g} is out of range.",
+                             "Allowed: more than 0.")  # fmt: skip
     if precision is not None and not 0 < precision <= 1:
-        raise EdgepruneError(f"--precision {precision:g} lies outside 0 to 1.")
+        raise EdgepruneError(f"--precision {precision:g} is out of range (allowed: 0 to 1).")
     if out.resolve() == bundle.path.resolve():
-        raise EdgepruneError("The new bundle would replace the old one.", "Name another with -o.")
+        raise EdgepruneError("The new bundle would replace the old one.",
+                             "Choose another folder with -o.")  # fmt: skip
     lists = [read_truth(path) for path in truths]
     for path, truth in zip(truths, lists, strict=True):
         if unknown := sorted({e.label for e in truth} - set(bundle.labels)):
-            raise EdgepruneError(f"{path} names {unknown[0]!r}, which the bundle does not know.",
-                                 f"It knows: {', '.join(bundle.labels)}.")  # fmt: skip
+            raise EdgepruneError(f"{path} has the label {unknown[0]!r}, which the bundle lacks.",
+                                 f"Its labels: {', '.join(bundle.labels)}.")  # fmt: skip
     return lists
 
 
 def _check_hours(streams: Sequence[Heard], target: Target) -> None:
-    """Raise where too few false alarms are wanted of the streams to tell one rate from another."""
+    """Raise if the streams are too short for the target."""
     rate, hours = target.false_alarms_per_hour, sum(heard.seconds for heard in streams) / 3600
     if rate is not None and rate * hours < LEAST_FALSE_ALARMS:
         raise EdgepruneError(
-            f"{hours:.3g} hours of stream cannot tell {rate:g} false alarms an hour from "
-            f"{2 * rate:g}: {LEAST_FALSE_ALARMS / rate:.3g} hours are needed.",
-            f"Record more, or ask for {LEAST_FALSE_ALARMS / hours:.3g} an hour or more.",
+            f"{hours:.3g} hours of audio are too short to distinguish {rate:g} false alarms per hour "
+            f"from {2 * rate:g}: {LEAST_FALSE_ALARMS / rate:.3g} hours are needed.",
+            f"Record more, or allow {LEAST_FALSE_ALARMS / hours:.3g} or more per hour.",
         )
     if target.precision is not None and not any(heard.truth for heard in streams):
-        raise EdgepruneError("The streams hold no event, so no precision can be reached.",
+        raise EdgepruneError("The recordings have no events, so precision is not defined.",
                              "Use --false-alarms-per-hour.")  # fmt: skip
 
 
@@ -293,20 +303,18 @@ def _facts(found: Outcome) -> dict[str, Any]:
 
 
 def _missed(found: Outcome, target: Target) -> str:
-    """Return why the rate asked for was not met on the streams themselves; empty if it was."""
+    """Return why the requested rate was not met on the streams themselves; empty if it was."""
     wanted, rate = target.false_alarms_per_hour, found.false_alarms_per_hour
     if wanted is None or abs(rate - wanted) <= NEAR * wanted:
         return ""
     if rate > wanted:
-        return (f"{wanted:g} false alarms an hour cannot be had: more than that have the surest "
-                "score the model gives.")  # fmt: skip
-    return (
-        f"{wanted:g} false alarms an hour cannot be had: the lowest thresholds let fewer through."
-    )
+        return (f"{wanted:g} false alarms per hour cannot be reached: more than that have the "
+                "highest score of the model.")  # fmt: skip
+    return f"{wanted:g} false alarms per hour cannot be reached: even the lowest thresholds give fewer."
 
 
 def _write(bundle: Bundle, out: Path, done: dict[str, Any]) -> None:
-    """Write the bundle with its new decision; the model and the golden outputs stay as they are."""
+    """Write the bundle with its new decision rule; model and golden outputs do not change."""
     manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "created")}
     files, entries = golden_files(
         [g.samples for g in bundle.golden], [g.scores for g in bundle.golden], 0.0
@@ -327,14 +335,14 @@ def _write(bundle: Bundle, out: Path, done: dict[str, Any]) -> None:
 
 
 def _text(done: dict[str, Any]) -> str:
-    """Return the result for people: a line a label, all of them, and all held out."""
+    """Return the result as text: one line per label, all labels, and all labels held out."""
     hours = sum(r["seconds"] for r in done["recordings"]) / 3600
     fit = done["temperature_fit"]
     lines = [f"{hours:.2f} hours; temperature {done['temperature']:g}"
              + (f" ({fit['why']})" if "why" in fit else "")
              + f", smoothing over {done['smoothing_windows']} windows", ""]  # fmt: skip
     width = max(len(x) for x in (*done["per_label"], "all, held out"))
-    lines.append(f"{'':{width}}  threshold  found            false alarms an hour [95 %]")
+    lines.append(f"{'':{width}}  threshold  detected         false alarms per hour [95 %]")
     rows: list[tuple[str, str, dict[str, Any]]] = [
         (x, f"{done['thresholds'][x]:.4f}", facts) for x, facts in done["per_label"].items()
     ]

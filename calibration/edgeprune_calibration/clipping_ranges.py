@@ -1,8 +1,8 @@
-"""The ranges a quantizer clips to, from one pass over the values: extrema, percentile, entropy, MSE.
+"""Clipping ranges of a quantizer from a histogram: extrema, percentile, entropy, squared error.
 
 A ``Tally`` holds extrema, count and a histogram over [-limit, limit], whose limit is a power of
-two. Where a value lies outside, the limit doubles and the bins are joined in pairs: nothing is
-counted twice or moved by more than a bin, and tallies of parts merge into that of the whole.
+two. If a value lies outside, the limit is doubled and bins are merged in pairs: no value is counted
+twice or moved by more than a bin, and the tallies of parts merge to that of the whole.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from edgeprune_device.errors import EdgepruneError
 
-BINS = 4096  # divisible by 4, so that joined pairs fall on bins
+BINS = 4096  # divisible by 4, so that merged pairs coincide with bins
 SMALLEST_LIMIT = 2.0**-40
-SHRINKS = 100  # steps from the extrema to nothing that the squared error tries
-ENTROPY_LEVELS = 128  # of the magnitude, in int8
+SHRINKS = 100  # number of steps from the extrema to zero that the squared error is evaluated at
+ENTROPY_LEVELS = 128  # levels of the magnitude in int8
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a quantizer maps its levels to; zero lies in it."""
+    """Range of a quantizer's levels; contains zero."""
 
     low: float
     high: float
@@ -32,12 +32,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Tally:
-    """What is known of some values."""
+    """Histogram and extrema of some values."""
 
     counts: NDArray[np.int64]
-    """(BINS,), over [-limit, limit)."""
+    """Histogram (BINS,) over [-limit, limit)."""
     limit: float
-    """A power of two."""
+    """Limit of the histogram, a power of two."""
     lowest: float
     highest: float
 
@@ -48,17 +48,17 @@ class Tally:
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """Width of a bin."""
         return 2 * self.limit / BINS
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        """Of the bins, (BINS,)."""
+        """Centres of the bins, (BINS,)."""
         return (np.arange(BINS, dtype=np.float64) + 0.5) * self.width - self.limit
 
 
 NOTHING = Tally(np.zeros(BINS, dtype=np.int64), SMALLEST_LIMIT, math.inf, -math.inf)
-"""The tally of no values, to begin with."""
+"""Tally of no values."""
 
 
 def tally(values: NDArray[np.floating]) -> Tally:
@@ -67,7 +67,7 @@ def tally(values: NDArray[np.floating]) -> Tally:
     Raises
     ------
     EdgepruneError
-        A value is not a finite number.
+        A value is not finite.
 
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
@@ -75,7 +75,7 @@ def tally(values: NDArray[np.floating]) -> Tally:
         return NOTHING
     lowest, highest = float(flat.min()), float(flat.max())
     if not math.isfinite(lowest) or not math.isfinite(highest):
-        raise EdgepruneError("A range cannot be taken of values that are not finite numbers.")
+        raise EdgepruneError("A range cannot be computed: the values contain NaN or infinity.")
     limit = _limit_of(max(abs(lowest), abs(highest)))
     places = np.floor(flat * (BINS / (2 * limit))).astype(np.int64) + BINS // 2  # exact
     counts = np.bincount(places, minlength=BINS)
@@ -83,7 +83,7 @@ def tally(values: NDArray[np.floating]) -> Tally:
 
 
 def merge(first: Tally, second: Tally) -> Tally:
-    """Return the tally of both parts' values."""
+    """Return the tally of the values of both."""
     limit = max(first.limit, second.limit)
     return Tally(
         _widened(first, limit) + _widened(second, limit), limit,
@@ -92,17 +92,17 @@ def merge(first: Tally, second: Tally) -> Tally:
 
 
 def add(known: Tally, values: NDArray[np.floating]) -> Tally:
-    """Return a tally with more values in it."""
+    """Return a tally with further values."""
     return merge(known, tally(values))
 
 
 def percentile(known: Tally, per_cent: float) -> float:
-    """Return a percentile, right to the width of a bin.
+    """Return a percentile, exact to the width of a bin.
 
     Parameters
     ----------
     known : Tally
-        Of one value or more.
+        Tally of at least one value.
     per_cent : float
         0 to 100.
 
@@ -118,17 +118,18 @@ def percentile(known: Tally, per_cent: float) -> float:
 
 
 def min_max(known: Tally) -> Range:
-    """Return the range from the lowest to the highest value, and to zero."""
+    """Return the range from the lowest to the highest value, extended to zero."""
     _check(known)
     return Range(min(0.0, known.lowest), max(0.0, known.highest))
 
 
 def by_percentile(known: Tally, per_cent: float = 99.99) -> Range:
-    """Return the range that leaves an even share of the values out on both sides.
+    """Return the range that excludes equal shares of the values on both sides.
 
     Parameters
     ----------
     known : Tally
+        Tally of the values.
     per_cent : float
         Share kept, 50 to 100.
 
@@ -139,18 +140,18 @@ def by_percentile(known: Tally, per_cent: float = 99.99) -> Range:
 
 
 def by_entropy(known: Tally, levels: int = ENTROPY_LEVELS) -> Range:
-    """Return the range whose int8 histogram says most of the float one.
+    """Return the range whose int8 histogram has the least divergence from the float one.
 
     Migacz 2017, "8-bit inference with TensorRT": of all magnitudes to clip at, the one with the
-    least Kullback-Leibler divergence between the histogram with its tail piled on the last bin,
-    and the same in ``levels`` levels. The range is that on both sides, but never beyond the
-    extrema.
+    least Kullback-Leibler divergence between the histogram with its tail added to the last bin, and
+    the same in ``levels`` levels. The range is that on both sides, but at most the extrema.
 
     Parameters
     ----------
     known : Tally
+        Tally of the values.
     levels : int
-        Of the magnitude: 128 for int8.
+        Levels of the magnitude: 128 for int8.
 
     """
     extreme = min_max(known)
@@ -165,17 +166,18 @@ def by_entropy(known: Tally, levels: int = ENTROPY_LEVELS) -> Range:
 
 
 def by_mse(known: Tally, levels: int = 256, *, symmetric: bool = False) -> Range:
-    """Return the range under which rounding and clipping cost the least squared error.
+    """Return the range for which rounding and clipping have the least squared error.
 
     The low end, then the high end, then both again are moved in from the extrema by hundredths.
 
     Parameters
     ----------
     known : Tally
+        Tally of the values.
     levels : int
-        256 for 8 bits.
+        Number of levels: 256 for 8 bits.
     symmetric : bool
-        Zero is the middle level, as of weights.
+        Whether zero is the middle level, as for weights.
 
     """
     extreme = min_max(known)
@@ -201,17 +203,20 @@ def by_mse(known: Tally, levels: int = 256, *, symmetric: bool = False) -> Range
 METHODS: dict[str, Callable[[Tally], Range]] = {
     "minmax": min_max, "percentile": by_percentile, "entropy": by_entropy, "mse": by_mse,
 }  # fmt: skip
-"""How a range is chosen: tally -> range."""
+"""Method for choosing a range: tally -> range."""
 
 
 def rounded(values: NDArray[np.float64], clip: Range, levels: int) -> NDArray[np.float64]:
-    """Return values as they are after quantizing to evenly spaced levels, one of them zero.
+    """Return values quantized to evenly spaced levels, one of which is zero.
 
     Parameters
     ----------
     values : array
+        Values.
     clip : Range
+        Clipping range.
     levels : int
+        Number of levels.
 
     """
     step = (clip.high - clip.low) / (levels - 1)
@@ -222,7 +227,7 @@ def rounded(values: NDArray[np.float64], clip: Range, levels: int) -> NDArray[np
 
 
 def _divergence(sizes: NDArray[np.float64], clip: int, levels: int) -> float:
-    """Return the divergence of a magnitude histogram, clipped at a bin, from its quantized self."""
+    """Return the divergence of a magnitude histogram, clipped at a bin, from its quantized form."""
     wanted = sizes[:clip].copy()
     wanted[-1] += sizes[clip:].sum()
     edges = np.arange(levels) * clip // levels
@@ -235,13 +240,13 @@ def _divergence(sizes: NDArray[np.float64], clip: int, levels: int) -> float:
     if given.sum() == 0 or not (given[there] > 0).any():
         return math.inf
     p, q = wanted[there] / wanted.sum(), given[there] / given.sum()
-    missing = q == 0  # the tail stands on a bin that was empty
+    missing = q == 0  # the tail was added to a bin that was empty
     q = np.where(missing, 1e-9, q)
     return float(p @ np.log(p / q))
 
 
 def _limit_of(largest: float) -> float:
-    """Return the power of two next above a magnitude."""
+    """Return the least power of two above a magnitude."""
     return max(SMALLEST_LIMIT, math.ldexp(1.0, math.frexp(largest)[1]))
 
 
@@ -256,4 +261,4 @@ def _widened(known: Tally, limit: float) -> NDArray[np.int64]:
 
 def _check(known: Tally) -> None:
     if known.count == 0:
-        raise EdgepruneError("There are no values to take a range of.")
+        raise EdgepruneError("There are no values to compute a range from.")

@@ -10,13 +10,14 @@ Z = 1.959963984540054  # normal quantile of 0.975
 
 
 def poisson_interval(count: int) -> tuple[float, float]:
-    """Return the means under which a count is not surprising on either side.
+    """Return the exact 95 % interval of the mean of a Poisson distributed count.
 
-    Garwood 1936, "Fiducial limits for the Poisson distribution"; by halving, to nine digits.
+    Garwood 1936, "Fiducial limits for the Poisson distribution"; by bisection, to nine digits.
 
     Parameters
     ----------
     count : int >= 0
+        Observed count.
 
     """
     top = count + 10 * math.sqrt(count + 1) + 10
@@ -27,7 +28,7 @@ def poisson_interval(count: int) -> tuple[float, float]:
 
 
 def poisson_below(count: int, mean: float) -> float:
-    """Return the probability that a Poisson number is at most ``count``."""
+    """Return the probability that a Poisson distributed count is at most ``count``."""
     if mean <= 0:
         return 1.0
     logs = (i * math.log(mean) - mean - math.lgamma(i + 1) for i in range(count + 1))
@@ -35,7 +36,7 @@ def poisson_below(count: int, mean: float) -> float:
 
 
 def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share; (0, 1) of no tries."""
+    """Return Wilson's 95 % interval of a share; (0, 1) without tries."""
     if tries == 0:
         return 0.0, 1.0
     share, spread = hits / tries, Z**2 / tries
@@ -45,7 +46,7 @@ def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
 
 
 def _where(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Return where a condition that fails at ``low`` begins to hold."""
+    """Return, by bisection, where a condition that is false at ``low`` becomes true."""
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)

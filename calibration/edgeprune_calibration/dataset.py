@@ -1,6 +1,6 @@
-"""Labelled clips as a data set: checked as a whole, grouped, and every one of them decoded.
+"""Labelled clips as a data set: checked as a whole, grouped, and decoded.
 
-What a row may hold is said in ``rows``.
+See ``manifest`` for the columns of a row.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from edgeprune_device.audio.sound_files import file_digest, read_clip, seconds_o
 from edgeprune_device.errors import EdgepruneError
 
 USUAL_GROUPS = ("speaker", "individual", "recording", "site", "group")
-MOST_BAD = 0.01  # share of clips that may be left out
+MOST_BAD = 0.01  # largest share of clips that may be left out
 NO_GROUP = "none"
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
-"""Passes items on and shows progress: (items, what is done, how many)."""
+"""Yields items and shows progress: (items, description, total)."""
 
 
 def untracked(items: Iterable[Any], _label: str, _total: int) -> Iterator[Any]:
-    """Pass items on, showing nothing."""
+    """Yield the items without showing progress."""
     return iter(items)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips under one labelling."""
+    """Clips with one label column."""
 
     source: Path
     clips: tuple[Clip, ...]
     label_column: str
     group_column: str
-    """Empty where the clips have no group."""
+    """Group column; empty if the clips have no groups."""
     task: str = "classes"
-    """What a label cell holds, a row of ``labels.LABELLINGS``."""
+    """Task of the label column, a row of ``labels.LABELLINGS``."""
     tokens: str = "characters"
-    """What a transcript is cut into."""
+    """Tokens of a transcript: ``characters`` or ``words``."""
 
     @property
     def labelling(self) -> Labelling:
@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def crossing(self) -> tuple[str, ...]:
-        """Columns that look like a group and stand in more than one of the splits given."""
+        """Columns that look like a group and have values in more than one given split."""
         return tuple(
             name for name in USUAL_GROUPS
             if name not in (self.group_column, self.label_column)
@@ -67,7 +67,7 @@ class Dataset:
         )  # fmt: skip
 
     def digest(self, track: Track = untracked) -> str:
-        """SHA-256 over every row and every file's content; the folder's place does not count."""
+        """SHA-256 over all rows and the content of all files, independent of the folder's path."""
         total = hashlib.sha256()
         files = list(dict.fromkeys(clip.path for clip in self.clips))
         contents = {path: _content(path) for path in track(files, "checking files", len(files))}
@@ -85,29 +85,30 @@ def read_data(
     source: Path, label: str = "label", group: str | None = None, *, stretches: bool = False,
     task: str = "classes", tokens: str = "characters",
 ) -> Dataset:  # fmt: skip
-    """Read a data set's rows; of the sound, at most the headers.
+    """Read a data set's rows; of the sound files, at most the headers.
 
     Parameters
     ----------
     source : Path
-        A folder of class folders, or a manifest.
+        Folder of class folders, or manifest.
     label : str
-        The column with the classes.
+        Label column.
     group : str or None
-        The column that must not stand in two splits. None: the first usual one (speaker,
-        individual, recording, site) that is filled and keeps to the splits given; ``none``: none.
+        Column whose values must not be in two splits. None: the first usual one (speaker,
+        individual, recording, site) that has no empty cell and fits the given splits; ``none``: no
+        groups.
     stretches : bool
-        Rows are stretches that nothing is trained on: a label may have a single one.
+        Whether rows are segments that are scored only, so that one segment per label suffices.
     task : str
-        What the column holds: ``classes``, ``tags`` or ``ctc``, see ``labels``.
+        Task of the label column: ``classes``, ``tags`` or ``ctc``, see ``labels``.
     tokens : str
-        What a transcript is cut into: ``characters`` or ``words``.
+        Tokens of a transcript: ``characters`` or ``words``.
 
     Raises
     ------
     EdgepruneError
-        No such data, no such column, an entry that makes no sense, a label with a single clip, a
-        group in two splits.
+        There is no such data or column, an entry is invalid, a label has a single clip, or a group
+        is in two splits.
 
     """
     if not source.exists():
@@ -117,7 +118,7 @@ def read_data(
     else:
         clips = clips_of_manifest(source, label, may_be_empty=LABELLINGS[task].may_be_empty)
     if not clips:
-        raise EdgepruneError(f"{source} names no clip.")
+        raise EdgepruneError(f"{source} has no clips.")
     _check_labels(Dataset(source, tuple(clips), label, "", task, tokens), 1 if stretches else 2)
     _check_splits(source, clips)
     chosen = _choose_group(source, clips, label, group)
@@ -135,18 +136,19 @@ def check_audio(
     Parameters
     ----------
     dataset : Dataset
+        The clips.
     track : callable
         Shows progress.
     most_bad : float
-        Share of the clips that may be left out.
+        Largest share of the clips that may be left out.
     whole_files : bool
-        Clips are heard in their files: each file is decoded once, whole, and its clips must lie
-        in it.
+        Whether clips are segments in the context of their files: each file is then decoded once,
+        whole, and must contain its clips.
 
     Returns
     -------
     dataset : Dataset
-        With the readable clips.
+        The readable clips.
     bad : list of str
         One sentence for each clip left out.
 
@@ -157,7 +159,7 @@ def check_audio(
 
     """
     good, bad = [], []
-    fault = functools.cache(_fault)  # what several rows share is decoded once
+    fault = functools.cache(_fault)  # files that several rows share are decoded once
     for clip in track(dataset.clips, "checking clips", len(dataset.clips)):
         part = (clip.start_seconds, clip.end_seconds)
         if whole_files:
@@ -170,9 +172,9 @@ def check_audio(
             good.append(clip)
     if len(bad) > most_bad * len(dataset.clips):
         raise EdgepruneError(
-            f"{len(bad)} of {len(dataset.clips)} clips of {dataset.source} cannot be used, more "
-            f"than {100 * most_bad:g} %; the first: {bad[0]}",
-            "Repair them or take them out of the data.",
+            f"{len(bad)} of {len(dataset.clips)} clips of {dataset.source} cannot be used "
+            f"(allowed: at most {100 * most_bad:g} %); the first: {bad[0]}",
+            "Repair them or remove them from the data.",
         )
     left = dataclasses.replace(dataset, clips=tuple(good))
     _check_labels(left, 1 if whole_files else 2)
@@ -180,7 +182,7 @@ def check_audio(
 
 
 def _fault(read: Callable[..., Any], *where: Any) -> str:
-    """Return what is wrong with a clip or a file, in a sentence; empty if it can be read."""
+    """Return the error of a clip or a file as a sentence; empty if it can be read."""
     try:
         read(*where)
     except EdgepruneError as error:
@@ -189,7 +191,7 @@ def _fault(read: Callable[..., Any], *where: Any) -> str:
 
 
 def _content(path: Path) -> str:
-    """Return a file's SHA-256; that of nothing if it cannot be read (``check_audio`` names it)."""
+    """Return a file's SHA-256; that of no bytes if it cannot be read, see ``check_audio``."""
     try:
         return file_digest(path)
     except OSError:
@@ -197,16 +199,16 @@ def _content(path: Path) -> str:
 
 
 def _check_labels(dataset: Dataset, least: int) -> None:
-    """Raise where there is too little to tell apart, or to split.
+    """Raise if there are too few labels, or too few clips of one.
 
-    A transcript's tokens stand in whichever clips they stand in.
+    Not applied to the tokens of transcripts.
     """
     source, read = dataset.source, dataset.labelling
     counts = Counter(
         label for clip in dataset.clips for label in {*read.labels_of(clip.label, dataset.tokens)}
     )
     if len(counts) < read.least_labels:
-        found = f"has the single label {next(iter(counts))!r}" if counts else "names no label"
+        found = f"has the single label {next(iter(counts))!r}" if counts else "has no label"
         raise EdgepruneError(
             f"{source} {found} in column {dataset.label_column!r}.",
             f"At least {'two are' if read.least_labels == 2 else 'one is'} needed.",
@@ -214,11 +216,11 @@ def _check_labels(dataset: Dataset, least: int) -> None:
     if dataset.task == "ctc":
         return
     if single := sorted(label for label, count in counts.items() if count < least):
-        others = ", and so have others: " + ", ".join(map(repr, single[1:6])) + "."
+        others = ", and so have other labels: " + ", ".join(map(repr, single[1:6])) + "."
         raise EdgepruneError(
             f"The label {single[0]!r} of {source} has a single clip"
             + (others if len(single) > 1 else "."),
-            "Add clips, or leave the label out.",
+            "Add clips, or remove the label.",
         )
 
 
@@ -227,7 +229,7 @@ def _check_splits(source: Path, clips: list[Clip]) -> None:
     if 0 < without < len(clips):
         raise EdgepruneError(
             f"{without} of {len(clips)} rows of {source} have no split.",
-            "Fill the column, or leave it out and a split is made.",
+            "Fill the column, or remove it to have the clips split automatically.",
         )
     folded = sum((clip.split or "").startswith("fold") for clip in clips)
     if 0 < folded < len(clips):
@@ -245,22 +247,22 @@ def _choose_group(source: Path, clips: list[Clip], label: str, group: str | None
         return ""
     if group not in clips[0].columns:
         raise EdgepruneError(
-            f"{source} has no column {group!r} to group by.",
-            f"It has: {', '.join(clips[0].columns)}.",
+            f"{source} has no group column {group!r}.",
+            f"Its columns: {', '.join(clips[0].columns)}.",
         )
     if empty := sum(not clip.columns[group] for clip in clips):
         raise EdgepruneError(f"{empty} of {len(clips)} rows of {source} have no {group}.")
     if crossing := _crossing(clips, group):
         name, splits = crossing
         raise EdgepruneError(
-            f"The {group} {name!r} of {source} stands in two splits: {' and '.join(splits[:2])}.",
-            "Correct the split column, or leave it out and a grouped split is made.",
+            f"The {group} {name!r} of {source} is in two splits: {' and '.join(splits[:2])}.",
+            "Correct the split column, or remove it to have the groups split automatically.",
         )
     return group
 
 
 def _crossing(clips: Sequence[Clip], column: str) -> tuple[str, list[str]] | None:
-    """Return the first group that stands in more than one split, and which."""
+    """Return the first group that is in more than one split, and its splits."""
     splits: dict[str, set[str]] = {}
     for clip in clips:
         splits.setdefault(clip.columns[column], set()).add(clip.split or "")

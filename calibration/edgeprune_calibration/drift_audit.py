@@ -1,11 +1,11 @@
-"""Has the field moved away from the calibration set? Level, crest factor and spectrum, compared.
+"""Drift of recordings from the calibration set: level, crest factor and spectrum are compared.
 
-Both are cut into windows of one length. For every feature the Kolmogorov-Smirnov distance between
-the two is taken (the largest difference of their cumulative shares, 0 to 1), beside the population
-stability index that practice knows. Neither needs labels. Windows of one recording are alike, so
-chance is asked by dealing out whole recordings: the limit is what the largest distance of any
-feature stays under in 99 % of such deals (Westfall and Young 1993, so 18 features are one test).
-A difference counts when it is over that limit and large enough to matter.
+Both are split into windows of one length. For every feature, the Kolmogorov-Smirnov distance
+between the two is computed (largest difference of their cumulative distributions, 0 to 1), and the
+population stability index. Neither needs labels. Windows of one recording are correlated, so the
+significance limit comes from permuting whole recordings: the largest distance of any feature stays
+below it in 99 % of the permutations (Westfall and Young 1993, which corrects for testing 18
+features). A difference counts if it exceeds that limit and is large enough to matter.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from edgeprune_device.errors import EdgepruneError
 
 DEALS = 499
 SURE = 0.99
-MATTERS = 0.25  # a distance of less changes little
-PSI_MATTERS = 0.25  # the usual rule: under 0.1 stable, over 0.25 moved
+MATTERS = 0.25  # least distance that matters
+PSI_MATTERS = 0.25  # the usual rule: below 0.1 stable, above 0.25 shifted
 PSI_BINS = 10
-LEAST_RECORDINGS = 5  # on each side: of fewer, no deal is out of the ordinary
-LOUDER_SHARE = 0.01  # of windows, over the loudest peak of the set: values the ranges clip
+LEAST_RECORDINGS = 5  # on each side; with fewer, no permutation is significant
+LOUDER_SHARE = 0.01  # largest share of windows above the set's peak, whose samples would be clipped
 
 Part = tuple[Path, float | None, float | None]
-"""A file, and from where to where it is heard, in seconds."""
+"""A file, and start and end of the segment in seconds."""
 
 
 @dataclass(frozen=True)
 class AuditWindows:
-    """Windows of recordings, described."""
+    """Features of the windows of recordings."""
 
     table: NDArray[np.float64]
-    """(windows, 18), as ``features``."""
+    """(windows, 18): features, see ``sound_features``."""
     peaks: NDArray[np.float64]
-    """(windows,), the largest magnitude of each."""
+    """(windows,): largest magnitude of each window."""
     recording: NDArray[np.int64]
-    """(windows,), which recording each is of."""
+    """(windows,): index of each window's recording."""
 
 
 def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,11 +73,12 @@ def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArra
 
 
 def stability_index(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Return the population stability index of ``second`` against ``first``, over its tenths.
+    """Return the population stability index of ``second`` against ``first``, over its deciles.
 
     Parameters
     ----------
     first, second : array (n,), (m,)
+        Values of one feature.
 
     """
     edges = np.unique(np.percentile(first, np.linspace(0, 100, PSI_BINS + 1)[1:-1]))
@@ -90,19 +91,21 @@ def stability_index(first: NDArray[np.float64], second: NDArray[np.float64]) -> 
 def chance_limits(
     first: AuditWindows, second: AuditWindows, deals: int = DEALS, seed: int = 0
 ) -> tuple[float, float]:
-    """Return what chance alone stays under in 99 % of the deals of recordings.
+    """Return the 99th percentiles under random permutations of the recordings.
 
     Parameters
     ----------
     first, second : AuditWindows
+        Calibration set and later recordings.
     deals, seed : int
+        Number of permutations and random seed.
 
     Returns
     -------
     distance : float
-        The largest of any feature.
+        Of the largest distance of any feature.
     louder : float
-        The share of the second's windows that peak over all of the first.
+        Of the share of the second's windows whose peak exceeds all of the first.
 
     """
     table = np.concatenate([first.table, second.table])
@@ -110,7 +113,7 @@ def chance_limits(
     recording = np.concatenate([first.recording, second.recording + offset])
     names = np.unique(recording)
     number = len(np.unique(first.recording))
-    # Of sorted columns, a distance is the largest step of the running sums of both sides' shares.
+    # For sorted columns, a distance is the largest difference of the cumulative shares.
     order = np.argsort(table, axis=0, kind="stable")
     ordered = np.take_along_axis(table, order, axis=0)
     last = np.vstack([ordered[1:] != ordered[:-1], np.ones((1, table.shape[1]), bool)])
@@ -132,19 +135,19 @@ def _louder(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 
 
 def compare(first: AuditWindows, second: AuditWindows) -> dict[str, Any]:
-    """Compare a calibration set with what was heard later.
+    """Compare a calibration set with later recordings.
 
     Parameters
     ----------
     first, second : AuditWindows
-        The set, and the field.
+        Calibration set and later recordings.
 
     Returns
     -------
     dict
-        ``redo`` and the ``reasons`` for it, ``limit``, ``louder`` (the share of windows over the
-        set's highest peak), and of each feature ``distance``, ``psi`` and ``shift`` (of the
-        median, in dB).
+        ``redo`` and the ``reasons`` for it, ``limit``, ``louder`` (share of windows above the set's
+        highest peak), and for each feature ``distance``, ``psi`` and ``shift`` (of the median, in
+        dB).
 
     """
     limit, by_chance = chance_limits(first, second)
@@ -158,13 +161,15 @@ def compare(first: AuditWindows, second: AuditWindows) -> dict[str, Any]:
     }  # fmt: skip
     moved = [x for x in NAMES if found[x]["distance"] > limit and found[x]["distance"] >= MATTERS
              and found[x]["psi"] >= PSI_MATTERS]  # fmt: skip
-    reasons = [f"{_name(x)} moved by {found[x]['shift']:+.1f} dB" for x in moved if "band" not in x]
+    reasons = [
+        f"{_name(x)} shifted by {found[x]['shift']:+.1f} dB" for x in moved if "band" not in x
+    ]
     if bands := [x for x in moved if "band" in x]:
         worst = max(bands, key=lambda x: abs(found[x]["shift"]))
         reasons.append(f"the spectrum changed in {len(bands)} of 16 bands, most in "
                        f"{worst} ({found[worst]['shift']:+.1f} dB)")  # fmt: skip
     if louder > max(LOUDER_SHARE, by_chance):
-        reasons.append(f"{100 * louder:.0f} % of the windows peak over all of the set")
+        reasons.append(f"{100 * louder:.0f} % of the windows exceed the highest peak of the set")
     return {"redo": bool(reasons), "reasons": reasons, "limit": limit, "louder": louder,
             "windows": [len(first.table), len(second.table)],
             "recordings": [len(np.unique(w.recording)) for w in (first, second)],
@@ -175,21 +180,22 @@ def audit(
     data: Path, heard: Path, *, seconds: float = 1.0, rate: int | None = None,
     out: Path | None = None, track: Track = untracked,
 ) -> dict[str, Any]:  # fmt: skip
-    """Compare a calibration set with recordings of the field, and say whether to redo it.
+    """Compare a calibration set with later recordings, and recommend whether to redo it.
 
     Parameters
     ----------
     data : Path
-        The set: a manifest, a folder, or a sound file.
+        Calibration set: a manifest, a folder, or a sound file.
     heard : Path
-        A folder of sound files, or a journal that has a folder ``clips``.
+        Folder of sound files, or a journal with a folder ``clips``.
     seconds : float
-        Of a window.
+        Length of a window in seconds.
     rate : int or None
-        Hz that every file must have; None: all are heard at the lowest rate among them.
+        Sample rate in Hz that every file must have; None: resample to the lowest rate among them.
     out : Path or None
-        A file for the result as JSON.
+        File for the result as JSON.
     track : callable
+        Shows progress.
 
     Returns
     -------
@@ -199,18 +205,20 @@ def audit(
     Raises
     ------
     EdgepruneError
-        No sound, too few recordings to tell anything, a sample that is no number, another rate.
+        There is no sound, there are too few recordings, a sample is not finite, or a file has
+        another rate.
 
     """
     if not 0 < seconds < 3600:
-        raise EdgepruneError(f"--window {seconds:g} makes no sense.", "Seconds, over 0.")
+        raise EdgepruneError(
+            f"--window {seconds:g} is out of range.", "Allowed: more than 0 seconds."
+        )
     sides: list[list[Part]] = [_parts(data), [(path, None, None) for path in _field(heard)]]
     for side, source in zip(sides, (data, heard), strict=True):
         check_rates([path for path, _, _ in side], rate)
         if len({path for path, _, _ in side}) < LEAST_RECORDINGS:
             raise EdgepruneError(
-                f"{source} holds fewer than {LEAST_RECORDINGS} recordings: no difference could be "
-                "told from chance.",
+                f"{source} has fewer than {LEAST_RECORDINGS} recordings, too few for a comparison.",
                 "Record more, at other times.",
             )
     common = rate or min(rate_of(path) for path in {p for side in sides for p, _, _ in side})
@@ -218,8 +226,8 @@ def audit(
     done = compare(first, second)
     verdict = (
         "Redo the calibration: " + "; ".join(done["reasons"]) + "." if done["redo"] else
-        "Keep the calibration: what was heard differs from the set by no more than chance or by "
-        "too little to matter."
+        "Keep the calibration: the recordings do not differ significantly from the set, or too "
+        "little to matter."
     )  # fmt: skip
     done |= {"calibration": str(data), "heard": str(heard), "verdict": verdict}
     if out is not None:
@@ -262,8 +270,8 @@ def _name(feature: str) -> str:
 
 def _text(done: dict[str, Any]) -> str:
     lines = [f"{done['windows'][0]} windows of {done['recordings'][0]} recordings in the set, "
-             f"{done['windows'][1]} of {done['recordings'][1]} heard; a distance up to "
-             f"{done['limit']:.2f} is chance", "",
+             f"{done['windows'][1]} of {done['recordings'][1]} recorded later; distances up to "
+             f"{done['limit']:.2f} are not significant", "",
              "feature   distance   PSI   shift of the median"]  # fmt: skip
     lines += [f"{name:<9} {f['distance']:>8.2f} {f['psi']:>5.2f} {f['shift']:>+8.1f} dB"
               for name, f in done["features"].items()]  # fmt: skip

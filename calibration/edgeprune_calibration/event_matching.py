@@ -1,4 +1,4 @@
-"""Detections against the truth of a stream: hits, misses, false alarms per hour."""
+"""Matching detections with the true events of a stream: hits, misses, false alarms per hour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOLERANCE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Event:
-    """A labelled stretch of a stream."""
+    """A labelled segment of a stream."""
 
     label: str
     start_seconds: float
@@ -25,25 +25,25 @@ class Event:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a listener made of a stream."""
+    """Counts of detections and events of a stream."""
 
     hits: int
-    """Events that a detection of their label overlaps."""
+    """Events overlapped by a detection of their label."""
     misses: int
     confusions: int
     """False alarms that overlap an event of another label."""
     false_alarms: int
-    """Detections that are no hit, confusions among them; a second one of an event is one, too."""
+    """Detections that are no hit, including confusions and repeated detections of an event."""
     hours: float
 
     @property
     def recall(self) -> float:
-        """Share of events that were found."""
+        """Share of events that were detected."""
         return self.hits / max(1, self.hits + self.misses)
 
     @property
     def precision(self) -> float:
-        """Share of detections that were right."""
+        """Share of detections that are correct."""
         return self.hits / max(1, self.hits + self.false_alarms)
 
     @property
@@ -61,14 +61,15 @@ def match(
     Parameters
     ----------
     detections, truth : sequence of Event
+        Detections and true events.
     duration_seconds : float
-        Length of the stream.
+        Length of the stream in seconds.
     tolerance_seconds : float
-        How far a detection may lie outside an event and still be a hit.
+        How far, in seconds, a detection may lie outside an event and still be a hit.
 
     """
     later = deque(sorted(truth, key=lambda event: event.start_seconds))
-    free: list[Event] = []  # of those that may still be met
+    free: list[Event] = []  # events that can still be matched
     hits = confusions = 0
     for found in sorted(detections, key=lambda event: (event.start_seconds, event.label)):
         while later and later[0].start_seconds < found.end_seconds + tolerance_seconds:
@@ -98,7 +99,7 @@ def read_truth(path: Path) -> list[Event]:
     Raises
     ------
     EdgepruneError
-        No such file, or a row without these.
+        There is no such file, or a row lacks one of these.
 
     """
     try:
@@ -107,12 +108,13 @@ def read_truth(path: Path) -> list[Event]:
                     for row in csv.DictReader(file)]  # fmt: skip
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise EdgepruneError(
-            f"{path} is no list of events ({error}).", "Columns: start_seconds,end_seconds,label."
+            f"{path} is not a list of events ({error}).",
+            "Columns: start_seconds,end_seconds,label.",
         ) from None
 
 
 def write_truth(path: Path, events: Sequence[Event]) -> None:
-    """Write what ``read_truth`` reads, to the millisecond."""
+    """Write events in the format of ``read_truth``, to the millisecond."""
     rows = [(f"{e.start_seconds:.3f}", f"{e.end_seconds:.3f}", e.label) for e in events]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("start_seconds", "end_seconds", "label"), *rows])

@@ -1,7 +1,7 @@
-"""What a label cell holds under each task: one class, several tags, or a transcript.
+"""Content of a label cell by task: one class, several tags, or a transcript.
 
-``classes``: the cell is the class. ``tags``: any number of tags, ``;`` between them, an empty cell
-for none. ``ctc``: a transcript, cut into characters or words.
+``classes``: the cell is the class. ``tags``: any number of tags, separated by ``;``; an empty cell
+for none. ``ctc``: a transcript, split into characters or words.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ TAG_BORDER = ";"
 
 @dataclass(frozen=True)
 class Labelling:
-    """What a task makes of a label cell."""
+    """How a task reads label cells."""
 
     may_be_empty: bool
-    """Whether a cell without a label is data."""
+    """Whether cells may be empty."""
     least_labels: int
-    """So many labels must the data have."""
+    """Least number of labels in the data."""
     dealt_by: Callable[[str], tuple[str, ...]]
-    """Cell -> the kinds that a split made here spreads evenly; ("",) where there is none."""
+    """Cell -> strata that an automatic split distributes evenly; ("",) if there are none."""
     labels_of: Callable[[str, str], tuple[str, ...]]
-    """(cell, what a token is) -> the labels in it, in order."""
+    """(cell, kind of tokens) -> the labels in it, in order."""
 
 
 def tags_of(cell: str) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def vocabulary(transcripts: Iterable[str], kind: str) -> tuple[str, ...]:
     Parameters
     ----------
     transcripts : iterable of str
-        Of the training clips.
+        Transcripts of the training clips.
     kind : str
         ``characters`` or ``words``.
 

@@ -1,9 +1,9 @@
-"""Rows of labelled clips, from a folder of class folders or a CSV/TSV manifest, each one checked.
+"""Reading labelled clips from a folder of class folders or a CSV/TSV manifest, with checks.
 
-Columns: ``path`` (relative to the manifest), ``label`` (what it holds: see ``labels.py``), and if
-wanted a group (``speaker``, ``individual``, ``recording``, ``site``), ``split`` (train, valid, test,
-or foldN), ``start`` and ``end`` in seconds, or ``start_sample`` and ``end_sample`` at the file's own
-rate. Any other column can be the labelling or a second one to score by.
+Columns: ``path`` (relative to the manifest), ``label`` (see ``labels``), and optionally a group
+(``speaker``, ``individual``, ``recording``, ``site``), ``split`` (train, valid, test, or fold1,
+fold2, ...), ``start`` and ``end`` in seconds, or ``start_sample`` and ``end_sample`` at the file's
+own rate. Any other column can be used as label column, or as an additional one to score by.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ NOT_KEPT = {"path", "split", *IN_SECONDS, *IN_SAMPLES}  # of a row's columns
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled piece of sound."""
+    """One labelled segment of sound."""
 
     path: Path
     label: str
-    """A class, tags, or a transcript: the cell as it stands."""
+    """Content of the label cell: a class, tags, or a transcript."""
     group: str | None = None
-    """Speaker, individual, recording or site; None where the data names none."""
+    """Speaker, individual, recording or site; None if the data has no groups."""
     split: str | None = None
-    """``train``, ``valid``, ``test`` or ``foldN``; None where the data gives none."""
+    """``train``, ``valid``, ``test``, ``fold1``, ``fold2``, ...; None if the data has no splits."""
     start_seconds: float | None = None
     end_seconds: float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Every other column of the manifest as it stands."""
+    """All other columns of the manifest."""
 
 
 def clips_of_folders(source: Path, label: str) -> list[Clip]:
-    """Return a clip for each sound file of a folder's class folders.
+    """Return a clip for each sound file in the class folders of a folder.
 
     Raises
     ------
     EdgepruneError
-        Another labelling than the folders', or no sound file.
+        Another label column than the folders was requested, or there are no sound files.
 
     """
     if label != "label":
         raise EdgepruneError(
             f"{source} is a folder of class folders; it has no column {label!r}.",
-            "Write a manifest (CSV with path, label and other columns) and name that.",
+            "Write a manifest (CSV with path, label and other columns) and use that.",
         )
     clips = [
         Clip(path.resolve(), folder.name, columns={"label": folder.name})
@@ -69,34 +69,35 @@ def clips_of_folders(source: Path, label: str) -> list[Clip]:
     ]
     if not clips:
         raise EdgepruneError(
-            f"{source} holds no class folders with sound files.",
-            "Expected: FOLDER/<label>/<clip>.wav, or name a manifest (labels.csv).",
+            f"{source} has no class folders with sound files.",
+            "Expected: FOLDER/<label>/<clip>.wav; or use a manifest (labels.csv).",
         )
     return clips
 
 
 def clips_of_manifest(source: Path, label: str, *, may_be_empty: bool = False) -> list[Clip]:
-    """Return a clip for each row; of the sound, at most the headers are read.
+    """Return a clip for each row; of the sound files, at most the headers are read.
 
     Parameters
     ----------
     source : Path
+        The manifest.
     label : str
-        The column with the labels.
+        Label column.
     may_be_empty : bool
-        Whether a row without a label is data (none of the tags).
+        Whether a row may have an empty label (no tags).
 
     Raises
     ------
     EdgepruneError
-        Not a manifest, no such column, or a row that makes no sense, with its line.
+        The file is not a manifest, has no such column, or has an invalid row (the line is named).
 
     """
     delimiter = DELIMITERS.get(source.suffix.lower())
     if delimiter is None:
         raise EdgepruneError(
             f"{source} is neither a folder nor a manifest in CSV or TSV.",
-            "A manifest's name ends in .csv or .tsv.",
+            "The name of a manifest ends in .csv or .tsv.",
         )
     rate = functools.cache(_rate)
     try:
@@ -114,14 +115,14 @@ def _check_columns(source: Path, names: list[str], label: str) -> None:
         if name not in names:
             raise EdgepruneError(
                 f"The manifest {source} has no column {name!r}.",
-                f"It has: {', '.join(names) or 'no column at all'}. {hint}",
+                f"Its columns: {', '.join(names) or 'none'}. {hint}",
             )
     seconds, samples = (sorted({*kind} & {*names}) for kind in (IN_SECONDS, IN_SAMPLES))
     if seconds and samples:
         raise EdgepruneError(
-            f"The manifest {source} gives times in seconds ({', '.join(seconds)}) and in samples "
+            f"The manifest {source} has times in seconds ({', '.join(seconds)}) and in samples "
             f"({', '.join(samples)}).",
-            "Leave one kind out.",
+            "Remove one kind.",
         )
 
 
@@ -151,9 +152,9 @@ def _clip(
 def _times(
     columns: dict[str, str], rate: Callable[[], int | None], where: str
 ) -> tuple[float | None, float | None]:
-    """Return a row's start and end in seconds; None where it gives none.
+    """Return a row's start and end in seconds; None where there is none.
 
-    So too where samples are given of a file without a header: ``check_audio`` names that.
+    Also None for samples of a file without a readable header, which ``check_audio`` reports.
     """
     in_samples = any(name in columns for name in IN_SAMPLES)
     names, unit = (IN_SAMPLES, "samples") if in_samples else (IN_SECONDS, "seconds")
@@ -175,12 +176,12 @@ def _number(text: str, name: str, unit: str, where: str) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf") or (unit == "samples" and not value.is_integer()):
-        raise EdgepruneError(f"{where} has the {name} {text!r}, not {unit}.")
+        raise EdgepruneError(f"{where}: {name} = {text!r} is not a number of {unit}.")
     return value
 
 
 def _rate(path: Path) -> int | None:
-    """Return a file's sampling rate in Hz, None if its header cannot be read."""
+    """Return a file's sample rate in Hz, None if its header cannot be read."""
     try:
         return rate_of(path)
     except EdgepruneError:

@@ -1,12 +1,12 @@
-"""Thresholds and smoothing for a wanted number of false alarms an hour, on scored streams.
+"""Thresholds and smoothing for a target number of false alarms per hour, on scored streams.
 
-Pure arithmetic. What is counted is what ``listen`` would report: the recorder's own ``Events``
-merge and hush windows (``edgeprune_device.detection.decider``), ``events.match`` compares with the truth.
+Counts are those of ``listen``: the recorder's own ``Events`` merges and suppresses windows
+(``edgeprune_device.detection.decider``), and ``event_matching.match`` compares with the truth.
 
-A label's k-th false alarm falls where the k-th highest of its wrong scores lies, and there the
-threshold is put: on another stream of the same kind such a threshold lets k through on average
-(just above the next one it would be k + 1, which over twenty labels is twenty too many). The false
-alarms wanted are dealt out evenly among the labels; what a label cannot use goes to the others.
+A threshold for k false alarms of a label is placed at the k-th highest wrong score. On another
+stream of the same kind, such a threshold gives k false alarms on average (just above the next
+score it would be k + 1, which over twenty labels is twenty too many). The allowed false alarms are
+divided evenly among the labels; what a label cannot use goes to the others.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import DecisionRule
 from edgeprune_device.detection.events import Detection, Events
 
-FLOOR = 0.2  # no threshold is under this
+FLOOR = 0.2  # lowest threshold
 SMOOTHINGS = (1, 2, 3, 5)
-"""Windows to average over that are tried."""
-CANDIDATES = 400  # scores of a label that are tried for a precision
+"""Numbers of windows to average over that are tried."""
+CANDIDATES = 400  # number of scores of a label that are tried for a precision
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A stream as the deployed file scored it."""
+    """Scores of a stream from the deployed file."""
 
     scores: NDArray[np.float32]
     """(windows, labels), before the temperature."""
     starts: NDArray[np.float64]
-    """(windows,), seconds."""
+    """(windows,): start times in seconds."""
     ends: NDArray[np.float64]
     truth: tuple[Event, ...]
     seconds: float
@@ -44,7 +44,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A decision rule, and what came of it on the streams it was chosen on."""
+    """A decision rule, and its results on the streams it was chosen on."""
 
     rule: DecisionRule
     total: Outcome
@@ -57,8 +57,9 @@ def smooth(scores: NDArray[np.float32], windows: int) -> NDArray[np.float32]:
     Parameters
     ----------
     scores : array (n, labels)
+        Scores.
     windows : int
-        How many, the window itself among them; the first have fewer.
+        Number of windows, including the window itself; the first windows have fewer.
 
     """
     total = np.zeros_like(scores)
@@ -69,11 +70,11 @@ def smooth(scores: NDArray[np.float32], windows: int) -> NDArray[np.float32]:
 
 
 Asked = list[tuple[NDArray[np.int64], NDArray[np.float32]]]
-"""For each stream of events: the label that each window might report, and how surely."""
+"""Per independent sequence of events: candidate label of each window, and its score."""
 
 
 def asked_of(smoothed: NDArray[np.float32], activation: str) -> Asked:
-    """Return what each window might report: its best label, or of tags every one.
+    """Return the candidate labels of each window: its best label or, for tags, all.
 
     Parameters
     ----------
@@ -90,18 +91,18 @@ def asked_of(smoothed: NDArray[np.float32], activation: str) -> Asked:
 
 
 def replay(asked: Asked, heard: Heard, rule: DecisionRule) -> list[Event]:
-    """Return what the recorder would report; equal to ``listen_to``, and far quicker.
+    """Return what the recorder would report; equal to ``listen_to``, but much faster.
 
-    Windows under the threshold only end an event, so of a row of them the first is enough.
+    Windows below the threshold only end an event, so that the first of several in a row suffices.
 
     Parameters
     ----------
     asked : list
-        As ``asked_of``.
+        Result of ``asked_of``.
     heard : Heard
-        For the times.
+        Stream, for the times.
     rule : DecisionRule
-        Its thresholds and refractory time.
+        Thresholds and refractory time.
 
     """
     least = _least(rule)
@@ -122,7 +123,7 @@ def replay(asked: Asked, heard: Heard, rule: DecisionRule) -> list[Event]:
 
 
 def listen_to(heard: Heard, rule: DecisionRule) -> list[Event]:
-    """Return what the recorder's ``Decider`` reports of a scored stream, window by window."""
+    """Return what the recorder's ``Decider`` reports for a scored stream, window by window."""
     decider = Decider(rule)
     found = []
     for start, end, scores in zip(heard.starts, heard.ends, heard.scores, strict=True):
@@ -136,10 +137,11 @@ def count(streams: Sequence[Heard], found: Sequence[Sequence[Event]], label: str
     Parameters
     ----------
     streams : sequence of Heard
+        Streams.
     found : sequence of sequence of Event
-        What was reported in each.
+        Detections in each stream.
     label : str
-        Only of this one; empty: of all.
+        Count this label only; empty: all.
 
     """
     outcomes = []
@@ -151,7 +153,7 @@ def count(streams: Sequence[Heard], found: Sequence[Sequence[Event]], label: str
 
 
 def add(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return several outcomes as one."""
+    """Return the sum of several outcomes."""
     return Outcome(*(sum(getattr(o, f.name) for o in outcomes)
                      for f in dataclasses.fields(Outcome)))  # fmt: skip
 
@@ -160,17 +162,19 @@ def at_false_alarms(
     streams: Sequence[Heard], rule: DecisionRule, per_hour: float,
     smoothings: Sequence[int] = SMOOTHINGS,
 ) -> Chosen:  # fmt: skip
-    """Choose thresholds and smoothing for a number of false alarms an hour, over all labels.
+    """Choose thresholds and smoothing for a number of false alarms per hour of all labels.
 
     Parameters
     ----------
     streams : sequence of Heard
         Scores after the temperature.
     rule : DecisionRule
-        The bundle's, with temperature 1 (it was applied).
+        The bundle's rule, with temperature 1 (it was applied).
     per_hour : float > 0
+        Target rate.
     smoothings : sequence of int
-        Numbers of windows to average that are tried; the greatest recall wins, then the smallest.
+        Numbers of windows to average that are tried; the one with the greatest recall is chosen,
+        of equal ones the smallest.
 
     """
     wanted = per_hour * sum(heard.seconds for heard in streams) / 3600
@@ -181,14 +185,14 @@ def at_precision(
     streams: Sequence[Heard], rule: DecisionRule, precision: float,
     smoothings: Sequence[int] = SMOOTHINGS,
 ) -> Chosen:  # fmt: skip
-    """Choose for each label the lowest threshold that is right in a share of its reports.
+    """Choose for each label the lowest threshold with a given precision.
 
     Parameters
     ----------
     streams, rule, smoothings
-        As ``at_false_alarms``.
+        As for ``at_false_alarms``.
     precision : float
-        0 to 1. A label that cannot reach it is put above its highest wrong score.
+        0 to 1. A label that cannot reach it gets a threshold above its highest wrong score.
 
     """
     return _best([_Search(streams, rule, s).for_precision(precision) for s in smoothings])
@@ -200,7 +204,7 @@ def evaluate(streams: Sequence[Heard], rule: DecisionRule) -> Chosen:
 
 
 class _Search:
-    """The thresholds of one smoothing."""
+    """Search for the thresholds at one smoothing."""
 
     def __init__(self, streams: Sequence[Heard], rule: DecisionRule, smoothing: int) -> None:
         self.streams, self.smoothing = streams, smoothing
@@ -220,7 +224,7 @@ class _Search:
         return scores[scores >= FLOOR][::-1]
 
     def alone(self, label: str, threshold: float) -> Outcome:
-        """Count a label's reports when no other is ever reported."""
+        """Count a label's detections if no other label is ever reported."""
         if (label, threshold) not in self.known:
             index = self.rule.labels.index(label)
             asked = self.asked
@@ -238,7 +242,7 @@ class _Search:
         return count(self.streams, found, label)
 
     def threshold(self, label: str, false_alarms: int) -> float:
-        """Return where a label's k-th false alarm falls; for none, half-way from the first to 1."""
+        """Return the score of a label's k-th false alarm; for none, midway from the first to 1."""
         candidates, seen = self.candidates[label], self.seen.setdefault(label, {})
         wanted = max(1, false_alarms)
 
@@ -246,8 +250,8 @@ class _Search:
             seen[place] = self.alone(label, float(candidates[place])).false_alarms
             return seen[place] >= wanted
 
-        # The first candidate with so many false alarms: strides that double, then halving. What
-        # was counted before narrows it; high scores are few, so counting there costs least.
+        # The first candidate with enough false alarms: by exponential search, then bisection.
+        # Earlier counts narrow it; high scores are few, so counting there is cheapest.
         high = min((i for i, n in seen.items() if n >= wanted), default=len(candidates))
         low = max((i + 1 for i, n in seen.items() if n < wanted and i < high), default=0)
         stride = 1
@@ -265,7 +269,7 @@ class _Search:
         return _a_little_under(candidates, low)
 
     def dealt(self, total: int) -> dict[str, float]:
-        """Return the thresholds that let so many false alarms through, dealt out evenly."""
+        """Return the thresholds for a total of false alarms, divided evenly among the labels."""
         each, more = divmod(total, len(self.labels))
         thresholds = dict.fromkeys(self.rule.labels, 1.0)
         for place, label in enumerate(self.labels):
@@ -276,7 +280,7 @@ class _Search:
         return thresholds
 
     def for_count(self, wanted: float) -> Chosen:
-        """Find the deal that comes nearest to a number of false alarms."""
+        """Find the total that comes closest to a number of false alarms."""
         most = round(wanted) * len(self.labels) + 1
         low, high = 0, max(1, most)
         counts: dict[int, int] = {}
@@ -298,7 +302,7 @@ class _Search:
         return self.done(self.dealt(best))
 
     def for_precision(self, precision: float) -> Chosen:
-        """Find each label's lowest threshold of a precision."""
+        """Find each label's lowest threshold with a given precision."""
         thresholds = dict.fromkeys(self.rule.labels, 1.0)
         for label in self.labels:
             all_scores = self.candidates[label]
@@ -330,14 +334,14 @@ def _best(tried: Sequence[Chosen]) -> Chosen:
 
 
 def _a_little_under(candidates: NDArray[np.float64], place: int) -> float:
-    """Return a threshold that a score reaches in spite of rounding, and the next lower does not."""
+    """Return a threshold that a score reaches in spite of rounding, but not the next lower one."""
     at = float(candidates[place])
     below = float(candidates[place + 1]) if place + 1 < len(candidates) else 0.0
     return at - min(1e-4, (at - below) / 2)
 
 
 def _least(rule: DecisionRule) -> NDArray[np.float64]:
-    """Return the score each label must reach; one that is ignored never does."""
+    """Return the score each label must reach; one that no score reaches for ignored labels."""
     return np.array([2.0 if x in rule.ignore else rule.thresholds[x] for x in rule.labels])
 
 

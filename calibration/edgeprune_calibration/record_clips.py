@@ -1,9 +1,9 @@
-"""Take a calibration set where the recorder stands, through the recorder's own capture path.
+"""Recording a calibration set at the recorder's site, through the recorder's own capture path.
 
-Clips of a length, one at the beginning of every period, so that a day or a week is covered and not
-one minute. A clip is written to a file of another name and renamed, then its row is added to
-``manifest.csv``: what is listed is whole, whenever the power fails. The same command goes on where
-it stopped.
+Clips of a fixed length, one at the beginning of every period, so that a day or a week is covered
+instead of a minute. A clip is written under another name and renamed, then its row is added to
+``manifest.csv``: listed clips are complete even after a power failure. The same command resumes
+where it stopped.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ Now = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class RecordingPlan:
-    """What is to be taken."""
+    """What to record."""
 
     clips: int = 200
-    """Clips wanted in the folder, earlier sessions' among them."""
+    """Number of clips in the folder, including those of earlier sessions."""
     clip_seconds: float = 5.0
-    """Length of a clip."""
+    """Length of a clip in seconds."""
     every_seconds: float = 0.0
-    """From the start of a clip to the start of the next; 0: one after the other."""
+    """Time from the start of a clip to the start of the next in seconds; 0: no pauses."""
     rate: int = 16000
-    """Hz, the bundle's."""
+    """Sample rate in Hz, that of the bundle."""
     label: str = "background"
-    """What the clips are called in the manifest."""
+    """Label of the clips in the manifest."""
     format: str = "flac"
     """``flac`` or ``wav``, 16 bits."""
 
 
 class Clipper:
-    """Cuts a stream into clips at the beginning of every period, none over a gap.
+    """Cuts a stream into clips at the beginning of every period; clips never span a gap.
 
     Parameters
     ----------
     length : int
-        Samples of a clip.
+        Samples per clip.
     period : int
-        Samples from the start of a clip to the start of the next, ``length`` at least.
+        Samples from the start of a clip to the start of the next, at least ``length``.
     first : int
-        Sample of the stream that the first clip begins with.
+        Index of the first clip's first sample in the stream.
 
     """
 
@@ -79,15 +79,15 @@ class Clipper:
         self._held: list[NDArray[np.float32]] = []
 
     def push(self, block: Block) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Take a block; yield (first sample in the stream, clip) for each that is full."""
+        """Add a block; yield (first sample in the stream, clip) for each complete clip."""
         samples = block.samples
         if block.lost_samples:
             self.position += block.lost_samples
             self._held = []
-            self._next = max(self._next, self.position)  # a clip begins again behind the gap
+            self._next = max(self._next, self.position)  # a clip restarts after the gap
         while len(samples):
             held = sum(len(part) for part in self._held)
-            start = self._next + held  # of what is missing of the clip
+            start = self._next + held  # of the missing part of the clip
             if start >= self.position + len(samples):
                 break
             take = samples[max(0, start - self.position) :][: self.length - held]
@@ -111,30 +111,31 @@ def record(
     Parameters
     ----------
     out : Path
-        Folder for ``clips/`` and ``manifest.csv``; one that was begun is gone on with.
+        Folder for ``clips/`` and ``manifest.csv``; an existing one is continued.
     plan : RecordingPlan
+        What to record.
     device : str or None
-        Input of the microphone: a number, a name or a part of one.
+        Input device: a number, a name or a part of one.
     from_wav : Path or None
-        Take them from a file, the same way; what was taken from it before is passed over.
+        Take the clips from a file; the part that was used before is skipped.
     say : callable
-        Gets a line for every clip.
+        Prints a line per clip.
     blocks : iterator
-        In place of the microphone.
+        Source of blocks instead of the microphone.
     now : callable
-        The time in UTC.
+        Returns the time in UTC.
 
     Returns
     -------
     dict
-        ``clips`` in the folder, ``taken`` now, ``reason`` of the end, ``lost_seconds``, ``silent``
-        (clips of digital silence: is the microphone muted?), ``manifest``.
+        ``clips`` in the folder, ``taken`` in this session, ``reason`` of the end, ``lost_seconds``,
+        ``silent`` (clips of digital silence, as from a muted microphone), ``manifest``.
 
     Raises
     ------
     EdgepruneError
-        A plan that makes no sense, a folder that holds something else, a microphone that falls
-        silent (status 1), a disk that is full.
+        The plan is out of range, the folder holds other files, the microphone stops (status 1), or
+        the disk is full.
 
     """
     _check(plan)
@@ -167,7 +168,7 @@ def _take(
     blocks: Iterator[Block | None], clipper: Clipper, writer: _Writer, stopped: threading.Event,
     say: Say, done: dict[str, Any], now: Now,
 ) -> None:  # fmt: skip
-    """Carry blocks into clips until something ends it."""
+    """Cut blocks into clips until an end condition is met."""
     plan = writer.plan
     for block in blocks:
         if stopped.is_set():
@@ -188,7 +189,7 @@ def _take(
 
 
 def watched(blocks: Iterator[Item], patience_seconds: float) -> Iterator[Block | None]:
-    """Pass blocks on; raise when no sound has come for too long."""
+    """Yield blocks; raise if no sound arrives for too long."""
     last = time.monotonic()
     for item in blocks:
         block = None if isinstance(item, Notice) else item
@@ -196,14 +197,14 @@ def watched(blocks: Iterator[Item], patience_seconds: float) -> Iterator[Block |
             last = time.monotonic()
         elif time.monotonic() - last > patience_seconds:
             raise EdgepruneError(
-                f"Nothing has come from the microphone for {patience_seconds:g} s.",
-                "Is it plugged in? edgeprune devices lists the inputs.", FAILED_CHECK,
+                f"No audio has arrived from the microphone for {patience_seconds:g} s.",
+                "Check its connection; edgeprune devices lists the inputs.", FAILED_CHECK,
             )  # fmt: skip
         yield block
 
 
 class _Writer:
-    """Writes clips and their rows, numbered on from those that are there."""
+    """Writes clips and their rows, numbered after existing ones."""
 
     def __init__(self, out: Path, plan: RecordingPlan, source: str, number: int) -> None:
         self.out, self.plan, self.source, self.number = out, plan, source, number
@@ -229,41 +230,41 @@ class _Writer:
         except (OSError, soundfile.SoundFileError) as error:
             raise EdgepruneError(
                 f"The clip {path} cannot be written: {error}.",
-                "Is the disk full, or the folder another user's?",
+                "Check that the disk is not full and that the folder is writable.",
             ) from None
         self.number += 1
         return name
 
 
 def read_rows(out: Path) -> list[dict[str, str]]:
-    """Return the rows of a folder that was begun; none of a new one.
+    """Return the rows of an existing calibration set; none for a new folder.
 
     Raises
     ------
     EdgepruneError
-        The folder holds something else, or a clip that is listed is missing.
+        The folder holds other files, or a listed clip is missing.
 
     """
     path = out / MANIFEST
     if not path.exists():
         if out.exists() and any(p.name != "clips" for p in out.iterdir()):
-            raise EdgepruneError(f"{out} holds something that is no calibration set.",
-                                 "Name a folder that is not there yet.")  # fmt: skip
+            raise EdgepruneError(f"{out} holds other files than a calibration set.",
+                                 "Choose a new folder.")  # fmt: skip
         return []
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise EdgepruneError(f"{path} was not written by calibration record.",
-                                 "Name a folder that is not there yet.")  # fmt: skip
-    whole = [row for row in rows if None not in row.values()]  # a power cut may halve the last
+                                 "Choose a new folder.")  # fmt: skip
+    whole = [row for row in rows if None not in row.values()]  # power loss may truncate the last
     if len(whole) < len(rows):
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([COLUMNS, *[[row[c] for c in COLUMNS] for row in whole]])
     for row in whole:
         if not (out / row["path"]).is_file():
-            raise EdgepruneError(f"{path} lists {row['path']}, which is not there.",
-                                 "Take its line out, or begin a new folder.")  # fmt: skip
+            raise EdgepruneError(f"{path} lists {row['path']}, which does not exist.",
+                                 "Remove its line, or choose a new folder.")  # fmt: skip
     return whole
 
 
@@ -271,15 +272,16 @@ def _check(plan: RecordingPlan) -> None:
     times = {"--seconds": plan.clip_seconds, "--every": plan.every_seconds}
     for name, value in times.items():
         if not 0 <= value < math.inf or (name == "--seconds" and value * plan.rate < 1):
-            raise EdgepruneError(f"{name} {value:g} makes no sense.", "It is a time over 0.")
+            raise EdgepruneError(f"{name} {value:g} is out of range.", "Allowed: more than 0.")
     if plan.clips < 1 or not 1000 <= plan.rate <= 384_000 or plan.format not in FORMATS:
         raise EdgepruneError(
-            f"{plan.clips} clips at {plan.rate} Hz as {plan.format!r} cannot be taken.",
-            f"--clips 1 or more, --rate 1000 to 384000, --format {' or '.join(FORMATS)}.",
+            f"Recording {plan.clips} clips at {plan.rate} Hz as {plan.format!r} is not possible.",
+            f"Allowed: --clips from 1, --rate 1000 to 384000, --format {' or '.join(FORMATS)}.",
         )
     if 0 < plan.every_seconds < plan.clip_seconds:
         raise EdgepruneError(
-            f"--every {plan.every_seconds:g} is less than a clip of {plan.clip_seconds:g} s."
+            f"--every {plan.every_seconds:g} is less than the clip length of "
+            f"{plan.clip_seconds:g} s."
         )
     if not plan.label.strip():
-        raise EdgepruneError("The clips need a label.", "--label background")
+        raise EdgepruneError("The label of the clips is empty.", "Use --label background.")

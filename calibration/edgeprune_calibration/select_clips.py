@@ -1,7 +1,7 @@
-"""Choose few clips that stand for many: every class, every level, every spectrum, the field's noise.
+"""Selecting few clips that represent many: all classes, levels, spectra, and the site's noise.
 
-``pick`` is pure and deterministic. ``select`` reads the sound, picks, and writes a manifest that
-``manifest.read_data`` reads, with what the choice covers in ``coverage.json``.
+``pick`` is deterministic. ``select`` reads the sound files, selects clips, and writes a manifest
+for ``dataset.read_data``, with statistics of the selection in ``coverage.json``.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from edgeprune_calibration.sound_features import NAMES, QUIETEST_DB, features, s
 from edgeprune_device.audio.sound_files import rate_of, read_clip, seconds_of
 from edgeprune_device.errors import EdgepruneError
 
-NOISE = "noise"  # label of what was taken from recordings without one
+NOISE = "noise"  # label of clips from recordings without labels
 MANIFEST, COVERAGE = "manifest.csv", "coverage.json"
-AT_A_TIME = 256  # pieces whose distances to all are held at once
-DRAWS = 20  # random sets that the choice is compared with
+AT_A_TIME = 256  # number of clips whose distances to all others are in memory at once
+DRAWS = 20  # number of random selections for comparison
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of sound that may be picked."""
+    """A segment of sound that can be selected."""
 
     path: Path
     label: str
     kinds: tuple[str, ...]
-    """What it counts for: its class or tags."""
+    """Classes or tags that it counts for."""
     start_seconds: float | None = None
     end_seconds: float | None = None
 
@@ -45,22 +45,23 @@ class Piece:
 def pick(
     table: NDArray[np.float64], kinds: Sequence[tuple[str, ...]], count: int, rule: str = "facility"
 ) -> list[int]:
-    """Pick pieces one at a time, each for the kind that has fewest so far.
+    """Select clips one at a time, each for the class with the fewest so far.
 
     Parameters
     ----------
     table : array (n, features)
-        Standardised: distances are Euclidean.
+        Standardized features; distances are Euclidean.
     kinds : sequence of tuple of str
-        Of each piece; one at least.
+        Classes or tags of each clip, at least one.
     count : int
+        Number of clips to select.
     rule : str
         A row of ``RULES``.
 
     Returns
     -------
     list of int
-        In the order picked; all of them if there are not more.
+        Indices in the order of selection; all clips if there are no more.
 
     """
     free = set(range(len(table)))
@@ -82,7 +83,7 @@ def pick(
 def _facility(
     table: NDArray[np.float64], nearest: NDArray[np.float64], allowed: NDArray[np.int64]
 ) -> int:
-    """Bring all pieces nearest to a picked one, on average (greedy facility location)."""
+    """Minimize the mean distance to the nearest selected clip (greedy facility location)."""
     reach = np.where(np.isinf(nearest), np.linalg.norm(table, axis=1) + 10.0, nearest)
     squares = np.square(table).sum(axis=1)
     gains = []
@@ -96,35 +97,35 @@ def _facility(
 def _farthest(
     table: NDArray[np.float64], nearest: NDArray[np.float64], allowed: NDArray[np.int64]
 ) -> int:
-    """Take what lies farthest from all that is picked (Gonzalez 1985, k-center)."""
+    """Select the clip farthest from all selected ones (Gonzalez 1985, k-center)."""
     reach = np.where(np.isinf(nearest), np.linalg.norm(table, axis=1), nearest)
     return int(reach[allowed].argmax())
 
 
 Rule = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]], int]
 RULES: dict[str, Rule] = {"facility": _facility, "farthest": _farthest}
-"""How the next piece is found: (table, distance to the nearest picked, allowed) -> place in allowed."""
+"""Rule -> (table, distances to the nearest selected clip, allowed) -> index into ``allowed``."""
 
 
 def coverage(
     table: NDArray[np.float64], kinds: Sequence[tuple[str, ...]], picked: Sequence[int]
 ) -> dict[str, Any]:
-    """Say what a choice covers of all there is.
+    """Return statistics on how well a selection covers all clips.
 
     Parameters
     ----------
     table : array (n, 18)
-        As ``features`` gives it.
+        Result of ``sound_features.features``.
     kinds, picked
-        As ``pick``.
+        As for ``pick``.
 
     Returns
     -------
     dict
-        ``distance``: of a piece to the nearest picked, on average, in spreads; ``random_distance``:
-        the same for sets of that size drawn by chance; ``span``: of each feature, the share of the
-        range from its 1st to its 99th percentile that lies within the picked; ``kinds``: how many
-        were picked of each.
+        ``distance``: mean distance of a clip to the nearest selected one, in standard deviations;
+        ``random_distance``: the same for random selections of that size; ``span``: for each
+        feature, the share of the range from its 1st to its 99th percentile that the selection
+        covers; ``kinds``: number of selected clips per class.
 
     """
     even, chosen = standardised(table), np.asarray(picked)
@@ -147,45 +148,47 @@ def select(
     split: str = "", noise: Path | None = None, noise_share: float = 0.2, rate: int | None = None,
     rule: str = "facility", track: Track = untracked,
 ) -> dict[str, Any]:  # fmt: skip
-    """Pick a calibration set of a data set and write its manifest.
+    """Select a calibration set from a data set and write its manifest.
 
     Parameters
     ----------
     data : Path
-        As ``read_data``.
+        As for ``dataset.read_data``.
     count : int
-        Pieces wanted, the noise's among them.
+        Number of clips, including noise.
     out : Path
         Folder for ``manifest.csv`` and ``coverage.json``.
     label, task : str
-        As ``read_data``.
+        As for ``dataset.read_data``.
     split : str
         Only clips of this split; empty: all.
     noise : Path or None
-        A folder of recordings of the field, or a file; cut to the length of the clips.
+        Folder of recordings from the site, or a file; split into segments as long as the clips.
     noise_share : float
-        Of the set, 0 to 1.
+        Share of noise in the set, 0 to 1.
     rate : int or None
-        Hz that every file must have; None: any.
+        Sample rate in Hz that every file must have; None: any.
     rule : str
         A row of ``RULES``.
     track : callable
+        Shows progress.
 
     Returns
     -------
     dict
-        The coverage, and ``text``.
+        Coverage statistics, and ``text``.
 
     Raises
     ------
     EdgepruneError
-        Too few clips or classes, all of them silent, a sample that is no number, another rate.
+        There are too few clips or classes, all are silent, a sample is not finite, or a file has
+        another rate.
 
     """
     if count < 1 or not 0 <= noise_share < 1 or rule not in RULES:
         raise EdgepruneError(
-            f"{count} clips, {noise_share:g} of them noise, by {rule!r} cannot be picked.",
-            f"--count 1 or more, --noise-share from 0 to under 1, --rule {' or '.join(RULES)}.",
+            f"Selecting {count} clips with {noise_share:g} noise by {rule!r} is not possible.",
+            f"Allowed: --count from 1, --noise-share from 0, below 1, --rule {' or '.join(RULES)}.",
         )
     pieces = _pieces(read_data(data, label, task=task), split)
     check_rates([p.path for p in pieces], rate)
@@ -206,7 +209,7 @@ def select(
 
 
 def sounds_of(source: Path) -> list[Path]:
-    """Return a folder's sound files, in all its folders, sorted; or the one file that is named.
+    """Return all sound files in a folder, recursively, sorted; or the given file.
 
     Raises
     ------
@@ -219,21 +222,21 @@ def sounds_of(source: Path) -> list[Path]:
     found = sorted(p for p in source.rglob("*")
                    if p.suffix.lower() in SOUND_SUFFIXES and p.name[0] != ".")  # fmt: skip
     if not found:
-        raise EdgepruneError(f"{source} holds no sound file.")
+        raise EdgepruneError(f"{source} has no sound files.")
     return found
 
 
 def check_rates(files: Sequence[Path], rate: int | None) -> None:
-    """Raise if a file has another sampling rate than the one asked for."""
+    """Raise if a file has another sample rate than requested."""
     if rate is None:
         return
     others = [(path, found) for path in dict.fromkeys(files) if (found := rate_of(path)) != rate]
     if others:
         path, found = others[0]
         raise EdgepruneError(
-            f"{len(others)} of {len(set(files))} files have not the {rate} Hz asked for; "
+            f"{len(others)} of {len(set(files))} files do not have the requested {rate} Hz; "
             f"{path} has {found} Hz.",
-            "Leave --rate out, and what is slower or faster is resampled.",
+            "Leave out --rate to have the files resampled.",
         )
 
 
@@ -242,17 +245,17 @@ def _pieces(data: Dataset, split: str) -> list[Piece]:
     found = [Piece(c.path, c.label, kinds(c.label), c.start_seconds, c.end_seconds)
              for c in data.clips if split in ("", c.split)]  # fmt: skip
     if not found:
-        raise EdgepruneError(f"{data.source} has no clip of the split {split!r}.")
+        raise EdgepruneError(f"{data.source} has no clips in the split {split!r}.")
     if len({k for p in found for k in p.kinds}) < data.labelling.least_labels:
         raise EdgepruneError(
             f"The split {split!r} of {data.source} has the single label {found[0].label!r}.",
-            "At least two are needed.",
+            "At least two labels are needed.",
         )
     return found
 
 
 def _noises(files: Sequence[Path], clips: Sequence[Piece]) -> list[Piece]:
-    """Cut recordings into pieces as long as the clips usually are."""
+    """Split recordings into segments as long as the clips usually are."""
     lengths = [seconds_of(p.path, p.start_seconds, p.end_seconds) for p in clips[:100]]
     length = float(np.median(lengths))
     pieces = []
@@ -267,7 +270,7 @@ def _noises(files: Sequence[Path], clips: Sequence[Piece]) -> list[Piece]:
 def _described(
     pieces: list[Piece], source: Path, rate: int | None, track: Track
 ) -> tuple[list[Piece], NDArray[np.float64]]:
-    """Return the pieces that are not silent and their features, all heard at one rate."""
+    """Return the clips that are not silent and their features, all at one sample rate."""
     common = rate or min(rate_of(path) for path in {p.path for p in pieces})
     rows = [features(read_clip(p.path, common, p.start_seconds, p.end_seconds), common)
             for p in track(pieces, "listening", len(pieces))]  # fmt: skip
@@ -289,8 +292,8 @@ def _picked(
     number = len({k for own in kinds for k in own})
     if not number <= count <= len(pieces) and count != 0:
         raise EdgepruneError(
-            f"{count} clips cannot be picked of {len(pieces)} that sound, of {number} labels.",
-            "At least one of each label, at most all of them: change --count.",
+            f"{count} clips cannot be selected from {len(pieces)} audible ones of {number} labels.",
+            "--count must be at least the number of labels and at most the number of clips.",
         )
     if count == 0:
         return [], {"pieces": len(pieces), "picked": 0}
@@ -324,10 +327,10 @@ def _text(result: dict[str, Any], manifest: Path) -> str:
         bands = [share for key, share in span if key.startswith("band")]
         lines += [
             f"{name}: {found['picked']} of {found['pieces']}, "
-            f"{min(found['kinds'].values())} to {max(found['kinds'].values())} of each label",
-            f"  a clip's distance to the nearest picked: {found['distance']:.2f} spreads, "
-            f"{found['random_distance']:.2f} for as many by chance",
-            f"  covered of the range: level {100 * found['span']['level']:.0f} %, crest factor "
+            f"{min(found['kinds'].values())} to {max(found['kinds'].values())} per label",
+            f"  mean distance to the nearest selected clip: {found['distance']:.2f} standard "
+            f"deviations ({found['random_distance']:.2f} for a random selection)",
+            f"  range covered: level {100 * found['span']['level']:.0f} %, crest factor "
             f"{100 * found['span']['crest']:.0f} %, spectrum {100 * min(bands):.0f} to "
             f"{100 * max(bands):.0f} %",
         ]

@@ -1,6 +1,6 @@
-"""What a calibration set must cover of a sound, in numbers: level, peakedness, spectrum. Pure.
+"""Acoustic features that a calibration set must cover: level, crest factor, spectrum.
 
-``select`` spreads its picks over these, ``audit`` asks whether they have moved.
+``select_clips`` selects clips by them; ``drift_audit`` tests whether they have shifted.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 
 BANDS = 16
 LOWEST_HZ = 50.0
-QUIETEST_DB = -120.0  # of full scale; digital silence
+QUIETEST_DB = -120.0  # dB of full scale, for digital silence
 FRAME_SECONDS = 0.032
 NAMES = ("level", "crest", *(f"band {i + 1}" for i in range(BANDS)))
-"""Of the columns: level and crest factor in dB, then each band's share of the power in dB."""
+"""Names of the columns: level and crest factor in dB, then each band's share of the power in dB."""
 
 
 def features(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Describe a sound.
+    """Compute the features of a sound.
 
     Parameters
     ----------
     samples : array (n,)
-        Mono, in [-1, 1].
+        Mono samples in [-1, 1].
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
 
     Returns
     -------
     array (18,)
         Level (root mean square, dB of full scale), crest factor (peak over root mean square, dB),
-        and the power in 16 bands, evenly spaced in pitch from 50 Hz to half the rate, in dB under
-        the whole. A silent sound has -120 everywhere.
+        and the power in 16 bands, evenly spaced in pitch from 50 Hz to half the sample rate, in dB
+        relative to the whole. A silent sound has -120 everywhere.
 
     """
     sound = samples.astype(np.float64)
@@ -46,7 +46,7 @@ def features(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float
 
 
 def band_powers(sound: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
-    """Return the power in each band, (16,), averaged over Hann frames of 32 ms that overlap by half."""
+    """Return the power per band, (16,), averaged over half-overlapping Hann frames of 32 ms."""
     size = max(64, round(FRAME_SECONDS * sample_rate))
     if len(sound) < size:
         sound = np.pad(sound, (0, size - len(sound)))
@@ -55,7 +55,7 @@ def band_powers(sound: NDArray[np.float64], sample_rate: int) -> NDArray[np.floa
     power, hertz = spectrum.mean(axis=0), np.fft.rfftfreq(size, 1 / sample_rate)
     edges = np.geomspace(LOWEST_HZ, sample_rate / 2, BANDS + 1)
     place = np.searchsorted(edges, hertz, side="right").clip(0, BANDS) - 1
-    # A band narrower than a bin of the spectrum has none of its own: it shares with its neighbour.
+    # A band narrower than a spectral bin has none of its own and shares with its neighbour.
     total = np.bincount(place.clip(0), weights=power * (place >= 0), minlength=BANDS)
     number = np.bincount(place.clip(0), weights=(place >= 0).astype(float), minlength=BANDS)
     centres = np.sqrt(edges[1:] * edges[:-1])
@@ -65,7 +65,7 @@ def band_powers(sound: NDArray[np.float64], sample_rate: int) -> NDArray[np.floa
 
 
 def cut(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.float32]]:
-    """Cut a sound into whole windows, one after the other; a shorter one stays as it is."""
+    """Split a sound into adjacent whole windows; a shorter sound is returned unchanged."""
     if len(samples) <= window_samples:
         return [samples]
     return [samples[i : i + window_samples]
@@ -73,16 +73,18 @@ def cut(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.fl
 
 
 def standardised(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give every feature the same say: level, crest and the spectrum as a whole count alike.
+    """Standardize the features; level, crest factor and the whole spectrum get equal weight.
 
     Parameters
     ----------
     table : array (n, 18)
+        Features.
 
     Returns
     -------
     array (n, 18)
-        Less the mean, over the spread; each band divided by 4 more, the root of their number.
+        Minus the mean, divided by the standard deviation; bands are also divided by 4, the square
+        root of their number.
 
     """
     spread = np.maximum(table.std(axis=0), 1e-9)

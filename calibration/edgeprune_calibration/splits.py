@@ -1,7 +1,7 @@
-"""Train, validation and test clips: the data's own split, or one made here.
+"""Splits into train, validation and test clips: those of the data, or automatic ones.
 
-A split made here is seeded, keeps every group (speaker, recording, site) on one side, and gives
-each side every label in about the same share; of transcripts, the same share of clips.
+An automatic split is seeded, keeps every group (speaker, recording, site) in one part, and gives
+every part about the same share of each label; for transcripts, of all clips.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from edgeprune_calibration.manifest import Clip
 from edgeprune_device.errors import EdgepruneError
 
 PARTS = ("train", "valid", "test")
-ATTEMPTS = 50  # orders in which groups are dealt out; the best result is kept
-MISSING = 1e6  # weight of a label that a part has no clip of
+ATTEMPTS = 50  # random orders of the groups that are tried; the best result is used
+MISSING = 1e6  # cost of a label without clips in a part
 
 
 def split_clips(
@@ -29,18 +29,20 @@ def split_clips(
     Parameters
     ----------
     dataset : Dataset
-        With a split for every clip or for none. Of folds, the last (or ``test_fold``) becomes the
+        Clips, all with a split or all without. Of folds, the last (or ``test_fold``) becomes the
         test split, the one before it (of three or more) the validation split. A part the data
-        does not name is taken from its training clips.
+        does not have is taken from its training clips.
     seed : int
+        Random seed of an automatic split.
     fractions : tuple of float
-        Shares of train, valid and test where they are made here.
+        Shares of train, valid and test in an automatic split.
     test_fold : str or None
+        Fold to use as test split; None: the last.
 
     Raises
     ------
     EdgepruneError
-        A label does not stand in every split, or there is no such fold.
+        A label is not in every split, or there is no such fold.
 
     """
     given = _given(dataset, test_fold)
@@ -56,16 +58,16 @@ def split_clips(
 
 
 def _given(dataset: Dataset, test_fold: str | None) -> list[str]:
-    """Return the part each clip has by the data's own split column; ``train`` without one."""
+    """Return the part of each clip by the data's split column; ``train`` without one."""
     names = [clip.split or "train" for clip in dataset.clips]
     folds = sorted({name for name in names if name.startswith("fold")}, key=lambda f: int(f[4:]))
     if not folds:
         if test_fold:
-            raise EdgepruneError(f"{dataset.source} has no folds, so none is {test_fold!r}.")
+            raise EdgepruneError(f"{dataset.source} has no folds, so there is no {test_fold!r}.")
         return names
     test = test_fold or folds[-1]
     if test not in folds:
-        raise EdgepruneError(f"There is no {test!r} in {dataset.source}.", f"It has: {folds}.")
+        raise EdgepruneError(f"{dataset.source} has no fold {test!r}.", f"Known: {folds}.")
     valid = folds[folds.index(test) - 1] if len(folds) > 2 else None
     return ["test" if n == test else "valid" if n == valid else "train" for n in names]
 
@@ -74,7 +76,7 @@ def _deal(
     clips: Sequence[Clip], kinds: Callable[[str], tuple[str, ...]], parts: Sequence[str],
     shares: Sequence[float], seed: int,
 ) -> dict[str, tuple[Clip, ...]]:  # fmt: skip
-    """Deal groups out to the parts so that each gets its share of every label."""
+    """Distribute groups over the parts so that each gets its share of every label."""
     held = [(row, kind) for row, clip in enumerate(clips) for kind in kinds(clip.label)]
     labels, label = np.unique([kind for _, kind in held], return_inverse=True)
     names = [clip.group if clip.group else f"\0{i}" for i, clip in enumerate(clips)]
@@ -84,7 +86,7 @@ def _deal(
     target = np.outer(np.asarray(shares) / sum(shares), counts.sum(axis=0))
     best: tuple[float, NDArray[np.int64]] | None = None
     attempts = ATTEMPTS if len(groups) < len(clips) else 1
-    for cover in (False, True):  # a scarce label may need every part served first
+    for cover in (False, True):  # a rare label may need every part to be served first
         for attempt in range(ATTEMPTS if cover else attempts):
             order = np.random.default_rng([seed, attempt]).permutation(len(groups))
             if not cover:
@@ -105,10 +107,10 @@ def _deal_once(
     counts: NDArray[np.float64], target: NDArray[np.float64], order: NDArray[np.int64],
     cover: bool,
 ) -> tuple[float, NDArray[np.int64]]:  # fmt: skip
-    """Give each group in turn to the part whose labels it brings nearest to their target.
+    """Assign each group in turn to the part whose labels it brings closest to their target.
 
-    With ``cover``, a part that has none of its labels yet comes before one that has. Returns the
-    cost (labels missing from a part weigh most) and each group's part.
+    With ``cover``, a part that has none of its labels yet takes precedence. Returns the cost
+    (missing labels in a part weigh most) and each group's part.
     """
     have = np.zeros_like(target)
     dealt = np.zeros(len(counts), dtype=np.int64)
@@ -132,7 +134,7 @@ def _check(dataset: Dataset, parts: dict[str, tuple[Clip, ...]], *, made: bool) 
     if empty := [part for part in PARTS if not parts[part]]:
         raise EdgepruneError(
             f"The {len(dataset.clips)} clips of {dataset.source} leave none for the {empty[0]} split.",
-            "Add clips, choose another --group, or give a split column.",
+            "Add clips, choose another --group, or add a split column.",
         )
     for label in sorted(set().union(*there.values()) - {""}):
         for part in PARTS:
@@ -142,11 +144,11 @@ def _check(dataset: Dataset, parts: dict[str, tuple[Clip, ...]], *, made: bool) 
                 groups = len({c.group or str(i) for i, c in enumerate(dataset.clips)
                               if label in kinds(c.label)})  # fmt: skip
                 raise EdgepruneError(
-                    f"The label {label!r} cannot stand in train, valid and test: it has clips of "
+                    f"The label {label!r} cannot be in train, valid and test: it has clips of only "
                     f"{groups} {dataset.group_column or 'source'}{'s' if groups != 1 else ''}.",
-                    "Add clips, choose another --group, or give a split column.",
+                    "Add clips, choose another --group, or add a split column.",
                 )
             if part == "train":
                 raise EdgepruneError(
-                    f"The label {label!r} of {dataset.source} has no clip in the train split."
+                    f"The label {label!r} of {dataset.source} has no clips in the train split."
                 )

@@ -1,7 +1,7 @@
-"""How sure the deployed file must be before it reports a label, and how sure it is at all.
+"""Thresholds of labels from single windows, as ``compress`` sets them, and the temperature.
 
-Thresholds from single windows (as ``compress`` sets them), and the temperature that makes scores
-mean what they say. ``operating`` sets thresholds on whole streams.
+The temperature calibrates scores as probabilities. ``operating_point`` sets thresholds on whole
+streams.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from edgeprune_device.bundle.manifest import HIGHEST_TEMPERATURE, LOWEST_TEMPERA
 from edgeprune_device.inference.temperature import SMALLEST_SCORE, temper
 
 LOWEST = 0.5  # more likely than all other labels together
-LOWEST_TAG = 0.2  # the sigmoid of a rare tag seldom comes to a half
-LOWEST_UNTAUGHT = 0.8  # a softmax that was never taught "nothing" gives unknown sounds up to this
+LOWEST_TAG = 0.2  # the sigmoid of a rare tag seldom reaches 0.5
+LOWEST_UNTAUGHT = 0.8  # without background in training, a softmax gives unknown sounds up to this
 HIGHEST = 0.995
 NO_LABEL = -1
 
@@ -30,21 +30,21 @@ def choose_thresholds(
     Parameters
     ----------
     scores : array (n, labels)
-        What the deployed file answered, 0 to 1.
+        Scores of the deployed file, 0 to 1.
     truth : array (n,) or (n, labels)
-        The right label's index, -1 where there is none (noise); of tags, 1 where one is right,
-        else 0.
+        Index of the true label, -1 without one (noise); for tags, 1 where a tag is present, else 0.
     labels : sequence of str
+        Names of the labels.
     precision : float
-        Share of a label's reports that must be right, 0 to 1.
+        Share of a label's detections that must be correct, 0 to 1.
     lowest : float
-        No threshold is under this.
+        Lowest threshold allowed.
 
     Returns
     -------
     dict
-        Label to threshold, between ``lowest`` and 0.995. A label that cannot reach the precision gets
-        the threshold above its highest wrong score.
+        Label -> threshold, between ``lowest`` and 0.995. A label that cannot reach the precision
+        gets a threshold above its highest wrong score.
 
     """
     thresholds = {}
@@ -58,7 +58,7 @@ def choose_thresholds(
         wrong = own[~right]
         highest_wrong = float(wrong.max()) if wrong.size else 0.0
         reached = float(good[0]) if good.size else highest_wrong + 1e-3
-        # Half-way down to the next lower score, so that rounding on the board changes nothing.
+        # Midway to the next lower score, so that rounding on the board changes nothing.
         below = own[own < reached]
         middle = (reached + float(below.max())) / 2 if below.size else reached
         thresholds[label] = min(HIGHEST, max(lowest, middle))
@@ -68,15 +68,16 @@ def choose_thresholds(
 def nll(
     scores: NDArray[np.floating], truth: NDArray[np.number], temperature: float, activation: str
 ) -> float:
-    """Return the mean negative log likelihood of the truth, in nats a window.
+    """Return the mean negative log-likelihood of the truth, in nats per window.
 
     Parameters
     ----------
     scores : array (n, labels)
-        0 to 1, as the deployed file answers.
+        Scores of the deployed file, 0 to 1.
     truth : array (n,) or (n, labels)
-        Of a softmax the right label's index; of a sigmoid 1 where a tag is right, else 0.
+        Softmax: index of the true label; sigmoid: 1 where a tag is present, else 0.
     temperature : float > 0
+        Temperature to apply.
     activation : str
         ``softmax`` or ``sigmoid``.
 
@@ -93,16 +94,16 @@ def nll(
 def fit_temperature(
     scores: NDArray[np.floating], truth: NDArray[np.number], activation: str
 ) -> float:
-    """Return the temperature under which the truth is likeliest.
+    """Return the temperature that maximizes the likelihood of the truth.
 
-    Guo et al. 2017, "On calibration of modern neural networks": one number for all labels, by the
-    negative log likelihood, which has a single valley over the logarithm of the temperature; found
-    by golden sections of 0.05 to 20 to four digits.
+    Guo et al. 2017, "On calibration of modern neural networks": one temperature for all labels. The
+    negative log-likelihood is unimodal in the logarithm of the temperature; its minimum is found by
+    golden-section search from 0.05 to 20, to four digits.
 
     Parameters
     ----------
     scores, truth, activation
-        As ``nll``.
+        As for ``nll``.
 
     """
     golden = (5**0.5 - 1) / 2

@@ -1,4 +1,4 @@
-"""What every stage and every command of the workstation runs with.
+"""Common parts of all stages and commands of the workstation.
 
 The settings of a recipe, presets, the stage cache, progress output, devices and processes, tables,
 and whole-file writes. Imports no other wing.

@@ -1,6 +1,6 @@
-"""What a person sees while a command works: lines, and a bar with the time left.
+"""Progress of a command in a terminal: lines, and a bar with the remaining time.
 
-Everything goes to standard error, so that ``--json`` has standard output for itself.
+Everything goes to standard error, so that standard output is free for ``--json``.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ T = TypeVar("T")
 
 
 class Ui(Protocol):
-    """Where a stage reports to."""
+    """Interface through which a stage reports its progress."""
 
     def say(self, text: str) -> None:
         """Print a line."""
 
     def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
-        """Pass items on while a bar shows how many are left."""
+        """Yield the items while a bar shows how many of ``total`` are done."""
 
     def note(self, text: str) -> None:
-        """Change the text beside the bar that is showing."""
+        """Set the text beside the current bar."""
 
 
 class Silent:
-    """Says nothing (tests, ``--quiet``)."""
+    """Print nothing (tests, ``--quiet``)."""
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """Ignore the line."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Ignore the text."""
 
     def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
-        """Pass the items on."""
+        """Yield the items."""
         yield from items
 
 
@@ -58,12 +58,12 @@ class Terminal:
             sys.stderr.flush()
 
     def note(self, text: str) -> None:
-        """Change the text beside the bar."""
+        """Set the text beside the bar."""
         if self._bar is not None:
             self._bar.update(self._task, note=text)
 
     def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
-        """Pass items on while a bar shows how many are left and for how long."""
+        """Yield the items while a bar shows how many are done and the remaining time."""
         if not sys.stderr.isatty() or self._bar is not None:
             yield from items
             return
@@ -89,7 +89,7 @@ class Terminal:
 
 
 def default_ui() -> Ui:
-    """Return what shows progress here: a notebook's bar, or lines and a bar on standard error."""
+    """Return the progress display: a bar in a notebook, otherwise lines and a bar on stderr."""
     if "IPython" in sys.modules:
         from edgeprune.core.notebook import Notebook, in_notebook
 
@@ -99,7 +99,7 @@ def default_ui() -> Ui:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person would: 3.2 s, 4 min 05 s, 1 h 12 min."""
+    """Format a duration: 3.2 s, 4 min 05 s, 1 h 12 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -109,12 +109,12 @@ def duration(seconds: float) -> str:
 
 
 def points(share: float) -> str:
-    """Write an accuracy as a percentage with one decimal."""
+    """Format a share as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
 
 
 def layer_list(layers: Sequence[int]) -> str:
-    """Write rising layer indices as ranges: 0-3, 8, 10-11."""
+    """Format ascending layer indices as ranges: 0-3, 8, 10-11."""
     runs: list[list[int]] = []
     for layer in layers:
         if runs and layer == runs[-1][-1] + 1:
@@ -125,5 +125,5 @@ def layer_list(layers: Sequence[int]) -> str:
 
 
 def in_points(share: float) -> str:
-    """Write a difference of accuracies: 1 point, 2.5 points."""
-    return f"{100 * share:g} point" + "s" * (100 * share != 1)
+    """Format a difference of accuracies: 1 percentage point, 2.5 percentage points."""
+    return f"{100 * share:g} percentage point" + "s" * (100 * share != 1)

@@ -1,7 +1,7 @@
-"""What trains: one process, or the several that ``accelerate launch`` starts; full or mixed precision.
+"""Devices, processes and precision of training, with or without ``accelerate launch``.
 
-Every process goes through the same recipe on the same clips. They share the training's batches and
-average its gradients; everything else the main process does alone, and the others wait for it.
+Every process runs the same recipe on the same clips. The processes split the batches of a training
+and average the gradients; everything else runs in the main process while the others wait.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 
 from edgeprune_device.errors import EdgepruneError
 
-LAUNCHER = "ACCELERATE_MIXED_PRECISION"  # where its launcher says what it was asked
-PATIENCE = timedelta(days=7)  # that a process waits while the main one scores or measures
+LAUNCHER = "ACCELERATE_MIXED_PRECISION"  # environment variable set by accelerate's launcher
+PATIENCE = timedelta(days=7)  # how long a process waits while the main one scores or measures
 _chosen = {"precision": "full"}
 KNOWN = ("auto", "cpu", "cuda", "mps")
 
@@ -28,19 +28,19 @@ def processes() -> int:
 
 
 def rank() -> int:
-    """Return which of them this is, from 0."""
+    """Return the index of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Pick the device to train on: a GPU when there is one, otherwise the CPU.
+    """Select the device to train on: ``auto`` is CUDA where available, otherwise the CPU.
 
-    Each of several processes gets a GPU of its own.
+    Of several processes, each gets a GPU of its own.
 
     Raises
     ------
     EdgepruneError
-        The named accelerator is not there.
+        The name is not known, or this machine has no such device.
 
     """
     if name == "auto":
@@ -48,7 +48,7 @@ def choose_device(name: str = "auto") -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(),
                  "mps": torch.backends.mps.is_available()}  # fmt: skip
     if name not in available:
-        raise EdgepruneError(f"No accelerator is called {name!r}.", f"Known: {', '.join(KNOWN)}.")
+        raise EdgepruneError(f"accelerator = {name!r} is not known.", f"Known: {', '.join(KNOWN)}.")
     if not available[name]:
         raise EdgepruneError(f"This machine has no {name} accelerator.", "Use --accelerator cpu.")
     if name == "cuda" and processes() > 1:
@@ -57,10 +57,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def set_precision(asked: str) -> str:
-    """Choose how all training to come computes: in full, or in bf16 (torch's autocast).
+    """Set the precision of all following training: full, or bf16 (torch's autocast).
 
-    Weights, norms and losses stay in float32. What ``accelerate launch --mixed_precision`` says
-    counts as well.
+    Weights, norms and losses stay in float32. ``accelerate launch --mixed_precision bf16`` also
+    selects bf16.
 
     Returns
     -------
@@ -70,13 +70,13 @@ def set_precision(asked: str) -> str:
     Raises
     ------
     EdgepruneError
-        The launcher asks for another precision.
+        The launcher requests another precision.
 
     """
     launcher = os.environ.get(LAUNCHER, "no")
     if launcher not in ("no", "bf16"):
         raise EdgepruneError(
-            f"accelerate launch asks for {launcher}; edgeprune trains in full precision or bf16.",
+            f"accelerate launch requests {launcher}; edgeprune trains in full precision or bf16.",
             "Leave --mixed_precision out, or use --mixed_precision bf16.",
         )
     _chosen["precision"] = "bf16" if "bf16" in (asked, launcher) else "full"
@@ -84,12 +84,12 @@ def set_precision(asked: str) -> str:
 
 
 def autocast(device: torch.device) -> Any:
-    """Return the context in which a loss is computed."""
+    """Return the autocast context for computing a loss on ``device``."""
     return torch.autocast(device.type, torch.bfloat16, enabled=_chosen["precision"] == "bf16")
 
 
 def make_accelerator(device: torch.device) -> Any:
-    """Return the accelerate.Accelerator that shares a training among the processes."""
+    """Return the accelerate.Accelerator that distributes training over the processes."""
     from accelerate import Accelerator
 
     if processes() > 1:
@@ -98,7 +98,7 @@ def make_accelerator(device: torch.device) -> Any:
 
 
 def share_buffers(model: torch.nn.Module) -> None:
-    """Give every process the main one's running statistics: each saw other clips."""
+    """Copy the main process's buffers, such as batch-norm statistics, to every process."""
     if processes() > 1:
         from accelerate.utils import broadcast
 
@@ -108,7 +108,7 @@ def share_buffers(model: torch.nn.Module) -> None:
 
 
 def average_gradients(accelerator: Any, weights: list[torch.nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes."""
+    """Replace every gradient by its mean over the processes (all-reduce)."""
     if accelerator.num_processes == 1:
         return
     for weight in weights:
@@ -118,13 +118,13 @@ def average_gradients(accelerator: Any, weights: list[torch.nn.Parameter]) -> No
 
 
 def wait() -> None:
-    """Wait until every process is here."""
+    """Wait until every process has reached this point (barrier)."""
     if processes() > 1:
         _meet().wait_for_everyone()
 
 
 def same(value: Any) -> Any:
-    """Return the main process's value in every process (a decision that a clock had a part in)."""
+    """Return the main process's value in every process (broadcast), for timing-based decisions."""
     if processes() == 1:
         return value
     from accelerate.utils import broadcast_object_list
@@ -137,7 +137,7 @@ def same(value: Any) -> Any:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Let the main process go first through a body that writes what the others then find."""
+    """Run the body in the main process first; the others then find what it has written."""
     if rank():
         wait()
     yield
@@ -146,7 +146,7 @@ def main_first() -> Iterator[None]:
 
 
 def _meet() -> Any:
-    """Join the other processes: over NCCL where there are GPUs, over gloo where there are none."""
+    """Join the process group: NCCL if a GPU is available, otherwise gloo."""
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)

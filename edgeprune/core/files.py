@@ -1,6 +1,6 @@
-"""JSON records of stages and runs: read in one place, written whole or not at all.
+"""Reading and atomic writing of JSON records of stages and runs.
 
-Text and bytes of any other kind are written whole by ``edgeprune_device.system.files``.
+Atomic writing of text and bytes is in ``edgeprune_device.system.files``.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from edgeprune_device.system.files import write_whole
 
 
 def read_json(path: Path) -> Any:
-    """Return what a stage recorded: the file's content, usually a dict.
+    """Read a JSON file, usually a dict.
 
     Raises
     ------
     OSError
-        The file is not there or cannot be read.
+        The file does not exist or cannot be read.
     ValueError
-        It is no JSON.
+        The file is not valid JSON.
 
     """
     return json.loads(path.read_text("utf-8"))
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
-    """Write JSON whole, ended by a line break.
+    """Write JSON atomically, with a final line break.
 
     Parameters
     ----------
     path : Path
-        In a folder that exists.
+        File to write; its folder must exist.
     value : JSON-serializable
+        Content.
     indent : int, optional
-        Spaces a level; None: all on one line, for what is large.
+        Spaces per level; None: all on one line.
 
     Raises
     ------
     ValueError
-        A number in it is infinite or not a number.
+        A number is infinite or NaN.
     OSError
-        It could not be written.
+        The file cannot be written.
 
     """
     write_whole(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")

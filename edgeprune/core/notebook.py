@@ -1,4 +1,4 @@
-"""Progress in a Jupyter notebook: lines below the cell, and one bar that moves in place."""
+"""Progress in a Jupyter notebook: lines below the cell and one progress bar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REFRESH_SECONDS = 0.25
 
 
 class Notebook:
-    """Where a stage reports to while a notebook's cell runs, see ``console.Ui``."""
+    """Progress display of a notebook cell, see ``console.Ui``."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -23,12 +23,12 @@ class Notebook:
         print(text, flush=True)
 
     def note(self, text: str) -> None:
-        """Change the text beside the bar."""
+        """Set the text beside the bar."""
         self._note = text
 
     def track(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
-        """Pass items on while a bar shows how many are left and for how long."""
-        if self._handle is not None:  # within another one's
+        """Yield the items while a bar shows how many are done and the remaining time."""
+        if self._handle is not None:  # inside another bar
             yield from items
             return
         from IPython.display import HTML, display
@@ -50,14 +50,14 @@ class Notebook:
 
 
 def bar_html(label: str, done: int, total: int, seconds: float, note: str) -> str:
-    """Return a progress bar as HTML, with the time that is left at the pace so far."""
+    """Return a progress bar as HTML, with the estimated remaining time in seconds."""
     left = f", {seconds / done * (total - done):.0f} s left" if done else ""
     return (f'<progress value="{done}" max="{max(1, total)}"></progress> '
             f"{escape(label)} {done}/{total}{left} {escape(note)}")  # fmt: skip
 
 
 def in_notebook() -> bool:
-    """Tell whether this process is a Jupyter kernel."""
+    """Return whether this process is a Jupyter kernel."""
     try:
         from IPython import get_ipython
     except ImportError:

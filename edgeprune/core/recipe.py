@@ -1,6 +1,6 @@
-"""Recipes: the settings of a run, read from TOML, merged with the command line's, and checked.
+"""Recipes: the settings of a run, read from TOML, merged with command-line values, and checked.
 
-Those that ship with edgeprune stand in ``presets/``; the resolved one is saved beside the result.
+Presets are in ``presets/``; the complete recipe of a run is saved beside its result.
 """
 
 from __future__ import annotations
@@ -107,21 +107,21 @@ ODD = ("mimic.kernel", "frontend.kernel", "student.kernel")
 
 
 def load_recipe(recipe: str | Path = "", **changes: Any) -> Settings:
-    """Return the settings of a preset or a recipe file, with single values changed.
+    """Return the settings of a preset or a recipe file, with individual values changed.
 
     Parameters
     ----------
     recipe : str or Path
-        Name of a preset (``depth``, ``trim``, ``mimic``, ``light``, ``tiny``, ``paper-...``) or a TOML
-        file; empty: the defaults.
+        Name of a preset (``depth``, ``trim``, ``mimic``, ``light``, ``tiny``, ``paper-...``) or a
+        TOML file; empty: the defaults.
     **changes
-        Settings by name, those of a section as a dict.
+        Settings by name; those of a section as a dict.
 
     Raises
     ------
     EdgepruneError
-        No such recipe, an unknown setting (the nearest known one is named), or a value that is out
-        of range.
+        There is no such recipe, a setting is unknown (the nearest known one is named), or a value
+        is out of range.
 
     Examples
     --------
@@ -132,12 +132,12 @@ def load_recipe(recipe: str | Path = "", **changes: Any) -> Settings:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe: one that ships with edgeprune, by its name, or the user's own.
+    """Return the file of a recipe: a preset by name, or the user's own file.
 
     Raises
     ------
     EdgepruneError
-        Neither a file nor a name that is known.
+        ``name`` is neither a file nor a known preset.
 
     """
     known = sorted(path.stem for path in RECIPES.glob("*.toml"))
@@ -147,35 +147,36 @@ def find_recipe(name: str) -> Path:
         return RECIPES / f"{name}.toml"
     if not Path(name).is_file():
         raise EdgepruneError(
-            f"There is no recipe {name!r}.", f"Name a TOML file, or one of: {', '.join(known)}."
+            f"There is no recipe {name!r}.", f"Use a TOML file, or one of: {', '.join(known)}."
         )
     return Path(name)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a recipe file into plain nested values.
+    """Read a recipe file into nested plain values.
 
     Raises
     ------
     EdgepruneError
-        No such file, or not TOML.
+        The file cannot be read or is not TOML.
 
     """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise EdgepruneError(f"The recipe {path} could not be read: {error.strerror}.") from error
+        raise EdgepruneError(f"The recipe {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EdgepruneError(f"The recipe {path} is not TOML: {error}.") from error
 
 
 def build_settings(*layers: Mapping[str, Any]) -> Settings:
-    """Merge plain nested values, later ones first, into checked settings.
+    """Merge nested plain values, later ones taking precedence, into checked settings.
 
     Raises
     ------
     EdgepruneError
-        An unknown name (the nearest known one is named), a wrong type or a value out of range.
+        A name is unknown (the nearest known one is named), or a value has the wrong type or is out
+        of range.
 
     """
     settings = Settings()
@@ -190,7 +191,7 @@ def build_settings(*layers: Mapping[str, Any]) -> Settings:
 
 
 def _check_choices(settings: Settings) -> None:
-    """Raise where a setting is none of those it may be."""
+    """Raise if a setting has none of its allowed values."""
     for name, known in CHOICES.items():
         if _get(settings, name) not in known:
             raise EdgepruneError(
@@ -200,105 +201,114 @@ def _check_choices(settings: Settings) -> None:
         for value in _get(settings, name):
             if value not in allowed:
                 raise EdgepruneError(
-                    f"{name} names {value!r}, which is not known.", f"Known: {', '.join(allowed)}."
+                    f"{name} contains {value!r}, which is not known.",
+                    f"Known: {', '.join(allowed)}.",
                 )
 
 
 def _check_ranges(settings: Settings) -> None:
-    """Raise where a number is out of its range."""
+    """Raise if a number is out of its range."""
     for names, least in ((POSITIVE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
             value = _get(settings, name)
             if (min(value, default=least) if isinstance(value, tuple) else value) < least:
-                raise EdgepruneError(f"{name} = {value} must be at least {least}.")
+                raise EdgepruneError(f"{name} = {value} is out of range (allowed: from {least}).")
     for name in MORE_THAN_ZERO:
         value = _get(settings, name)
         if (min(value) if isinstance(value, tuple) else value) <= 0:
-            raise EdgepruneError(f"{name} = {value} must be more than 0.")
+            raise EdgepruneError(f"{name} = {value} is out of range (allowed: more than 0).")
     for name in AT_MOST_ONE:
         if _get(settings, name) > 1:
-            raise EdgepruneError(f"{name} = {_get(settings, name)} must be at most 1.")
+            raise EdgepruneError(
+                f"{name} = {_get(settings, name)} is out of range (allowed: at most 1)."
+            )
     for name, (least, most) in BETWEEN.items():
         if not least <= _get(settings, name) <= most:
-            raise EdgepruneError(f"{name} = {_get(settings, name)} must be from {least} to {most}.")
+            raise EdgepruneError(
+                f"{name} = {_get(settings, name)} is out of range (allowed: {least} to {most})."
+            )
     for name in ODD:
         if _get(settings, name) < 1 or _get(settings, name) % 2 == 0:
-            raise EdgepruneError(f"{name} = {_get(settings, name)} must be odd, and at least 1.")
+            raise EdgepruneError(
+                f"{name} = {_get(settings, name)} is out of range (allowed: odd numbers from 1)."
+            )
     if not settings.bench.threads:
-        raise EdgepruneError("bench.threads = () names no thread count.")
+        raise EdgepruneError("bench.threads = () is empty; it needs at least one thread count.")
     if settings.clips.fractions[0] <= 0:
-        raise EdgepruneError(f"clips.fractions = {settings.clips.fractions} trains on nothing.")
+        raise EdgepruneError(
+            f"clips.fractions = {settings.clips.fractions} leaves no clips for training."
+        )
     for name in ("augment.speed", "augment.gain_db", "augment.noise_snr_db"):
         low, high = _get(settings, name)
         if low > high:
-            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] begins over its end.")
+            raise EdgepruneError(f"{name} = [{low:g}, {high:g}] is not a range: start exceeds end.")
     if settings.max_drop >= 1:
         raise EdgepruneError(
-            f"max_drop = {settings.max_drop:g} would allow every clip to be wrong.",
-            "One point of accuracy is 0.01.",
+            f"max_drop = {settings.max_drop:g} is out of range (allowed: less than 1).",
+            "max_drop is a share: one percentage point is 0.01.",
         )
 
 
 def _check_export(settings: Settings) -> None:
-    """Raise where the formats that are asked for do not go together."""
+    """Raise if the export formats contradict each other or another setting."""
     if not settings.export.formats or len(set(settings.export.formats)) < len(
         settings.export.formats
     ):
         raise EdgepruneError(
-            f"export.formats = {list(settings.export.formats)} names no format, or one twice.",
+            f"export.formats = {list(settings.export.formats)} is empty or repeats a format.",
             "Known: onnx, tflite.",
         )
     if settings.export.together and len(settings.export.formats) < 2:
         raise EdgepruneError(
-            "export.together asks for two formats in one bundle, and export.formats names one.",
+            "export.together needs two formats, but export.formats has only one.",
             "Use --format onnx,tflite.",
         )
     if settings.quantize.incremental == "on" and "onnx" not in settings.export.formats:
         raise EdgepruneError(
-            "quantize.incremental = 'on' asks for an ONNX file in two halves, and export.formats "
-            "names no onnx.",
-            "Use --format onnx, or set it to 'auto' or 'off'.",
+            "quantize.incremental = 'on' needs an ONNX file, but export.formats does not include "
+            "onnx.",
+            "Use --format onnx, or set quantize.incremental to 'auto' or 'off'.",
         )
 
 
 def _check_order(steps: Sequence[str]) -> None:
-    """Raise where a step could not use what the steps before it leave."""
+    """Raise if a step cannot use the result of the steps before it."""
     if "student" in steps[1:]:
         raise EdgepruneError(
-            "The step student begins anew, so that what the steps before it did would be lost.",
-            "Name it first, or leave the others out.",
+            "The step student starts a new model, which would discard the steps before it.",
+            "Put student first, or remove the steps before it.",
         )
     before = steps[: len(steps) - 1 - steps[::-1].index("depth")] if "depth" in steps else ()
     if lost := {"depth", "mimic", "student"} & set(before):
         raise EdgepruneError(
-            f"The step depth follows {min(lost)}, which leaves other layers than were scored.",
-            "Name depth once, and before it only trim or frontend.",
+            f"The step depth cannot follow {min(lost)}, which changes the layers that were scored.",
+            "Use depth once, preceded only by trim or frontend.",
         )
 
 
 def _check_task(settings: Settings) -> None:
-    """Raise where two settings do not go with each other's task."""
+    """Raise if a setting does not fit the task."""
     task, head = settings.clips.task, settings.teach.head
     if head != "own" and (head == "bilstm") != (task == "ctc"):
         fits = "bilstm" if task == "ctc" else "mlp"
         raise EdgepruneError(
-            f"teach.head = {head!r} does not go with clips.task = {task!r}.",
-            f"Use {fits}, or the model's own.",
+            f"teach.head = {head!r} does not fit clips.task = {task!r}.",
+            f"Use {fits}, or own (the model's own head).",
         )
     if task == "ctc" and settings.score.labelings:
         raise EdgepruneError(
-            "Transcripts (clips.task = 'ctc') are recognised, not scored as classes.",
-            "Run edgeprune score --label COLUMN for another column, or leave score.labelings out.",
+            "Transcripts (clips.task = 'ctc') have no classes whose convexity could be scored.",
+            "Run edgeprune score --label COLUMN for another column, or remove score.labelings.",
         )
     if task != "classes" and settings.clips.context == "file":
         raise EdgepruneError(
-            f"Stretches of files (--frames) have one class each, and clips.task = {task!r}.",
-            "Leave one of the two out.",
+            f"clips.context = 'file' (--frames) needs classes, but clips.task = {task!r}.",
+            "Use clips.task = 'classes', or leave out --frames.",
         )
 
 
 def to_toml(settings: Settings) -> str:
-    """Write settings as a recipe that ``read_recipe`` reads back to the same settings."""
+    """Format settings as a TOML recipe that ``read_recipe`` reads back to the same settings."""
     top, tables = [], []
     for item in dataclasses.fields(settings):
         value = getattr(settings, item.name)
@@ -343,7 +353,7 @@ def _fit(default: Any, kind: Any, value: Any, name: str) -> Any:
 
 
 def _is_a(value: Any, kind: type) -> bool:
-    """Tell whether a value is of a kind; an integer is a float, a truth value or NaN is not."""
+    """Return whether a value has a type: an int counts as float; a bool or NaN does not."""
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is kind

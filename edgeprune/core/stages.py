@@ -1,10 +1,11 @@
-"""Run one stage of a recipe, or reuse what it left behind.
+"""Cached execution of a recipe's stages: run a stage, or reuse its earlier result.
 
 A stage is a plain function ``stage(*inputs, out=FOLDER, settings=..., ui=...)`` that reads its
 inputs and writes only to ``out``. It works in ``NAME.partial/``; when it is done, ``stage.json``
-is written there and the folder is renamed, so a folder called NAME is whole. The record holds a
-key made of the settings and the identity of every input: the same key is reused, another key is
-made anew. An interrupted stage with the same key finds its own files again.
+is written there and the folder is renamed to NAME, so that a folder NAME is always complete. The
+record holds a key computed from the settings and the identity of every input: with the same key the
+stage is reused, with another it runs again. An interrupted stage with the same key resumes from
+its own files.
 """
 
 from __future__ import annotations
@@ -30,34 +31,35 @@ from edgeprune_device.errors import EdgepruneError
 
 TRAINING = ("teach", "prune", "trim", "mimic", "frontend", "make_student", "distill", "finetune",
             "recover_int8")  # fmt: skip
-"""Stages in which every process of ``accelerate launch`` takes part."""
+"""Stages in which all processes of ``accelerate launch`` take part."""
 RECORD = "stage.json"
 RUN = "run.json"
 RECIPE = "recipe.toml"
-LEAST_FREE_BYTES = 2**20  # with less, whatever failed failed for want of space
+LEAST_FREE_BYTES = 2**20  # below this, a failure without an error number counts as a full disk
 
 
 class Run:
-    """One output folder and the stages in it."""
+    """One output folder and its stages."""
 
     def __init__(self, folder: Path, ui: Ui) -> None:
         self.folder = folder
         self.ui = ui
         self.precision = "full"
-        """Of training, see ``compute``: what was trained otherwise is another result."""
+        """Precision of training (``distributed``); part of the key of a stage that trains."""
 
     def stage(self, work: Callable[..., None], settings: Any, *inputs: Any, name: str) -> Path:
-        """Run a stage, or keep its folder if settings and inputs are those it was made from.
+        """Run a stage, or keep its folder if its settings and inputs are unchanged.
 
         Parameters
         ----------
         work : callable
             ``work(*inputs, out, settings, ui)``.
         settings : frozen dataclass, mapping or None
+            Settings of the stage.
         inputs : Path or str or number
             Folders of earlier stages, source files, plain values, or an object with ``as_input``.
         name : str
-            Folder, relative to the run's.
+            Name of the stage's folder, relative to the run's.
 
         Returns
         -------
@@ -67,7 +69,7 @@ class Run:
         Raises
         ------
         EdgepruneError
-            The disk is full, or what the stage itself raises.
+            The disk is full, or an error of the stage itself.
 
         """
         if distributed.rank():
@@ -77,8 +79,8 @@ class Run:
         key = stage_key(work, settings, (*inputs, self.precision) if trained else inputs)
         partial = out.with_name(out.name + ".partial")
         if _recorded_key(out) == key:
-            shutil.rmtree(partial, ignore_errors=True)  # begun with other settings, and given up
-            self.ui.say(f"{name:<16} kept")
+            shutil.rmtree(partial, ignore_errors=True)  # from an attempt with other settings
+            self.ui.say(f"{name:<16} reused")
             distributed.same(False)
             return out
         if partial.exists() and _recorded_key(partial) != key:
@@ -88,7 +90,7 @@ class Run:
             partial.mkdir(parents=True, exist_ok=True)
             _write_record(partial, {"key": key, "finished": False})
             distributed.same(True)
-            distributed.wait()  # until the others have copied what an interrupted stage left
+            distributed.wait()  # until the other processes have copied the files to resume from
             work(*inputs, out=partial, settings=settings, ui=self.ui)
             seconds = time.monotonic() - start
             record = {"key": key, "finished": True, "made": secrets.token_hex(8)}
@@ -97,9 +99,9 @@ class Run:
                 shutil.rmtree(out)
             partial.rename(out)
         except EdgepruneError:
-            shutil.rmtree(partial)  # bad input: nothing in it can be gone on from
+            shutil.rmtree(partial)  # bad input: nothing to resume from
             raise
-        except Exception as error:  # a full disk has many names: numpy's, torch's, safetensors'
+        except Exception as error:  # numpy, torch and safetensors each report a full disk their way
             _refuse(error, out)
             raise
         self.ui.say(f"{name:<16} {duration(seconds)}")
@@ -109,7 +111,7 @@ class Run:
     def _follow(
         self, work: Callable[..., None], settings: Any, inputs: tuple[Any, ...], name: str
     ) -> Path:
-        """Take part in a stage's training beside the main process, and keep nothing."""
+        """Take part in a stage's training in a non-main process, and keep no files."""
         out = self.folder / name
         if not distributed.same(None):
             return out
@@ -123,67 +125,68 @@ class Run:
         return out
 
     def abandon(self, *made_again: str) -> None:
-        """Remove the run if it holds no stage but those named: bad input leaves nothing."""
+        """Remove the run if it holds no stages but those named: bad input leaves nothing."""
         if {path.name for path in self.folder.iterdir()} <= {RUN, RECIPE, *made_again}:
             shutil.rmtree(self.folder)
 
     def forget(self, name: str) -> None:
-        """Remove a stage's result, so that it and its readers run again."""
+        """Remove a stage's result, so that it and the stages that depend on it run again."""
         for folder in (self.folder / name, self.folder / f"{name}.partial"):
             if folder.exists():
                 shutil.rmtree(folder)
 
 
 def open_run(folder: Path, identity: dict[str, str], ui: Ui) -> Run:
-    """Open an output folder for a command on given inputs.
+    """Open or create the output folder of a command.
 
     Parameters
     ----------
     folder : Path
-        Made if missing.
+        Output folder; created if missing.
     identity : dict
-        What the folder is for (command, model, data, labelling).
+        What the run is for (command, model, data, label column); must match an existing run.
 
     Raises
     ------
     EdgepruneError
-        The folder holds something else, or another run.
+        The folder holds other files, or another run.
 
     """
     record = folder / RUN
     if folder.exists() and not folder.is_dir():
-        raise EdgepruneError(f"{folder} is a file, not a folder for results.")
+        raise EdgepruneError(f"{folder} is a file, but an output folder is needed.")
     if record.exists():
         try:
             found = dict(json.loads(record.read_text("utf-8")))
         except (OSError, TypeError, ValueError):
             raise EdgepruneError(
-                f"{record} is damaged, so what {folder} holds is not known.",
-                "Name another folder with -o, or delete this one.",
+                f"{record} cannot be read, so the run in {folder} cannot be identified.",
+                "Choose another folder with -o, or delete this one.",
             ) from None
         for name, value in identity.items():
             if found.get(name) != value:
                 raise EdgepruneError(
                     f"{folder} holds another run: its {name} is {found.get(name)}, not {value}.",
-                    "Name another folder with -o, or delete this one.",
+                    "Choose another folder with -o, or delete this one.",
                 )
     elif folder.exists() and any(folder.iterdir()):
         raise EdgepruneError(
-            f"{folder} is not empty and holds no run of edgeprune.", "Name another folder with -o."
+            f"{folder} is not empty and holds no edgeprune run.",
+            "Choose another folder with -o.",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not record.exists():
             record.write_text(json.dumps(identity, indent=1) + "\n", "utf-8")
     except OSError as error:
-        record.unlink(missing_ok=True)  # half a record would stand in the way of the next run
+        record.unlink(missing_ok=True)  # a truncated record would block the next run
         _refuse(error, folder)
         raise
     return Run(folder, ui)
 
 
 def stage_key(work: Callable[..., None], settings: Any, inputs: tuple[Any, ...]) -> str:
-    """Return the digest that decides whether a stage's result can be reused."""
+    """Return the SHA-256 digest that decides whether a stage's result can be reused."""
     described = {
         "version": __version__,
         "stage": work.__name__,
@@ -200,11 +203,11 @@ def _plain(settings: Any) -> Any:
 
 
 def _identity(item: Any) -> Any:
-    """Return what an input is: which making of a stage, a listing of sizes and times, or itself.
+    """Return an input's identity: a stage's result, a listing of sizes and times, or the value.
 
-    An object says with ``as_input`` which of its values decide.
+    An object with ``as_input`` is represented by what that returns.
 
-    A stage that was made again is another input even if its own key is the same.
+    A stage that ran again counts as a new input even if its key is unchanged.
     """
     if hasattr(item, "as_input"):
         item = item.as_input()
@@ -235,7 +238,7 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def _refuse(error: Exception, out: Path) -> None:
-    """Say the file system's refusals in a sentence; return if the error is another."""
+    """Raise a readable error for a full disk or a missing permission; return for other errors."""
     number = error.errno if isinstance(error, OSError) else None
     there = next(folder for folder in (out, *out.parents) if folder.exists())
     free = shutil.disk_usage(there).free

@@ -1,4 +1,4 @@
-"""One table, three ways to print it: aligned text, Markdown, HTML."""
+"""Tables that print as aligned text, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from html import escape
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are printed; the first column is aligned left, the others right."""
+    """Formatted cells; the first column is aligned left, the others right."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     main: int = -1
-    """Row that matters most, printed bold in HTML; -1: none."""
+    """Index of the row printed bold in HTML; -1: none."""
 
 
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", main: int = -1
 ) -> Table:
-    """Make a table of anything that prints."""
+    """Make a table from values, formatted with ``str``."""
     return Table(tuple(headers), tuple(tuple(str(c) for c in row) for row in rows), title, main)
 
 
 def to_text(shown: Table) -> str:
-    """Return aligned columns for a terminal."""
+    """Format a table as aligned columns for a terminal."""
     lines = [shown.headers, *shown.rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(shown.headers))]
     printed = []
@@ -39,7 +39,7 @@ def to_text(shown: Table) -> str:
 
 
 def to_markdown(shown: Table) -> str:
-    """Return a Markdown table."""
+    """Format a table as Markdown."""
     rule = ["---", *["---:"] * (len(shown.headers) - 1)]
     lines = [shown.headers, rule, *shown.rows]
     return "\n".join(
@@ -48,7 +48,7 @@ def to_markdown(shown: Table) -> str:
 
 
 def to_html(shown: Table) -> str:
-    """Return an HTML table; every cell is escaped, an interval stands below its value."""
+    """Format a table as HTML; cells are escaped, an interval goes on a line of its own."""
     head = "".join(f"<th>{_cell(name)}</th>" for name in shown.headers)
     body = []
     for index, row in enumerate(shown.rows):
@@ -59,7 +59,7 @@ def to_html(shown: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape a cell; of ``92.3 % [88.5, 96.2]`` the interval goes on a line of its own."""
+    """Escape a cell; the interval of ``92.3 % [88.5, 96.2]`` goes on a line of its own."""
     value, bracket, interval = text.rpartition(" [")
     if bracket and interval.endswith("]"):
         return f'{escape(value)}<br/><span class="interval">[{escape(interval)}</span>'

@@ -1,7 +1,7 @@
-"""Training-time changes of sound: shift, speed, gain, noise, masks. Pure functions of a seed.
+"""Waveform augmentation: shift, speed, gain, noise and masks, determined by a random generator.
 
-Each batch is changed on the device it trains on; the same generator state gives the same batch,
-so that an interrupted training goes on as if it had not been.
+Each batch is augmented on the device it is trained on. The same generator state gives the same
+batch, so that an interrupted training resumes exactly.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from torch.nn import functional
 from edgeprune.core.settings import Augment
 
 USUAL = Augment()
-PIECES = 16  # a window is cut into so many to be scrambled
+PIECES = 16  # number of pieces of a scrambled window
 
 
 def augment(
     samples: Tensor, sample_rate: int, generator: torch.Generator, how: Augment = USUAL
 ) -> Tensor:
-    """Change windows as the field would.
+    """Augment windows of samples.
 
     Parameters
     ----------
     samples : Tensor (batch, window)
-        In [-1, 1].
+        Samples in [-1, 1].
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
     generator : torch.Generator
-        On the CPU; decides everything.
+        CPU generator of all random numbers.
     how : Augment
-        How far each change may go.
+        Range of each augmentation.
 
     Returns
     -------
     Tensor (batch, window)
-        Faster or slower, shifted, some of them in noise whose spectrum falls by 0 to 6 dB an octave,
-        louder or softer, some with a stretch of time and a band of frequencies silenced.
+        Windows with changed speed, shift and gain; some with noise whose spectrum falls by 0 to
+        6 dB per octave; some with a stretch of time and a frequency band silenced.
 
     """
     sped = change_speed(samples, _uniform(1, how.speed, generator).item())
@@ -50,10 +50,10 @@ def augment(
 
 
 def mask(samples: Tensor, sample_rate: int, generator: torch.Generator, how: Augment) -> Tensor:
-    """Silence one stretch of time and one band of frequencies in some windows.
+    """Silence one stretch of time and one frequency band in some windows.
 
-    SpecAugment (Park et al. 2019, arXiv 1904.08779) on the samples, so that every family, whatever
-    its front end, is trained with it; bands are drawn on the mel scale.
+    SpecAugment (Park et al. 2019, arXiv 1904.08779) applied to samples, so that it works with every
+    front end; bands are drawn on the mel scale.
     """
     count, length = samples.shape
     chosen = (torch.rand(count, generator=generator) < how.mask_share).to(samples.device)
@@ -69,21 +69,25 @@ def mask(samples: Tensor, sample_rate: int, generator: torch.Generator, how: Aug
 
 
 def _stretch(count: int, most: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw stretches (count, 1) of 0..1, each up to ``most`` long."""
+    """Draw intervals (count, 1) within 0..1, each up to ``most`` long."""
     width = torch.rand(count, 1, generator=generator) * most
     start = torch.rand(count, 1, generator=generator) * (1 - width)
     return start, start + width
 
 
 def nothing(samples: Tensor, generator: torch.Generator) -> Tensor:
-    """Make windows in which no label is: noise, the pieces of a sound out of order, or its edge.
+    """Make windows without any label: noise, scrambled pieces of a sound, or its edge.
 
     Parameters
     ----------
     samples : Tensor (n, window)
         Windows of labelled sound; each becomes one of the three.
     generator : torch.Generator
-        On the CPU; decides everything.
+        CPU generator of all random numbers.
+
+    Returns
+    -------
+    Tensor (n, window)
 
     """
     count, length = samples.shape
@@ -102,7 +106,7 @@ def nothing(samples: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def roll_out(samples: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
-    """Push each window's sound out of it by a share of its length, to the left or the right."""
+    """Shift each window's sound out of it by a share of its length, to the left or the right."""
     count, length = samples.shape
     side = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
     moves = (share * length).long() * side
@@ -110,7 +114,7 @@ def roll_out(samples: Tensor, share: Tensor, generator: torch.Generator) -> Tens
 
 
 def change_speed(samples: Tensor, factor: float) -> Tensor:
-    """Play windows faster (factor over 1) or slower, keeping their length and their middle."""
+    """Change the playback speed (factor over 1: faster), keeping the length and the centre."""
     length = samples.shape[-1]
     count = round(length / factor)
     stretched = functional.interpolate(samples[:, None], size=count, mode="linear")[:, 0]
@@ -120,7 +124,7 @@ def change_speed(samples: Tensor, factor: float) -> Tensor:
 
 
 def shift(samples: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Move each window by its own number of samples, up to ``most`` either way, filling zeros."""
+    """Shift each window by a random number of samples, up to ``most`` either way, zero-padded."""
     batch = len(samples)
     moves = torch.randint(-most, most + 1, (batch, 1), generator=generator).to(samples.device)
     return _moved(samples, moves)
@@ -136,7 +140,7 @@ def _moved(samples: Tensor, moves: Tensor) -> Tensor:
 def add_noise(
     samples: Tensor, generator: torch.Generator, share: float, snr_db: tuple[float, float]
 ) -> Tensor:
-    """Add coloured noise to a share of the windows, so far under their own level."""
+    """Add coloured noise to a share of the windows, at a random signal-to-noise ratio in dB."""
     batch, length = samples.shape
     noise = coloured_noise(batch, length, generator).to(samples.device)
     level = samples.square().mean(dim=1).clamp_min(1e-10).sqrt()
@@ -147,7 +151,7 @@ def add_noise(
 
 
 def coloured_noise(batch: int, length: int, generator: torch.Generator) -> Tensor:
-    """Make noise (batch, length) of unit power whose spectrum falls by 0 to 6 dB an octave."""
+    """Make noise (batch, length) of unit power whose spectrum falls by 0 to 6 dB per octave."""
     spectrum = torch.fft.rfft(torch.randn(batch, length, generator=generator))
     slope = _uniform(batch, (0.0, 1.0), generator)
     frequency = torch.arange(spectrum.shape[-1]).clamp_min(1).float()

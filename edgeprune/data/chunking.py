@@ -1,7 +1,6 @@
-"""Cut sounds into windows and write them as they come.
+"""Splitting sounds into windows that are written one by one.
 
-One sound is decoded at a time, so that memory is bounded by the longest of them, not by how many
-there are.
+One sound is decoded at a time, so that memory is bounded by the longest sound, not by their number.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from edgeprune_device.errors import EdgepruneError
 LONGEST_WINDOW_SECONDS = 10.0
 
 Piece = tuple[Path, float | None, float | None]
-"""What is decoded at once: a file, and the seconds it is read from and to."""
+"""What is decoded at once: a file, and its start and end in seconds."""
 Cut = Iterator[tuple[NDArray[np.float32], list[tuple[int, int, int]]]]
-"""Windows, each with the points in it: which clip, its first sample, the one after its last."""
+"""Windows, each with the points in it: index of the clip, first sample, and end (exclusive)."""
 
 
 def pieces_of(clips: Sequence[Clip], in_files: bool) -> list[tuple[Piece, list[int]]]:
-    """Return what is decoded at once, and which clips that holds: one, or all of a file."""
+    """Return what is decoded at once and the clips in it: one clip, or all clips of a file."""
     if not in_files:
         return [((c.path, c.start_seconds, c.end_seconds), [i]) for i, c in enumerate(clips)]
     files: dict[Piece, list[int]] = {}
@@ -38,7 +37,7 @@ def pieces_of(clips: Sequence[Clip], in_files: bool) -> list[tuple[Piece, list[i
 
 
 def window_samples(settings: Clips, own: int, rate: int, pieces: Sequence[Piece]) -> int:
-    """Choose the window's length in samples; the headers say how long the sounds are."""
+    """Choose the window length in samples, from the settings, the model and the file headers."""
     wanted = round(settings.window_seconds * rate)
     if own and wanted not in (0, own):
         raise EdgepruneError(
@@ -49,7 +48,7 @@ def window_samples(settings: Clips, own: int, rate: int, pieces: Sequence[Piece]
         return own or wanted
     lengths = [math.floor(seconds_of(*piece) * rate + 0.5) for piece in pieces]  # as soxr rounds
     tenth = rate // 10
-    if settings.task == "ctc":  # a transcript cannot be cut
+    if settings.task == "ctc":  # a transcript cannot be split
         return math.ceil(max(lengths) / tenth) * tenth
     usual = math.ceil(float(np.quantile(lengths, 0.95)) / tenth) * tenth
     return min(usual, round(LONGEST_WINDOW_SECONDS * rate))
@@ -58,7 +57,7 @@ def window_samples(settings: Clips, own: int, rate: int, pieces: Sequence[Piece]
 def cut_clips(
     pieces: Iterable[tuple[Piece, list[int]]], _clips: Sequence[Clip], rate: int, window: int
 ) -> Cut:
-    """Cut each clip into windows side by side; it is a point in every one of them."""
+    """Split each clip into adjacent windows; every window holds one point of the clip."""
     for (path, start, end), (clip,) in pieces:
         sound = read_clip(path, rate, start, end)
         if len(sound) <= window:
@@ -72,9 +71,9 @@ def cut_clips(
 def cut_files(
     pieces: Iterable[tuple[Piece, list[int]]], clips: Sequence[Clip], rate: int, window: int
 ) -> Cut:
-    """Cut each file into windows that overlap by half; those without a point are left out.
+    """Split each file into windows that overlap by half; windows without points are left out.
 
-    A stretch is a point in the window whose middle is nearest to its own, the earlier of equals.
+    A segment becomes a point of the window whose centre is nearest to its own (ties: the earlier).
     """
     for (path, start, end), members in pieces:
         sound = read_clip(path, rate, start, end)
@@ -84,7 +83,7 @@ def cut_files(
             stretches += shift
         last = len(sound) - window
         begins = np.array([*range(0, last, window // 2), last])
-        borders = (begins[1:] + begins[:-1] + window) / 2  # halfway from middle to middle
+        borders = (begins[1:] + begins[:-1] + window) / 2  # midpoints between the centres
         home = np.searchsorted(borders, stretches.mean(axis=1))
         for number in np.unique(home):
             begin, here = begins[number], np.flatnonzero(home == number)
@@ -94,12 +93,12 @@ def cut_files(
 
 
 def _stretch(clip: Clip, rate: int, length: int, window: int) -> tuple[int, int]:
-    """Return a stretch's first sample in its file, and the one after its last: one at least."""
+    """Return a segment's first sample in its file and its end (exclusive), at least one sample."""
     if clip.start_seconds is None and clip.end_seconds is None and length > window:
         raise EdgepruneError(
-            f"A row of {clip.path} gives no start and end, and the file, {length / rate:g} s, is "
-            f"longer than the window, {window / rate:g} s.",
-            "Give both, or let rows be heard as clips of their own.",
+            f"A row of {clip.path} has no start and end, and the file ({length / rate:g} s) is "
+            f"longer than a window ({window / rate:g} s).",
+            "Give start and end, or set clips.context to 'clip' (without --frames).",
         )
     first = min(round((clip.start_seconds or 0.0) * rate), length - 1)
     last = length if clip.end_seconds is None else round(clip.end_seconds * rate)
@@ -107,12 +106,21 @@ def _stretch(clip: Clip, rate: int, length: int, window: int) -> tuple[int, int]
 
 
 def write_windows(path: Path, window: int, cut: Cut) -> list[tuple[int, int, int, int]]:
-    """Write windows as they come, as ``np.save`` would all of them.
+    """Write windows one by one, in the format of ``np.save`` for all of them.
+
+    Parameters
+    ----------
+    path : Path
+        Output file (``.npy``).
+    window : int
+        Samples per window.
+    cut : iterator
+        Windows with their points.
 
     Returns
     -------
     list of tuple
-        The points, sorted: clip, first sample, the one after the last, window.
+        The points, sorted: clip, first sample, end (exclusive), window.
 
     """
     points: list[tuple[int, int, int, int]] = []
@@ -124,7 +132,7 @@ def write_windows(path: Path, window: int, cut: Cut) -> list[tuple[int, int, int
             points.extend((*point, count) for point in found)
             count += 1
         file.seek(0)
-        _write_header(file, count, window)  # as long as the first: numpy leaves room for growth
+        _write_header(file, count, window)  # as long as the first one: numpy pads headers
     return sorted(points)
 
 

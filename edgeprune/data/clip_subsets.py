@@ -1,4 +1,4 @@
-"""Subsets of a split's clips: spread over labels and recordings, and one point a clip."""
+"""Subsets of a split's clips: balanced over classes or order, and one point per clip."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from edgeprune_calibration.labels import tags_of
 
 
 def some_clips(windows: Windows, split: str, most: int) -> Windows:
-    """Return all windows of at most ``most`` clips of a split, spread evenly over the classes.
+    """Return all windows of at most ``most`` clips of a split, balanced over the classes.
 
-    No sample is read.
+    No samples are read.
     """
     chosen = windows.clip[one_point_a_clip(windows, windows.where(split), most)]
     return windows.only(np.flatnonzero(np.isin(windows.clip, chosen)))
 
 
 def spread(windows: Windows, most: int) -> Windows:
-    """Return all windows of at most ``most`` clips, evenly spread over the clips' order."""
+    """Return all windows of at most ``most`` clips, evenly spaced in the order of the clips."""
     clips = np.unique(windows.clip)
     chosen = clips[np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).astype(int))]
     return windows.take(np.flatnonzero(np.isin(windows.clip, chosen)))
 
 
 def groups_of_clips(windows: Windows) -> list[str] | None:
-    """Return the group of every clip of some windows, in the clips' order.
+    """Return the group of every clip of some windows, in the order of the clips.
 
-    None without groups, or with too few of them to draw from: then clips are drawn.
+    None without groups or with too few for resampling; then single clips are resampled.
     """
     _, first = np.unique(windows.clip, return_index=True)
     groups = windows.column("group")
@@ -38,9 +38,9 @@ def groups_of_clips(windows: Windows) -> list[str] | None:
 
 
 def scored_classes(windows: Windows) -> NDArray[np.str_]:
-    """Return the class each point is scored by; empty for a point that has none.
+    """Return the class by which each point is scored; empty for a point without one.
 
-    Of tags, clips with exactly one are scored; transcripts are no classes.
+    Tags: only clips with exactly one tag have a class. Transcripts have none.
     """
     cells = windows.column("label")
     if windows.task == "tags":
@@ -49,7 +49,7 @@ def scored_classes(windows: Windows) -> NDArray[np.str_]:
 
 
 def one_point_a_clip(windows: Windows, among: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the first point of each clip, at most ``most``, spread evenly over the classes."""
+    """Return the first point of each clip, at most ``most``, balanced over the classes."""
     _, first = np.unique(windows.clip[among], return_index=True)
     first = among[first]
     if len(first) <= most:

@@ -1,7 +1,7 @@
-"""Recordings of invented birds: songs at a distance, in wind and rain, as labelled clips or a stream.
+"""Synthetic bird recordings: songs at a distance, in wind and rain, as labelled clips or a stream.
 
-Everything follows from the seed. Individuals stay on one side of the split, so that the test clips
-are of birds that no model has heard; so do the sites of the clips in which nothing sings.
+Everything is determined by the seed. Individuals are in one split only, so that the test clips are
+of birds that no model was trained on; the same holds for the sites of clips without birds.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from edgeprune_calibration.event_matching import Event, write_truth
 
 SAMPLE_RATE = 16000  # Hz
 BACKGROUND = "background"
-LEVEL_RANGE = (0.005, 0.05)  # of the background, as a share of full scale
+LEVEL_RANGE = (0.005, 0.05)  # RMS of the background, as a share of full scale
 PARAMETERS = "recordings.json"
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What recordings are made of; the same parameters give the same samples."""
+    """Parameters of the recordings; the same parameters give the same samples."""
 
     seed: int = 0
     individuals: int = 12
-    """Birds of a species, and sites without birds: two thirds train, a sixth valid, a sixth test."""
+    """Birds per species, and sites without birds: 2/3 train, 1/6 valid, 1/6 test."""
     clips: int = 12
-    """Clips of each individual."""
+    """Clips per individual."""
     clip_seconds: float = 1.0
     snr_db: tuple[float, float] = (-12.0, 8.0)
-    """Lowest and highest signal-to-noise ratio of a song, over all frequencies."""
+    """Lowest and highest signal-to-noise ratio of a song in dB, over all frequencies."""
 
 
 def make_recordings(folder: Path, parameters: Parameters, track: Track) -> Path:
@@ -47,8 +47,9 @@ def make_recordings(folder: Path, parameters: Parameters, track: Track) -> Path:
     Parameters
     ----------
     folder : Path
-        Made whole or not at all; one that holds the same recordings is kept.
+        Output folder, written completely or not at all; kept if it holds the same recordings.
     parameters : Parameters
+        Parameters of the recordings.
     track : callable
         Shows progress.
 
@@ -85,7 +86,7 @@ def make_recordings(folder: Path, parameters: Parameters, track: Track) -> Path:
 
 
 def split_of(bird: int, individuals: int) -> str:
-    """Return the split an individual's clips belong to."""
+    """Return the split of an individual's clips."""
     sixth = max(1, individuals // 6)
     if bird < individuals - 2 * sixth:
         return "train"
@@ -93,7 +94,7 @@ def split_of(bird: int, individuals: int) -> str:
 
 
 def clip(parameters: Parameters, kind: int, bird: int, number: int) -> NDArray[np.float64]:
-    """Record one clip of one individual; ``kind`` past the last species is background alone."""
+    """Synthesize a clip of an individual; ``kind`` after the last species is background only."""
     generator = np.random.default_rng([parameters.seed, 1, kind, bird, number])
     length = round(parameters.clip_seconds * SAMPLE_RATE)
     sound = background(length, generator)
@@ -108,11 +109,11 @@ def clip(parameters: Parameters, kind: int, bird: int, number: int) -> NDArray[n
 def far_song(
     species: Species, seed: int, kind: int, bird: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return a song of an individual as it arrives: dulled by air, with a tail of echoes."""
+    """Synthesize a distant song of an individual: low-passed by air, with reverberation."""
     individual = individual_of(species, np.random.default_rng([seed, 0, kind, bird]))
     sung = song(species, individual, generator, SAMPLE_RATE)
     distance = generator.uniform(0, 1)
-    dull = 0.6 * distance  # one-pole low-pass: the air takes the high notes first
+    dull = 0.6 * distance  # one-pole low-pass: air absorbs high frequencies first
     sung = lfilter([1 - dull], [1, -dull], sung)
     tail = generator.standard_normal(round(0.25 * SAMPLE_RATE))
     tail *= np.exp(-np.arange(len(tail)) / (0.05 * SAMPLE_RATE)) * 0.03 * distance
@@ -121,7 +122,7 @@ def far_song(
 
 
 def background(length: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Make a place without birds, of unit power: wind in gusts, a stream, rain, insects."""
+    """Synthesize background sound of unit power: gusts of wind, a stream, rain, insects."""
     white = generator.standard_normal((3, length))
     gusts = np.interp(np.arange(length), np.linspace(0, length, max(2, length // 4000)),
                       generator.uniform(0, 1, max(2, length // 4000)))  # fmt: skip
@@ -139,22 +140,23 @@ def background(length: int, generator: np.random.Generator) -> NDArray[np.float6
 
 
 def make_stream(path: Path, parameters: Parameters, minutes: float, songs: int) -> Path:
-    """Write a long recording in which birds of the test split sing now and then.
+    """Write a long recording with occasional songs of birds of the test split.
 
     Parameters
     ----------
     path : Path
-        A FLAC or WAV file to write.
+        FLAC or WAV file to write.
     parameters : Parameters
-        Those of the recordings: their test individuals sing, songs nobody has recorded.
+        Parameters of the recordings; their test individuals sing songs that are in no clip.
     minutes : float
+        Length of the recording in minutes.
     songs : int
-        How many; at least 1.5 s apart.
+        Number of songs, at least 1.5 s apart.
 
     Returns
     -------
     Path
-        A CSV beside it: start_seconds, end_seconds, label.
+        CSV beside the recording: start_seconds, end_seconds, label.
 
     """
     generator = np.random.default_rng([parameters.seed, 2])
@@ -185,7 +187,7 @@ def make_stream(path: Path, parameters: Parameters, minutes: float, songs: int) 
 
 
 def add(sound: NDArray[np.float64], other: NDArray[np.float64], begin: int) -> None:
-    """Add a sound to a longer one, in place, from a sample on; what stands outside is lost."""
+    """Add a sound to a longer one from sample ``begin`` on, in place; the overhang is dropped."""
     first, last = max(0, begin), min(len(sound), begin + len(other))
     sound[first:last] += other[first - begin : last - begin]
 
@@ -200,5 +202,5 @@ def _gain(
 
 
 def _within(sound: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep a recording inside full scale."""
+    """Scale a recording to within full scale."""
     return sound / max(1.0, float(np.abs(sound).max()) / 0.98)

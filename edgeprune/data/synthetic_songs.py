@@ -1,8 +1,8 @@
-"""Bird-like songs of invented species: pure synthesis from a table, for the demonstration.
+"""Synthesis of bird-like songs of invented species, for the demonstration.
 
-A species is a row of numbers; an individual bends them its own way and keeps to that; every song
-varies a little by itself. Several rows differ in one trait alone (direction, rate, order), so that
-telling them apart takes more than an average spectrum.
+A species is a row of numbers; an individual deviates from it consistently, and every song varies a
+little. Several species differ in one trait only (direction, rate, order), so that an average
+spectrum does not suffice to tell them apart.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RAMP_SECONDS = 0.008  # a syllable's rise and fall
+RAMP_SECONDS = 0.008  # attack and decay of a syllable
 
 
 @dataclass(frozen=True)
 class Species:
-    """How a species sings."""
+    """Song parameters of a species."""
 
     name: str
     contour: str
-    """Pitch over a syllable: rise, fall, arch, flat, wobble, or alternating high-low, low-high."""
+    """Pitch contour of a syllable: rise, fall, arch, flat, wobble, or alternating high-low,
+    low-high."""
     low_hz: float
     high_hz: float
     syllable_seconds: float
@@ -29,9 +30,9 @@ class Species:
     syllables: int
     harmonics: int = 1
     wobble_hz: float = 0.0
-    """Rate of the pitch's swing between low and high."""
+    """Rate in Hz of the pitch modulation between low and high."""
     buzz_hz: float = 0.0
-    """Rate of a deep amplitude modulation."""
+    """Rate in Hz of a deep amplitude modulation."""
 
 
 SPECIES = (
@@ -52,7 +53,7 @@ SPECIES = (
 
 @dataclass(frozen=True)
 class Individual:
-    """How one bird differs from its species."""
+    """Deviation of one bird from its species."""
 
     pitch: float
     """Factor on every frequency."""
@@ -63,7 +64,7 @@ class Individual:
 
 
 def individual_of(species: Species, generator: np.random.Generator) -> Individual:
-    """Draw an individual: pitch within 8 %, tempo within 12 %, a timbre of its own."""
+    """Draw an individual: pitch within 8 %, tempo within 12 %, random timbre."""
     timbre = [0.5**n * generator.uniform(0.5, 1.5) for n in range(species.harmonics)]
     return Individual(generator.uniform(0.92, 1.08), generator.uniform(0.88, 1.12), tuple(timbre))
 
@@ -71,22 +72,24 @@ def individual_of(species: Species, generator: np.random.Generator) -> Individua
 def song(
     species: Species, bird: Individual, generator: np.random.Generator, sample_rate: int
 ) -> NDArray[np.float64]:
-    """Sing once.
+    """Synthesize one song.
 
     Parameters
     ----------
     species : Species
+        Species.
     bird : Individual
+        Individual.
     generator : numpy.random.Generator
-        For what differs from song to song: pitch within 2 %, tempo within 5 %, a syllable more
+        For the variation from song to song: pitch within 2 %, tempo within 5 %, one syllable more
         or fewer.
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
 
     Returns
     -------
     array (samples,)
-        Peak 1.
+        Song with a peak of 1.
 
     """
     pitch = bird.pitch * generator.uniform(0.98, 1.02)
@@ -112,7 +115,7 @@ def song(
 def _contour(
     species: Species, index: int, length: int, sample_rate: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return a syllable's frequency in Hz, sample by sample."""
+    """Return a syllable's frequency in Hz per sample."""
     low, high = species.low_hz, species.high_hz
     place = np.linspace(0, 1, length)
     match species.contour:
@@ -131,12 +134,12 @@ def _contour(
             swing = 2 * np.pi * species.wobble_hz * np.arange(length) / sample_rate
             part = 0.5 + 0.5 * np.sin(swing + generator.uniform(0, 2 * np.pi))
         case unknown:
-            raise ValueError(f"no contour is called {unknown!r}")
+            raise ValueError(f"contour {unknown!r} is not known")
     return np.asarray(low + (high - low) * part)
 
 
 def _envelope(species: Species, length: int, sample_rate: int, tempo: float) -> NDArray[np.float64]:
-    """Return a syllable's amplitude: soft edges, and the buzz of those that buzz."""
+    """Return a syllable's amplitude: smooth edges, and the amplitude modulation if any."""
     ramp = min(length // 2, round(RAMP_SECONDS * sample_rate))
     shape = np.ones(length)
     edge = 0.5 - 0.5 * np.cos(np.pi * np.arange(ramp) / max(1, ramp))

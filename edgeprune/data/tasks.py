@@ -1,8 +1,8 @@
-"""The tasks: what a label cell is to a model, what it is trained on, and how right it is.
+"""The three tasks: their targets, losses, scores and metrics.
 
-One row a task. ``classes``: one label a clip (words, species, speakers). ``tags``: any number of
-labels a clip. ``ctc``: a transcript, recognised frame by frame. Logits are (windows, labels), for
-``ctc`` (windows, frames, labels); a clip of several windows is judged by their mean score.
+One row per task. ``classes``: one label per clip (words, species, speakers). ``tags``: any number
+of labels per clip. ``ctc``: a transcript, recognized frame by frame. Logits are (windows, labels),
+for ``ctc`` (windows, frames, labels); a clip of several windows gets the mean of their scores.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Labels = Sequence[str]
 
 @dataclass(frozen=True)
 class Task:
-    """One row: everything that differs from task to task. All functions are pure."""
+    """One task: everything that differs between tasks, as pure functions."""
 
     name: str
     activation: str
-    """Of the exported graph: ``softmax``, ``sigmoid`` or ``ctc`` (softmax of every frame)."""
+    """Activation of the exported graph: ``softmax``, ``sigmoid`` or ``ctc`` (softmax per frame)."""
     model: str
-    """The Auto class of transformers whose models do it."""
+    """Auto class of transformers for models of this task."""
     loss: Callable[..., Tensor]
     """(logits, targets, smoothing=0.0) -> scalar."""
     soft_loss: Callable[[Tensor, Tensor, float], Tensor]
@@ -49,47 +49,47 @@ class Task:
     activate: Callable[[Tensor], Tensor]
     """Logits -> scores from 0 to 1."""
     targets: Callable[[Windows, Labels], Tensor]
-    """What ``loss`` wants of every window: (windows,), (windows, labels) or (windows, longest)."""
+    """Targets of ``loss``: (windows,), (windows, labels) or (windows, longest)."""
     tally: Callable[[Logits, Windows, Labels], NDArray[np.float64]]
-    """What every clip in order came to, see ``metrics``."""
+    """Outcome of every clip, in order, see ``metrics.task_metrics``."""
     values: Callable[[Logits, Windows, Labels], NDArray[np.bool_] | NDArray[np.float64]]
-    """How right each clip in order is: right or wrong, or from 0 to 1."""
+    """Correctness of each clip, in order: booleans, or values from 0 to 1."""
     silence: Callable[[Tensor], Tensor] | None
-    """Logits -> those of a window that holds nothing; None where no such window is made."""
+    """Logits -> target logits of a window without any label; None if no such windows are made."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is measured; the first decides."""
+        """The task's metrics; the first is used for decisions."""
         return METRICS[self.name]
 
     @property
     def metric(self) -> str:
-        """Name of what decides: the name of ``score``."""
+        """Name of the metric used for decisions, which ``score`` computes."""
         return self.metrics[0].name
 
     def score(self, logits: Logits, windows: Windows, labels: Labels) -> float:
-        """Return how right a model is, from 0 to 1: ``metric`` over the clips."""
+        """Return ``metric`` over the clips, from 0 to 1."""
         return value(self.metrics[0], self.tally(logits, windows, labels))
 
 
 def task_of(name: str) -> Task:
-    """Return the row of a task.
+    """Return a task by name.
 
     Raises
     ------
     EdgepruneError
-        There is none of that name.
+        The name is not known.
 
     """
     if name not in TASKS:
-        raise EdgepruneError(f"No task is called {name!r}.", f"Known: {', '.join(TASKS)}.")
+        raise EdgepruneError(f"clips.task = {name!r} is not known.", f"Known: {', '.join(TASKS)}.")
     return TASKS[name]
 
 
 def same_decisions(
     one: NDArray[np.float32], other: NDArray[np.float32], activation: str, middle: float = 0.5
 ) -> float:
-    """Return the share of decisions that two models share: labels (of frames, too), or tags.
+    """Return the share of equal decisions of two models: labels (per frame for CTC), or tags.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def same_decisions(
     activation : str
         ``softmax``, ``sigmoid`` or ``ctc``.
     middle : float
-        From where a tag is there: 0.5 of scores, 0 of logits.
+        Threshold above which a tag is present: 0.5 for scores, 0 for logits.
 
     """
     if activation == "sigmoid":
@@ -109,7 +109,7 @@ def same_decisions(
 def clip_scores(
     scores: NDArray[np.floating], windows: Windows
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the mean scores (clips, labels) of each clip's windows, and each clip's first point."""
+    """Return the mean scores (clips, labels) over each clip's windows, and its first point."""
     _, first, codes = np.unique(windows.clip, return_index=True, return_inverse=True)
     sums = np.zeros((len(first), scores.shape[1]))
     np.add.at(sums, codes, scores)
@@ -138,7 +138,7 @@ def _class_values(logits: Logits, windows: Windows, labels: Labels) -> NDArray[n
 
 
 def tag_matrix(cells: Sequence[str], labels: Labels) -> NDArray[np.float32]:
-    """Return 1 where a cell (row) holds a label (column), else 0."""
+    """Return a matrix with 1 where a cell (row) contains a label (column), else 0."""
     index = {label: i for i, label in enumerate(labels)}
     found = np.zeros((len(cells), len(labels)), dtype=np.float32)
     for row, cell in enumerate(cells):
@@ -166,7 +166,7 @@ def _tag_values(logits: Logits, windows: Windows, labels: Labels) -> NDArray[np.
 
 
 def _transcript_targets(windows: Windows, labels: Labels) -> Tensor:
-    """Return each transcript's labels, then zeros; a token that is no label is left out."""
+    """Return each transcript's labels, zero-padded; tokens without a label are left out."""
     index = {label: i for i, label in enumerate(labels) if i != BLANK}
     rows = [[index[t] for t in to_tokens(text, windows.tokens) if t in index]
             for text in windows.column("label")]  # fmt: skip
@@ -200,17 +200,17 @@ TASKS: dict[str, Task] = {
     "classes": Task(
         "classes", "softmax", "AutoModelForAudioClassification", losses.label_loss,
         losses.logit_loss, _softmax, _class_targets, _class_tally, _class_values,
-        torch.zeros_like,  # every label as likely as any other
+        torch.zeros_like,  # all labels equally likely
     ),
     "tags": Task(
         "tags", "sigmoid", "AutoModelForAudioClassification", losses.tag_loss,
         losses.tag_logit_loss, torch.sigmoid, _tag_targets, _tag_tally, _tag_values,
-        None,  # every clip teaches that the tags it lacks are absent
+        None,  # every clip is a negative example of the tags it lacks
     ),
     "ctc": Task(
         "ctc", "ctc", "AutoModelForCTC", losses.transcript_loss,
         losses.frame_logit_loss, _softmax, _transcript_targets, _transcript_tally,
         _transcript_values,
-        None,  # scraps of speech are speech
+        None,  # pieces of speech still are speech
     ),
 }  # fmt: skip

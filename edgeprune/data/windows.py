@@ -1,9 +1,9 @@
-"""Labelled clips as windows of samples: read, resampled, split and stored once, then mapped.
+"""Labelled clips as windows of samples: stored once by the stage ``clips``, then memory-mapped.
 
-The window is what a model hears. A clip that is shorter stands in the middle of zeros, one that is
-longer becomes several windows; ``sound`` says where in each there is sound, so that averages can
-leave the rest out. With ``clips.context = "file"`` a clip is a stretch of its file, the file is
-what is cut, and several points (phones, say) lie in one window.
+A window is the input of the model. A clip that is shorter is centred and zero-padded; one that is
+longer is split into several windows. ``sound`` says which part of each window is sound, so that
+averages can exclude the padding. With ``clips.context = "file"`` the files are split into windows,
+a clip is a segment of its file, and a window can contain several points (such as phones).
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of one split, or of all, and the labelled points that lie in them."""
+    """The windows of one split, or of all, and the labelled points in them."""
 
     samples: NDArray[np.float32]
-    """(windows, window_samples), in [-1, 1]."""
+    """Samples (windows, window_samples), in [-1, 1]."""
     sound: NDArray[np.int64]
-    """(n, 2): each point's first sample in its window, and the one after its last."""
+    """(n, 2): each point's first sample in its window, and its end (exclusive)."""
     clip: NDArray[np.int64]
-    """(n,): which clip each point is, or was cut from."""
+    """(n,): index of the clip that each point is, or is a part of."""
     rows: tuple[dict[str, Any], ...]
-    """Every clip of the data: path, label, split, group, columns."""
+    """All clips of the data: path, label, split, group, columns."""
     labels: tuple[str, ...]
-    """The data's labels, sorted."""
+    """Labels of the data, sorted."""
     sample_rate: int
-    """Hz."""
+    """Sample rate in Hz."""
     window: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))
-    """(n,): which of ``samples`` each point lies in; left out: each in its own."""
+    """(n,): index into ``samples`` of each point's window; empty: one window per point."""
     task: str = "classes"
-    """What the labels are, a row of ``tasks.TASKS``."""
+    """Task, a row of ``tasks.TASKS``."""
     tokens: str = "characters"
-    """What a transcript is cut into, where the task is one of those."""
+    """Tokens of a transcript, ``characters`` or ``words`` (task ``ctc``)."""
 
     def __post_init__(self) -> None:
-        """Without another word, the points are the windows."""
+        """Give every window one point by default."""
         if not len(self.window):
             object.__setattr__(self, "window", np.arange(len(self.samples)))
 
@@ -56,7 +56,7 @@ class Windows:
         return int(self.samples.shape[1])
 
     def column(self, name: str) -> list[str]:
-        """Return one labelling of the points: ``label``, ``group`` or a column of the manifest."""
+        """Return a column of the points: ``label``, ``group`` or a column of the manifest."""
         rows = [self.rows[index] for index in self.clip]
         if name in ("label", "group", "split"):
             return [str(row[name]) for row in rows]
@@ -68,25 +68,25 @@ class Windows:
         return np.array([index[label] for label in self.column("label")], dtype=np.int64)
 
     def where(self, split: str) -> NDArray[np.int64]:
-        """Return which points stand in a split."""
+        """Return the indices of the points in a split."""
         chosen = np.array([row["split"] == split for row in self.rows], dtype=bool)[self.clip]
         return np.flatnonzero(chosen)
 
     def split(self, name: str) -> Windows:
-        """Return the points of one split, in their windows."""
+        """Return the points of one split with their windows."""
         return self.take(self.where(name))
 
     def only(self, index: NDArray[np.int64]) -> Windows:
-        """Return some of the points; no sample is read."""
+        """Return a subset of the points; no samples are read."""
         return replace(self, sound=self.sound[index], clip=self.clip[index],
                        window=self.window[index])  # fmt: skip
 
     def heard(self, points: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read the windows that some points lie in: (points, window_samples)."""
+        """Read the windows of the given points: (points, window_samples)."""
         return np.array(self.samples[self.window[points]])
 
     def take(self, index: NDArray[np.int64]) -> Windows:
-        """Return some of the points; the samples of the windows they lie in are read."""
+        """Return a subset of the points; the samples of their windows are read."""
         used = self.window[index]
         window = np.arange(len(used))
         if not np.array_equal(self.window, np.arange(len(self.samples))):  # points share windows
@@ -96,7 +96,7 @@ class Windows:
 
 
 def load_windows(folder: Path) -> Windows:
-    """Load what the ``clips`` stage wrote; samples are mapped, not read."""
+    """Load the result of the stage ``clips``; samples are memory-mapped."""
     described = read_json(folder / "clips.json")
     table = np.array(described["points"], dtype=np.int64).reshape(-1, 4)
     return Windows(
@@ -108,7 +108,7 @@ def load_windows(folder: Path) -> Windows:
 
 
 def stored_clips(folder: Path, split: str) -> tuple[Clip, ...]:
-    """Return one split's clips as the manifest had them, to be read again from their files."""
+    """Return one split's clips as in the manifest, to be read again from their files."""
     return tuple(
         Clip(path=Path(row["path"]), label=row["label"], group=row["group"] or None, split=split,
              start_seconds=row["start"], end_seconds=row["end"], columns=row["columns"])
@@ -117,6 +117,6 @@ def stored_clips(folder: Path, split: str) -> tuple[Clip, ...]:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read what the ``clips`` stage says of the data."""
+    """Read the description of the data that the stage ``clips`` wrote."""
     described: dict[str, Any] = read_json(folder / "clips.json")
     return described

@@ -1,9 +1,9 @@
-"""The files one student can become, each made, run and measured; and which of them is delivered.
+"""Candidate files of one student: each made, run and measured; and the choice of one to deliver.
 
-A file is a format (``onnx``, ``tflite``) and a method (``methods``). Each is measured on the same
-validation windows and on this machine: bytes, milliseconds a window, score, agreement with the
-float file. Of those that lose no more than allowed, the one is chosen that is fastest here, or
-that needs the fewest instructions on the processor that the recipe names.
+A candidate is a format (``onnx``, ``tflite``) and a method (``quantization.methods``). All are
+measured on the same validation windows on this machine: bytes, milliseconds per window, score,
+agreement with the float file. Of those that lose no more than allowed, the chosen one is the
+fastest here, or the one with the fewest instructions on the processor that the recipe names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgeprune.export.timing import time_run
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 AUTO = ("dynamic", "weights", "none")
-"""What ``auto`` tries; the float file is among them, so that one always holds."""
+"""Methods that ``auto`` tries; with the float file among them, one is always acceptable."""
 HERE = "here"
 ORDER = (("tflite", "dynamic"), ("onnx", "dynamic"), ("tflite", "none"), ("tflite", "weights"),
          ("onnx", "weights"), ("onnx", "none"))  # fmt: skip
@@ -33,32 +33,32 @@ TARGETS: dict[str, tuple[tuple[str, str], ...]] = {
     "pi5": ORDER,
     "x86": ORDER,
 }
-"""Processor -> files, the one with the fewest instructions first (``benchmarks/arm64.py``, wav2vec
-2.0 and KWT-1; x86 by time). That all agree is what was counted: without SDOT (Pi 4) int8 saves a
+"""Processor -> candidates, the one with the fewest instructions first (``benchmarks/arm64.py``,
+wav2vec 2.0 and KWT-1; x86 by time). All agree, as measured: without SDOT (Pi 4) int8 saves a
 twentieth of the instructions, with it half."""
 AS_FAST = 1.1
-"""Of two files whose times differ by less than this, the smaller one is delivered."""
-SMALLEST = 1e-7  # score whose logarithm is taken
+"""If the times of two files differ by less than this factor, the smaller one is delivered."""
+SMALLEST = 1e-7  # least score whose logarithm is taken
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A file that was tried."""
+    """A candidate file with its measurements."""
 
     format: str
     method: str
     data: bytes
     milliseconds: float
-    """Median of a window on this machine, one thread."""
+    """Median latency of a window in ms on this machine, one thread."""
     score: float
-    """The task's metric on the validation windows."""
+    """Metric of the task on the validation windows."""
     agreement: float
-    """Share of decisions that are the float file's."""
+    """Share of decisions that equal the float file's."""
     loss: float
-    """What the score is under the float file's."""
+    """Score of the float file minus this score."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what the report says of it."""
+        """Return the values for the report."""
         return {"format": self.format, "method": self.method, "bytes": len(self.data),
                 "milliseconds": self.milliseconds, "score": self.score,
                 "agreement": self.agreement, "loss": self.loss}  # fmt: skip
@@ -67,21 +67,23 @@ class Variant:
 def try_files(
     files: Sequence[tuple[str, str, bytes]], windows: Windows, labels: Sequence[str], ui: Ui
 ) -> list[Variant]:  # fmt: skip
-    """Run files on the same windows; the first is the float file that the others are held against.
+    """Run candidates on the same windows; the first is the float file, the reference of the others.
 
     Parameters
     ----------
     files : sequence of (format, method, bytes)
+        Candidates.
     windows : Windows
-        With labels; whole clips.
+        Windows of whole clips, with labels.
     labels : sequence of str
-        In the order of the scores.
+        Labels in the order of the scores.
     ui : Ui
+        Progress display.
 
     Raises
     ------
     EdgepruneError
-        A file answers with infinities or NaN (status 1).
+        The scores of a file contain NaN or infinity (status 1).
 
     """
     tried: list[Variant] = []
@@ -91,8 +93,8 @@ def try_files(
         scores = answers_of(run, windows.samples, ui, f"{format} {method}")
         if not np.isfinite(scores).all():
             raise EdgepruneError(
-                f"The {format} file made by {method!r} answers with what is no finite number.",
-                "Its numbers overflow: choose another quantize.method.", FAILED_CHECK,
+                f"The scores of the {format} file with method {method!r} contain NaN or infinity.",
+                "Its values overflow: choose another quantize.method.", FAILED_CHECK,
             )  # fmt: skip
         reference = scores if reference is None else reference
         score = score_of(scores, windows, labels)
@@ -105,29 +107,29 @@ def try_files(
 
 
 def choose(tried: Sequence[Variant], target: str, max_loss: float) -> tuple[Variant, str]:
-    """Return the file to deliver and why.
+    """Return the file to deliver and the reason.
 
     Parameters
     ----------
     tried : sequence of Variant
-        At least one.
+        At least one candidate.
     target : str
         A key of ``TARGETS``.
     max_loss : float
-        Share of the score that may be lost against the float file.
+        Largest loss of the score against the float file that is allowed, as a share.
 
     """
     held = [variant for variant in tried if variant.loss <= max_loss + 1e-9]
     if not held:
         nearest = min(tried, key=lambda variant: variant.loss)
-        return nearest, f"none loses less than {100 * max_loss:g} points; this one loses least"
+        return nearest, f"all lose more than {100 * max_loss:g} pp; this one loses least"
     ranks = {pair: rank for rank, pair in enumerate(TARGETS[target])}
     if ranks:
         best = min(held, key=lambda v: (ranks.get((v.format, v.method), len(ranks)), len(v.data)))
-        return best, f"fewest instructions on {target} of those that hold the score"
+        return best, f"fewest instructions on {target} within the allowed loss"
     fastest = min(variant.milliseconds for variant in held)
     near = [variant for variant in held if variant.milliseconds <= AS_FAST * fastest]
-    return min(near, key=lambda v: len(v.data)), "fastest here of those that hold the score"
+    return min(near, key=lambda v: len(v.data)), "fastest here within the allowed loss"
 
 
 def answers_of(

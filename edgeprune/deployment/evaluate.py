@@ -1,7 +1,7 @@
-"""What a deployed file says of clips, through the recorder's own runtime, and how right that is.
+"""Evaluation of a deployed file on clips through the recorder's own runtime.
 
-Needs no torch: it runs on the recorder as on the workstation. Every clip is read from its file, cut
-into the bundle's windows and scored one window at a time.
+Needs no torch, so it runs on the recorder, too. Every clip is read from its file, split into the
+bundle's windows, and scored one window at a time.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from edgeprune_device.inference.runtime import check_golden, open_model
 from edgeprune_device.inference.temperature import temper
 
 TASK_OF = {"softmax": "classes", "sigmoid": "tags", "ctc": "ctc"}
-"""A graph's activation -> what its labels are."""
+"""Activation of a graph -> task."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one bundle said of every clip."""
+    """Outputs of one bundle for every clip."""
 
     scores: NDArray[np.float32]
-    """(clips, labels): the mean of a clip's windows; of transcripts (clips, 0)."""
+    """(clips, labels): mean over a clip's windows; for transcripts (clips, 0)."""
     labels: tuple[str, ...]
     golden_difference: float
     """Largest difference to the bundle's golden outputs on this machine."""
     activation: str = "softmax"
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """Of tags: the score from which one is reported."""
+    """For tags: the score from which on a tag is reported."""
     tokens: str = ""
-    """What a transcript is made of."""
+    """Tokens of transcripts: ``characters`` or ``words``."""
     heard: tuple[tuple[str, ...], ...] = ()
-    """Of transcripts: every clip's tokens."""
+    """For transcripts: recognized tokens of every clip."""
 
     @property
     def task(self) -> str:
@@ -67,13 +67,13 @@ class Answers:
 
     @property
     def reported(self) -> NDArray[np.bool_]:
-        """Of tags: whether a clip's score (clips, labels) reaches the label's threshold."""
+        """For tags: whether a clip's score (clips, labels) reaches the label's threshold."""
         least = np.array([self.thresholds[label] for label in self.labels])
         return np.asarray(self.scores >= least)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is measured; the first decides. Words as tokens have no other words."""
+        """Metrics of the task; the first is used for decisions. Words as tokens have no WER."""
         return METRICS[self.task][: 2 if self.tokens == "words" else None]
 
 
@@ -83,7 +83,7 @@ def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
     Raises
     ------
     EdgepruneError
-        A clip that cannot be read, a label the bundle does not know, golden outputs missed.
+        A clip cannot be read, the bundle does not know a label, or golden outputs are not met.
 
     """
     task = TASK_OF[bundle.activation]
@@ -108,7 +108,7 @@ def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
 
 
 def _check_known(bundle: Bundle, clips: Sequence[Clip], task: str) -> None:
-    """Raise where clips have a label that the bundle lacks; an unknown token is an error to count."""
+    """Raise if clips have a label that the bundle lacks; an unknown token counts as an error."""
     if task == "ctc":
         return
     read = LABELLINGS[task].labels_of
@@ -116,12 +116,12 @@ def _check_known(bundle: Bundle, clips: Sequence[Clip], task: str) -> None:
     if unknown := sorted(found - set(bundle.labels)):
         raise EdgepruneError(
             f"The bundle {bundle.name} does not know the label {unknown[0]!r} of these clips.",
-            f"It knows: {', '.join(bundle.labels)}. Is --label right?",
+            f"Its labels: {', '.join(bundle.labels)}. Check --label.",
         )
 
 
 def tally_of(answers: Answers, clips: Sequence[Clip]) -> Array:
-    """Return what every clip came to, as ``metrics`` counts it."""
+    """Return the outcome of every clip, as ``task_metrics`` needs it."""
     if answers.task == "ctc":
         rows = [transcript_errors(tokens, clip.label, answers.tokens)
                 for tokens, clip in zip(answers.heard, clips, strict=True)]  # fmt: skip
@@ -137,7 +137,7 @@ def tally_of(answers: Answers, clips: Sequence[Clip]) -> Array:
 
 
 def groups_of(clips: Sequence[Clip]) -> list[str] | None:
-    """Return every clip's group; None where some have none, or there are too few to draw from."""
+    """Return every clip's group; None if some have none, or there are too few for resampling."""
     groups = [clip.group for clip in clips]
     if not all(groups) or len(set(groups)) < LEAST_GROUPS:
         return None
@@ -145,15 +145,15 @@ def groups_of(clips: Sequence[Clip]) -> list[str] | None:
 
 
 def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Return how right a bundle is, with 95 % intervals.
+    """Return the metrics of a bundle, with 95 % intervals.
 
     Returns
     -------
     dict
-        ``task``; ``metric``, ``score`` and ``interval`` of what decides; ``metrics``: every metric's
-        ``value`` and ``interval``; ``per_label``. Intervals are bootstraps over clips, or over
-        groups where clips have one of at least four (``interval_over`` says which); accuracy's over
-        clips is Wilson's.
+        ``task``; ``metric``, ``score`` and ``interval`` of the metric used for decisions;
+        ``metrics``: every metric's ``value`` and ``interval``; ``per_label``. Intervals are
+        bootstraps over clips, or over groups if there are at least four (``interval_over`` says
+        which); for accuracy over clips, Wilson's interval.
 
     """
     tally, groups = tally_of(answers, clips), groups_of(clips)
@@ -210,12 +210,12 @@ def _recall_precision(is_it: NDArray[np.bool_], said: NDArray[np.bool_]) -> dict
 
 
 def compare(answers: Answers, teacher: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Return agreement with the teacher and the paired difference in score.
+    """Return agreement with the teacher and the paired difference of the score.
 
-    Agreement is the share of clips (of tags: of clips and tags, each bundle deciding by its own
-    thresholds) decided the same way, of transcripts 1 - the error rate against what the teacher
-    heard. The difference (bundle minus teacher) is on the same clips; its 95 % interval is a
-    bootstrap over clips, or over groups where clips have one.
+    Agreement is the share of clips (for tags: of clips and tags, each bundle with its own
+    thresholds) with the same decision; for transcripts, 1 - the error rate against the teacher's
+    transcript. The difference (bundle minus teacher) is on the same clips; its 95 % interval is a
+    bootstrap over clips, or over groups if clips have them.
     """
     own, other = tally_of(answers, clips), tally_of(teacher, clips)
     main, groups = answers.metrics[0], groups_of(clips)

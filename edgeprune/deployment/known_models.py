@@ -1,9 +1,9 @@
-"""Foreign models we know by name: what each wants in front of it, and what it says.
+"""Table of known third-party models: the front end that each needs, and its labels.
 
-One table, `KINDS`. The front ends are those their makers trained with, as numbers and arrays that
-go into the bundle: MLPerf Tiny's keyword spotting and streaming wake word
-(github.com/mlcommons/tiny, benchmark/training/*/get_dataset.py), whose ``tf.signal`` functions are
-written out here; the bands follow HTK's mel scale, 1127 ln(1 + f / 700).
+The front ends are those the models were trained with, as numbers and arrays that become part of the
+bundle: MLPerf Tiny's keyword spotting and streaming wake word (github.com/mlcommons/tiny,
+benchmark/training/*/get_dataset.py), whose ``tf.signal`` functions are reimplemented here; the
+bands follow HTK's mel scale, 1127 ln(1 + f / 700).
 """
 
 from __future__ import annotations
@@ -22,40 +22,41 @@ WINDOW, BANDS, COSINES = (f"frontend/{name}.npy" for name in ("window", "bands",
 
 @dataclass(frozen=True)
 class Kind:
-    """What the recorder must know of a model and its file does not say."""
+    """Properties of a model that its file does not state."""
 
     sample_rate: int = 0
-    """Hz; 0: what the user says."""
+    """Sample rate in Hz; 0: set by the user."""
     window_samples: int = 0
-    """0: as many as the file takes."""
+    """Samples per window; 0: the size of the file's input."""
     hop_samples: int = 0
-    """0: what the user says."""
+    """Samples between windows; 0: set by the user."""
     labels: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    """Labels that are nothing to report."""
+    """Background labels, which are not reported."""
     activation: str = ""
     speech: tuple[str, ...] = ()
-    """Labels of a voice, for the recorder's privacy rule."""
+    """Labels of speech, for the recorder's privacy rule."""
     sound: str = ""
-    """Name of the input that takes the sound; empty: the only one."""
+    """Name of the input for the sound; empty: the only input."""
     scores: str = ""
-    """Name of the output with the scores; empty: the only one."""
+    """Name of the output with the scores; empty: the only output."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """Of the adapter: constants, state, frames, frontend."""
+    """Fields of the adapter: constants, state, frames, frontend."""
     arrays: Mapping[str, Array] = field(default_factory=dict)
-    """Of the front end, by their names in the bundle."""
+    """Arrays of the front end, by their names in the bundle."""
 
 
 def mel_bands(count: int, fft: int, rate: int, low: float, high: float) -> Array:
-    """Return triangular bands, even on the mel scale: (fft / 2 + 1, count), as ``tf.signal`` has it.
+    """Return triangular bands, evenly spaced in mel: (fft / 2 + 1, count), as in ``tf.signal``.
 
     Parameters
     ----------
     count : int
+        Number of bands.
     fft : int
-        Length of the transform.
+        Length of the Fourier transform.
     rate : int
-        Hz.
+        Sample rate in Hz.
     low, high : float
         Edges of the lowest and the highest band, in Hz.
 
@@ -70,7 +71,7 @@ def mel_bands(count: int, fft: int, rate: int, low: float, high: float) -> Array
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (middle - left), (right - bins) / (right - middle)
     bands = np.maximum(0.0, np.minimum(rising, falling))
-    bands[0] = 0.0  # the constant part belongs to no band
+    bands[0] = 0.0  # the DC bin belongs to no band
     return np.asarray(bands, dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What a model file's inputs and outputs are called, and their shapes and types, by its runtime."""
+"""Names, shapes and types of a model file's inputs and outputs, from its runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeprune_device.bundle.external_data import external_problem
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.system.native_output import quiet
 
-ONNX_TYPES = {"float": "float32"}  # the others are called as numpy calls them
+ONNX_TYPES = {"float": "float32"}  # other names are the same as numpy's
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Tensor:
     """None where the file leaves a size open."""
     scale: float = 0.0
     zero_point: int = 0
-    """Of whole numbers: value = (number - zero_point) * scale."""
+    """For integers: value = (number - zero_point) * scale."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The shape, where nothing is open."""
+        """The shape without open sizes."""
         return tuple(int(size) for size in self.shape if size is not None)
 
     def closed(self, size: int) -> Tensor:
-        """Return it with what is open set: the last open size to ``size``, the others to 1."""
+        """Return it with its open sizes set: the last one to ``size``, the others to 1."""
         last = max((i for i, held in enumerate(self.shape) if held is None), default=-1)
         filled = tuple(
             held if held is not None else size if place == last else 1
@@ -41,7 +41,7 @@ class Tensor:
         return replace(self, shape=filled)
 
     def entry(self) -> dict[str, Any]:
-        """Return it as an adapter of a manifest names it."""
+        """Return its entry for an adapter in a manifest."""
         steps = {"scale": self.scale, "zero_point": self.zero_point}
         return {"name": self.name, "shape": list(self.sizes), "dtype": self.dtype,
                 **({} if self.dtype == "float32" else steps)}  # fmt: skip
@@ -57,21 +57,21 @@ def tensors_of(format: str, data: bytes, path: str) -> tuple[list[Tensor], list[
     data : bytes
         The file.
     path : str
-        For the sentences.
+        Path of the file, for error messages.
 
     Raises
     ------
     EdgepruneError
-        The runtime refuses the file, or it keeps weights elsewhere.
+        The runtime rejects the file, or it has external weights.
 
     """
     if problem := external_problem(format, data):
         raise EdgepruneError(f"{path} cannot be wrapped: {problem}.", "Save it as a single file.")
     try:
         return (_onnx if format == "onnx" else _tflite)(data)
-    except Exception as error:  # the runtimes raise their own types, which share no other base
+    except Exception as error:  # the runtimes' exceptions have no common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise EdgepruneError(f"The runtime refuses {path}: {reason}") from None
+        raise EdgepruneError(f"The runtime rejects {path}: {reason}") from None
 
 
 def _onnx(data: bytes) -> tuple[list[Tensor], list[Tensor]]:

@@ -1,6 +1,6 @@
-"""Make the deployed files: the variants that are tried, the one of each format that is kept.
+"""The stage ``quantize``: make candidate files, choose one per format, and write its bundle.
 
-Thresholds are set after quantization, on what the deployed file itself answers.
+Thresholds are set after quantization, from the deployed file's own scores.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ def quantize(
     student : Path
         The student's model folder.
     exported : Path
-        The stage ``export``'s folder.
+        Folder of the stage ``export``.
     clips : Path
-        The ``clips`` stage's folder.
+        Folder of the stage ``clips``.
     name, licence : str
-        Of the bundle.
+        Name and licence of the bundle.
     formats : list of str
+        ``onnx``, ``tflite``.
     decided : dict
-        Format -> method, and ``first`` -> format, where another seed has decided; empty: decide.
+        Format -> method, and ``first`` -> format, as decided for another seed; empty: decide here.
 
     """
     classifier = loading.load_model(str(student))
@@ -81,7 +82,7 @@ def quantize(
         chosen[format], why[format] = choose(own, settings.target, settings.max_loss)
     first, first_why = choose(list(chosen.values()), settings.target, settings.max_loss)
     if "first" in decided:
-        first, first_why = chosen[decided["first"]], "as the first seed"
+        first, first_why = chosen[decided["first"]], "same as for the first seed"
     for format, variant in chosen.items():
         deliver(variant, floats[format], classifier, valid, some, name, licence,
                 out / bundle_name(format), settings, ui)  # fmt: skip
@@ -97,12 +98,12 @@ def quantize(
     for variant in tried:
         kept = "  <- delivered" if variant is first else ""
         ui.say(f"  {variant.format:<7} {variant.method:<8} {len(variant.data) / 1e6:7.2f} MB "
-               f"{variant.milliseconds:7.2f} ms  {points(variant.score)}, "
-               f"{points(variant.agreement)} as float32{kept}")  # fmt: skip
+               f"{variant.milliseconds:7.2f} ms  score {points(variant.score)}, "
+               f"agreement with float32 {points(variant.agreement)}{kept}")  # fmt: skip
 
 
 def methods_of(asked: str, decided: str) -> tuple[str, ...]:
-    """Return the methods to try: the one another seed decided for, the one asked for, or several."""
+    """Return the methods to try: that of another seed, the requested one, or several."""
     if decided:
         return (decided,)
     return AUTO if asked == "auto" else (asked,)
@@ -112,10 +113,10 @@ def deliver(
     variant: Variant, source: Bundle, classifier: Any, valid: Windows,
     some: NDArray[np.float32], name: str, licence: str, folder: Path, settings: Quantize, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write a chosen file's bundle, with the decision rule that its own answers ask for.
+    """Write a chosen file's bundle, with a decision rule from its own scores.
 
-    ``some`` are the windows that it was calibrated with. Where the model allows it, the bundle also
-    holds the file's two halves (``halves``).
+    ``some`` are its calibration windows. If the model allows it, the bundle also contains the
+    file's two halves (``streaming``).
     """
     manifest = describe(
         name, classifier, valid, quantization=variant.method, licence=licence,
@@ -134,20 +135,20 @@ def deliver(
 
 
 def said_of(manifest: dict[str, Any]) -> str:
-    """Return a line on what a bundle's halves save."""
+    """Describe the time that a bundle's halves save."""
     measured = manifest["model"]["incremental"]["measured"]
     hop, own, whole = (measured[name] for name in ("hop_samples", "milliseconds", "whole"))
-    return (f"frames are kept from window to window: {own:.2f} ms a window at a hop of {hop} samples, "
-            f"{whole:.2f} ms without")  # fmt: skip
+    return (f"overlapping windows share frames: {own:.2f} ms per window at a hop of {hop} samples "
+            f"instead of {whole:.2f} ms")  # fmt: skip
 
 
 def decision(
     run: Runner, valid: Windows, labels: tuple[str, ...], settings: Quantize, ui: Ui
 ) -> dict[str, Any]:
-    """Set each label's threshold on validation clips, as the deployed file scores them.
+    """Set each label's threshold on validation clips, by the deployed file's scores.
 
-    Of classes where none means "nothing", windows of nothing are added and no threshold is low. A
-    tag's threshold is its own affair: the clips without it are its nothing. A transcript has none.
+    For classes without a background label, background windows are added and thresholds have a
+    higher minimum. For a tag, the clips without it are the negatives. Transcripts have none.
     """
     task = task_of(valid.task)
     if task.activation == "ctc":
@@ -166,9 +167,9 @@ def decision(
 
 
 def empty_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:
-    """Make as many windows without a label as there are with one, up to 20 dB quieter.
+    """Make as many windows without labels as there are with labels, up to 20 dB quieter.
 
-    Noise, scraps and edges of the validation clips' sounds, as in ``augment.nothing``.
+    Noise, scrambled sound and edges of the validation clips' sounds, as in ``augment.nothing``.
     """
     generator = torch.Generator().manual_seed(seed)
     empty = nothing(torch.from_numpy(np.array(valid.samples)), generator).numpy()

@@ -1,7 +1,8 @@
-"""Give a bundle its model's two halves, where they are exact and pay at the bundle's hop.
+"""Adding a model's two halves to a bundle, if they are exact and faster at the bundle's hop.
 
-Is it refused (``fronts``)? Cut and quantized (``halves``), are its scores of overlapping windows of
-recordings the deployed file's? Is it faster than that file? Then it is added.
+They are rejected if frames depend on the whole window (``streaming_frontend``); otherwise the file
+is split and quantized (``streaming_split``), and scores of overlapping windows of recordings and
+time per window are compared with the deployed file's.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ CHECKED_CLIPS = 24
 TIMED_SECONDS = 1.0
 FEWEST_WINDOWS = 7
 ROUNDING = ("dynamic", "static", "weights4")
-"""Methods whose products round what they read: frames that differ in their last bit may round
-otherwise, and move a score by a thousandth. Their halves must give the file's scores to the last bit."""
+"""Methods with rounded inputs of products: frames that differ in the last bit may round differently
+and change a score by a thousandth. Their halves must give exactly the same scores."""
 MARGIN = 0.2
-"""Share of the whole file's time that the halves must save: they are as many bytes again."""
+"""Share of the whole file's time that the halves must save, because they double the size."""
 Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -39,24 +40,24 @@ def add_halves(
     manifest: Mapping[str, Any], data: bytes, classifier: Any, windows: Windows,
     clips: NDArray[np.float32], asked: str, *, own_hop: bool, calibrate: str, run: Runner,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:  # fmt: skip
-    """Return a manifest that lists a model's halves or says why not, and their files.
+    """Return a manifest that lists a model's halves, or says why there are none, and their files.
 
     Parameters
     ----------
     manifest : mapping
-        As ``bundles.describe`` returns it.
+        Manifest from ``bundle_writer.describe``.
     data : bytes
         The deployed file.
     classifier : transformers.PreTrainedModel
-        What it was made of.
+        Model that the file was made from.
     windows : Windows
-        Recordings; the halves must answer on them as the file does.
+        Recordings on which the halves must have the same scores as the file.
     clips : array of float32, (n, window)
-        What the file was calibrated with.
+        Calibration windows of the file.
     asked : str
         ``auto``, ``on`` or ``off``.
     own_hop : bool
-        The hop is nobody's choice: it may become a whole number of frames.
+        Whether the hop is a default, so that it may be rounded to a whole number of frames.
     calibrate : str
         How ranges were chosen (``quantize.calibrate``).
     run : callable
@@ -65,12 +66,12 @@ def add_halves(
     Raises
     ------
     EdgepruneError
-        They were asked for (``on``) and an ONNX file can have none.
+        They were requested (``on``) and are not possible for this file.
 
     """
     model = manifest["model"]
     if model["format"] != "onnx" or asked == "off":
-        why = ("TFLite files are not cut in two." if model["format"] != "onnx"
+        why = ("TFLite files are not split." if model["format"] != "onnx"
                else "It was made without (quantize.incremental = 'off').")  # fmt: skip
         return {**manifest, "model": {**model, "not_incremental": why}}, {}
     hop = 0
@@ -84,8 +85,8 @@ def add_halves(
     if halves is None or why:
         if asked == "on":
             raise EdgepruneError(
-                f"quantize.incremental = 'on', and frames cannot be kept from window to window. {why}",
-                "Set it to 'auto' or 'off', or change what the sentence names.",
+                f"quantize.incremental = 'on' is not possible for this model. {why}",
+                "Set it to 'auto' or 'off', or remove the cause.",
             )
         return {**manifest, "model": {**model, "not_incremental": why}}, {}
     entry = {**halves.entry, "measured": {**facts, "hop_samples": hop}}
@@ -109,11 +110,11 @@ def _cut(
 
 
 def too_slow(facts: Mapping[str, float]) -> str:
-    """Say that halves do not pay; empty if they do."""
+    """Return a sentence if halves save too little time, else an empty string."""
     own, whole = facts["milliseconds"], facts["whole"]
     if own <= (1 - MARGIN) * whole:
         return ""
-    return f"It saves too little: {own:.3g} ms a window, and the whole model takes {whole:.3g} ms."
+    return f"It saves too little: {own:.3g} ms per window instead of {whole:.3g} ms."
 
 
 def opened(halves: Halves) -> IncrementalScorer:
@@ -126,7 +127,7 @@ def opened(halves: Halves) -> IncrementalScorer:
 
 
 def stream_of(windows: Windows) -> NDArray[np.float32]:
-    """Return some recordings, evenly spread, one behind the other."""
+    """Return some recordings, evenly spaced, concatenated."""
     count = min(CHECKED_CLIPS, len(windows.samples))
     index = np.linspace(0, len(windows.samples) - 1, num=max(2, count), dtype=int)
     return np.concatenate([np.array(windows.samples[i]) for i in index])
@@ -136,27 +137,29 @@ def compare(
     scorer: IncrementalScorer, run: Runner, stream: NDArray[np.float32], hop: int,
     most: float = SAME,
 ) -> tuple[dict[str, float], str]:  # fmt: skip
-    """Hold halves against the whole file on a stream's overlapping windows.
+    """Compare halves with the whole file on a stream's overlapping windows.
 
     Parameters
     ----------
     scorer : IncrementalScorer
+        The halves.
     run : callable
         The whole file: samples (1, window) to scores (1, ...).
     stream : array of float32, (n,)
         At least a window and a hop.
     hop : int
-        Samples.
+        Samples between windows.
     most : float
         Largest difference of a score allowed.
 
     Returns
     -------
     facts : dict
-        ``difference``: the largest of a score; ``milliseconds`` and ``whole``: medians of a window's
-        processor time, taken in turn (wall time, on a busy machine, favours the shorter work).
+        ``difference``: the largest of a score; ``milliseconds`` and ``whole``: median processor
+        time per window, measured alternately (wall time, on a busy machine, would favour the
+        shorter computation).
     why : str
-        Why the halves cannot stand for the file; empty if they can.
+        Why the halves cannot replace the file; empty if they can.
 
     """
     window, begun = scorer.plan.window_samples, time.perf_counter()
@@ -174,9 +177,9 @@ def compare(
         worst = max(worst, difference if np.isfinite(difference) else np.inf)
         if number >= FEWEST_WINDOWS and time.perf_counter() - begun > TIMED_SECONDS:
             break
-    own, whole = 1000 * np.median(taken[1:], axis=0)  # the first window had nothing to keep
+    own, whole = 1000 * np.median(taken[1:], axis=0)  # the first window has no frames to reuse
     facts = {"difference": worst, "milliseconds": float(own), "whole": float(whole)}
     if worst > most:
-        why = f"A score of its halves is {worst:.1g} off the model's, and {most:g} is allowed"
-        return facts, f"{why}." if most else f"{why} where products round what they read."
+        why = f"A score of its halves differs from the model's by {worst:.1g} (allowed: {most:g})"
+        return facts, f"{why}." if most else f"{why} because products round their inputs."
     return facts, ""

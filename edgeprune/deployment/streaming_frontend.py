@@ -1,17 +1,16 @@
-"""A model's front end alone, and whether its frames hang on nothing but the sound around them.
+"""A model's front end alone, and whether its frames depend only on the sound around them.
 
-That is measured, not believed: in double precision, on noise, the frames of a chunk must be those
-of the window that it is part of (``edges_of``). What is known never to hold is refused in a
-sentence:
+That is measured: in double precision, on noise, the frames of a chunk must equal those of the
+window that it is part of (``edges_of``). Known exceptions are rejected with a reason:
 
 =============================================  =========================================
-window scaled to mean 0 and variance 1         refused: every frame changes with the window
-group norm over time (wav2vec2-base)           refused: the same
+window normalized to mean 0 and variance 1     rejected: all frames depend on the window
+group norm over time (wav2vec2-base)           rejected: the same
 layer norm or none; narrow encoders; stems     exact, every frame
 log-mel, MFCC (KWT, AST, students)             exact, every frame
-edges reflected (Whisper, CNN14)               exact; the edge's frames are made for every window
-Whisper's and wav2vec2-BERT's normalisation    behind the seam, so exact
-CLAP                                           refused: the window is repeated
+reflected edges (Whisper, CNN14)               exact; frames at the edge: for every window
+Whisper's and wav2vec2-BERT's normalization    after the seam, so exact
+CLAP                                           rejected: the window is repeated
 =============================================  =========================================
 """
 
@@ -32,14 +31,14 @@ from edgeprune.nn.strided_conv import FirstConv
 from edgeprune_device.bundle.frame_overlap import FrameOverlap
 from edgeprune_device.errors import EdgepruneError
 
-EQUAL = 1e-9  # of frames in double precision, as a share of their size
-FEWEST_FRAMES = 4  # a chunk of half of them lies amid the window, away from both edges
+EQUAL = 1e-9  # largest relative difference of frames in double precision
+FEWEST_FRAMES = 4  # so that a chunk of half of them lies within the window, away from its edges
 LEVELS = (1.0, 10.0, 0.1)
-"""Of the sound inside a chunk, where the sound around it has 1."""
+"""Levels of the sound inside a chunk, relative to the sound around it."""
 
 
 class Reached(Exception):
-    """Ends a model's run at its seam."""
+    """Raised to end a model's forward pass at its seam; not an error."""
 
 
 class Front(nn.Module):
@@ -48,7 +47,7 @@ class Front(nn.Module):
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        As ``shape`` returns it.
+        Model as returned by ``model_rewrites.shape``.
 
     """
 
@@ -66,63 +65,65 @@ class Front(nn.Module):
         raise Reached
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Return the frames; what comes behind them is not run."""
+        """Return the frames; the rest of the model is not run."""
         with contextlib.suppress(Reached):
             loading.logits_of(self.model, samples)
         return self.frames
 
 
 def refusal(classifier: Any) -> str:
-    """Say why a model's frames can never be kept; empty where they may be."""
+    """Return the reason why a model's frames can never be reused; empty if there is none."""
     config = classifier.config
     if getattr(config, "edgeprune_normalize", False):
-        return ("Every window is scaled to zero mean and unit variance before the model hears it, "
-                "so that no frame of one window is another's.")  # fmt: skip
+        return ("Every window is normalized to zero mean and unit variance, so that windows share "
+                "no frames.")  # fmt: skip
     if not family_of(config.model_type).frontend:
         return ""
     spec = spec_of(classifier)
     if spec.kind == "clap":
-        return "CLAP repeats a window until it fills its picture, so that no frame is another's."
+        return "CLAP repeats a window to fill its input, so that windows share no frames."
     window = getattr(config, "edgeprune_window", 0)
     if spec.ending == "clamped" and classifier.frontend.room != window:
-        return "The window is filled up with silence before the model hears it."
+        return "The window is padded with silence to fill the model's input."
     return ""
 
 
 def fronts_of(classifier: Any, window_samples: int) -> tuple[Front | None, str]:
-    """Return a window's front end, or why there is none that can be cut off."""
+    """Return the front end for a window, or why it cannot be separated."""
     if why := refusal(classifier):
         return None, why
     shaped = shape(classifier, window_samples, "onnx")
     if seam_of(shaped) is None:
-        return None, "It is not known where this model's front end ends."
+        return None, "The end of this model's front end is not known."
     if any(isinstance(part, FirstConv) and part.normed for part in shaped.modules()):
-        return None, ("The group norm of its encoder takes mean and variance over the whole window, "
-                      "so that no frame of one window is another's.")  # fmt: skip
+        return None, ("The group norm of its encoder computes mean and variance over the whole "
+                      "window, so that windows share no frames.")  # fmt: skip
     return Front(shaped).eval(), ""
 
 
 def chunk_front(classifier: Any, chunk_samples: int) -> Front:
-    """Return the front end for stretches of another length than the window."""
+    """Return the front end for chunks of another length than the window."""
     shaped = shape(classifier, chunk_samples, "onnx")
     if hasattr(shaped, "frontend") and hasattr(shaped.frontend, "room"):
-        shaped.frontend.room = 0  # what fills up the window stands behind the seam, or is refused
+        shaped.frontend.room = 0  # padding of the window is after the seam, or was rejected
     return Front(shaped).eval()
 
 
 def plan_for(
     classifier: Any, window_samples: int, hop_samples: int, round_down: bool = False
 ) -> tuple[FrameOverlap | None, str]:
-    """Return how the frames of a model's windows lie, or why none can be kept.
+    """Return how the frames of a model's windows overlap, or why none can be reused.
 
     Parameters
     ----------
     classifier : transformers.PreTrainedModel
+        Model.
     window_samples : int
+        Samples per window.
     hop_samples : int
-        The chunk is as long as what is new at this hop, and the edges.
+        Samples between windows; a chunk consists of the new samples of a hop, and the edges.
     round_down : bool
-        A hop that is no whole number of frames may become the shorter one that is.
+        Whether the hop may be shortened to a whole number of frames.
 
     """
     front, why = fronts_of(classifier, window_samples)
@@ -130,12 +131,12 @@ def plan_for(
         return None, why
     step = front.step
     if hop_samples % step and not (round_down and hop_samples > step):
-        return None, (f"A hop of {hop_samples} samples is no multiple of the {step} between two "
-                      "frames of this model.")  # fmt: skip
+        return None, (f"A hop of {hop_samples} samples is not a multiple of the frame step of "
+                      f"{step} samples.")  # fmt: skip
     edges = edges_of(classifier, front, window_samples)
     if edges is None:
-        return None, ("A frame of this model's front end hangs on the whole window, or a window has "
-                      "too few to tell.")  # fmt: skip
+        return None, ("A frame of this model's front end depends on the whole window, or a window "
+                      "has too few frames to tell.")  # fmt: skip
     left, right, frames = edges
     new = hop_samples // step + left + right
     plan = FrameOverlap(frames, new, step, window_samples, left, right)
@@ -145,22 +146,24 @@ def plan_for(
 
 
 def edges_of(classifier: Any, front: Front, window_samples: int) -> tuple[int, int, int] | None:
-    """Return how many of a stretch's first and last frames hang on its edges, and a window's frames.
+    """Return how many first and last frames of a chunk depend on its edges, and frames per window.
 
-    A chunk amid a window of noise must have the window's frames, in double precision, be the
-    sound around it as loud, much louder or much quieter.
+    The frames of a chunk within a window of noise must equal the window's frames, in double
+    precision, with the surrounding sound equally loud, much louder and much quieter.
 
     Parameters
     ----------
     classifier : transformers.PreTrainedModel
+        Model.
     front : Front
-        For windows.
+        Front end for windows.
     window_samples : int
+        Samples per window.
 
     Returns
     -------
     tuple of int or None
-        None: none of the chunk's frames is the window's, or one in its middle is not, or the
+        None: none of the chunk's frames equals the window's, or one in its middle does not, or the
         window is too short to tell.
 
     """

@@ -1,4 +1,4 @@
-"""Cut a model's file in two, so that a recorder computes the frames of overlapping windows once.
+"""Splitting a model's file in two, so that overlapping windows share the front end's frames.
 
 front    a chunk of samples -> its frames: exported for the chunk's length, quantized alike
 back     a window's frames -> scores: the deployed file itself, from its seam on
@@ -27,18 +27,18 @@ FILES = {"front": "front.onnx", "back": "back.onnx"}
 
 @dataclass(frozen=True)
 class Halves:
-    """The two files of a model, and how their frames lie."""
+    """The two files of a model, and how their frames overlap."""
 
     plan: FrameOverlap
     axis: int
     front: bytes
     back: bytes
     entry: Mapping[str, Any]
-    """The manifest's ``model.incremental``."""
+    """``model.incremental`` of the manifest."""
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Name in the bundle to content."""
+        """Name in the bundle -> content."""
         return {FILES["front"]: self.front, FILES["back"]: self.back}
 
 
@@ -46,22 +46,24 @@ def halves_of(
     classifier: Any, data: bytes, plan: FrameOverlap, method: Method, scopes: Scopes,
     clips: NDArray[np.float32], opset: int,
 ) -> tuple[Halves | None, str]:  # fmt: skip
-    """Return a deployed file's halves, or why it cannot be cut.
+    """Return a deployed file's halves, or why it cannot be split.
 
     Parameters
     ----------
     classifier : transformers.PreTrainedModel
-        What the file was made of.
+        Model that the file was made from.
     data : bytes
         The deployed ONNX file.
-    plan : Plan
-        As ``plan_for`` returned it.
+    plan : FrameOverlap
+        Result of ``streaming_frontend.plan_for``.
     method : callable
-        How the file was quantized: the front is, too.
+        Quantization method of the file, used for the front, too.
     scopes : Scopes
+        Modules that are quantized separately.
     clips : array (n, window)
-        What the method calibrates with.
+        Calibration windows of the method.
     opset : int
+        ONNX operator set.
 
     """
     front = chunk_front(classifier, plan.chunk_samples)
@@ -77,25 +79,25 @@ def halves_of(
     if problem := problem_of_incremental({
         "format": "onnx", "input": {"shape": [1, plan.window_samples]}, "incremental": entry,
     }):  # fmt: skip
-        return None, f"It cannot be cut: {problem}."
+        return None, f"It cannot be split: {problem}."
     return Halves(plan, front.axis, made, back, entry), ""
 
 
 def back_of(data: bytes, clips: NDArray[np.float32]) -> tuple[bytes, str]:
-    """Return a deployed file from its seam on, or nothing and why it cannot be cut there.
+    """Return a deployed file from its seam on, or nothing and why it cannot be split there.
 
     Parameters
     ----------
     data : bytes
-        An ONNX file in which a tensor is called ``frames``.
+        ONNX file with a tensor named ``frames``.
     clips : array (n, window)
-        Any: one is run, to see what the tensor is.
+        Any windows; one is run to find the type of the tensor.
 
     """
     model = onnx.load_from_string(data)
     makers = {name: node for node in model.graph.node for name in node.output}
     if FRAMES not in makers:
-        return b"", "The quantized file has no tensor at its front end's end any more."
+        return b"", "The quantized file no longer has a tensor at the end of its front end."
     wanted = [model.graph.output[0].name]
     seen: set[str] = set()
     while wanted:
@@ -104,11 +106,11 @@ def back_of(data: bytes, clips: NDArray[np.float32]) -> tuple[bytes, str]:
             continue
         seen.add(name)
         if name == model.graph.input[0].name:
-            return b"", "The samples reach its scores by another way than its front end."
+            return b"", "Its scores depend on the samples not only through its front end."
         wanted += makers[name].input if name in makers else []
     frames = next(inside_of(data, [FRAMES], clips[:1]))[FRAMES]
     if frames.dtype != np.float32:
-        return b"", f"Its frames are no single precision ({frames.dtype})."
+        return b"", f"Its frames are not in single precision ({frames.dtype})."
     nodes = [node for node in model.graph.node if seen & set(node.output)]
     del model.graph.input[:]
     model.graph.input.append(

@@ -1,6 +1,6 @@
-"""Verify a bundle: how right the deployed file itself is on the test split, beside its teacher.
+"""Verification of a bundle: score of the deployed file on the test split, and its teacher's.
 
-Needs no torch: it runs on the recorder as on the workstation.
+Needs no torch, so it runs on the recorder, too.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ def verify_bundles(
     Returns
     -------
     report : dict
-        By name: the bundle's digest, the clips', ``measure`` and, for all but the first, ``compare``.
-        A bundle's second model file has a name of its own, such as ``bundle, model.tflite``.
+        By name: the bundle's digest, the clips', ``measure`` and, for all but the first,
+        ``compare``. A bundle's second model file has a name of its own, such as ``bundle,
+        model.tflite``.
     answers : dict of Answers
+        Outputs of each bundle, by name.
 
     """
     if not clips:
-        raise EdgepruneError("The test split holds no clip.", "Choose another with --split.")
+        raise EdgepruneError("The test split has no clips.", "Choose another with --split.")
     report: dict[str, Any] = {}
     answers: dict[str, Answers] = {}
     digest = clips_digest(clips)
@@ -65,21 +67,22 @@ def verify(
     group: str = "", split: str = "test", max_drop: float = 0.01, out: str | Path | None = None,
     track: Track = untracked,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure a bundle's own accuracy on clips, through the recorder's runtime, beside its teacher.
+    """Measure a bundle's score on clips through the recorder's runtime, and compare its teacher's.
 
     Parameters
     ----------
     bundle : str or Path
+        Bundle to verify.
     data : str or Path
         Labelled clips, as for ``compress``.
     teacher : str or Path, optional
-        The teacher's bundle; without it, what the bundle records of its teacher is the baseline.
+        The teacher's bundle; default: use the teacher's score that the bundle records.
     label, group : str
-        Columns; empty: those the bundle was made with.
+        Columns of the manifest; empty: those the bundle was made with.
     split : str
         ``train``, ``valid``, ``test`` or ``all``.
     max_drop : float
-        Share of the score that may be lost: 0.01 is one point.
+        Largest drop of the score allowed, as a share: 0.01 is one percentage point.
     out : str or Path, optional
         Folder for ``verify.json``.
     track : callable
@@ -88,12 +91,13 @@ def verify(
     Returns
     -------
     dict
-        What was measured by name, ``baseline``, ``held``, ``verdict``, ``text``.
+        Measurements by name, ``baseline``, ``held``, ``verdict``, ``text``.
 
     Raises
     ------
     EdgepruneError
-        Bad data or bundle; clips that are not those of the recorded baseline without a teacher.
+        Data or bundle cannot be read; or, without a teacher, the clips are not those of the
+        recorded score.
 
     """
     bundle, data = Path(bundle), Path(data)
@@ -102,7 +106,7 @@ def verify(
     column = label or made.get("label_column", "label")
     task, tokens = TASK_OF[read.activation], read.tokens or "characters"
     dataset = read_data(data, column, group or None, task=task, tokens=tokens)
-    apart = made.get("group_column")  # empty: the bundle was made with none
+    apart = made.get("group_column")  # empty: the bundle was made without groups
     if (
         not group
         and apart not in (None, dataset.group_column)
@@ -111,7 +115,7 @@ def verify(
         dataset = read_data(data, column, apart or NO_GROUP, task=task, tokens=tokens)
     dataset, bad = check_audio(dataset, track)
     clips = _clips_of(dataset, split, made.get("settings", {}).get("clips", {}))
-    if task == "ctc":  # a transcript cannot be cut: compress leaves such clips out, too
+    if task == "ctc":  # a transcript cannot be split: compress leaves such clips out, too
         fit = [math.floor(seconds_of(c.path, c.start_seconds, c.end_seconds) * read.sample_rate + 0.5)
                <= read.window_samples for c in clips]  # fmt: skip
         bad += [
@@ -124,16 +128,16 @@ def verify(
         result["teacher"]["score"] if teacher
         else _recorded(read, result["bundle"]["clips_digest"])
     )  # fmt: skip
-    # Of a bundle with two model files, the board may take either: the worse one must hold.
+    # Of a bundle with two model files, the board may use either: the worse one is judged.
     own = {name: found for name, found in result.items() if name.split(", ")[0] == "bundle"}
     worst = min(own, key=lambda name: float(own[name]["score"]))
     shown = worst.replace(", ", "'s ")
     lost = baseline - own[worst]["score"]
     held = lost <= max_drop + 1e-9
     verdict = (
-        f"The {shown} is {100 * abs(lost):.2f} points {'under' if lost > 0 else 'over'} its teacher "
-        f"in {result['bundle']['metric']} on {len(clips)} {split} clips; --max-drop allows "
-        f"{100 * max_drop:g} under."
+        f"The {shown} is {100 * abs(lost):.2f} percentage points "
+        f"{'below' if lost > 0 else 'above'} its teacher in {result['bundle']['metric']} on "
+        f"{len(clips)} {split} clips (allowed drop: {100 * max_drop:g})."
     )
     done = {**result, "baseline": baseline, "split": split, "left_out": bad,
             "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip
@@ -144,26 +148,26 @@ def verify(
 
 
 def _clips_of(dataset: Dataset, split: str, made: dict[str, Any]) -> Sequence[Clip]:
-    """Return the clips of a split, made as ``compress`` made it where the data names none."""
+    """Return the clips of a split, split as ``compress`` does if the data has no splits."""
     if split == "all":
         return dataset.clips
     given = {key: made[key] for key in ("fractions", "test_fold") if made.get(key)}
     parts = split_clips(dataset, made.get("split_seed", 0), **given)
     if split not in parts:
-        raise EdgepruneError(f"There is no split {split!r}.", "Known: train, valid, test, all.")
+        raise EdgepruneError(f"split = {split!r} is not known.", "Known: train, valid, test, all.")
     return parts[split]
 
 
 def _recorded(bundle: Bundle, digest: str) -> float:
-    """Return the teacher's score as the bundle records it for these very clips.
+    """Return the teacher's score on exactly these clips, as the bundle records it.
 
-    Bundles made before there were other tasks call it accuracy.
+    Older bundles name it accuracy.
     """
     found = bundle.manifest["provenance"].get("metrics", {}).get("teacher")
     if not found or found["clips_digest"] != digest:
         raise EdgepruneError(
             f"The bundle {bundle.name} does not record its teacher's score on these clips.",
-            "Name the teacher's bundle: --teacher "
+            "Give the teacher's bundle: --teacher "
             f"RUN/seed-{bundle.manifest['provenance'].get('seed', 0)}/export-teacher/bundle",
         )
     score: float = found["score"] if "score" in found else found["accuracy"]
@@ -171,7 +175,7 @@ def _recorded(bundle: Bundle, digest: str) -> float:
 
 
 def clips_digest(clips: Sequence[Clip]) -> str:
-    """Return a digest of which clips these are: their files' content, parts and labels."""
+    """Return a digest of clips: content of their files, segments and labels."""
     contents = {path: file_digest(path) for path in {clip.path for clip in clips}}
     rows = [[contents[c.path], c.label, c.start_seconds, c.end_seconds] for c in clips]
     return hashlib.sha256(json.dumps(sorted(rows, key=json.dumps)).encode()).hexdigest()

@@ -1,11 +1,11 @@
-"""Make a bundle of a model nobody here made: an ONNX or TFLite file, and its labels.
+"""Making a bundle of a third-party ONNX or TFLite model and its labels.
 
-    look into the file -> what its sound is called, its shape and type -> adapter (if it needs one)
+    inspect the file -> its input's name, shape and type -> adapter (if it needs one)
     -> golden outputs -> bundle -> read back and compared
 
-The file goes into the bundle as it is. What it wants that the recorder does not give (another
-shape, whole numbers, a spectrogram, a state) is declared in the manifest; see
-``edgeprune_device.bundle.adapters``. A kind of `KINDS` says what the file itself does not.
+The file becomes part of the bundle unchanged. What it needs beyond samples (another shape,
+integers, a spectrogram, a state) is declared in the manifest; see
+``edgeprune_device.bundle.adapters``. A kind of ``KINDS`` states what the file itself does not.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ Array = NDArray[np.float32]
 GOLDEN_WINDOWS = 3
 FLOAT_TOLERANCE, INT8_TOLERANCE = 1e-3, 2e-2
 """Largest difference of a score on another processor; int8 kernels round differently."""
-SURE = 0.02  # scores that sum to one so nearly are those of a softmax
+SURE = 0.02  # scores whose sum is this close to one are those of a softmax
 FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
 
 
 @dataclass(frozen=True)
 class Wrap:
-    """What the user says of a model; what is empty or 0 comes from its kind or its file."""
+    """Settings for wrapping a model; values that are empty or 0 come from its kind or its file."""
 
     kind: str = ""
-    """A row of `KINDS`; empty: samples in, scores out."""
+    """A row of ``KINDS``; empty: samples in, scores out."""
     labels: tuple[str, ...] = ()
-    """In the order of the scores."""
+    """Labels in the order of the scores."""
     sample_rate: int = 0
-    """Hz; 16,000 where nothing says otherwise."""
+    """Sample rate in Hz; default: 16,000."""
     window_seconds: float = 0.0
-    """Only where the file leaves its window's length open."""
+    """Length of a window in seconds; only if the file leaves it open."""
     hop_seconds: float = 0.0
-    """From window to window; half a window where nothing says otherwise."""
+    """Time between windows in seconds; default: half a window."""
     activation: str = ""
     """``softmax`` or ``sigmoid``; empty: softmax if the scores of every golden input sum to 1."""
     logits: bool = False
-    """The file stops short of its softmax or sigmoid."""
+    """Whether the file's outputs are logits."""
     threshold: float = 0.5
-    """Of every label."""
+    """Threshold of all labels."""
     ignore: tuple[str, ...] = ()
-    """Labels that are nothing to report."""
+    """Background labels, which are not reported."""
     speech: tuple[str, ...] = ()
-    """Labels of a voice: sound in which they are heard is private."""
+    """Labels of speech; sound in which they are detected is private."""
     name: str = ""
-    """Of the bundle; empty: the file's."""
+    """Name of the bundle; empty: that of the file."""
     licence: str = ""
     golden: Path | None = None
-    """A recording whose windows are the golden inputs; None: tones and noise."""
+    """Recording whose windows are the golden inputs; None: tones and noise."""
 
 
 def wrap(
@@ -78,35 +78,39 @@ def wrap(
     Parameters
     ----------
     model : str or Path
-        A ``.onnx`` or ``.tflite`` file, whole in itself.
+        ``.onnx`` or ``.tflite`` file without external data.
     out : str or Path
         Folder of the bundle.
     settings : Wrap, optional
-        What the file does not say of itself.
+        Properties that the file does not state.
     **declared
         Fields of ``Wrap``, such as ``labels`` or ``sample_rate``.
 
     Returns
     -------
     dict
-        What was made, and what it answered to its golden inputs; ``text`` for people.
+        Properties of the bundle and its predictions for the golden inputs; ``text``: the same as a
+        sentence.
 
     Raises
     ------
     EdgepruneError
-        The file is no classifier of sound, wants what cannot be declared, or something is not said.
+        The file is not a sound classifier, needs inputs that cannot be declared, or a required
+        property is missing.
 
     """
     model, out = Path(model), Path(out)
     settings = _declared(settings or Wrap(), declared)
     if settings.kind not in KINDS:
         raise EdgepruneError(
-            f"There is no kind {settings.kind!r}.", f"Known: {', '.join(filter(None, KINDS))}."
+            f"kind = {settings.kind!r} is not known.", f"Known: {', '.join(filter(None, KINDS))}."
         )
     kind, format = KINDS[settings.kind], FORMATS.get(model.suffix.lower(), "")
     if not format or not model.is_file():
         raise EdgepruneError(
-            f"{model} is no .onnx or .tflite file." if model.exists() else f"There is no {model}."
+            f"{model} is not a .onnx or .tflite file."
+            if model.exists()
+            else f"There is no {model}."
         )
     data = model.read_bytes()
     inputs, outputs = tensors_of(format, data, str(model))
@@ -148,7 +152,7 @@ def wrap(
 def _declared(settings: Wrap, declared: Mapping[str, Any]) -> Wrap:
     known = [item.name for item in fields(Wrap)]
     if unknown := sorted(set(declared) - set(known)):
-        raise EdgepruneError(f"wrap takes no {unknown[0]}.", f"Known: {', '.join(known)}.")
+        raise EdgepruneError(f"wrap has no setting {unknown[0]}.", f"Known: {', '.join(known)}.")
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in declared.items()}
     if given.get("golden") is not None:
         given["golden"] = Path(given["golden"])
@@ -156,7 +160,7 @@ def _declared(settings: Wrap, declared: Mapping[str, Any]) -> Wrap:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read labels, one a line; raises EdgepruneError."""
+    """Read labels, one per line; raises EdgepruneError."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -165,7 +169,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def golden_windows_of(window: int, rate: int, recording: Path | None) -> list[Array]:
-    """Return golden inputs: windows of a recording, evenly spread, or tones in noise.
+    """Return golden inputs: windows of a recording, evenly spaced, or tones in noise.
 
     Raises
     ------
@@ -191,14 +195,14 @@ def _one(tensors: Sequence[Tensor], name: str, side: str) -> Tensor:
     if len(found) != 1:
         names = ", ".join(tensor.name for tensor in tensors)
         raise EdgepruneError(
-            f"The model has the {side}s {names}" + (f", and none is {name}." if name else "."),
-            f"Which is the sound or the scores, a kind says: {', '.join(filter(None, KINDS))}.",
+            f"The model has the {side}s {names}" + (f", but not {name}." if name else "."),
+            f"Use a kind that says which one to use: {', '.join(filter(None, KINDS))}.",
         )
     return found[0]
 
 
 def _length(sound: Tensor, kind: Kind, settings: Wrap, rate: int) -> int:
-    """Return the size of what the file leaves open: the samples it takes at a time."""
+    """Return the size of the file's open dimension: the samples it takes at a time."""
     if None not in sound.shape[1:]:
         return 1
     frames = kind.extras.get("frames")
@@ -206,7 +210,7 @@ def _length(sound: Tensor, kind: Kind, settings: Wrap, rate: int) -> int:
         return int(frames["samples"]) + int(frames["context"])
     if not settings.window_seconds > 0:
         raise EdgepruneError(
-            "The model takes sound of any length.", "Say how much it gets: --window SECONDS."
+            "The model takes windows of any length.", "Choose one with --window SECONDS."
         )
     return round(settings.window_seconds * rate)
 
@@ -215,33 +219,35 @@ def _check(
     model: Path, sound: Tensor, scores: Tensor, labels: tuple[str, ...], kind: Kind,
     inputs: Sequence[Tensor],
 ) -> None:  # fmt: skip
-    """Raise where the file cannot be a classifier of sound with these labels."""
+    """Raise if the file cannot be a sound classifier with these labels."""
     taken, given = math.prod(sound.sizes), math.prod(scores.sizes)
     known = f"Kinds with a front end: {', '.join(n for n, k in KINDS.items() if k.arrays)}."
     if given == taken and given != len(labels):
         raise EdgepruneError(
-            f"{model} gives back as many numbers as it takes ({taken}): it is no classifier.",
-            "An autoencoder's error would have to be learned into a score first.",
+            f"{model} has as many outputs as inputs ({taken}), so it is not a classifier.",
+            "An autoencoder's error would have to be converted into a score first.",
         )
     if not kind.extras and sum(size > 1 for size in sound.sizes) > 1:
         shape = " x ".join(str(size) for size in sound.sizes)
         raise EdgepruneError(f"{model} takes an array of {shape}, not samples.", known)
     if not labels:
         raise EdgepruneError(
-            f"{model} gives {given} scores and does not name them.", "Name them: --labels FILE."
+            f"{model} has {given} scores without names.", "Give the names with --labels FILE."
         )
     if len(labels) != given:
-        raise EdgepruneError(f"There are {len(labels)} labels, and {model} gives {given} scores.")
+        raise EdgepruneError(f"There are {len(labels)} labels, but {model} has {given} scores.")
     held = {x["name"] for x in kind.extras.get("constants", [])}
     held |= {sound.name} | {x["input"] for x in kind.extras.get("state", [])}
     if over := sorted({tensor.name for tensor in inputs} - held):
-        raise EdgepruneError(f"{model} also wants {', '.join(over)}.", "No kind says what that is.")
+        raise EdgepruneError(
+            f"{model} also needs {', '.join(over)}.", "No kind declares that input."
+        )
 
 
 def _adapter(
     kind: Kind, sound: Tensor, scores: Tensor, inputs: Sequence[Tensor], settings: Wrap
 ) -> dict[str, Any]:
-    """Return what the manifest must declare; nothing where the file is as ours are."""
+    """Return what the manifest must declare; empty for a file like edgeprune's own."""
     names = {tensor.name for tensor in inputs}
     extras = {key: value for key, value in kind.extras.items() if key != "constants"}
     if constants := [x for x in kind.extras.get("constants", []) if x["name"] in names]:
@@ -266,7 +272,7 @@ def _manifest(
     ignore = [*(settings.ignore or kind.ignore)]
     speech = [*(settings.speech or kind.speech)]
     if unknown := sorted({*ignore, *speech} - set(labels)):
-        raise EdgepruneError(f"{unknown[0]!r} is no label of the model.")
+        raise EdgepruneError(f"The model has no label {unknown[0]!r}.")
     return {
         "name": settings.name or model.stem, "edgeprune_version": __version__,
         "runtime": {"name": runtime, "version": version},
@@ -289,7 +295,7 @@ def _manifest(
 
 
 def _own_labels(data: bytes, scores: Tensor) -> tuple[str, ...]:
-    """Return the labels that TFLite's metadata carry, a text file in a zip behind the model."""
+    """Return the labels in TFLite metadata, a text file in a zip appended to the model."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return ()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -304,16 +310,16 @@ def _own_labels(data: bytes, scores: Tensor) -> tuple[str, ...]:
 def _check_scores(model: Path, answers: Sequence[Array]) -> None:
     held = np.concatenate(answers)
     if not np.isfinite(held).all():
-        raise EdgepruneError(f"{model} answers with what is no number.")
+        raise EdgepruneError(f"The scores of {model} contain NaN or infinity.")
     if held.min() < -1e-6 or held.max() > 1 + 1e-6:
         raise EdgepruneError(
-            f"The answers of {model} lie between {held.min():.3g} and {held.max():.3g}, not 0 and 1.",
-            "If they are logits, say --logits.",
+            f"The scores of {model} are {held.min():.3g} to {held.max():.3g}, not 0 to 1.",
+            "If they are logits, use --logits.",
         )
 
 
 def _done(out: Path, answers: Sequence[Array]) -> dict[str, Any]:
-    """Read the bundle as a recorder would, and say what is in it."""
+    """Read the bundle as a recorder would, and describe it."""
     bundle = read_bundle(out)
     difference = check_golden(bundle, open_model(bundle))
     heard = [bundle.labels[int(answer.argmax())] for answer in answers]
@@ -327,6 +333,7 @@ def _done(out: Path, answers: Sequence[Array]) -> dict[str, Any]:
     }  # fmt: skip
     text = (
         f"{out}: {bundle.name}, {len(bundle.labels)} labels ({bundle.activation}), windows of "
-        f"{seconds:g} s at {bundle.sample_rate} Hz. Golden inputs heard as: {', '.join(heard)}."
+        f"{seconds:g} s at {bundle.sample_rate} Hz. Predictions for the golden inputs: "
+        f"{', '.join(heard)}."
     )
     return {**facts, "text": text}

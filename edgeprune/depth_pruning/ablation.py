@@ -1,6 +1,6 @@
-"""Measured ablation: how often each cut of a model is right, on the same clips for all.
+"""Layer-removal ablation: accuracy of layer subsets of a model, measured on the same clips.
 
-This is the truth that convexity, similarity and block influence are held against.
+This is the ground truth for convexity, similarity and block influence.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from edgeprune.depth_pruning.evaluator import Evaluator
 from edgeprune.depth_pruning.layer_stack import Bridges, Cut, batches, run_cuts
 
 Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[Any]]"]
-"""Cuts -> for each, how right every clip was (``Task.values``)."""
+"""Layer subsets -> for each, the correctness of every clip (``Task.values``)."""
 
 
 def measure_cuts(
     bench: Evaluator, cuts: Iterable[Cut], bridges: Bridges | None = None, title: str = "ablation"
 ) -> dict[Cut, NDArray[Any]]:
-    """Run cuts of a model on clips, without retraining.
+    """Evaluate layer subsets of a model on clips, without retraining.
 
     Parameters
     ----------
-    bench : Bench
+    bench : Evaluator
+        Model and clips.
     cuts : iterable of tuple
-        The layers each keeps.
+        Layer subsets: the layers that each keeps.
     bridges : mapping, optional
-        See ``stack.run_cuts``.
+        See ``layer_stack.run_cuts``.
     title : str
-        Of the progress bar.
+        Title of the progress bar.
 
     Returns
     -------
     dict
-        Cut -> array (clips,): of classes, whether the one with the highest mean score is the
-        clip's; of other tasks, how right the clip is, from 0 to 1.
+        Layer subset -> array (clips,): for classes, whether the class with the highest mean score
+        is the clip's; for other tasks, the clip's score from 0 to 1.
 
     """
     wanted = list(dict.fromkeys(cuts))
@@ -56,12 +57,12 @@ def measure_cuts(
 
 
 def without(layers: int, start: int, stop: int) -> Cut:
-    """Return the cut that drops layers start to stop - 1."""
+    """Return the layer subset without layers start to stop - 1."""
     return (*range(start), *range(stop, layers))
 
 
 def all_spans(layers: int, fixed: Sequence[int]) -> dict[tuple[int, int], Cut]:
-    """Return every cut that drops one span (i, j) of neighbours and leaves ``fixed`` layers alone."""
+    """Return, by span (i, j), the layer subset without it, for all spans without a fixed layer."""
     return {
         (i, j): without(layers, i, j)
         for i in range(layers) for j in range(i + 1, layers + 1)
@@ -70,20 +71,21 @@ def all_spans(layers: int, fixed: Sequence[int]) -> dict[tuple[int, int], Cut]:
 
 
 def greedy_removal(measure: Measure, layers: int, fixed: Sequence[int]) -> list[int]:
-    """Remove the layer that costs least, measured, again and again.
+    """Remove the layer with the smallest measured loss, repeatedly.
 
     Parameters
     ----------
     measure : callable
         Measures the candidates of one step.
     layers : int
+        Number of layers.
     fixed : sequence of int
-        Layers that stay.
+        Layers that are not removed.
 
     Returns
     -------
     list of int
-        The layers in the order of their removal; of equal costs, the later layer goes first.
+        Layers in the order of removal; ties are resolved by removing the later layer.
 
     """
     keep, order = list(range(layers)), []

@@ -1,4 +1,4 @@
-"""Find the depth to keep by trying: around a depth that was proposed, or by halving. Pure."""
+"""Search for the number of layers to keep, by trial: around a proposed depth, or by bisection."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable, Sequence
 def search(
     curve: Sequence[float], proposed: int, minimum: int, holds: Callable[[Sequence[int]], bool]
 ) -> list[int]:
-    """Find the cut around a depth that convexity proposes.
+    """Search around the depth that convexity proposes.
 
     Parameters
     ----------
     curve : sequence of float
         Convexity at the first block's input and after every block.
     proposed : int
-        The first depth tried, in layers.
+        First depth to try, in layers.
     minimum : int
-        The shallowest cut the family allows, in layers.
+        Smallest depth the family allows, in layers.
     holds : callable
-        Tries the layers it is given; True if the accuracy stays over the floor.
+        Tries the layers it is given; True if the accuracy is high enough.
 
     Returns
     -------
     list of int
-        The layers to keep: the shallowest tried cut that held, or all layers if none did.
+        Layers to keep: the smallest depth that was tried and accepted, or all layers.
 
     """
     layers = len(curve) - 1
@@ -46,16 +46,16 @@ def halve(
     keep_at: Callable[[int], Sequence[int]], minimum: int, layers: int,
     holds: Callable[[Sequence[int]], bool],
 ) -> list[int]:  # fmt: skip
-    """Find the smallest depth that holds by halving, taking it that deeper cuts hold, too.
+    """Find the smallest accepted depth by bisection, assuming that larger depths are accepted, too.
 
     Parameters
     ----------
     keep_at : callable
         Depth -> layers to keep.
     minimum, layers : int
-        The shallowest depth allowed, and the whole model's, which holds.
+        Smallest depth allowed, and the depth of the whole model, which counts as accepted.
     holds : callable
-        Tries the layers it is given.
+        Tries the layers it is given; True if the accuracy is high enough.
 
     """
     failed, held = minimum - 1, layers

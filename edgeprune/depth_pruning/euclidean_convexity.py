@@ -1,8 +1,9 @@
-"""Euclidean convexity: whether what lies between two clips of a class is still of that class.
+"""Euclidean convexity: the share of points between two clips of a class assigned to that class.
 
-For two clips of one class, points on the segment between their states at a layer go through the
-rest of the model; the score is the share of them that it gives to the class (Tetkova et al. 2023,
-"On convex decision regions in deep network representations": ten equidistant inner points).
+For two clips of one class, points on the straight line between their hidden states at a layer are
+passed through the rest of the model; the score is the share of them that it assigns to the class
+(Tětková et al. 2023, "On convex decision regions in deep network representations": ten
+equidistant inner points).
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ BATCH = 32
 def draw_pairs(
     codes: NDArray[np.int64], each: int, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw pairs of different points of one class, at most ``each`` a class, none twice.
+    """Draw pairs of different points of one class, at most ``each`` per class, without repetition.
 
     Parameters
     ----------
     codes : array (n,)
-        Classes, as integers.
+        Class indices.
     each : int
-        Pairs of a class.
+        Number of pairs per class.
 
     Returns
     -------
     first, second : array (pairs,)
+        Indices of the points.
 
     """
     generator = np.random.default_rng(seed)
@@ -50,23 +52,23 @@ def draw_pairs(
 
 
 def euclidean_convexity(bench: Evaluator, each: int, seed: int = 0) -> list[dict[str, Any]] | None:
-    """Measure Euclidean convexity at every state.
+    """Measure Euclidean convexity at every hidden state.
 
     Parameters
     ----------
-    bench : Bench
-        The model and the clips.
+    bench : Evaluator
+        Model and clips.
     each : int
-        Pairs of a class; the reference takes up to 5,000.
+        Number of pairs per class; the reference implementation uses up to 5,000.
 
     Returns
     -------
     list of dict
-        For every state ``value`` (mean over pairs, 0 to 1), ``interval`` (over pairs) and ``pairs``;
-        None where no class has two clips.
+        Per hidden state ``value`` (mean over pairs, 0 to 1), ``interval`` (over pairs) and
+        ``pairs``; None if no class has two clips.
 
     """
-    _, windows = np.unique(bench.windows.clip, return_index=True)  # the first of each clip
+    _, windows = np.unique(bench.windows.clip, return_index=True)  # the first window of each clip
     targets = bench.windows.targets(bench.labels)
     first, second = (windows[end] for end in draw_pairs(targets[windows], each, seed))
     if not len(first):
@@ -87,7 +89,7 @@ def euclidean_convexity(bench: Evaluator, each: int, seed: int = 0) -> list[dict
 def _segments(
     bench: Evaluator, ends: Sequence[NDArray[np.int64]], wanted: torch.Tensor
 ) -> list[NDArray[np.float64]]:
-    """Return, for every state, each pair's share of inner points that get the pair's class."""
+    """Return, per hidden state, each pair's share of inner points assigned to the pair's class."""
     stack, whole = bench.stack, bench.whole
     entered = [stack.enter(torch.from_numpy(bench.windows.heard(end)).to(bench.device))
                for end in ends]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A model and the clips it is measured on, with a head that knows their labels."""
+"""A model, with a head for the labels, and the clips on which layer subsets are evaluated."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ from edgeprune.models import loading
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A model and the clips it is measured on."""
+    """A model and the clips it is evaluated on."""
 
     stack: Stack
     windows: Windows
     labels: tuple[str, ...]
-    """In the order of the head's outputs."""
+    """Labels in the order of the head's outputs."""
     device: torch.device
     ui: Ui
 
     @property
     def whole(self) -> Cut:
-        """The cut that keeps every layer."""
+        """The layer subset with every layer."""
         return tuple(range(len(self.stack)))
 
 
 def open_benches(
     model: str | Path, clips: Path, accelerator: str, settings: Measure, ui: Ui
 ) -> tuple[Evaluator, Evaluator, Windows, str]:
-    """Load a model with a head that knows the labels: its own, or else a linear probe.
+    """Load a model with a head that knows the labels: its own, otherwise a linear probe.
 
     Returns
     -------
     valid, test : Evaluator
+        Model with validation clips, and with test clips.
     train : Windows
         Calibration clips for the bridges.
     head : str

@@ -1,7 +1,7 @@
-"""Cut, then fine-tune, then measure: what a rule's layers are worth after training.
+"""The stage ``finetune``: accuracy of the rules' layer subsets after fine-tuning.
 
-Each distinct cut is trained once, on the labels alone (arXiv 2408.11858, figure 2), from the model
-as it is. A cut that is done is written, so that an interrupted run goes on with the next.
+Each distinct subset is trained once, on the labels alone (arXiv 2408.11858, figure 2), starting
+from the given model. Every finished subset is saved, so that an interrupted run resumes there.
 """
 
 from __future__ import annotations
@@ -37,18 +37,20 @@ def finetune(
     model: str | Path, clips: Path, measured: Path, teaching: dict[str, Any], most: int,
     accelerator: str, *, out: Path, settings: Finetune, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write ``finetuned.json``: accuracies after training, by cut, and ``right/CUT.npy``.
+    """Write ``finetuned.json``: accuracies after fine-tuning by layer subset, and ``right/*.npy``.
 
     Parameters
     ----------
     model : Path or str
+        Model folder or hub id.
     clips, measured : Path
-        Folders of the ``clips`` and ``measure`` stages.
+        Folders of the stages ``clips`` and ``measure``.
     teaching : dict
-        The ``teach`` stage's settings; its epochs give way to these.
+        Settings of the stage ``teach``, except for the epochs.
     most : int
-        Test clips at most, as for ``measure``.
+        Largest number of test clips, as for ``measure``.
     accelerator : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     """
     keeps = read_json(measured / "measured.json")["keeps"]
@@ -64,13 +66,13 @@ def finetune(
         name = cut_name(keep)
         record = out / "right" / f"{name}.json"
         if not record.exists():
-            torch.manual_seed(SEED)  # a fresh head's weights
+            torch.manual_seed(SEED)  # for the weights of a new head
             student, labels, _ = loading.load_for(
                 str(model), windows.labels, window_samples=windows.window_samples
             )
             keep_layers(student, keep)
             session = loop.TrainingSession(
-                out / "work" / name, device, ui, f"cut {number} of {len(cuts)}"
+                out / "work" / name, device, ui, f"layer subset {number} of {len(cuts)}"
             )
             fine_tune(student, windows, labels, plan, SEED, session)
             logits = loop.predict(student.to(device), test, device)
@@ -82,17 +84,17 @@ def finetune(
             write_json(record, facts)
             shutil.rmtree(out / "work")
         found[name] = read_json(record)
-        ui.say(f"  {number} of {len(cuts)}: {len(keep):>2} layers fine-tuned: "
-               f"{points(found[name]['accuracy'])} of the test clips")  # fmt: skip
+        ui.say(f"  layer subset {number} of {len(cuts)} ({len(keep):>2} layers), fine-tuned: "
+               f"{points(found[name]['accuracy'])} on the test clips")  # fmt: skip
     write_json(out / "finetuned.json", found)
 
 
 def wanted_cuts(
     keeps: Mapping[str, Mapping[str, Sequence[int]]], rules: Sequence[str]
 ) -> list[tuple[int, ...]]:
-    """Return the distinct cuts of some rules, the deepest first.
+    """Return the distinct layer subsets of some rules, the largest first.
 
-    Empty: all but those that need bridges, which fine-tuning does not put in.
+    Without ``rules``: those of all rules except those that need bridges, which are not fine-tuned.
     """
     wanted = rules or [name for name, rule in RULES.items() if rule.measured != "bridged"]
     chosen = [depths for rule, depths in keeps.items() if rule.split()[0] in wanted]

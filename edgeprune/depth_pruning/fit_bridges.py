@@ -1,9 +1,9 @@
-"""Bridges over removed layers, fitted in closed form: what stands in a gap without any training.
+"""Linear bridges over removed layers: ridge regressions in closed form, without training.
 
-Where layers i to j - 1 are dropped, the layer behind them gets state i in place of state j. A
-bridge is the ridge regression of state j on state i over the frames of calibration clips, drawn
-towards the identity: W minimises |X W + b - Y|^2 + r |W - I|^2. It costs hidden^2 numbers, about a
-twelfth of a transformer block; ``bridges.py`` puts it into a model.
+If layers i to j - 1 are removed, the layer after them gets hidden state i instead of j. A bridge is
+the ridge regression of hidden state j on hidden state i over the frames of calibration clips,
+regularized towards the identity: W minimizes |X W + b - Y|^2 + r |W - I|^2. It has hidden^2
+weights, about a twelfth of a transformer block; ``models.bridges`` puts it into a model.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from edgeprune.core.console import Ui
 from edgeprune.data.windows import Windows
 from edgeprune.depth_pruning.layer_stack import Bridges, Cut, Stack, batches
 
-RIDGE = 1e-3  # of the mean variance of the inputs
+RIDGE = 1e-3  # as a share of the mean variance of the inputs
 
 
 def fit_bridges(
     stack: Stack, windows: Windows, device: torch.device, ui: Ui
 ) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
-    """Fit a bridge for every span of layers that leaves layer 0 in place.
+    """Fit a bridge for every span of layers that does not contain layer 0.
 
     Parameters
     ----------
     stack : Stack
         The whole model.
     windows : Windows
-        Calibration clips; training clips, so that no measurement sees them.
+        Calibration clips: training clips, so that they are in no measurement.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def fit_bridges(
     """
     size = len(stack) + 1
     moments: dict[tuple[int, int], Tensor] = {}
-    offsets: list[Tensor] = []  # near the means, so that products of single precision lose little
+    offsets: list[Tensor] = []  # near the means, to reduce cancellation in single precision
     with torch.inference_mode():
         for batch in batches(windows, device, ui, "bridges"):
             states = stack.states(stack.enter(batch))
@@ -57,9 +57,10 @@ def fit_bridges(
 
 
 def _weighted(state: Tensor, class_tokens: int) -> Tensor:
-    """Flatten (batch, tokens, hidden) to rows with a 1 behind each; class tokens weigh as the rest.
+    """Flatten (batch, tokens, hidden) to rows with a 1 appended, with more weight on class tokens.
 
-    A head that reads class tokens alone needs them right, and they are one token in a hundred.
+    Together, class tokens weigh as much as the frames: they are one token in a hundred, but a head
+    may use them alone.
     """
     rows = torch.cat([state, torch.ones_like(state[..., :1])], dim=-1)
     if class_tokens:
@@ -70,14 +71,14 @@ def _weighted(state: Tensor, class_tokens: int) -> Tensor:
 
 
 def _solve(xx: Tensor, xy: Tensor, from_: Tensor, to: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve the regression from second moments of what is left after the offsets.
+    """Solve the regression from second moments about the offsets.
 
     Parameters
     ----------
     xx, xy : Tensor (hidden + 1, hidden + 1)
         Weighted sums of products; the last row and column are sums.
     from_, to : Tensor (hidden,)
-        The offsets.
+        Offsets.
 
     Returns
     -------
@@ -103,5 +104,5 @@ def gaps(keep: Sequence[int], layers: int) -> list[tuple[int, int]]:
 
 
 def used_bridges(bridges: Bridges, keep: Cut, layers: int) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return the bridges a cut needs, by the place (among the kept) of the block before each gap."""
+    """Return the bridges of a layer subset, by the index (among the kept) of the block before."""
     return {keep.index(i - 1): bridges[i, j] for i, j in gaps(keep, layers) if (i, j) in bridges}

@@ -1,12 +1,11 @@
-"""A classifier as front end, blocks and head, so that any choice of blocks runs from any state.
+"""A classifier split into front end, blocks and head, to evaluate many layer subsets efficiently.
 
-Measured ablation tries many cuts on the same clips. Two cuts that begin with the same layers share
-that work, and all of them share the front end::
+Layer subsets that begin with the same layers share that computation, and all share the front end::
 
     samples -- enter --> state 0 -- block 0 --> state 1 -- ... --> state L -- leave --> logits
 
-``run_cuts`` walks the cuts as a tree of common beginnings, batch by batch, and holds one path of
-it at a time.
+``run_cuts`` traverses the subsets as a tree of common prefixes, batch by batch, and holds the
+hidden states of one path at a time.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from edgeprune.models.loading import prepare
 BATCH = 32
 
 Cut = tuple[int, ...]
-"""The layers that are kept, from 0, ascending."""
+"""Layer subset: the layers that are kept, from 0, ascending."""
 Bridges = Mapping[tuple[int, int], tuple[Tensor, Tensor]]
-"""(i, j) -> (weight (hidden, hidden), bias (hidden,)): stands in for layers i to j - 1."""
+"""(i, j) -> (weight (hidden, hidden), bias (hidden,)) of the bridge over layers i to j - 1."""
 
 
 class _Entered(Exception):
-    """How the first block's input is caught; no error."""
+    """Raised to capture the first block's input; not an error."""
 
     def __init__(self, hidden: Tensor, rest: tuple[Any, ...], options: dict[str, Any]) -> None:
         super().__init__()
@@ -46,23 +45,23 @@ class Batch:
     """Some windows on their way through a model."""
 
     hidden: Tensor
-    """(batch, tokens, hidden), or CNN14's picture: state 0."""
+    """Hidden state 0: (batch, tokens, hidden), or a feature map of CNN14."""
     rest: tuple[Any, ...] = ()
-    """What every block is given behind its state."""
+    """Further positional arguments of every block."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What it is given by name (WavLM: the position bias of block 0)."""
+    """Keyword arguments of every block (WavLM: the position bias of block 0)."""
 
 
 class Stack:
-    """A model of a known family, opened between its blocks.
+    """A model of a known family, split between its blocks.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        A classifier.
+        Classifier.
     head : tuple of Tensor, optional
-        Weight (labels, hidden) and bias (labels,) of a linear head on the mean over time, where
-        the model's own head does not know the labels.
+        Weight (labels, hidden) and bias (labels,) of a linear head on the mean over time, used
+        instead of the model's own head if that does not know the labels.
 
     """
 
@@ -72,10 +71,10 @@ class Stack:
         self.blocks = layers_of(model)
         self.head = head
         self.window_samples = 0
-        """Of the windows that entered last."""
+        """Number of samples of the last windows that entered."""
 
     def __len__(self) -> int:
-        """Count the blocks."""
+        """Return the number of blocks."""
         return len(self.blocks)
 
     def enter(self, samples: Tensor) -> Batch:
@@ -98,7 +97,7 @@ class Stack:
         raise RuntimeError("the model did not run its first block")
 
     def block(self, index: int, hidden: Tensor, batch: Batch) -> Tensor:
-        """Run one layer on a state (batch, tokens, hidden)."""
+        """Apply one layer to a hidden state (batch, tokens, hidden)."""
         out = self.blocks[index](hidden, *batch.rest, **batch.options)
         if "position_bias" in batch.options:
             batch.options["position_bias"] = out[1]
@@ -106,14 +105,14 @@ class Stack:
         return state
 
     def states(self, batch: Batch) -> list[Tensor]:
-        """Return every state, as the blocks give it: the first block's input, then each output."""
+        """Return all hidden states: the first block's input, then the output of each block."""
         states = [batch.hidden]
         for index in range(len(self)):
             states.append(self.block(index, states[-1], batch))
         return states
 
     def finish(self, hidden: Tensor) -> Tensor:
-        """Apply what stands behind the last block: the final norm, where there is one."""
+        """Apply the final norm after the last block, if there is one."""
         if hasattr(self.model, "finish"):
             finished: Tensor = self.model.finish(hidden)
             return finished
@@ -125,7 +124,7 @@ class Stack:
         return hidden
 
     def pooled(self, hidden: Tensor) -> Tensor:
-        """Return the mean over time (batch, hidden) of a last state, finished."""
+        """Return the mean over time (batch, hidden) of a last hidden state, after ``finish``."""
         return frames_of(self.model, self.finish(hidden)).mean(dim=1)
 
     def leave(self, states: Sequence[Tensor], kept: Sequence[int]) -> Tensor:
@@ -136,14 +135,14 @@ class Stack:
         states : sequence of Tensor
             The first block's input, then the output of every kept block.
         kept : sequence of int
-            Which blocks those were (a head on a weighted sum of states has a weight for each).
+            Indices of those blocks (a head on a weighted sum has one weight for each).
 
         """
         if self.head is not None:
             weight, bias = self.head
             return self.pooled(states[-1]) @ weight.T + bias
         last = self.finish(states[-1])
-        if hasattr(self.model, "classify"):  # our own classes
+        if hasattr(self.model, "classify"):  # edgeprune's own model classes
             logits: Tensor = self.model.classify(last)
             return logits
         if getattr(self.model.config, "use_weighted_layer_sum", False):
@@ -157,17 +156,17 @@ class Stack:
         return answered
 
     def _upsampled(self, last: Tensor) -> Tensor:
-        """Give the last state the frames of the front end (SEW), zeros where it lacks some."""
+        """Upsample the last hidden state to the front end's frame rate (SEW), zero-padded."""
         found: Tensor = submodule(self.model, self.family.upsample)(last)
         frames = int(self.model._get_feat_extract_output_lengths(self.window_samples))
         return nn.functional.pad(found, (0, 0, 0, max(0, frames - found.shape[1])))
 
     @contextmanager
     def _encoded(self, last: Tensor) -> Iterator[dict[str, Any]]:
-        """Let the head find this last state in place of a run of the encoder.
+        """Let the model's head find this last hidden state instead of running the encoder.
 
-        Yields what the model is called with: Whisper's takes the encoder's outputs, in place of
-        any other's encoder something stands that gives them.
+        Yields the arguments of the call: Whisper takes the encoder's output; for other families the
+        encoder is replaced by a module that returns it.
         """
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -191,7 +190,7 @@ class Stack:
 
 
 def batches(windows: Windows, device: torch.device, ui: Ui, title: str) -> Iterator[Tensor]:
-    """Read the windows of every point, in order, a batch (batch, samples) at a time."""
+    """Read the windows of every point, in order, in batches (batch, samples)."""
     starts = range(0, len(windows.clip), BATCH)
     for start in ui.track(starts, title, len(starts)):
         yield torch.from_numpy(windows.heard(slice(start, start + BATCH))).to(device)
@@ -200,21 +199,23 @@ def batches(windows: Windows, device: torch.device, ui: Ui, title: str) -> Itera
 def run_cuts(
     stack: Stack, samples: Tensor, cuts: Sequence[Cut], bridges: Bridges | None = None
 ) -> dict[Cut, Tensor]:
-    """Run many cuts of a model on the same windows, each common beginning once.
+    """Evaluate many layer subsets of a model on the same windows, sharing common prefixes.
 
     Parameters
     ----------
     stack : Stack
+        The whole model.
     samples : Tensor (batch, samples)
+        Windows.
     cuts : sequence of tuple
-        The layers each keeps, ascending.
+        Layer subsets: the layers that each keeps, ascending.
     bridges : mapping, optional
-        Stand in for the layers that are left out; a gap without a bridge is closed as it is.
+        Replacements of removed spans; a gap without a bridge is left empty.
 
     Returns
     -------
     dict
-        Cut -> logits (batch, labels).
+        Layer subset -> logits (batch, labels).
 
     """
     found: dict[Cut, Tensor] = {}

@@ -1,7 +1,7 @@
-"""A linear probe: the head of a model whose own does not know the labels.
+"""Linear probe: a head for a model whose own head does not know the labels.
 
-Multinomial logistic regression on the mean of the last state over time (Alain and Bengio 2016,
-arXiv 1610.01644), the model frozen. Features are standardised, the weights decayed.
+Multinomial logistic regression on the last hidden state averaged over time, with the model frozen
+(Alain and Bengio 2016, arXiv 1610.01644). Features are standardized, the weights regularized.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from edgeprune.core.console import Ui
 from edgeprune.data.windows import Windows
 from edgeprune.depth_pruning.layer_stack import Stack, batches
 
-DECAY = 1e-3  # of the squared weights on standardised features
+DECAY = 1e-3  # weight of the squared weights, on standardized features
 STEPS = 200
 
 
 def fit_probe(
     stack: Stack, windows: Windows, labels: tuple[str, ...], device: torch.device, ui: Ui
 ) -> tuple[Tensor, Tensor]:
-    """Fit a head on the training windows, which are read batch by batch.
+    """Fit a linear head on the training windows, which are read batch by batch.
 
     Returns
     -------
@@ -43,13 +43,16 @@ def fit_probe(
 def logistic_regression(
     features: Tensor, targets: NDArray[np.int64], classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Fit multinomial logistic regression to the end.
+    """Fit multinomial logistic regression to convergence.
 
     Parameters
     ----------
     features : Tensor (n, hidden)
+        Features.
     targets : array (n,)
+        Class indices.
     classes : int
+        Number of classes.
 
     Returns
     -------

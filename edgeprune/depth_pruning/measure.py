@@ -1,7 +1,8 @@
-"""Measure the cuts of a model without retraining: ablation, Euclidean convexity, and every rule.
+"""The stage ``measure``: accuracy of layer subsets without retraining, for every selection rule.
 
-What is chosen is chosen on the validation clips; what is reported is counted on the test clips.
-Each part is written when it is done, so that an interrupted measurement goes on from there.
+Also measures the ablation of every layer and span, and Euclidean convexity. Layers are chosen on
+validation clips, accuracies are reported on test clips. Each part is saved when it is done, so that
+an interrupted measurement resumes there.
 """
 
 from __future__ import annotations
@@ -38,17 +39,19 @@ def measure(
     model: str | Path, clips: Path, known: dict[str, Any], accelerator: str,
     *, out: Path, settings: Measure, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write ``measured.json``, and ``right.safetensors``: each cut's right and wrong test clips.
+    """Write ``measured.json``, and ``right.safetensors``: the correct test clips per layer subset.
 
     Parameters
     ----------
     model : Path or str
+        Model folder or hub id.
     clips : Path
-        The ``clips`` stage.
+        Folder of the stage ``clips``.
     known : dict
-        What the rules look at, as ``picks.evidence_of`` gathers it: a labelling or an interval
-        more changes nothing here.
+        Input of the rules, from ``selection_rules.evidence_of``. Further label columns or intervals
+        of the scores do not affect it, and so do not make this stage run again.
     accelerator : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     """
     seconds: dict[str, float] = {}
@@ -86,7 +89,7 @@ def measure(
 def keeps_of(
     evidence: Evidence, removal: Mapping[str, Sequence[int]], orders: int, fixed: Sequence[int]
 ) -> dict[str, dict[str, list[int]]]:
-    """Return rule -> depth -> layers to keep; the random control once for every order."""
+    """Return rule -> depth -> layers to keep; the rule ``random`` once per order."""
     found = {}
     least = max(1, len(fixed))
     for name, rule in RULES.items():
@@ -101,7 +104,7 @@ def keeps_of(
 
 
 def _ablate(bench: Evaluator, fixed: Sequence[int], head: str) -> dict[str, Any]:
-    """Remove every layer and every span of neighbours from the whole model."""
+    """Remove every layer and every span of neighbouring layers from the whole model."""
     layers = len(bench.stack)
     spans = all_spans(layers, fixed)
     right = measure_cuts(bench, [bench.whole, *spans.values()], title="every layer and span")
@@ -155,7 +158,7 @@ def _rights(
     out: Path, benches: Iterable[Evaluator], cuts: Sequence[Cut], bridges: Bridges | None,
     seconds: dict[str, float],
 ) -> dict[Any, NDArray[np.bool_]]:  # fmt: skip
-    """Count every rule's cuts on validation and test clips, without and with bridges."""
+    """Evaluate every rule's layer subsets on validation and test clips, also with bridges."""
     found: dict[Any, NDArray[np.bool_]] = {}
     for split, bench in zip(("valid", "test"), benches, strict=True):
         for name, given in ((split, None), (f"{split} bridged", bridges)):
@@ -171,8 +174,8 @@ def _rights(
 
 
 def _count(bench: Evaluator, cuts: Sequence[Cut], bridges: Bridges | None, path: Path) -> None:
-    """Run cuts on clips and write which were right."""
-    right = measure_cuts(bench, cuts, bridges, f"cuts on {path.stem} clips")
+    """Evaluate layer subsets on clips and save which clips are correct."""
+    right = measure_cuts(bench, cuts, bridges, f"layer subsets, {path.stem} clips")
     save_arrays({cut_name(cut): value for cut, value in right.items()}, path)
 
 
@@ -190,7 +193,7 @@ def _row(
 
 
 def _part(out: Path, name: str, seconds: dict[str, float], work: Callable[[], Any]) -> Any:
-    """Do a part of the measurement, or read it if it was done before an interruption."""
+    """Do a part of the measurement, or read its result if it was done before an interruption."""
     path = out / f"{name}.json"
     if not path.exists():
         start = time.monotonic()
@@ -202,5 +205,5 @@ def _part(out: Path, name: str, seconds: dict[str, float], work: Callable[[], An
 
 
 def cut_name(cut: Sequence[int]) -> str:
-    """Return the layers a cut keeps, as a name for files."""
+    """Return a layer subset as a file name."""
     return "-".join(map(str, cut))

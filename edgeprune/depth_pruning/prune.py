@@ -1,17 +1,18 @@
-"""Choose the layers to keep: a rule proposes, measurement decides.
+"""The step ``depth``: choose the layers to keep; a rule proposes, measurement decides.
 
-``convexity-plateau``, the default: the first candidate is the cut after the first layer whose
+``convexity-plateau``, the default: the first candidate keeps the layers up to the first one whose
 convexity is within ``tolerance`` of the curve's peak (arXiv 2408.11858 keeps layers 0..L and
-fine-tunes). The curve is that of the model as it came: fine-tuning makes the last layers convex for
-any labels. Each cut is recovered for a few epochs and judged by its validation accuracy:
+fine-tunes). The curve is that of the model before fine-tuning, because fine-tuning makes the last
+layers convex for any labels. Each candidate is distilled for a few epochs and judged by its
+validation score:
 
-- if it holds (within ``max_drop`` of the teacher), shallower cuts follow in the order of their
-  convexity, each taken from the recovered one before it; none is tried that is shallower than one
-  that failed;
-- if it does not, deeper cuts follow one by one until one holds.
+- if it is accepted (within ``max_drop`` of the teacher), smaller depths follow in the order of
+  their convexity, each starting from the recovered one before it; depths below a rejected one are
+  not tried;
+- if it is rejected, larger depths follow one by one until one is accepted.
 
-Any other rule of ``picks.py`` orders the layers, measured removal included, and the smallest depth
-that holds is found by halving. ``step.json`` lists every candidate tried.
+Any other rule of ``selection_rules`` orders the layers, measured removal included, and the smallest
+accepted depth is found by bisection. ``step.json`` lists all candidates.
 """
 
 from __future__ import annotations
@@ -57,46 +58,46 @@ MEASURED_CLIPS = (
 
 @dataclass(frozen=True)
 class Judge:
-    """What is needed to try a cut."""
+    """Everything that is needed to try a layer subset."""
 
     teacher: Path
     whole: Path
-    """The model to be cut."""
+    """Model from which layers are removed."""
     windows: Windows
     context: StepContext
     epochs: int
     bridges: Bridges | None = None
-    """Those of the whole model; None where gaps are closed as they are."""
+    """Bridges of the whole model; None: gaps are left empty."""
 
 
 def prune(
     teacher: Path, student: Path, clips: Path, context: StepContext, scores: Path,
     max_drop: float, *, out: Path, settings: Prune, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write the recovered cut: the step ``depth`` of a recipe, see ``steps``.
+    """Write the recovered layer subset: the step ``depth``, see ``training.step_records``.
 
     Parameters
     ----------
     teacher, student, clips, scores : Path
-        Folders of the earlier stages; the scores are the teacher's.
+        Folders of the earlier stages; the scores are those of the teacher.
     context : StepContext
-        What every step is given.
+        Context of the step.
     max_drop : float
-        How far under the teacher's score a cut may be.
+        Largest allowed difference to the teacher's validation score, as a share.
 
     Raises
     ------
     EdgepruneError
-        The student no longer has the layers that were scored.
+        The student does not have the layers that were scored.
 
     """
     facts = read_json(scores / "layers.json")
     known = to_evidence(evidence_of(facts, settings.tolerance, settings.curve))
     rule, layers = RULES[settings.pick], known.layers
-    if rule.depth and not known.convexity:  # transcripts are no classes
+    if rule.depth and not known.convexity:  # transcripts have no classes
         settings = replace(settings, pick="backward")
         rule = RULES[settings.pick]
-        ui.say("  no convexity without classes: the last layers are dropped first (backward)")
+        ui.say("  no classes, so no convexity: using the rule backward (last layers removed first)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - max_drop
     judge = Judge(
@@ -122,7 +123,7 @@ def prune(
                       "convexity": known.convexity[len(keep)] if first and known.convexity else None,
                       "held": held})  # fmt: skip
         ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
-               f"({'holds' if held else 'under'} {points(floor)})")  # fmt: skip
+               f"({'accepted' if held else 'rejected'}, minimum {points(floor)})")  # fmt: skip
         start = folder / "model" if held else start
         return held
 
@@ -152,12 +153,12 @@ def prune(
 
 
 def _check_depth(student: Path, layers: int) -> None:
-    """Refuse a student whose layers are not those that were scored."""
+    """Raise if a student's layers are not those that were scored."""
     found = len(layers_of(loading.load_model(str(student / "model"))))
     if found != layers:
         raise EdgepruneError(
-            f"The step depth would cut a model of {found} layers by the scores of {layers}.",
-            "Name depth before mimic and student in the recipe's steps.",
+            f"The step depth has scores of {layers} layers, but the model has {found}.",
+            "Put depth before mimic and student in the recipe's steps.",
         )
 
 
@@ -170,15 +171,15 @@ def measure_first(
     out: Path,
     ui: Ui,
 ) -> tuple[Judge, Evidence]:
-    """Fit the bridges, and measure the order of removal if a rule that asks for it is to search."""
+    """Fit the bridges, and measure the removal order if the rule needs it."""
     device = distributed.choose_device(judge.context.accelerator)
     model = loading.load_model(str(judge.whole)).to(device)
     stack, labels = Stack(model), loading.labels_of(model)
     if bridge and not stack.family.bridges:
         raise EdgepruneError(
-            f"No linear bridge can stand in for layers of a {model.config.model_type} model: its "
-            "states differ in width.",
-            "Choose another rule with --pick, or leave the bridge out.",
+            f"Linear bridges cannot replace layers of a {model.config.model_type} model: its "
+            "hidden states differ in width.",
+            "Choose another rule with --pick, or leave out --bridge.",
         )
     if bridge:
         train_clips = some_clips(judge.windows, "train", MEASURED_CLIPS)
@@ -191,7 +192,7 @@ def measure_first(
             bench = Evaluator(stack, clips, labels, device, ui)
             measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
             always = fixed_layers_of(model.config)
-            stay = (0,) if bridge else always  # nothing can bridge what stands first
+            stay = (0,) if bridge else always  # a bridge needs a layer before it
             write_json(record, greedy_removal(measure, known.layers, stay))
         known = replace(known, removal=read_json(record))
     return judge, known
@@ -207,31 +208,31 @@ def _folder(out: Path, keep: Sequence[int]) -> Path:
 
 
 def fixed_layers(settings: Prune, layers: int) -> list[int] | None:
-    """Return the layers the user named; None where the rule decides.
+    """Return the layers the user requested; None if the rule decides.
 
     Raises
     ------
     EdgepruneError
-        Both ways of naming them were used, or layers that are not there.
+        Both options were used, or the layers do not exist.
 
     """
     if settings.keep and settings.layers:
         raise EdgepruneError("Both --keep and --layers were given.", "Use one of them.")
     if settings.keep > layers:
-        raise EdgepruneError(f"The model has {layers} layers; {settings.keep} cannot be kept.")
+        raise EdgepruneError(f"keep = {settings.keep} is out of range (allowed: 1 to {layers}).")
     keep = list(range(settings.keep)) if settings.keep else list(settings.layers)
     if keep and (keep != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= layers):
         raise EdgepruneError(
-            f"Layers {', '.join(map(str, keep))} cannot be kept of a model with {layers} layers.",
-            f"Name them in ascending order, from 0 to {layers - 1}.",
+            f"Layers {', '.join(map(str, keep))} cannot be kept: the model has {layers} layers.",
+            f"Give them in ascending order, from 0 to {layers - 1}.",
         )
     return keep or None
 
 
 def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui) -> float:
-    """Cut a model, recover it for a few epochs, save it, and return its validation accuracy.
+    """Remove layers, distill for a few epochs, save the model, and return its validation score.
 
-    A cut that was tried before an interruption is read, not trained again.
+    A layer subset that was tried before an interruption is read, not trained again.
     """
     record = folder / "accuracy.json"
     if record.exists():

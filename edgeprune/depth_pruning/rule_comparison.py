@@ -1,8 +1,9 @@
-"""What the measurements come to: a row for every rule and depth, the rule that won, one headline.
+"""Comparison of the selection rules: accuracies per rule and depth, best rule, and headline.
 
 Rules choose on validation clips and are compared on the same test clips. A rule's score is its
-accuracy averaged over all depths; the difference to the next is tested in pairs (sign flips, whole
-groups together). The three rules that keep the first layers differ only in the depth they name.
+accuracy averaged over all depths; the difference to the second best is tested in pairs (sign flips,
+whole groups together). The three rules that keep the first layers differ only in the depth they
+propose.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from edgeprune.depth_pruning.selection_rules import RANDOM, RULES, TWINS, eviden
 from edgeprune.metrics.statistics import bootstrap_interval, rank_correlation, sign_flip_test
 
 SCHEMA_VERSION = 1
-KEPT_SHARE = 0.95  # of the whole model's accuracy: the bar of arXiv 2409.16302
+KEPT_SHARE = 0.95  # of the whole model's accuracy, the criterion of arXiv 2409.16302
 SIGNIFICANT = 0.05
 MEASURED = ("valid_accuracy", "accuracy", "interval", "bridged_valid_accuracy", "bridged_accuracy")
 TUNED = ("accuracy", "interval", "valid_accuracy")
@@ -39,7 +40,7 @@ def join(
     model: str, clips: Path, scores: Path, measured: Path | str, finetuned: Path | str, *,
     out: Path, settings: Settings, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write the whole ``scores.json`` from what the stages found."""
+    """Write ``scores.json`` from the results of the stages."""
     del ui
     found = read_json(scores / "layers.json")
     data = read_description(clips)
@@ -75,7 +76,7 @@ def _measured(
              for name in trained}  # fmt: skip
     verdict = compare(known["keeps"], right, groups, "Without retraining")
     if verdict:
-        verdict["finetuned"] = compare(known["keeps"], after, groups, "Fine-tuned after the cut")
+        verdict["finetuned"] = compare(known["keeps"], after, groups, "Fine-tuned after removal")
     return {
         "euclidean": known["euclidean"], "ablation": known["ablation"], "picks": picks,
         "measured_on": {**known["measured_on"], "group": group}, "verdict": verdict,
@@ -87,16 +88,16 @@ def _measured(
 def pick_table(
     known: Mapping[str, Any], trained: Mapping[str, Any], max_drop: float
 ) -> dict[str, dict[str, Any]]:
-    """Return every rule's depths with what was measured, and the fewest layers that hold.
+    """Return every rule's measurements per depth, and the fewest layers that are accepted.
 
     Parameters
     ----------
     known : mapping
-        ``measured.json``.
+        Content of ``measured.json``.
     trained : mapping
-        ``finetuned.json``, or empty.
+        Content of ``finetuned.json``, or empty.
     max_drop : float
-        Accuracy that may be lost, as a share of all clips.
+        Largest accuracy drop allowed, as a share.
 
     """
     whole = known["cuts"][cut_name(range(known["layers"]))]
@@ -114,8 +115,8 @@ def pick_table(
             if len(rows) > 1:
                 row["draws"] = [r["accuracy"] for r in rows]
             depths.append(row)
-        if any(row["finetuned_accuracy"] is None for row in depths):  # a rule that was not tuned
-            for row in depths:  # shares a cut or two with one that was
+        if any(row["finetuned_accuracy"] is None for row in depths):  # the rule was not fine-tuned,
+            for row in depths:  # but shares some layer subsets with one that was
                 row.update(dict.fromkeys((f"finetuned_{key}" for key in TUNED), None))
         whole_valid = whole["valid_accuracy"]
         floors = {"held": (whole_valid - max_drop, "valid_accuracy"),
@@ -124,14 +125,14 @@ def pick_table(
                   "held_95_bridged": (KEPT_SHARE * whole_valid,
                                       "bridged_valid_accuracy")}  # fmt: skip
         held = {name: _fewest(depths, key, floor) for name, (floor, key) in floors.items()}
-        if RULES[rule].measured == "bridged":  # without its bridges the rule means nothing
+        if RULES[rule].measured == "bridged":  # the rule is only meaningful with its bridges
             held |= {"held": None, "held_95": None}
         found[rule] = {"proposed": None, **held, "depths": depths}
     return found
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Average the accuracies of several orders; their mean has no interval of its own here."""
+    """Average the accuracies of several orders; their mean gets no interval."""
     found: dict[str, Any] = {}
     for name in names:
         values: list[Any] = [row.get(name) for row in rows]
@@ -151,7 +152,7 @@ def _fewest(depths: Sequence[Mapping[str, Any]], key: str, floor: float) -> int 
 def against(
     convexity: Sequence[float], depths: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Correlate convexity at L with the accuracy of the first L layers, untrained and trained."""
+    """Correlate convexity at L with the accuracy of the first L layers, also fine-tuned."""
     found: dict[str, Any] = {}
     for name, key in (("cut", "accuracy"), ("finetuned", "finetuned_accuracy")):
         rows = [d for d in depths if d[key] is not None]
@@ -171,23 +172,23 @@ def compare(
     keeps: Mapping[str, Mapping[str, Sequence[int]]], right: Mapping[str, NDArray[np.float64]],
     groups: Sequence[str] | None, when: str,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """Name the rule with the highest accuracy over all depths, and test it against the next.
+    """Find the rule with the highest accuracy over all depths, and test it against the second.
 
     Parameters
     ----------
     keeps : mapping
         Rule -> depth -> layers to keep.
     right : mapping
-        Cut's name -> array (clips,), 1 where right.
+        Name of the layer subset -> array (clips,), 1 where correct.
     groups : sequence of str, optional
-        Of the clips.
+        Groups of the clips.
     when : str
-        How the sentence begins.
+        Beginning of the sentence.
 
     """
     means = {}
     for rule, depths in keeps.items():
-        names = [cut_name(keep) for keep in list(depths.values())[:-1]]  # the last is the whole
+        names = [cut_name(keep) for keep in list(depths.values())[:-1]]  # the last has all layers
         compared = rule.split()[0] not in NOT_COMPARED
         if compared and names and all(name in right for name in names):
             means[rule] = np.mean([right[name] for name in names], axis=0)
@@ -204,49 +205,50 @@ def compare(
         "p_value": p_value, "significant": clear, "clips": len(difference),
         "mean_accuracy": {rule: float(mean.mean()) for rule, mean in means.items()},
         "sentence": (
-            f"{when} and averaged over all depths, {winner} kept the most: "
+            f"{when}, {winner} has the highest accuracy averaged over all depths: "
             f"{points(float(means[winner].mean()))} of {len(difference)} test clips, "
-            f"{100 * value:.1f} points over {second} (95 % interval {100 * low:+.1f} to "
-            f"{100 * high:+.1f}, p = {p_value:.2g}): the difference is "
+            f"{100 * value:.1f} percentage points more than {second} (95 % interval "
+            f"{100 * low:+.1f} to {100 * high:+.1f}, p = {p_value:.2g}). The difference is "
             f"{'' if clear else 'not '}significant."
         ),
     }  # fmt: skip
 
 
 def headline(facts: Mapping[str, Any]) -> str:
-    """Say what to keep and why, in a sentence or two."""
+    """Return the recommendation in a sentence or two."""
     layers, peak = facts["layers"], facts["first_within_1_percent"]["teacher"]
-    where = (f"convexity of {facts['task']!r} first comes within 1 % of its peak after "
+    where = (f"The convexity of {facts['task']!r} first comes within 1 % of its peak after "
              f"{peak} of {layers} layers")  # fmt: skip
     if not facts["picks"]:
-        return f"By convexity alone, cut there: {where}. No cut was measured."
+        return f"{where}: by convexity alone, remove the later ones. No layer subset was measured."
     base = facts["measured_on"]["baseline"]
     parts = []
     if plain := _best(facts["picks"], layers, "held", "valid_accuracy"):
         rule, row = plain
-        parts.append(f"Keep {_listed(row['keep'])} of {layers} ({rule}): without retraining it gets "
-                     f"{points(row['accuracy'])} of the test clips right, the whole model "
-                     f"{points(base)}; chosen to lose at most {in_points(facts['max_drop'])} on the "
-                     "validation clips")  # fmt: skip
+        parts.append(f"Keep {_listed(row['keep'])} of {layers} ({rule}): without retraining, the "
+                     f"accuracy on the test clips is {points(row['accuracy'])} (all layers: "
+                     f"{points(base)}); selected for a drop of at most "
+                     f"{in_points(facts['max_drop'])} on the validation clips")  # fmt: skip
     else:
-        parts.append(f"Keep all {layers} layers unless you retrain: no rule drops one within "
-                     f"{in_points(facts['max_drop'])} of {points(base)}")  # fmt: skip
+        parts.append(f"Keep all {layers} layers unless the model is retrained: no rule removes one "
+                     f"within {in_points(facts['max_drop'])} of {points(base)}")  # fmt: skip
     if bridged := _best(facts["picks"], layers, "held_95_bridged", "bridged_valid_accuracy"):
         rule, row = bridged
         accuracy = row["bridged_accuracy"]
-        kept = f", {points(accuracy / base)} of that" if base else ""
-        parts.append(f"with linear bridges over the gaps, {_listed(row['keep'])} alone ({rule}) "
-                     f"{'get' if len(row['keep']) > 1 else 'gets'} {points(accuracy)}{kept}, without "
-                     f"{points(1 - row['layers'] / layers)} of the layers")  # fmt: skip
-    return f"{'; '.join(parts)}; {where}."
+        kept = f" ({points(accuracy / base)} of the whole model's accuracy)" if base else ""
+        parts.append(f"With linear bridges over the gaps, {_listed(row['keep'])} alone ({rule}) "
+                     f"{'reach' if len(row['keep']) > 1 else 'reaches'} {points(accuracy)}{kept}, "
+                     f"with {points(1 - row['layers'] / layers)} of the layers removed")  # fmt: skip
+    return f"{'. '.join(parts)}. {where}."
 
 
 def _best(
     picks: Mapping[str, Any], layers: int, floor: str, accuracy: str
 ) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the rule that drops most at a floor, and its row; the better of equals.
+    """Return the rule with the fewest accepted layers, and its row; ties go to the more accurate.
 
-    Both are seen on validation clips. Rules whose layers are another's, and the control, stand back.
+    Both are determined on validation clips. Rules with the same layers as another, and the control,
+    are left out.
     """
     rows = [
         (rule, next(d for d in pick["depths"] if d["layers"] == pick[floor]))

@@ -1,6 +1,6 @@
-"""Score the layers from their states: convexity of every labelling, likeness of every two layers.
+"""The stage ``score``: convexity of every label column, and similarity of every two layers.
 
-The audio has been heard once (``states.py``); everything here is arithmetic on what that left.
+The audio has been processed once (``states``); everything here is computed from its result.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ USUAL_LABELINGS = ("label", "speaker", "individual")
 def score(
     clips: Path, teacher: Path, untouched: Path | str, *, out: Path, settings: Score, ui: Ui
 ) -> None:
-    """Write ``layers.json``: what the states say of every layer and every pair of layers.
+    """Write ``layers.json``: the scores of every layer and every pair of layers.
 
     Parameters
     ----------
     clips, teacher : Path
-        The ``clips`` stage, and the states of the model whose layers are to be chosen.
+        Folders of the stage ``clips``, and of the hidden states of the model whose layers are to be
+        chosen.
     untouched : Path or str
-        The states of the model before it was taught; empty if there is no other. Similarities
-        are the teacher's.
+        Hidden states of the model before fine-tuning; empty if there is none. Similarities are
+        those of the teacher.
 
     """
     kept = load_states(teacher)
@@ -67,7 +68,7 @@ def score(
     }  # fmt: skip
     found = ", ".join(f"{peak} layer{'s' * (peak != 1)} ({name})" for name, peak in peaks.items())
     ui.say(f"  convexity of {task!r} first comes within 1 % of its peak after {found}" if peaks else
-           f"  {task!r} holds transcripts, which have no convexity: layers are likened only")  # fmt: skip
+           f"  {task!r} holds transcripts, which have no convexity: similarity only")  # fmt: skip
     facts = {
         "task": task if peaks else "", "unit": described["unit"], "split": kept.split,
         "clips": len(kept.points),
@@ -89,14 +90,14 @@ def score(
 def choose_labelings(
     windows: Windows, points: NDArray[np.int64], task: str, group: str, wanted: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """Return the labellings to score by column name: the task's first, then the others.
+    """Return the label columns to score: the task's first, then the others.
 
-    Transcripts are no classes: with them nothing is scored.
+    With transcripts, which are no classes, nothing is scored.
 
     Raises
     ------
     EdgepruneError
-        A wanted column is not there, or names fewer than two classes.
+        A requested column does not exist, or has fewer than two classes.
 
     """
     labels = scored_classes(windows)
@@ -115,7 +116,7 @@ def choose_labelings(
             raise EdgepruneError(
                 f"The column {name!r} cannot be scored on these {len(rows)} clips ({split}): it "
                 "needs at least two classes, one of them with two clips, and no empty value.",
-                "Score another split (score.split in a recipe: train, test, all), or name other "
+                "Score another split (score.split in a recipe: train, test, all), or other "
                 f"columns with --label; the data has: {', '.join(rows[0]['columns'])}.",
             )
         if usable and (wanted or min(counts.values()) > 1):
@@ -126,10 +127,10 @@ def choose_labelings(
 def groups_of(
     windows: Windows, points: NDArray[np.int64], labels: Sequence[str], column: str
 ) -> list[str] | None:
-    """Return the points' groups to draw in an interval; None where clips are drawn.
+    """Return the points' groups to resample for an interval; None if clips are resampled.
 
-    Where every class lies in one group (speakers as classes and as groups), there is nothing to
-    draw within a class but clips; and few groups say little of others.
+    If every class lies within one group (speakers as classes and as groups), only clips can be
+    resampled within a class; and few groups say little about others.
     """
     if not column:
         return None
@@ -144,7 +145,7 @@ def score_states(
     states: NDArray[np.float32], labelings: Mapping[str, Sequence[str]],
     groups: Mapping[str, Sequence[str]], settings: Score, ui: Ui,
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
-    """Score every labelling in every layer; one set of shortest paths a layer serves them all."""
+    """Score every label column in every layer; one set of shortest paths per layer serves all."""
     curves: dict[str, list[dict[str, Any]]] = {name: [] for name in labelings}
     if not labelings:
         return curves

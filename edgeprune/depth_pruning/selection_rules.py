@@ -1,8 +1,8 @@
-"""The rules that choose layers: for every depth, which layers to keep. Pure, one row a rule.
+"""Selection rules: for every depth, which layers to keep; one row per rule.
 
-Layers are counted from 0. Layer 0 stays (arXiv 2409.16302; WavLM's holds what the others read),
-unless measurement itself removes it. A rule is a function of what is known of the model
-(``Evidence``) and a depth.
+Layers are counted from 0. Layer 0 is kept (as in arXiv 2409.16302; the other layers of WavLM use
+its parameters), unless measured removal removes it. A rule is a function of what is known about the
+model (``Evidence``) and a depth.
 """
 
 from __future__ import annotations
@@ -21,37 +21,38 @@ from edgeprune.metrics.similarity import segment
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rules may look at."""
+    """Input of the rules."""
 
     layers: int
     convexity: Sequence[float]
-    """(layers + 1,): the task's classes, at every state; empty where the task has none."""
+    """(layers + 1,): convexity of the task's classes per hidden state; empty without classes."""
     block_influence: Sequence[float]
-    """(layers,): 1 - cosine of each block's input and output."""
+    """(layers,): 1 - cosine between each block's input and output."""
     angles: NDArray[np.float64]
-    """(layers + 1, layers + 1): between states."""
+    """(layers + 1, layers + 1): angle between hidden states, as a share of half a turn."""
     similarity: NDArray[np.float64]
-    """(layers + 1, layers + 1): centred CKA."""
+    """(layers + 1, layers + 1): centred linear CKA."""
     tolerance: float = 0.01
-    """``convexity-plateau``: the first layer this near the peak, as a share of it."""
+    """``convexity-plateau``: how close to the peak, as a share of it."""
     removal: Sequence[int] = ()
-    """Layers in the order that measurement removed them."""
+    """Layers in the order of measured removal."""
     seed: int = 0
-    """Of the random order."""
+    """Random seed of the rule ``random``."""
 
 
 def evidence_of(
     scores: Mapping[str, Any], tolerance: float, curve: str = "teacher"
 ) -> dict[str, Any]:
-    """Gather what the rules may look at from a ``score`` stage, as plain values.
+    """Collect the input of the rules from the stage ``score``, as plain values.
 
     Parameters
     ----------
     scores : mapping
+        Content of ``layers.json``.
     tolerance : float
-        Of ``convexity-plateau``.
+        Tolerance of ``convexity-plateau``, as a share of the peak.
     curve : str
-        Whose convexity: the ``teacher``'s, or that of the model ``untouched`` by teaching.
+        Model of the convexity curve: the ``teacher``, or ``untouched`` (before fine-tuning).
 
     """
     curves = scores["curves"]
@@ -64,7 +65,7 @@ def evidence_of(
 
 
 def to_evidence(known: Mapping[str, Any]) -> Evidence:
-    """Make the rules' evidence of plain values."""
+    """Convert plain values to ``Evidence``."""
     matrices = {name: np.array(known[name]) for name in ("angles", "similarity")}
     return Evidence(**{**known, **matrices})
 
@@ -75,17 +76,17 @@ def first_layers(_: Evidence, depth: int) -> Cut:
 
 
 def last_layers(known: Evidence, depth: int) -> Cut:
-    """Keep layer 0 and the last ones (``forward`` of arXiv 2409.16302: drop 1, 2, ...)."""
+    """Keep layer 0 and the last layers (``forward`` of arXiv 2409.16302: remove 1, 2, ...)."""
     return (0, *range(known.layers - depth + 1, known.layers))
 
 
 def most_influential(known: Evidence, depth: int) -> Cut:
-    """Keep the blocks that turn their input furthest; one order, not estimated again."""
+    """Keep the blocks with the greatest block influence, estimated once on the whole model."""
     return _after(np.argsort(known.block_influence[1:], kind="stable") + 1, known.layers, depth)
 
 
 def least_angle(known: Evidence, depth: int) -> Cut:
-    """Drop the span of neighbours whose two ends are nearest in angle (Gromov et al. 2024)."""
+    """Remove the span of layers with the least angle between its ends (Gromov et al. 2024)."""
     span = known.layers - depth
     starts = range(1, known.layers - span + 1)
     start = min(starts, key=lambda i: (float(known.angles[i, i + span]), i))
@@ -93,7 +94,7 @@ def least_angle(known: Evidence, depth: int) -> Cut:
 
 
 def between_blocks(known: Evidence, depth: int) -> Cut:
-    """Keep the layers that lead from one block of alike states (centred CKA) into the next."""
+    """Keep the layers that lead from one block of similar hidden states (CKA) to the next."""
     if depth == 1:
         return (0,)
     starts = segment(known.similarity[1:, 1:], depth)
@@ -101,12 +102,12 @@ def between_blocks(known: Evidence, depth: int) -> Cut:
 
 
 def measured(known: Evidence, depth: int) -> Cut:
-    """Keep what measurement removed last."""
+    """Keep the layers that measured removal removed last."""
     return _after(known.removal, known.layers, depth)
 
 
 def at_random(known: Evidence, depth: int) -> Cut:
-    """Keep layers in a random order: the control."""
+    """Keep layers in a random order, as a control."""
     order = np.random.default_rng(known.seed).permutation(np.arange(1, known.layers))
     return _after(order, known.layers, depth)
 
@@ -117,7 +118,7 @@ def _after(removal: Sequence[int] | NDArray[np.int64], layers: int, depth: int) 
 
 
 def peak(known: Evidence) -> int:
-    """Return the depth of the greatest convexity."""
+    """Return the depth with the greatest convexity."""
     return first_within(known.convexity, 0.0)
 
 
@@ -128,39 +129,45 @@ def plateau(known: Evidence) -> int:
 
 @dataclass(frozen=True)
 class SelectionRule:
-    """One way of choosing layers."""
+    """One rule for choosing layers."""
 
     keep: Callable[[Evidence, int], Cut]
-    """The layers to keep at a depth."""
+    """(evidence, depth) -> layers to keep."""
     about: str
-    """One line for people."""
+    """Description in one line."""
     depth: Callable[[Evidence], int] | None = None
-    """The depth the rule itself names; None where it only orders the layers."""
+    """Evidence -> depth that the rule proposes; None if it only orders the layers."""
     measured: str = ""
-    """``plain`` or ``bridged`` where the order comes from measured removal."""
+    """``plain`` or ``bridged`` if the order comes from measured removal."""
 
 
 RANDOM = "random"
-TWINS = ("convexity-peak", "convexity-plateau")  # their layers are those of `backward`
+TWINS = ("convexity-peak", "convexity-plateau")  # keep the same layers as `backward`
 RULES: dict[str, SelectionRule] = {
     "convexity-peak": SelectionRule(
-        first_layers, "cut after the layer of greatest convexity", peak
+        first_layers, "keep the first layers, up to the greatest convexity", peak
     ),
     "convexity-plateau": SelectionRule(
-        first_layers, "cut after the first layer near the greatest convexity", plateau
+        first_layers,
+        "keep the first layers, up to the first one near the greatest convexity",
+        plateau,
     ),
-    "backward": SelectionRule(first_layers, "drop the last layers first"),
-    "forward": SelectionRule(last_layers, "drop the first layers first, but layer 0"),
+    "backward": SelectionRule(first_layers, "remove the last layers first"),
+    "forward": SelectionRule(last_layers, "remove the first layers first, except layer 0"),
     "block-influence": SelectionRule(
-        most_influential, "drop the blocks that change their input least"
+        most_influential, "remove the blocks that change their input least"
     ),
-    "angular-span": SelectionRule(least_angle, "drop the one span whose ends are nearest in angle"),
-    "similarity-block": SelectionRule(between_blocks, "one layer into each block of alike states"),
+    "angular-span": SelectionRule(
+        least_angle, "remove the one span with the least angle between its ends"
+    ),
+    "similarity-block": SelectionRule(
+        between_blocks, "keep one layer per block of similar hidden states"
+    ),
     "greedy-ablation": SelectionRule(
-        measured, "drop the layer that costs least, measured, again and again", measured="plain"
+        measured, "repeatedly remove the layer with the smallest measured loss", measured="plain"
     ),
     "greedy-bridged": SelectionRule(
-        measured, "the same with a linear bridge over each gap, which it needs", measured="bridged"
+        measured, "the same, with a linear bridge over each gap", measured="bridged"
     ),
-    RANDOM: SelectionRule(at_random, "the control"),
+    RANDOM: SelectionRule(at_random, "random layers, as a control"),
 }

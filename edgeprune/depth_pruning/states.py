@@ -1,10 +1,10 @@
-"""One pass over the audio: every layer's representation of every point, kept on disk.
+"""The stage ``states``: every layer's representation of every point, in one pass over the audio.
 
-A point is a clip (its first window, where it has several), or a labelled stretch of a longer file.
-Its representation at a layer is the mean of the layer's states over the frames of its sound. State
-0 is the first block's input, state i the output of block i - 1. Windows are read as they are
-needed; what stays is one vector a layer and point, and the mean cosine and angle between any two
-layers' whole (flattened) states.
+A point is a clip (its first window if it has several), or a labelled segment of a longer file. Its
+representation at a layer is the layer's hidden state averaged over the frames of its sound. Hidden
+state 0 is the first block's input, hidden state i the output of block i - 1. Windows are read when
+needed; the result is one vector per layer and point, and the mean cosine and angle between every
+two layers' flattened hidden states.
 
 ``states.safetensors``: ``states`` (states, points, hidden), ``cosines`` and ``angles`` (states,
 states). ``states.json``: which points, of which split, and how long the pass took.
@@ -34,38 +34,40 @@ from edgeprune.models import loading
 from edgeprune_device.errors import EdgepruneError
 
 BATCH = 32
-BATCH_SAMPLES = 2**21  # four seconds for each of the 32; longer windows come fewer at a time
+BATCH_SAMPLES = 2**21  # 32 windows of four seconds; batches of longer windows are smaller
 EVERY_SPLIT = "all"
 
 
 @dataclass(frozen=True)
 class HiddenStates:
-    """What one pass leaves."""
+    """Result of one pass."""
 
     states: NDArray[np.float32]
-    """(states, points, hidden), mean over the frames of each point."""
+    """(states, points, hidden): hidden states averaged over the frames of each point."""
     cosines: NDArray[np.float64]
-    """(states, states): mean over windows of the cosine between flattened states."""
+    """(states, states): mean over windows of the cosine between flattened hidden states."""
     angles: NDArray[np.float64]
     """(states, states): mean over windows of their angle, as a share of half a turn."""
     points: NDArray[np.int64]
-    """(points,): which of the data's windows or stretches they are."""
+    """(points,): indices into the points of the data (``Windows``)."""
     split: str
-    """Where the points are from."""
+    """Split of the points."""
     seconds: float
-    """Time the pass took."""
+    """Duration of the pass in seconds."""
 
 
 def states(
     model: str | Path, clips: Path, accelerator: str, *, out: Path, settings: Score, ui: Ui
 ) -> None:
-    """Run a model over the points to score, and write their states."""
+    """Run a model on the points to score, and write their hidden states."""
     windows = load_windows(clips)
     split, chosen = choose_points(windows, settings)
     if windows.task == "tags":
-        ui.say(f"  scored on the {len(chosen)} {split} clips that have exactly one tag")
+        ui.say(f"  scoring the {len(chosen)} {split} clips with exactly one tag")
     if split != settings.split:
-        ui.say(f"  the {settings.split} split is too small for a graph: scored on {split}")
+        ui.say(
+            f"  the {settings.split} split has too few clips for a graph: scoring {split} instead"
+        )
     device = distributed.choose_device(accelerator)
     loaded = loading.load_model(str(model), window_samples=windows.window_samples)
     start = time.monotonic()
@@ -77,13 +79,13 @@ def states(
 
 
 def points_of(settings: Score) -> Score:
-    """Return what decides which states are kept: the rest of the settings does not hear again."""
+    """Return the settings that affect the hidden states; a change of others reuses them."""
     chosen = {name: getattr(settings, name) for name in ("split", "max_clips", "neighbours")}
     return replace(Score(), **chosen)
 
 
 def load_states(folder: Path) -> HiddenStates:
-    """Load what ``states`` wrote."""
+    """Load the result of the stage ``states``."""
     facts = read_json(folder / "states.json")
     arrays = load_file(folder / "states.safetensors")
     return HiddenStates(arrays["states"], arrays["cosines"], arrays["angles"],
@@ -92,15 +94,16 @@ def load_states(folder: Path) -> HiddenStates:
 
 
 def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.int64]]:
-    """Return the split to score, and one point of each of its clips; no sample is read.
+    """Return the split to score, and one point per clip of it; no samples are read.
 
-    The split is ``settings.split``, or the training split where the graph has no room in it.
-    Transcripts need no graph of their own: any clips serve.
+    The split is ``settings.split``, or the training split if that has too few clips for the graph.
+    Transcripts need no graph, so any number of clips suffices.
 
     Raises
     ------
     EdgepruneError
-        Too few clips for the graph's neighbours, a single label, or no label with two.
+        There are too few clips for the graph's neighbours, a single label, or no label with two
+        clips.
 
     """
     labels = scored_classes(windows)
@@ -115,10 +118,10 @@ def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.in
         counts = Counter(labels[chosen])
         if len(chosen) > settings.neighbours and len(counts) > 1 and max(counts.values()) > 1:
             return split, chosen
-        sizes.append(f"{len(chosen)} ({split}, of {len(counts)} labels)")
+        sizes.append(f"{len(chosen)} clips ({split}, {len(counts)} labels)")
     raise EdgepruneError(
-        f"There are {' and '.join(sizes)} to score; a graph of {settings.neighbours} neighbours "
-        "needs more, of two labels, one of them twice.",
+        f"Too few clips to score: {' and '.join(sizes)}. A graph with {settings.neighbours} "
+        "neighbours needs more clips than that, two labels, and one label with two clips.",
         "Add clips, or lower score.neighbours in a recipe.",
     )
 
@@ -131,10 +134,11 @@ def layer_states(
     Parameters
     ----------
     model : transformers.PreTrainedModel
+        Model to run.
     windows : Windows
-        Samples are read batch by batch.
+        Windows, read batch by batch.
     chosen : array (points,)
-        Which points.
+        Indices of the points.
 
     Returns
     -------
@@ -170,14 +174,14 @@ def layer_states(
             near, apart = _alike(whole, frames, place)
             cosines, angles = cosines + near, angles + apart
     if pooled is None:
-        raise ValueError("no point was chosen")
+        raise ValueError("chosen is empty")
     return pooled, cosines / len(heard), angles / len(heard)
 
 
 def _means(
     whole: Tensor, frames: NDArray[np.float32], place: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Average states (states, windows, frames, hidden) over each point's frames."""
+    """Average hidden states (states, windows, frames, hidden) over each point's frames."""
     share = torch.from_numpy(frames / frames.sum(axis=1, keepdims=True)).to(whole.device)
     parts = [share[place == w] @ whole[:, w] for w in range(whole.shape[1])]
     order = np.argsort(np.concatenate([np.flatnonzero(place == w) for w in range(whole.shape[1])]))
@@ -187,7 +191,7 @@ def _means(
 def _alike(
     whole: Tensor, frames: NDArray[np.float32], place: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum, over windows, cosines and angles between any two states, flattened over their sound."""
+    """Sum over windows the cosines and angles between hidden states, flattened over their sound."""
     heard = np.zeros((whole.shape[1], whole.shape[2]), dtype=np.float32)
     np.maximum.at(heard, place, frames)
     masked = whole * torch.from_numpy(heard).to(whole.device)[None, :, :, None]
@@ -199,19 +203,19 @@ def _alike(
 
 
 def sound_frames(sound: NDArray[np.int64], window_samples: int, frames: int) -> NDArray[np.float32]:
-    """Mark the frames whose middle lies in the sound, not in the padding.
+    """Mark the frames whose centre lies in the sound, not in the padding.
 
     Parameters
     ----------
     sound : array (n, 2)
-        First sample with sound, and the one after the last.
+        First sample of the sound, and its end (exclusive).
     window_samples, frames : int
-        The window's length, and how many frames the model makes of it.
+        Length of the window in samples, and its number of frames.
 
     Returns
     -------
     array (n, frames)
-        1 or 0; a sound shorter than a frame still marks the frame nearest to its middle.
+        1 or 0; a sound shorter than a frame marks the frame nearest to its centre.
 
     """
     middle = (np.arange(frames) + 0.5) * window_samples / frames

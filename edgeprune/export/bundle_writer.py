@@ -1,6 +1,6 @@
-"""Make bundles on the workstation: the manifest's model, audio and decision parts, golden outputs.
+"""Making bundles: the manifest's model, audio and decision sections, and golden outputs.
 
-``edgeprune_device.bundle.reader`` owns the format; this file fills it in.
+The format is defined by ``edgeprune_device.bundle.reader``.
 """
 
 from __future__ import annotations
@@ -26,33 +26,35 @@ from edgeprune_device.inference.runtime import open_model, runtime_name
 GOLDEN_CLIPS = 3
 GOLDEN_TOLERANCE = {"none": 1e-3, "weights": 1e-3, "half": 1e-2, "dynamic": 2e-2,
                     "weights4": 2e-2, "static": 2e-2}  # fmt: skip
-"""Largest difference of a score between this machine and the board. int8 kernels round
+"""Largest allowed difference of a score between this machine and the board. int8 kernels round
 differently from one processor to the next."""
 MODEL_FILES = {"onnx": "model.onnx", "tflite": "model.tflite"}
-"""Name of the model's file in a bundle, by format."""
-UNSURE = 0.5  # threshold of a bundle whose thresholds were not set
+"""Format -> name of the model file in a bundle."""
+UNSURE = 0.5  # threshold before thresholds are calibrated
 
 
 def describe(
     name: str, classifier: Any, windows: Windows, *, quantization: str, opset: int | None,
     licence: str, hop_seconds: float, format: str = "onnx",
 ) -> dict[str, Any]:  # fmt: skip
-    """Return a manifest without files: what the model is, hears and says.
+    """Return a manifest without files: model, audio, labels and decision rule.
 
     Parameters
     ----------
     name : str
+        Name of the bundle.
     classifier : transformers.PreTrainedModel
         For its labels and number of parameters.
     windows : Windows
-        For task, rate and window.
+        For task, sample rate and window.
     quantization : str
-        A name of ``methods``.
+        Name of a quantization method (``quantization.methods``).
     opset : int or None
         ONNX operator set; None for TFLite.
     licence : str
+        Licence of the model.
     hop_seconds : float
-        0: a quarter of the window; of transcripts, the window.
+        Time between windows; 0: a quarter of the window (transcripts: the window).
     format : str
         ``onnx`` or ``tflite``.
 
@@ -91,15 +93,15 @@ def describe(
 
 
 def output_shape(classifier: Any, window_samples: int) -> list[int]:
-    """Return the shape of a model's answer to one window: [1, labels], or [1, frames, labels]."""
+    """Return the shape of a model's output for one window: [1, labels] or [1, frames, labels]."""
     with torch.inference_mode():
         return list(loading.logits_of(classifier.eval(), torch.zeros(1, window_samples)).shape)
 
 
 def golden_inputs(windows: Windows) -> list[NDArray[np.float32]]:
-    """Return a few windows of noise shaped like the data: golden inputs that are nobody's voice.
+    """Return some windows of noise shaped like the data, as golden inputs without personal data.
 
-    The recordings themselves stay where they are: a bundle may be given away when they may not.
+    No recordings are included: a bundle may be distributed when the recordings may not.
     """
     generator = np.random.default_rng(0)
     level = float(np.sqrt(np.mean(np.square(windows.samples[: 4 * GOLDEN_CLIPS])))) or 0.05
@@ -116,15 +118,15 @@ def write(
     folder: Path, manifest: dict[str, Any], data: bytes, inputs: list[NDArray[np.float32]],
     halves: Mapping[str, bytes] | None = None,
 ) -> None:  # fmt: skip
-    """Write a bundle whose golden outputs are what this file answers here, in the recorder's code.
+    """Write a bundle whose golden outputs are computed here, by the recorder's code.
 
-    The file is stamped with what the manifest says, and the manifest with the runtime that the
-    file needs. ``halves`` are the files of ``model.incremental``, by name.
+    The file gets metadata from the manifest, and the manifest the runtime that the file needs.
+    ``halves`` are the files of ``model.incremental``, by name.
 
     Raises
     ------
     EdgepruneError
-        The runtime refuses the file, or finds other names and shapes in it than the manifest says.
+        The runtime rejects the file, or its names and shapes differ from the manifest's.
 
     """
     format = manifest["model"]["format"]

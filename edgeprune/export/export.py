@@ -1,4 +1,4 @@
-"""The stage ``export``: a model's float32 bundle in every format that the recipe asks for."""
+"""The stage ``export``: a model's float32 bundle in every requested format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeprune.models import loading
 Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 RUNNERS: dict[str, Callable[[bytes], Runner]] = {"onnx": onnx_runner, "tflite": tflite_runner}
-"""Format -> a file's bytes to a function from samples (1, window) to scores (1, ...)."""
+"""Format -> function from a file's bytes to a function from samples (1, window) to scores."""
 
 
 def export(
@@ -32,15 +32,16 @@ def export(
     Parameters
     ----------
     model : Path
-        A folder that ``load_model`` reads.
+        Folder that ``load_model`` reads.
     clips : Path
-        The ``clips`` stage's folder; golden inputs and the check come from its validation split.
+        Folder of the stage ``clips``; golden inputs and the comparison with torch use its
+        validation split.
     name : str
-        The bundle's name.
+        Name of the bundle.
     licence : str
-        Of the model and what it was trained on, as far as it is known.
+        Licence of the model and its training data, as far as known.
     hop_seconds : float
-        Step between windows in the field; 0: a quarter of the window.
+        Time between windows on the recorder; 0: a quarter of the window.
     formats : list of str
         ``onnx``, ``tflite``.
 
@@ -67,5 +68,5 @@ def export(
 
 
 def bundle_name(format: str) -> str:
-    """Return the name of a format's bundle in a stage's folder."""
+    """Return the folder name of a format's bundle."""
     return "bundle" if format == "onnx" else f"bundle-{format}"

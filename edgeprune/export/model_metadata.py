@@ -1,9 +1,8 @@
-"""What a model file says of itself, and which runtime it needs: so that it is known without its bundle.
+"""Metadata in a model file, and the oldest runtime that can run it.
 
-ONNX has ``metadata_props`` for it. TFLite has one line, the model's description; it becomes JSON,
-written behind the file's last byte with the one offset that leads to it changed in place, so that no
-weight moves (the runtimes want weights on 16-byte boundaries, which a file packed anew in Python
-does not keep).
+ONNX has ``metadata_props``. TFLite has one string, the model's description, which holds JSON here:
+it is appended to the file and the offset to it is changed in place, so that no weight moves (the
+runtimes need weights aligned to 16 bytes, which repacking the file in Python would not preserve).
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from edgeprune_device.errors import EdgepruneError
 PREFIX = "edgeprune."
 KEYS = ("name", "version", "labels", "sample_rate")
 ORT_FOR_OPSET = {17: "1.12", 18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18"}
-"""First ONNX Runtime that knows an operator set (onnxruntime.ai, "ONNX Runtime compatibility")."""
+"""Operator set -> first ONNX Runtime with it (onnxruntime.ai, "ONNX Runtime compatibility")."""
 ORT_FOR_IR = {8: "1.10", 9: "1.16", 10: "1.18"}
-"""First ONNX Runtime that reads a version of the file format (the same table)."""
-LITERT = "2.1"  # the oldest ai-edge-litert we run files with
-DESCRIPTION = 10  # bytes into a TFLite model's vtable: field 3
+"""Version of the file format -> first ONNX Runtime that reads it (the same table)."""
+LITERT = "2.1"  # oldest supported ai-edge-litert
+DESCRIPTION = 10  # byte offset in the vtable of a TFLite model: field 3
 
 
 def stamp_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a bundle's model file says of itself: ``KEYS``, all texts."""
+    """Return the metadata of a bundle's model file: ``KEYS``, all as strings."""
     return {
         "name": str(manifest["name"]),
         "version": str(manifest["edgeprune_version"]),
@@ -39,14 +38,16 @@ def stamp_of(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def stamped(data: bytes, format: str, stamp: Mapping[str, str]) -> bytes:
-    """Return a model file that says of itself what ``stamp_of`` gives; it computes what it did.
+    """Return a model file with metadata; what it computes does not change.
 
     Parameters
     ----------
     data : bytes
+        Model file.
     format : str
         ``onnx`` or ``tflite``.
     stamp : mapping of str to str
+        Metadata, see ``stamp_of``.
 
     """
     facts = {PREFIX + key: value for key, value in stamp.items()}
@@ -62,8 +63,8 @@ def stamped(data: bytes, format: str, stamp: Mapping[str, str]) -> bytes:
 def runtime_needed(data: bytes, format: str) -> str:
     """Return the oldest runtime that runs a file, such as ``onnxruntime>=1.14``.
 
-    Of an operator set that the tables do not know, or Microsoft's own operators, it is the one
-    that ran the file here.
+    For an operator set that the tables do not list, or Microsoft's own operators, it is the version
+    installed here.
     """
     if format == "tflite":
         return f"ai-edge-litert>={LITERT}"
@@ -93,13 +94,13 @@ def _description(data: bytes) -> str:
 
 
 def _description_slot(data: bytes) -> int:
-    """Return where the offset to a TFLite file's description stands (flatbuffers' internals)."""
+    """Return the position of the offset to a TFLite file's description (flatbuffers internals)."""
     if data[4:8] != b"TFL3":
-        raise EdgepruneError("This is no TFLite file.")
+        raise EdgepruneError("The file is not a TFLite file.")
     root = struct.unpack_from("<I", data, 0)[0]
     vtable = root - struct.unpack_from("<i", data, root)[0]
     size = struct.unpack_from("<H", data, vtable)[0]
     field = struct.unpack_from("<H", data, vtable + DESCRIPTION)[0] if size > DESCRIPTION else 0
     if not field:
-        raise EdgepruneError("This TFLite file has no room for a description.")
+        raise EdgepruneError("This TFLite file has no field for a description.")
     return int(root + field)

@@ -1,10 +1,10 @@
-"""Give a model the shape its runtime is fast at, just before it is exported; it computes the same.
+"""Rewrites of a model before export, equal in value, that make its graph fast on a runtime.
 
-What is rewritten, where a family has it (a part of any other make stays as it is):
+Rewritten where a family has it (parts of another type are left unchanged):
 
-waveform encoder          matrix products over rows of samples and frames (``strided``)
-positional convolution    weight-norm folded; taps that only ever meet padding are left out
-attention                 one product for queries, keys and values, scaled by its weights
+waveform encoder          matrix products over rows of samples and frames (``nn.strided_conv``)
+positional convolution    weight norm folded; taps that only meet padding removed
+attention                 one product for queries, keys and values, with the scale in the weights
 layer norm (TFLite)       the fewest operators: LiteRT has none of its own
 """
 
@@ -26,15 +26,16 @@ def shape(model: Any, window_samples: int, runtime: str) -> Any:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Of a known family; it stays as it is.
+        Model of a known family; it is not changed.
     window_samples : int
+        Samples per window.
     runtime : str
         ``onnx`` or ``tflite``.
 
     Raises
     ------
     EdgepruneError
-        The window is shorter than what one frame of the encoder takes in.
+        The window is shorter than the receptive field of the encoder's frames.
 
     """
     shaped = copy.deepcopy(model).eval()
@@ -63,10 +64,10 @@ def shape(model: Any, window_samples: int, runtime: str) -> Any:
 
 
 class FusedAttention(nn.Module):
-    """Self-attention of transformers' make, with one product for queries, keys and values.
+    """Self-attention as in transformers, with one product for queries, keys and values.
 
-    Equal to Vaswani et al. 2017 (arXiv 1706.03762) section 3.2; the factor 1 / sqrt(d) is in the
-    queries' weights.
+    Equal to Vaswani et al. 2017 (arXiv 1706.03762) section 3.2; the factor 1 / sqrt(d) is merged
+    into the queries' weights.
     """
 
     def __init__(self, part: Any) -> None:
@@ -84,7 +85,7 @@ class FusedAttention(nn.Module):
         self.out = part.out_proj
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
-        """Turn (1, frames, hidden) into the same shape; nothing is masked in a whole window."""
+        """Map (1, frames, hidden) to the same shape; a whole window needs no mask."""
         frames, heads = hidden_states.shape[1], self.heads
         apart = self.qkv(hidden_states).reshape(frames, 3 * heads, self.head_dim).transpose(0, 1)
         query, key, value = apart[:heads], apart[heads : 2 * heads], apart[2 * heads :]
@@ -93,7 +94,7 @@ class FusedAttention(nn.Module):
 
 
 class Positions(nn.Module):
-    """A positional convolution for windows of one length, without the taps that meet no frame."""
+    """Positional convolution for windows of one length, without taps that only meet padding."""
 
     def __init__(self, part: Any, frames: int) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class Positions(nn.Module):
         self.activation, self.frames = part.activation, frames
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Turn (1, frames, hidden) into what is added to it."""
+        """Map (1, frames, hidden) to the positional term that is added to it."""
         out: Tensor = self.activation(self.conv(hidden_states.transpose(1, 2))[:, :, : self.frames])
         return out.transpose(1, 2)
 
@@ -123,7 +124,7 @@ class PlainLayerNorm(nn.Module):
         self.epsilon, self.weight, self.bias = norm.eps, norm.weight, norm.bias
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return what ``nn.LayerNorm`` would."""
+        """Return the same as ``nn.LayerNorm``."""
         centred = hidden - hidden.mean(dim=-1, keepdim=True)
         variance = (centred * centred).mean(dim=-1, keepdim=True)
         out = centred * torch.rsqrt(variance + self.epsilon)
@@ -132,14 +133,14 @@ class PlainLayerNorm(nn.Module):
 
 
 def fold_weight_norm(model: Any) -> None:
-    """Put a plain convolution with the weight it amounts to in place of one with weight-norm.
+    """Replace a convolution with weight norm by a plain one with the resulting weight.
 
-    torch's own ``remove_parametrizations`` edits a class that deep copies share, and so would
-    break the model this one was copied from.
+    torch's own ``remove_parametrizations`` changes a class that deep copies share, which would
+    break the model that this one was copied from.
     """
     path = family_of(model.config.model_type).weight_norm
     there = dict(model.base_model.named_modules())
-    if not path or path not in there:  # the family has none, or a mimic step took it out
+    if not path or path not in there:  # the family has none, or the step mimic removed it
         return
     old: Any = submodule(model, path)
     plain = nn.Conv1d(
@@ -154,7 +155,7 @@ def fold_weight_norm(model: Any) -> None:
 
 
 def _plain_attention(part: Any) -> bool:
-    """Tell whether a module is self-attention that ``FusedAttention`` computes."""
+    """Return whether a module is self-attention that ``FusedAttention`` computes."""
     names = ("q_proj", "k_proj", "v_proj", "out_proj")
     plain = all(type(getattr(part, name, None)) is nn.Linear for name in names)
     own = not hasattr(part, "gru_rel_pos_const") and not getattr(part, "is_decoder", False)

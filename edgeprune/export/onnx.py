@@ -1,8 +1,8 @@
-"""Export a model to ONNX: raw samples of one window in, scores out.
+"""Export of a model to ONNX: raw samples of one window in, scores out.
 
-Normalisation, spectrogram and softmax (of tags: sigmoid) are inside the graph, which has the shape
-that the runtime is fast at (``shaping``), the weights are inside the file (a bundle holds no
-external data), and the file is compared with torch before it is accepted.
+Normalization, spectrogram and softmax (for tags: sigmoid) are inside the graph, which is rewritten
+for the runtime (``model_rewrites``). The weights are inside the file (a bundle has no external
+data). The file's outputs are compared with torch before it is accepted.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from edgeprune.models.checkpoints import task_in
 from edgeprune.nn.split_point import Seam, seam_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
-AGREEMENT = 1e-4  # largest difference of a score between the file and torch
-MOST_BYTES = 2**31 - 1  # protobuf's limit
+AGREEMENT = 1e-4  # largest allowed difference of a score between the file and torch
+MOST_BYTES = 2**31 - 1  # limit of protobuf
 INPUT, OUTPUT = "samples", "scores"
 FRAMES = "frames"
-"""What a graph calls the tensor at its front end's end (``seam``), where it has one."""
+"""Name of the tensor at the end of a graph's front end (``nn.split_point``), if it has one."""
 
 
 class Scorer(nn.Module):
-    """A model as the recorder sees it: samples (1, window) to scores (1, labels).
+    """A model as the recorder runs it: samples (1, window) to scores (1, labels).
 
-    Of transcripts, the scores are every frame's posteriors: (1, frames, labels).
+    For transcripts, the scores are the posteriors of every frame: (1, frames, labels).
     """
 
     def __init__(self, model: Any) -> None:
@@ -46,16 +46,16 @@ class Scorer(nn.Module):
         self.activate = task_of(task_in(model.config)).activate
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Scores from 0 to 1; without tags, they sum to one."""
+        """Return scores from 0 to 1; except for tags, they sum to one."""
         return self.activate(loading.logits_of(self.model, samples))
 
 
 class _Named(nn.Module):
-    """A scorer that also returns what passes its seam, which so has a name in the graph."""
+    """A scorer that also returns the output of its seam, which thereby gets a name in the graph."""
 
     def __init__(self, scorer: Scorer, seam: Seam) -> None:
         super().__init__()
-        self.model, self.scorer = scorer.model, [scorer]  # listed: the graph's names stay
+        self.model, self.scorer = scorer.model, [scorer]  # in a list, so that names do not change
         seam.register_forward_hook(self.see)
 
     def see(self, _: nn.Module, __: Any, frames: Tensor) -> None:
@@ -68,12 +68,12 @@ class _Named(nn.Module):
 
 
 def to_onnx(classifier: Any, window_samples: int, opset: int) -> bytes:
-    """Return the ONNX file of a classifier; the model itself stays as it is.
+    """Return the ONNX file of a classifier; the model is not changed.
 
     Raises
     ------
     EdgepruneError
-        The file would be over protobuf's 2 GB.
+        The file would exceed protobuf's limit of 2 GB.
 
     """
     scorer = Scorer(shape(classifier, window_samples, "onnx"))
@@ -89,18 +89,21 @@ def traced(module: nn.Module, window_samples: int, outputs: Sequence[str], opset
     Parameters
     ----------
     module : nn.Module
+        Module to export.
     window_samples : int
+        Samples per window.
     outputs : sequence of str
-        Names of what the module returns; only the first is the file's output.
+        Names of what the module returns; only the first becomes an output of the file.
     opset : int
+        ONNX operator set.
 
     Raises
     ------
     EdgepruneError
-        The file would be over protobuf's 2 GB.
+        The file would exceed protobuf's limit of 2 GB.
 
     """
-    buffer: Any = io.BytesIO()  # torch types it as a path
+    buffer: Any = io.BytesIO()  # torch annotates it as a path
     with warnings.catch_warnings():  # the tracer warns of every shape that is fixed on purpose
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -110,7 +113,7 @@ def traced(module: nn.Module, window_samples: int, outputs: Sequence[str], opset
     data: bytes = buffer.getvalue()
     if len(data) > MOST_BYTES:
         raise EdgepruneError(
-            f"The ONNX file would have {len(data) / 1e9:.1f} GB; 2 GB is the most."
+            f"The ONNX file would have {len(data) / 1e9:.1f} GB (allowed: at most 2 GB)."
         )
     graph = onnx.load_from_string(data)
     del graph.graph.output[1:]
@@ -121,10 +124,11 @@ def traced(module: nn.Module, window_samples: int, outputs: Sequence[str], opset
 
 
 def without_slow_fusion(model: onnx.ModelProto) -> None:
-    """Write residual sums in front of a layer norm as Sum, in place.
+    """Replace Add before a layer norm by Sum, in place.
 
-    ONNX Runtime 1.31 fuses Add and LayerNormalization to SkipLayerNormalization, which on CPUs takes
-    eight times as long as the two (49 frames of 768: 190 us against 23); Sum it leaves alone.
+    ONNX Runtime 1.31 fuses Add and LayerNormalization to SkipLayerNormalization, which on CPUs
+    takes eight times as long as the two (49 frames of 768: 190 us against 23); it does not fuse
+    Sum.
     """
     normed = {node.input[0] for node in model.graph.node if node.op_type == "LayerNormalization"}
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -135,20 +139,23 @@ def without_slow_fusion(model: onnx.ModelProto) -> None:
 
 
 def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> float:
-    """Return the largest difference of a score between a file that runs and torch.
+    """Return the largest difference of a score between a model file and torch.
 
     Parameters
     ----------
     run : callable
         From samples (1, window) to scores (1, ...), both float32.
     scorer : Scorer
+        The model in torch.
     windows : Windows
-        Real ones, of which ``count`` are taken, evenly spread.
+        Windows to compare on; ``count`` of them are used, evenly spaced.
+    count : int
+        Number of windows.
 
     Raises
     ------
     EdgepruneError
-        It is over 1e-4, or not a number: the file computes something else (status 1).
+        The difference exceeds 1e-4 or is NaN (status 1).
 
     """
     index = np.linspace(
@@ -159,7 +166,7 @@ def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> fl
         for sample in np.array(windows.samples[index]):
             expected = scorer(torch.from_numpy(sample)[None]).numpy()
             differences.append(np.abs(run(sample[None]) - expected).max())
-    worst = float(np.max(differences))  # not a number if one is
+    worst = float(np.max(differences))  # NaN if one is
     if not worst <= AGREEMENT:
         raise EdgepruneError(
             f"The exported graph differs from torch by {worst:.1e} (allowed: {AGREEMENT:.0e}).",
@@ -169,7 +176,7 @@ def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> fl
 
 
 def onnx_runner(data: bytes) -> Any:
-    """Return a function from samples (1, window) to scores (1, ...) for an ONNX file, on one thread."""
+    """Return a function from samples (1, window) to scores for an ONNX file, on one thread."""
     session = open_file(data)
 
     def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:

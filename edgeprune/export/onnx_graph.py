@@ -1,4 +1,4 @@
-"""ONNX files as graphs that are taken apart: opened on one thread, looked into, put together again."""
+"""Running and rewriting ONNX graphs: sessions on one thread, inner tensors, changed nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 CONTRIBUTED = "com.microsoft"
-"""The domain of ONNX Runtime's own operators."""
+"""Domain of ONNX Runtime's own operators."""
 
 
 def open_file(data: bytes) -> Any:
@@ -26,13 +26,16 @@ def open_file(data: bytes) -> Any:
 def inside_of(
     data: bytes, names: Sequence[str], clips: NDArray[np.float32]
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield what some tensors inside a graph are, a clip at a time.
+    """Yield the values of some inner tensors of a graph, clip by clip.
 
     Parameters
     ----------
     data : bytes
+        ONNX file.
     names : sequence of str
+        Names of the tensors.
     clips : array of float32, (n, window)
+        Inputs.
 
     """
     model = onnx.load_from_string(data)
@@ -47,16 +50,16 @@ def inside_of(
 def rewritten(
     model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], added: Iterable[onnx.TensorProto]
 ) -> bytes:
-    """Return the file of a model with other nodes; constants that none of them reads are left out.
+    """Return the file of a model with other nodes, without unused constants.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        It is changed.
+        Model; it is changed.
     nodes : sequence of onnx.NodeProto
-        All of the graph's, in order.
+        All nodes of the new graph, in order.
     added : iterable of onnx.TensorProto
-        Constants beside those that are there.
+        Additional constants.
 
     """
     graph = model.graph

@@ -1,8 +1,8 @@
-"""Export a model to TFLite: raw samples of one window in, scores out, as in ``export_onnx``.
+"""Export of a model to TFLite: raw samples of one window in, scores out, as in ``export.onnx``.
 
-litert-torch converts what ``torch.export`` traces. It is an extra of its own (``edgeprune[tflite]``,
-0.9 GB) and imported when a file is made; what it prints is shown only where it fails. A sequence of
-LSTM steps is written out one by one, everything else becomes builtin operators of a fixed window.
+litert-torch converts what ``torch.export`` traces. It is a separate extra (``edgeprune[tflite]``,
+0.9 GB) and imported when a file is made; its output is shown only if it fails. An LSTM is unrolled
+over its time steps; everything else becomes builtin operators for a fixed window.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 from edgeprune_device.system.native_output import quiet
 
 MOST_STEPS = 16
-"""Of an LSTM: 12 take 17 s to convert, 25 more than 7 minutes."""
+"""Most time steps of an LSTM: 12 take 17 s to convert, 25 more than 7 minutes."""
 UNKNOWN_OPERATOR = re.compile(r"Lowering not found: (?:aten\.)?(\S+)")
 
 
 class Named(nn.Module):
-    """A scorer whose output has a name: the converter keeps the names of keywords and keys."""
+    """A scorer with a named output: the converter keeps the names of keywords and keys."""
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
         self.scorer = scorer
 
     def forward(self, samples: Tensor) -> dict[str, Tensor]:
-        """Scores of samples (1, window), under the name the manifest has for them."""
+        """Return the scores of samples (1, window), under the manifest's name for them."""
         return {OUTPUT: self.scorer(samples)}
 
 
 def to_tflite(classifier: Any, window_samples: int) -> bytes:
-    """Return the TFLite file of a classifier; the model itself stays as it is.
+    """Return the TFLite file of a classifier; the model is not changed.
 
     Parameters
     ----------
     classifier : transformers.PreTrainedModel
-        As ``load_model`` gives it: a family that cannot be traced with fused attention is
-        loaded with plain attention there.
+        Model as returned by ``load_model``, which selects an attention implementation that can be
+        traced.
     window_samples : int
-        Samples of the one window the file takes.
+        Samples per window.
 
     Raises
     ------
     EdgepruneError
-        litert-torch is not installed (status 3), does not know one of the model's operators or
-        would make a file over 2 GB (2), or fails otherwise (1).
+        litert-torch is not installed (status 3), does not support an operator of the model or would
+        make a file over 2 GB (2), or fails otherwise (1).
 
     """
     _check_size(sum(p.numel() * p.element_size() for p in classifier.parameters()))
@@ -75,7 +75,7 @@ def convert(module: nn.Module, inputs: dict[str, Tensor]) -> bytes:
     module : torch.nn.Module
         Takes ``inputs`` as keywords and returns a dictionary of tensors.
     inputs : dict
-        Name to a tensor of the shape that the file is for.
+        Name -> example tensor, which fixes the shape.
 
     Raises
     ------
@@ -85,31 +85,31 @@ def convert(module: nn.Module, inputs: dict[str, Tensor]) -> bytes:
     """
     failed: Exception | None = None
     data = b""
-    with quiet() as said, warnings.catch_warnings():  # of torch, torchao and jax, to each other
+    with quiet() as said, warnings.catch_warnings():  # warnings of torch, torchao and jax
         warnings.simplefilter("ignore")
         litert_torch = _litert_torch()
         try:
             data = litert_torch.convert(module, sample_kwargs=inputs).model_content()
-        except Exception as error:  # torch, jax and MLIR raise their own types, of no common base
+        except Exception as error:  # torch, jax and MLIR have no common exception type
             failed = error
     if failed is None:
         return data
     if found := UNKNOWN_OPERATOR.search(str(failed)):
         raise EdgepruneError(
-            f"litert-torch does not know the operator {found[1]}, which this model uses.",
-            "Make an ONNX file of it (--format onnx).",
+            f"litert-torch does not support the operator {found[1]}, which this model uses.",
+            "Use --format onnx.",
         ) from failed
     sys.stderr.write("".join(said))
     reason = (str(failed).strip() or type(failed).__name__).splitlines()[0][:200]
     raise EdgepruneError(
-        f"litert-torch could not convert this model: {reason}",
-        "What it printed stands above; an ONNX file (--format onnx) does not need it.",
+        f"litert-torch cannot convert this model: {reason}",
+        "Its output is shown above. --format onnx does not need litert-torch.",
         FAILED_CHECK,
     ) from failed
 
 
 def tflite_runner(data: bytes) -> Any:
-    """Return a function from samples (1, window) to scores (1, ...) for a TFLite file."""
+    """Return a function from samples (1, window) to scores for a TFLite file."""
     with quiet():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
         interpreter_class = importlib.import_module("ai_edge_litert.interpreter").Interpreter
         interpreter = interpreter_class(model_content=data, num_threads=1)
@@ -136,21 +136,21 @@ def _litert_torch() -> Any:
 
 
 def _check_steps(classifier: Any, window_samples: int) -> None:
-    """Raise where an LSTM would be written out step by step for longer than anybody waits."""
+    """Raise if an LSTM has too many time steps to be unrolled in reasonable time."""
     if not any(isinstance(part, nn.LSTM) for part in classifier.modules()):
         return
     steps = output_shape(classifier, window_samples)[1]
     if steps > MOST_STEPS:
         raise EdgepruneError(
-            f"TFLite files write an LSTM out step by step, and this one has {steps} steps a window; "
-            f"{MOST_STEPS} are the most.",
-            "Make an ONNX file of it (--format onnx), or teach another head (teach.head).",
+            f"TFLite files unroll an LSTM, and this one has {steps} time steps per window (at most "
+            f"{MOST_STEPS}).",
+            "Use --format onnx, or another head (teach.head).",
         )
 
 
 def _check_size(size: int) -> None:
     if size > MOST_BYTES:
         raise EdgepruneError(
-            f"The TFLite file would have {size / 1e9:.1f} GB; 2 GB is the most.",
-            "Drop layers or narrow the model first.",
+            f"The TFLite file would have {size / 1e9:.1f} GB (allowed: at most 2 GB).",
+            "Remove layers or trim the model first.",
         )

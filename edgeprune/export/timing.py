@@ -1,4 +1,4 @@
-"""How long a model or a file takes for one window: the least of several runs, one thread."""
+"""Latency of a model or a file for one window: median of several runs on one thread."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FEWEST_RUNS = 7
 
 
 def measure_latency(model: Any, window_samples: int) -> float:
-    """Return the ms of a window through a model's exported file: one thread, median."""
+    """Return the median latency in ms of a model's exported file for one window, on one thread."""
     return time_onnx(to_onnx(model, window_samples, OPSET), window_samples)
 
 
 def time_onnx(data: bytes, window_samples: int) -> float:
-    """Return the median ms of a window through an ONNX file on one thread, after a warm-up."""
+    """Return the median latency in ms of an ONNX file for one window on one thread, warmed up."""
     return time_run(onnx_runner(data), window_samples)
 
 
 def time_run(run: Callable[[NDArray[np.float32]], Any], window_samples: int) -> float:
-    """Return the median ms of a window through a file that is open, after a warm-up."""
+    """Return the median latency in ms of a loaded file for one window, after a warm-up."""
     generator = np.random.default_rng(0)
     samples = (generator.standard_normal((1, window_samples)) * 0.1).astype(np.float32)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Pure arithmetic on numpy arrays.
+"""Metrics and statistics on numpy arrays.
 
 Graph convexity, similarity of representations (cosine, CKA, mutual k-NN, block influence), task
 metrics (accuracy, F1, mAP, token error rate), bootstrap intervals and paired tests. No files, no

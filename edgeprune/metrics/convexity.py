@@ -1,23 +1,24 @@
-"""Graph convexity: how convex the classes are in a space, exactly, over all pairs.
+"""Graph convexity: how convex the classes are in a representation space, over all pairs.
 
 Tětková, Brüsch, Dorszewski et al. 2023/2025 ("On convex decision regions in deep network
 representations"); used for pruning in Dorszewski et al. 2024, arXiv 2408.11858.
 
-The steps:
-1. Each point's k nearest neighbours by Euclidean distance, exactly; of equally near ones the first
-   in the points' order. An edge stands where either point is among the other's neighbours.
-2. For every ordered pair of one class a shortest path. The pair's score is the share of the path's
-   inner points that belong to the class: 1 if there are none, 0 if there is no path.
-3. A class's score is the mean over its pairs. A class with one member has none and is left out.
-4. The null: the same with permuted labels. Its mean has a closed form, given the graph.
+Steps:
+1. Find each point's k nearest neighbours by exact Euclidean distance; ties are broken by the order
+   of the points. Two points are joined by an edge if either is a neighbour of the other.
+2. Find a shortest path for every ordered pair of points of a class. The pair's score is the share
+   of the path's inner points that belong to the class: 1 if it has none, 0 if there is no path.
+3. A class's score is the mean over its pairs. A class with one member has no pairs and is left out.
+4. The null: the same with permuted labels. Given the graph, its mean has a closed form.
 5. The interval: the same with clips, or whole groups of them, drawn with replacement.
 
-A step costs 1e-9 of the mean edge beside its length. So exact duplicates are neighbours at a
-vanishing distance, and of equally long paths the one with the fewest steps counts; if that leaves
-several, the one Dijkstra finds first. ``reference=True`` follows nnconvexity 0.1.1 instead: exact
-duplicates use up neighbours without an edge, and ties are all Dijkstra's.
+Every step along a path costs 1e-9 of the mean edge length in addition to its length. So exact
+duplicates are neighbours at a vanishing distance, and of equally long paths the one with the fewest
+steps is used; remaining ties are resolved by Dijkstra's algorithm. ``reference=True`` follows
+nnconvexity 0.1.1 instead: exact duplicates count as neighbours but get no edge, and all ties are
+resolved by Dijkstra's algorithm.
 
-One shortest-path tree per source serves all its pairs and all labellings: nothing is sampled.
+One shortest-path tree per source serves all its pairs and all label columns; nothing is sampled.
 """
 
 from __future__ import annotations
@@ -35,24 +36,24 @@ from edgeprune_device.errors import EdgepruneError
 
 @dataclass(frozen=True)
 class Convexity:
-    """The convexity of one labelling in one space; what was not asked for is NaN."""
+    """Convexity of one label column in one space; values that were not requested are NaN."""
 
     pooled: float
-    """Mean over all pairs of one class, 0 to 1 (what PyPI's nnconvexity reports)."""
+    """Mean over all pairs of points of one class, 0 to 1 (as nnconvexity on PyPI reports)."""
     mean_of_classes: float
-    """Mean of the classes' scores, 0 to 1 (what the papers plot)."""
+    """Mean of the class scores, 0 to 1 (as plotted in the papers)."""
     per_class: dict[str, float]
-    """Each class's score; a class with one member has no pair and is left out."""
+    """Score of each class; classes with one member are left out."""
     interval: tuple[float, float]
-    """95 % of ``mean_of_classes`` over draws of clips or groups."""
+    """95 % interval of ``mean_of_classes`` over bootstrap draws of clips or groups."""
     pooled_interval: tuple[float, float]
-    """95 % of ``pooled`` over the same draws."""
+    """95 % interval of ``pooled`` over the same draws."""
     null_mean: float
-    """Expected ``mean_of_classes`` under permuted labels, exactly."""
+    """Expected ``mean_of_classes`` under permuted labels (closed form)."""
     null_high: float
-    """The 97.5th percentile of the same, from the permutations."""
+    """97.5th percentile of ``mean_of_classes`` over the permutations."""
     connected: float
-    """Share of all pairs, whatever their classes, that a path joins: the others score 0."""
+    """Share of all pairs, of any classes, that are joined by a path; the others score 0."""
 
 
 def graph_convexity(
@@ -69,24 +70,24 @@ def graph_convexity(
     """Measure how convex the classes are in one space, over all pairs of points of a class.
 
     Tětková et al. 2023, "On convex decision regions in deep network representations"; used for
-    layer pruning by Dorszewski et al. 2024, arXiv 2408.11858. Exact: nothing is sampled.
+    layer pruning by Dorszewski et al. 2024, arXiv 2408.11858. Exact: no pairs are sampled.
 
     Parameters
     ----------
     points : array (n, d)
         One layer's representation of n clips, such as hidden states averaged over time.
     labels : sequence of n labels
-        Of any type but None.
+        Labels of any hashable type except None.
     k : int
-        Neighbours in the graph (the papers use 10), 1 <= k < n.
+        Number of neighbours in the graph (the papers use 10), 1 <= k < n.
     permutations : int
-        Random labels for ``null_high``; 0 for none.
+        Number of label permutations for ``null_high``; 0: none.
     draws : int
-        Draws for the 95 % intervals; 0 for none.
+        Number of bootstrap draws for the 95 % intervals; 0: none.
     groups : sequence of n names, optional
-        What is drawn whole, such as speakers; single clips otherwise.
+        Groups to draw whole, such as speakers; by default single clips are drawn.
     seed : int
-        Of permutations and draws.
+        Random seed of permutations and draws.
     reference : bool
         Follow the rules of nnconvexity 0.1.1 for ties and duplicates.
 
@@ -98,8 +99,8 @@ def graph_convexity(
     Raises
     ------
     EdgepruneError
-        Too few points, values that are not finite, a point without a label, or no class with two
-        members.
+        There are too few points, values that are not finite, a point without a label, or no class
+        with two members.
 
     Examples
     --------
@@ -123,37 +124,43 @@ def convexities(
     seed: int = 0,
     reference: bool = False,
 ) -> dict[str, Convexity]:
-    """Measure the graph convexity of labellings that share their points.
+    """Measure the graph convexity of several label columns of the same points.
 
-    The intervals say how far the scores depend on which clips, or groups, were recorded; the
-    graph is held fixed, so they do not cover how it, or the model, would change with others.
+    The intervals show how much the scores depend on which clips, or groups, were recorded. The
+    graph is held fixed, so they do not cover how the graph, or the model, would change with others.
 
     Parameters
     ----------
     points : array (n, d)
         One layer's representation of n clips.
     labelings : mapping of str to sequences of n labels
-        Labels of any type but None; a class's name is its label's text.
+        Label columns by name. Labels of any hashable type except None; a class is named by the
+        text of its label.
     k : int
-        Neighbours in the graph (the papers use 10), 1 <= k < n.
+        Number of neighbours in the graph (the papers use 10), 1 <= k < n.
     permutations : int
-        Random labellings for ``null_high``, the greatest of fewer than 39; 0 for none.
+        Number of label permutations for ``null_high`` (with fewer than 39, their maximum); 0: none.
     draws : int
-        Draws for the intervals; 0 for none.
+        Number of bootstrap draws for the intervals; 0: none.
     groups : mapping of str to sequences of n names
-        What is drawn whole in a labelling's intervals, such as speakers. Clips are drawn where it
-        is absent, and where every class lies within one group: drawing whole groups would leave
-        every class as it is.
+        Groups to draw whole in a label column's intervals, such as speakers. Clips are drawn if a
+        column has none, or if every class lies within one group: drawing whole groups would then
+        leave every class unchanged.
     seed : int
-        Of permutations and draws; no labelling's depend on the others.
+        Random seed of permutations and draws; the columns do not affect each other.
     reference : bool
         Follow the rules of nnconvexity 0.1.1.
+
+    Returns
+    -------
+    dict of str to Convexity
+        By label column.
 
     Raises
     ------
     EdgepruneError
-        Too few points, values that are not finite, a point without a label, or no class with two
-        members.
+        There are too few points, values that are not finite, a point without a label, or no class
+        with two members.
 
     """
     graph = neighbour_graph(points, k, reference=reference)
@@ -190,23 +197,25 @@ def convexities(
 def _numbered(
     name: str, labels: Sequence[Hashable], n: int
 ) -> tuple[NDArray[np.str_], NDArray[np.unsignedinteger]]:
-    """Return a labelling's class names in order, and each point's class from 0."""
+    """Return the class names of a label column, sorted, and each point's class index."""
     if len(labels) != n or any(label is None for label in labels):
-        raise EdgepruneError(f"{name or 'labels'} does not give each of the {n} points a label.")
+        raise EdgepruneError(
+            f"{name or 'labels'} does not have a label for each of the {n} points."
+        )
     names, codes = np.unique([str(label) for label in labels], return_inverse=True)
     if len(names) == n:
-        raise EdgepruneError(f"No class of {name or 'labels'} has two members.")
+        raise EdgepruneError(f"{name or 'labels'} has no class with two members.")
     return names, codes.astype(np.min_scalar_type(len(names)))
 
 
 def _units(
     name: str, codes: NDArray[np.unsignedinteger], groups: Sequence[str] | None
 ) -> NDArray[np.integer]:
-    """Return what each point is drawn with: its group, or itself if groups change no class."""
+    """Return each point's resampling unit: its group, or itself if groups change no class."""
     if groups is not None:
         if len(groups) != len(codes):
             raise EdgepruneError(
-                f"{name or 'labels'}: {len(codes)} labels, but {len(groups)} groups."
+                f"{name or 'labels'} has {len(codes)} labels but {len(groups)} groups."
             )
         _, units = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
         if len(np.unique(np.stack([codes, units], axis=1), axis=0)) > codes.max() + 1:
@@ -217,9 +226,9 @@ def _units(
 def first_within(curve: Sequence[float], tolerance: float) -> int:
     """Return the first index whose value is within ``tolerance`` (a share) of the curve's peak.
 
-    Index 0 is the encoder's input, which no cut can stand after, so the search starts at 1.
+    Index 0 is the encoder's input, which is no layer, so the search starts at 1.
     """
     layers = np.asarray(curve[1:], dtype=float)
     if layers.size == 0:
-        raise ValueError("the curve has no layer")
+        raise ValueError("the curve has no layers")
     return 1 + int(np.argmax(layers >= layers.max() * (1.0 - tolerance)))

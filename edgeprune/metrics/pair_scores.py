@@ -1,4 +1,4 @@
-"""Scores of all pairs of one class, and what drawing the points again would make of them."""
+"""Convexity scores of all pairs of points of a class, and their bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edgeprune.metrics.shortest_paths import CACHE_BYTES, NO_NODE, count_inner, 
 def score_pairs(
     graph: csr_matrix, tables: list[NDArray[np.unsignedinteger]], *, keep: bool
 ) -> tuple[float, float, list[NDArray[np.float64]], list[list[NDArray[np.float32]]]]:
-    """Score all pairs of one class, in every column of every table of codes (n, columns).
+    """Score all pairs of one class, for every column of every table of class indices (n, columns).
 
     Returns
     -------
     adjacent, longer : float
-        The shares of all ordered pairs that have no inner point, and that have one or more.
+        Shares of all ordered pairs whose path has no inner point, and one or more.
     sums : list of array (n, columns)
-        The sum of each point's scores, as a source, by table.
+        Sum of the scores of each point's pairs (the point being the source), per table.
     pairs : list of lists of array (members, members)
-        Each class's scores in each table's first column; nothing unless they are to be kept.
+        Scores of each class's pairs for each table's first column; empty unless ``keep``.
 
     """
     n = graph.shape[0]
@@ -39,7 +39,7 @@ def score_pairs(
         direct = (before != NO_NODE) & (inner == 0)
         adjacent += int(np.count_nonzero(direct))
         longer += int(np.count_nonzero(inner))
-        inside[direct] = 1  # of a denominator of 1
+        inside[direct] = 1  # for a denominator of 1
         inside *= own
         share = 1 / np.maximum(inner, 1)
         sums[sources] = (share[:, None] @ inside)[:, 0]
@@ -55,7 +55,7 @@ def score_pairs(
 def class_means(
     sums: NDArray[np.float64], codes: NDArray[np.unsignedinteger]
 ) -> NDArray[np.float64]:
-    """Return the mean score of every class that has pairs, from its points' sums."""
+    """Return the mean score of every class that has pairs, from the sums of its points."""
     sizes = np.bincount(codes)
     total = np.bincount(codes, weights=sums)
     scored = sizes > 1
@@ -66,17 +66,18 @@ def intervals(
     pairs: list[NDArray[np.float32]], codes: NDArray[np.unsignedinteger],
     units: NDArray[np.integer], draws: int, seed: int,
 ) -> tuple[tuple[float, float], tuple[float, float]]:  # fmt: skip
-    """Draw units with replacement and score what is drawn; a class counts where it can be scored.
+    """Resample units with replacement and return the intervals of the scores.
 
-    A pair across units counts as often as both were drawn, and one within a unit as often as that
-    unit: a clip and its copy, or a clip and a copy of its unit's other clip, are no pair. Drawn
-    units come twice, so that pairs across them grow rare: the two kinds are averaged apart and
-    joined in the shares they have among all pairs of the class.
+    A pair across two units is weighted by the product of their counts, and a pair within a unit by
+    the unit's count: a clip and its own copy, or a clip and a copy of another clip of its unit, do
+    not form a pair. Because resampling makes pairs across units rarer, the two kinds are averaged
+    separately and combined by their shares among all pairs of the class. In each draw, a class
+    counts if it can be scored.
 
     Returns
     -------
     interval, pooled_interval : tuple of two floats
-        95 % of the mean of the classes, and of the mean over all pairs.
+        95 % intervals of the mean over classes, and of the mean over all pairs.
 
     """
     generator = np.random.default_rng((seed, 1))
@@ -100,7 +101,7 @@ def intervals(
 def _class_draws(
     scores: NDArray[np.float32], unit: NDArray[np.integer], drawn: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a class's score in every draw, and its drawn pairs; both 0 where it has no score."""
+    """Return a class's score and number of drawn pairs per draw; both 0 where it has no score."""
     same = unit[:, None] == unit
     size = same.sum(axis=1)
     w = drawn[:, unit]

@@ -1,8 +1,8 @@
-"""Who stands between two points: a neighbour graph, its shortest paths, and their inner points.
+"""Nearest-neighbour graph of points, its shortest paths, and the inner points of the paths.
 
-1. ``neighbour_graph`` joins every point to its k nearest, found exactly.
-2. ``shortest_path_trees`` runs Dijkstra from every point; a tree serves all pairs of its source.
-3. ``count_inner`` counts marked points on all paths at once, by doubling steps towards the source.
+1. ``neighbour_graph`` joins every point to its k nearest neighbours, found exactly.
+2. ``shortest_path_trees`` runs Dijkstra from every point; one tree serves all pairs of its source.
+3. ``count_inner`` counts the marked points on all paths at once by pointer doubling.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from scipy.sparse.csgraph import dijkstra
 
 from edgeprune_device.errors import EdgepruneError
 
-NO_NODE = -9999  # what scipy's dijkstra writes where a node has no predecessor
-STEP = 1e-9  # what a step costs beside its length, as a share of the mean edge
+NO_NODE = -9999  # scipy's dijkstra writes this for a node without predecessor
+STEP = 1e-9  # cost of a step in addition to its length, as a share of the mean edge length
 BLOCK_BYTES = 64 * 2**20  # working memory for a block of distances or of trees
-CACHE_BYTES = 2**20  # working memory that stays near the processor
+CACHE_BYTES = 2**20  # working memory that fits the processor's cache
 
 
 def neighbour_graph(points: NDArray[np.floating], k: int, *, reference: bool = False) -> csr_matrix:
-    """Join each point to its k nearest, symmetrically.
+    """Build the symmetric k-nearest-neighbour graph of the points.
 
     Parameters
     ----------
     points : array (n, d)
+        Points, of finite values.
     k : int
-        Neighbours, 1 <= k < n.
+        Number of neighbours, 1 <= k < n.
     reference : bool
-        Follow nnconvexity 0.1.1: exact duplicates use up neighbours without an edge, and a step
-        costs nothing beside its length.
+        Follow nnconvexity 0.1.1: exact duplicates count as neighbours but get no edge, and a step
+        costs its length alone.
 
     Returns
     -------
@@ -42,14 +43,16 @@ def neighbour_graph(points: NDArray[np.floating], k: int, *, reference: bool = F
     Raises
     ------
     EdgepruneError
-        Too few points, or a value that is not finite.
+        There are too few points, or a value is not finite.
 
     """
     x = np.ascontiguousarray(points, dtype=np.float64)
     if x.ndim != 2 or not 1 <= k < len(x):
-        raise EdgepruneError(f"Points of shape {x.shape} do not have k = {k} neighbours each.")
+        raise EdgepruneError(
+            f"k = {k} is out of range for points of shape {x.shape} (allowed: 1 to n - 1)."
+        )
     if not np.isfinite(x).all():
-        raise EdgepruneError("The points hold a value that is not finite.")
+        raise EdgepruneError("The points contain values that are not finite.")
     source, target, length = nearest(x - x.mean(axis=0), k)
     if reference:
         apart = length > 0
@@ -63,22 +66,24 @@ def neighbour_graph(points: NDArray[np.floating], k: int, *, reference: bool = F
 def nearest(
     x: NDArray[np.float64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Find each point's k nearest others exactly; of equally near ones, the first in order.
+    """Find each point's k nearest neighbours exactly; ties go to the first in order.
 
-    A matrix product gives the squared distances up to rounding; all that could be among the k
-    nearest within twice the rounding's bound are measured again by their differences.
+    A matrix product gives the squared distances up to rounding. All candidates within twice the
+    rounding error bound of the k-th distance are measured again by their differences.
 
     Parameters
     ----------
     x : array (n, d)
-        Points around the origin.
+        Points, centred at the origin.
     k : int
+        Number of neighbours.
 
     Returns
     -------
     source, target : array (n k,)
+        Indices of the points and of their neighbours.
     length : array (n k,)
-        Their distance; zero for exact duplicates only.
+        Their distances; zero for exact duplicates only.
 
     """
     n, dimensions = x.shape
@@ -88,7 +93,7 @@ def nearest(
     parts = []
     for start in range(0, n, rows):
         block = x[start : start + rows]
-        distance2 = block @ x.T  # less the row's own square, which no comparison needs
+        distance2 = block @ x.T  # without the row's own square, which does not affect the order
         distance2 *= -2.0
         distance2 += squares
         distance2[np.arange(len(block)), start + np.arange(len(block))] = np.inf
@@ -100,7 +105,7 @@ def nearest(
         source, target = np.divmod(np.flatnonzero(near), n)
         source += start
         length = lengths(x, source, target)
-        order = np.lexsort((length, source))  # stable: equally near ones stay in order
+        order = np.lexsort((length, source))  # stable: ties stay in order
         rank = np.arange(len(order)) - np.searchsorted(source, source)
         chosen = order[rank < k]
         parts.append((source[chosen], target[chosen], length[chosen]))
@@ -111,7 +116,7 @@ def nearest(
 def lengths(
     x: NDArray[np.float64], source: NDArray[np.int64], target: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the distances of pairs, from differences: exact for near points, too."""
+    """Return the distances of pairs, computed from differences, so exact for near points too."""
     found = np.empty(len(source))
     rows = max(1, CACHE_BYTES // (16 * x.shape[1]))
     for start in range(0, len(source), rows):
@@ -125,21 +130,22 @@ def lengths(
 def shortest_path_trees(
     graph: csr_matrix, rows: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
-    """Yield the trees of all sources, at most ``rows`` at a time.
+    """Yield the shortest-path trees of all sources, at most ``rows`` at a time.
 
     Yields
     ------
     sources : array (s,)
+        Indices of the sources.
     before : array (s, n)
-        The node before each node on the way from the source; ``NO_NODE`` for the source and
-        where there is no way.
+        Predecessor of each node on the path from the source; ``NO_NODE`` for the source and for
+        nodes without a path.
 
     """
     n = graph.shape[0]
     many = max(1, BLOCK_BYTES // (12 * n))
     for start in range(0, n, many):
         sources = np.arange(start, min(start + many, n))
-        # Directed, as each edge is there both ways: the same paths, found a little faster.
+        # Every edge exists in both directions; the directed search is slightly faster.
         before = dijkstra(graph, directed=True, indices=sources, return_predecessors=True)[1]
         for first in range(0, len(sources), rows):
             yield sources[first : first + rows], before[first : first + rows]
@@ -150,23 +156,24 @@ def count_inner(
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:
     """Count the inner points of all paths, and the marked ones among them.
 
-    Each round adds what stands as far again towards the source, so that a path of h steps takes
-    log2(h) rounds.
+    Pointer doubling: every round doubles the distance covered towards the source, so that a path
+    of h steps takes log2(h) rounds.
 
     Parameters
     ----------
     sources : array (s,)
+        Indices of the sources.
     before : array (s, n)
-        As ``shortest_path_trees`` yields them.
+        Predecessors, as yielded by ``shortest_path_trees``.
     marked : array (s, n, columns)
-        Marks for each source's paths; none on the source itself.
+        Marked points per source; the source itself must not be marked.
 
     Returns
     -------
     inner : array (s, n)
-        Inner points of the path from the source to each point; 0 if there is no path.
+        Number of inner points of the path from the source to each point; 0 if there is no path.
     inside : array (s, n, columns)
-        Those of them that are marked.
+        Number of these that are marked.
 
     """
     root = (sources + before.shape[1] * np.arange(len(sources)))[:, None]

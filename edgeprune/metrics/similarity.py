@@ -1,14 +1,16 @@
-"""How alike the layers' representations are: matrices over all pairs of states, pure arithmetic.
+"""Similarity of the layers' representations, as matrices over all pairs of hidden states.
 
-States are numbered as everywhere: 0 is the first block's input, i the output of block i - 1. Four
-measures on mean-pooled states (Dorszewski et al. 2024, arXiv 2409.16302) and two on whole ones:
+Hidden state 0 is the input of the first block, hidden state i the output of block i - 1. Four
+measures on mean-pooled hidden states (Dorszewski et al. 2024, arXiv 2409.16302) and two on
+flattened ones:
 
-- cosine, mean-pooled: mean over points of the cosine between a point's two states;
-- linear CKA (Kornblith et al. 2019, arXiv 1905.00414), centred, and as the bird poster computed it,
-  uncentred;
+- cosine, mean-pooled: mean over points of the cosine between a point's two hidden states;
+- linear CKA (Kornblith et al. 2019, arXiv 1905.00414), centred, and uncentred as in the bird-song
+  poster;
 - mutual k-nearest neighbours by inner product (Huh et al. 2024, arXiv 2405.07987);
-- cosine, flattened: the same over frames times features, from ``states.py``'s sums; the angle of
-  it (Gromov et al. 2024, arXiv 2403.17887) and block influence (Men et al. 2024, arXiv 2403.03853).
+- cosine, flattened: the same over frames times features, from the sums of
+  ``depth_pruning.states``; its angle (Gromov et al. 2024, arXiv 2403.17887) and block influence
+  (Men et al. 2024, arXiv 2403.03853).
 """
 
 from __future__ import annotations
@@ -21,27 +23,25 @@ from numpy.typing import NDArray
 from edgeprune_device.errors import EdgepruneError
 
 Matrix = NDArray[np.float64]
-NEIGHBOURS = 10  # of the mutual neighbours; the paper's notebook takes 5, the poster 12
-STRUCTURE = (
-    0.25  # the silhouette from which blocks are more than chance (Kaufman and Rousseeuw 1990)
-)
+NEIGHBOURS = 10  # of the mutual neighbours; the notebook of arXiv 2409.16302 uses 5, the poster 12
+STRUCTURE = 0.25  # least silhouette that indicates block structure (Kaufman and Rousseeuw 1990)
 TINY = 1e-12
 
 
 def layer_similarity(
     states: Sequence[NDArray[np.floating]], neighbours: int = NEIGHBOURS
 ) -> dict[str, Matrix]:
-    """Measure how similar the representations of every two layers are.
+    """Measure the similarity of the representations of every two layers.
 
-    Linear CKA (Kornblith et al. 2019, arXiv 1905.00414), centred and not; cosine; mutual k nearest
-    neighbours (Huh et al. 2024, arXiv 2405.07987).
+    Linear CKA (Kornblith et al. 2019, arXiv 1905.00414), centred and uncentred; cosine; mutual k
+    nearest neighbours (Huh et al. 2024, arXiv 2405.07987).
 
     Parameters
     ----------
     states : sequence of array (n, hidden)
-        One for every layer, the same n points in each: hidden states averaged over time.
+        One per layer, for the same n points: hidden states averaged over time.
     neighbours : int
-        Of ``mutual_knn``; n - 1 at most is used.
+        Number of neighbours for ``mutual_knn``; n - 1 at most is used.
 
     Returns
     -------
@@ -52,7 +52,8 @@ def layer_similarity(
     Raises
     ------
     EdgepruneError
-        Fewer than two points, layers of other points, or values that are not finite.
+        There are fewer than two points, the layers have different numbers of points, or values are
+        not finite.
 
     """
     _check(states)
@@ -71,17 +72,17 @@ def layer_similarity(
 def _check(states: Sequence[NDArray[np.floating]]) -> None:
     shapes = [np.shape(state) for state in states]
     if not shapes or any(len(shape) != 2 or shape[0] < 2 for shape in shapes):
-        raise EdgepruneError(f"Layers of shapes {shapes} are not (points, hidden) with two points.")
+        raise EdgepruneError(f"Layers of shapes {shapes} are not (points, hidden) with 2+ points.")
     if len({shape[0] for shape in shapes}) > 1:
-        raise EdgepruneError(f"The layers hold different numbers of points: {shapes}.")
+        raise EdgepruneError(f"The layers have different numbers of points: {shapes}.")
     if not all(np.isfinite(state).all() for state in states):
-        raise EdgepruneError("A layer holds a value that is not finite.")
+        raise EdgepruneError("A layer contains values that are not finite.")
 
 
 def _cka_matrix(states: Sequence[NDArray[np.floating]]) -> Matrix:
     """Return linear CKA of all pairs: ||X'Y||_F^2 / (||X'X||_F ||Y'Y||_F), Kornblith et al. 2019.
 
-    Through features or through points, whichever are fewer.
+    Computed from features or from points, whichever are fewer.
     """
     n = len(states[0])
     if all(state.shape[1] >= n for state in states):
@@ -102,7 +103,7 @@ def _cosines(rows: Matrix) -> Matrix:
 
 
 def _nearest(state: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
-    """Mark each point's k nearest by inner product; the point itself is none."""
+    """Mark each point's k nearest neighbours by inner product, without the point itself."""
     products = state @ state.T
     np.fill_diagonal(products, -np.inf)
     chosen = np.argpartition(-products, k - 1, axis=1)[:, :k]
@@ -112,12 +113,12 @@ def _nearest(state: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
 
 
 def mutual_knn(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Return the share of neighbours two states have in common (Huh et al. 2024).
+    """Return the share of neighbours that two layers have in common (Huh et al. 2024).
 
     Parameters
     ----------
-    a, b : array (n, n)
-        True where the column is among the row's k nearest.
+    a, b : boolean array (n, n)
+        True where the column is among the row's k nearest neighbours.
 
     """
     return float((a & b).sum() / a.sum())
@@ -132,44 +133,45 @@ def _pairs(items: Sequence[NDArray], measure: Callable[..., float]) -> Matrix:  
 
 
 def block_influence(cosines: Matrix) -> NDArray[np.float64]:
-    """Return each block's 1 - cosine between its input and output (Men et al. 2024).
+    """Return each block's influence, 1 - cosine between its input and output (Men et al. 2024).
 
     Parameters
     ----------
     cosines : array (states, states)
-        Mean cosine between flattened states.
+        Mean cosine between flattened hidden states.
 
     """
     return np.asarray(1.0 - np.diagonal(cosines, offset=1))
 
 
 def segment(similarity: Matrix, blocks: int) -> list[int]:
-    """Cut the states into contiguous blocks of alike ones, optimally.
+    """Split the hidden states into contiguous blocks of similar ones, optimally.
 
-    The cost of a block is that of kernel k-means: the sum over its pairs of 1 - similarity, over
-    its size. Dynamic programming finds the least sum (Fisher 1958, "On grouping for maximum
+    The cost of a block is that of kernel k-means: the sum over its pairs of 1 - similarity, divided
+    by its size. Dynamic programming minimizes the total (Fisher 1958, "On grouping for maximum
     homogeneity").
 
     Parameters
     ----------
     similarity : array (states, states)
+        Similarities from 0 to 1.
     blocks : int
-        1 to the number of states.
+        Number of blocks, 1 to the number of states.
 
     Returns
     -------
     list of int
-        The state each block begins with; the first is 0.
+        First hidden state of each block; that of the first block is 0.
 
     Raises
     ------
     ValueError
-        More blocks than states, or none.
+        ``blocks`` is out of range.
 
     """
     size = len(similarity)
     if not 1 <= blocks <= size:
-        raise ValueError(f"{size} states cannot be cut into {blocks} blocks")
+        raise ValueError(f"{size} states cannot be split into {blocks} blocks")
     cost = np.full((size + 1, size + 1), np.inf)
     for start in range(size):
         total = 0.0
@@ -192,10 +194,10 @@ def segment(similarity: Matrix, blocks: int) -> list[int]:
 
 
 def find_blocks(similarity: Matrix) -> list[int]:
-    """Return the states that blocks of alike states begin with; how many is found, too.
+    """Return the first hidden state of each block of similar ones; their number is found, too.
 
-    The number with the greatest mean silhouette (Rousseeuw 1987) of the best cut into as many; one
-    block where that shows no structure.
+    Chooses the number of blocks with the greatest mean silhouette (Rousseeuw 1987); one block where
+    the silhouette shows no structure.
     """
     cuts = [segment(similarity, count) for count in range(2, len(similarity))]
     values = [silhouette(1.0 - similarity, starts) for starts in cuts]
@@ -205,7 +207,7 @@ def find_blocks(similarity: Matrix) -> list[int]:
 
 
 def silhouette(distance: Matrix, starts: Sequence[int]) -> float:
-    """Return the mean silhouette of contiguous blocks; a state alone counts 0."""
+    """Return the mean silhouette of contiguous blocks; that of a single-state block is 0."""
     size = len(distance)
     code = np.searchsorted(np.asarray(starts), np.arange(size), side="right") - 1
     values = np.zeros(size)

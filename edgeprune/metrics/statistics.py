@@ -1,4 +1,4 @@
-"""Intervals and tests for accuracies, differences and rank correlations: arithmetic on arrays."""
+"""Confidence intervals and tests for accuracies, differences and rank correlations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgeprune_calibration import count_intervals
 from edgeprune_calibration.count_intervals import Z as Z_95
 
-LEAST_GROUPS = 4  # drawing from fewer says little of others
+LEAST_GROUPS = 4  # fewest groups worth resampling
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
@@ -19,7 +19,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        ``total`` is not positive, or ``correct`` lies outside 0 to ``total``.
+        ``total`` is not positive, or ``correct`` is out of range (allowed: 0 to ``total``).
 
     """
     if total <= 0 or not 0 <= correct <= total:
@@ -36,16 +36,16 @@ def bootstrap_interval(
     Parameters
     ----------
     values : array (n,)
-        One number per clip (1 or 0 for right or wrong, or its mean over seeds).
+        One value per clip (1 or 0 for correct or not, or its mean over seeds).
     groups : sequence of str, optional
-        Draw whole groups (speakers, recordings) with replacement: clips of one group are alike.
+        Groups to resample whole (speakers, recordings), because their clips are correlated.
     draws, seed : int
-        Resamples and their seed.
+        Number of resamples and random seed.
 
     """
     data = np.asarray(values, dtype=float)
     if data.size == 0:
-        raise ValueError("no value to draw from")
+        raise ValueError("values is empty")
     names = np.arange(data.size) if groups is None else np.asarray(groups)
     _, codes = np.unique(names, return_inverse=True)
     sums, counts = np.bincount(codes, weights=data), np.bincount(codes).astype(float)
@@ -60,24 +60,24 @@ def sign_flip_test(
     differences: NDArray[np.floating], groups: Sequence[str] | None = None, *,
     draws: int = 10_000, seed: int = 0,
 ) -> float:  # fmt: skip
-    """Return the two-sided p-value of a paired permutation test that the mean difference is zero.
+    """Return the two-sided p-value of a paired permutation test of a zero mean difference.
 
-    Under the null either of a pair could have been the other: the signs of the differences are
-    flipped at random (Fisher 1935), those of a group together.
+    Under the null hypothesis the two values of a pair are exchangeable: the signs of the
+    differences are flipped at random (Fisher 1935), those of a group together.
 
     Parameters
     ----------
     differences : array (n,)
-        One a clip, both measured on that clip.
+        One per clip, between two values measured on that clip.
     groups : sequence of str, optional
         Clips of one group are flipped together.
     draws, seed : int
-        Random flips and their seed; the observed one counts as one more.
+        Number of random flips and random seed; the observed signs count as one more draw.
 
     """
     data = np.asarray(differences, dtype=float)
     if data.size == 0:
-        raise ValueError("no difference to test")
+        raise ValueError("differences is empty")
     names = np.arange(data.size) if groups is None else np.asarray(groups)
     _, codes = np.unique(names, return_inverse=True)
     sums = np.bincount(codes, weights=data)
@@ -97,18 +97,20 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, tup
     Returns
     -------
     rho : float
-        NaN where either is constant.
+        NaN if either is constant.
     interval : tuple of float
-        Takes the pairs as independent; NaN where rho is 1 or -1, of which the method knows nothing.
+        Assumes independent pairs; NaN if rho is 1 or -1, where the method is undefined.
 
     Raises
     ------
     ValueError
-        Fewer than four pairs.
+        There are fewer than four pairs.
 
     """
     if len(x) != len(y) or len(x) < 4:
-        raise ValueError(f"{len(x)} and {len(y)} values make no rank correlation with an interval")
+        raise ValueError(
+            f"rank correlation needs 4 or more pairs; got {len(x)} and {len(y)} values"
+        )
     ranks = [_ranks(values) for values in (x, y)]
     if any(np.ptp(r) == 0 for r in ranks):
         return float("nan"), (float("nan"), float("nan"))
@@ -121,6 +123,6 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, tup
 
 
 def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return ranks from 1; equal values share the mean of theirs."""
+    """Return ranks from 1; ties get the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])

@@ -1,10 +1,10 @@
-"""How right a model is: each task's metrics, exact, with bootstrap intervals. numpy only.
+"""Metrics of the three tasks (classes, tags, CTC) with bootstrap intervals, in numpy.
 
-A *tally* is what one bundle or model made of every clip, as numbers from which a metric can be
-counted again after drawing clips with replacement:
+A *tally* holds the outcome of one bundle or model on every clip, as numbers from which a metric can
+be recomputed after drawing clips with replacement:
 
-    classes   (clips, 2)           the right class and the one decided on
-    tags      (clips, labels, 2)   the score, and 1 where the tag is right
+    classes   (clips, 2)           true class, predicted class
+    tags      (clips, labels, 2)   score, and 1 where the tag is present
     ctc       (clips, 4)           token errors, tokens, word errors, words
 """
 
@@ -21,20 +21,20 @@ from edgeprune_device.inference.ctc import to_text, to_tokens
 
 Array = NDArray[np.float64]
 DRAWS = 2000
-CHUNK = 2_000_000  # weights held at once
+CHUNK = 2_000_000  # number of weights held in memory at once
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number over clips."""
+    """One metric over clips."""
 
     name: str
     of: Callable[[Array, Array], Array]
-    """(tally, weights (draws, clips): how often each clip was drawn) -> (draws,)."""
+    """(tally, weights (draws, clips): how often each clip was drawn) -> values (draws,)."""
     most: float = 1.0
-    """The greatest value there can be; the least is 0."""
+    """Greatest possible value; the least is 0."""
     lifted: bool = False
-    """Whether drawing clips twice lifts it: scores tie, and ties count as found together."""
+    """Whether drawing clips repeatedly biases it upwards, because tied scores count together."""
 
 
 def value(metric: Metric, tally: Array) -> float:
@@ -48,19 +48,21 @@ def interval(
 ) -> tuple[float, float]:  # fmt: skip
     """Return a 95 % percentile bootstrap interval of a metric (Efron 1979).
 
-    The draws of a metric that they lift (average precision) are moved so that their mean is its
-    value (Efron and Tibshirani 1993, chapter 10).
+    The draws of a metric that resampling biases (average precision) are shifted so that their mean
+    is the metric's value (Efron and Tibshirani 1993, chapter 10).
 
     Parameters
     ----------
     metric : Metric
+        Metric to compute.
     tallies : sequence of array
-        Of the same clips, one a seed: the metric is their mean.
+        Tallies of the same clips, one per seed; the metric is the mean over seeds.
     groups : sequence of str, optional
-        Draw whole groups (speakers, recordings) with replacement: clips of one group are alike.
+        Groups to resample whole (speakers, recordings), because their clips are correlated.
     base : sequence of array
-        Tallies whose metric is taken off, on the same draws: a paired difference.
+        Tallies whose metric is subtracted on the same draws, for a paired difference.
     draws, seed : int
+        Number of resamples and random seed.
 
     """
     found = []
@@ -82,7 +84,7 @@ def interval(
 def _weights(
     clips: int, groups: Sequence[str] | None, draws: int, seed: int
 ) -> Iterator[Array]:  # fmt: skip
-    """Yield how often each clip is drawn, (some draws, clips) at a time."""
+    """Yield how often each clip is drawn, as arrays (draws, clips) of a few draws at a time."""
     names = np.arange(clips) if groups is None else np.asarray(groups)
     found, codes = np.unique(names, return_inverse=True)
     generator = np.random.default_rng(seed)
@@ -97,7 +99,7 @@ def _weights(
 
 
 def class_counts(tally: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """Count each right class's hits, clips and decisions: arrays (draws, classes)."""
+    """Count true positives, clips and predictions of each true class: arrays (draws, classes)."""
     truth, decided = tally[:, 0], tally[:, 1]
     classes = np.unique(truth)
     is_it, said = truth[:, None] == classes, decided[:, None] == classes
@@ -105,19 +107,19 @@ def class_counts(tally: Array, weights: Array) -> tuple[Array, Array, Array]:
 
 
 def accuracy(tally: Array, weights: Array) -> Array:
-    """Share of clips whose class was decided on."""
+    """Share of clips whose class was predicted correctly."""
     right = (tally[:, 0] == tally[:, 1]).astype(float)
     return np.asarray(weights @ right / weights.sum(axis=1))
 
 
 def balanced_accuracy(tally: Array, weights: Array) -> Array:
-    """Mean recall of the classes that were drawn: accuracy with every class weighing the same."""
+    """Mean recall over the classes that were drawn (every class has the same weight)."""
     hits, clips, _ = class_counts(tally, weights)
     return _mean_where(hits / np.maximum(clips, 1), clips > 0)
 
 
 def macro_f1(tally: Array, weights: Array) -> Array:
-    """Mean over the classes drawn of F1 = 2 hits / (clips + decisions)."""
+    """Mean over the classes drawn of F1 = 2 true positives / (clips + predictions)."""
     hits, clips, said = class_counts(tally, weights)
     return _mean_where(2 * hits / np.maximum(clips + said, 1), clips > 0)
 
@@ -129,20 +131,21 @@ def average_precision(scores: Array, truth: Array, weights: Array | None = None)
     """Return a label's average precision: precision at each threshold, weighted by recall gained.
 
     AP = sum over the distinct scores, from the highest, of (R_i - R_(i-1)) P_i: no interpolation,
-    clips of equal scores pass a threshold together.
+    clips with equal scores pass a threshold together.
 
     Parameters
     ----------
     scores : array (clips,)
+        Scores of the label.
     truth : array (clips,)
-        1 where the label is right, else 0.
+        1 where the label is present, else 0.
     weights : array (draws, clips), optional
-        How often each clip counts; left out: once.
+        How often each clip counts; default: once.
 
     Returns
     -------
     array (draws,)
-        0 to 1; NaN where no clip has the label.
+        0 to 1; NaN if no clip has the label.
 
     """
     counts = np.ones((1, len(scores))) if weights is None else weights
@@ -157,7 +160,7 @@ def average_precision(scores: Array, truth: Array, weights: Array | None = None)
 
 
 def mean_average_precision(tally: Array, weights: Array) -> Array:
-    """Mean over labels (each weighing the same) of average precision; labels no clip has are out."""
+    """Unweighted mean over labels of average precision; labels without clips are left out."""
     each = np.stack([average_precision(tally[:, i, 0], tally[:, i, 1], weights)
                      for i in range(tally.shape[1])], axis=1)  # fmt: skip
     return _mean_where(np.nan_to_num(each), ~np.isnan(each))
@@ -166,8 +169,8 @@ def mean_average_precision(tally: Array, weights: Array) -> Array:
 def ranking_precision(scores: Array, truth: Array) -> Array:
     """Return each clip's label-ranking average precision (clips,) (Tsoumakas et al. 2010).
 
-    For each right tag, the share of right ones among the tags scored as high or higher; the mean
-    of these. A clip without tags has 1.
+    The mean over a clip's true tags of the share of true tags among those scored as high or higher.
+    A clip without tags gets 1.
     """
     found = np.ones(len(scores))
     for row, (score, right) in enumerate(zip(scores, truth.astype(bool), strict=True)):
@@ -181,9 +184,9 @@ def ranking_precision(scores: Array, truth: Array) -> Array:
 
 
 def edit_distance(heard: Sequence[str], said: Sequence[str]) -> int:
-    """Return the fewest insertions, deletions and substitutions from one to the other.
+    """Return the edit distance: the fewest insertions, deletions and substitutions.
 
-    Levenshtein 1966, by rows: the insertions within a row are a running minimum.
+    Levenshtein 1966, computed by rows: the insertions within a row are a running minimum.
     """
     codes = {token: i for i, token in enumerate(dict.fromkeys((*heard, *said)))}
     right = np.array([codes[token] for token in said], dtype=np.int64)
@@ -197,14 +200,14 @@ def edit_distance(heard: Sequence[str], said: Sequence[str]) -> int:
 
 
 def transcript_errors(heard: Sequence[str], said: str, tokens: str) -> tuple[int, int, int, int]:
-    """Count token errors, tokens, word errors and words of what was heard for a transcript.
+    """Count token errors, tokens, word errors and words of a recognized transcript.
 
     Parameters
     ----------
     heard : sequence of str
-        Tokens.
+        Recognized tokens.
     said : str
-        The transcript.
+        Reference transcript.
     tokens : str
         ``characters`` or ``words``.
 
@@ -216,12 +219,12 @@ def transcript_errors(heard: Sequence[str], said: str, tokens: str) -> tuple[int
 
 
 def token_error_rate(tally: Array, weights: Array) -> Array:
-    """Errors per token of the transcripts; for characters, the character error rate."""
+    """Errors per token of the reference transcripts; for characters, the character error rate."""
     return _ratio(weights @ tally[:, 0], weights @ tally[:, 1])
 
 
 def word_error_rate(tally: Array, weights: Array) -> Array:
-    """Errors per word of the transcripts."""
+    """Errors per word of the reference transcripts."""
     return _ratio(weights @ tally[:, 2], weights @ tally[:, 3])
 
 
@@ -235,13 +238,13 @@ def _ratio(errors: Array, length: Array) -> Array:
 
 
 def _mean_where(values: Array, there: NDArray[np.bool_]) -> Array:
-    """Mean of each row over its columns that are there; NaN where none is."""
+    """Mean of each row over its columns marked ``there``; NaN where there are none."""
     count = there.sum(axis=1)
     total = np.where(there, values, 0.0).sum(axis=1)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
-METRICS: dict[str, tuple[Metric, ...]] = {  # the first decides: it is from 0 to 1, 1 is best
+METRICS: dict[str, tuple[Metric, ...]] = {  # the first, from 0 to 1, is used for decisions
     "classes": (
         Metric("accuracy", accuracy),
         Metric("balanced accuracy", balanced_accuracy),

@@ -1,7 +1,7 @@
-"""Bridges inside a model: a linear layer behind the block before each gap.
+"""Linear bridges inside a model: a linear layer after the block before each gap.
 
-``config.edgeprune_bridges`` names the blocks that have one, so that ``surgery.load_edited`` builds
-them again. transformers alone would load the folder without them.
+``config.edgeprune_bridges`` lists the blocks with a bridge, so that ``serialization.load_edited``
+builds them again. transformers alone would load the folder without them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ NAME = "bridge"
 
 
 def attach(model: Any, bridges: Mapping[int, tuple[Tensor, Tensor]]) -> None:
-    """Put bridges behind blocks of a model that was cut, in place.
+    """Add bridges after blocks of a model with removed layers, in place.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
+        Model with removed layers.
     bridges : mapping
-        Block's place -> weight (hidden, hidden) and bias (hidden,).
+        Index of the block -> weight (hidden, hidden) and bias (hidden,).
 
     """
     for place, (weight, bias) in bridges.items():
         block: Any = layers_of(model)[place]
-        if hasattr(block, NAME):  # what it has comes first: W (V x + c) + b
+        if hasattr(block, NAME):  # an existing bridge is applied first: W (V x + c) + b
             bias = weight @ block.bridge.bias + bias
             weight = weight @ block.bridge.weight
         else:
@@ -47,6 +48,6 @@ def _cross(block: Any, _: Any, out: Any) -> Any:
 
 
 def attach_empty(model: Any, places: Sequence[int]) -> None:
-    """Attach bridges whose weights are still to be loaded, behind the blocks a config names."""
+    """Add bridges with zero weights, to be loaded later, after the blocks that a config lists."""
     width = model.config.hidden_size
     attach(model, {place: (torch.zeros(width, width), torch.zeros(width)) for place in places})

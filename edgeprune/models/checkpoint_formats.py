@@ -1,7 +1,7 @@
-"""Checkpoints that hold more than the model we load, or the same model under another name.
+"""Checkpoints that contain more than the loaded model, or a known model under another type.
 
 - ``clap``: a text tower beside the audio tower, and feature fusion for clips over ten seconds;
-- ``mert_model``: HuBERT at 24 kHz, whose own code we never run;
+- ``mert_model``: HuBERT at 24 kHz, whose own code is never run;
 - ``whisper`` needs nothing here: its classifier takes the encoder's tensors of any checkpoint.
 """
 
@@ -16,7 +16,7 @@ MERT_RATE = 24000  # Hz
 
 
 def own_config(source: str) -> Any:
-    """Read a config as that of the model we load: of CLAP its audio tower, MERT's as HuBERT's.
+    """Read the config of the model to load: CLAP's audio tower, or MERT as HuBERT.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def own_config(source: str) -> Any:
     Raises
     ------
     EdgepruneError
-        A layout whose classes cannot compute what the checkpoint was trained for.
+        The classes of this format cannot compute what the checkpoint was trained for.
 
     """
     from transformers import AutoConfig, PreTrainedConfig
@@ -47,8 +47,8 @@ def own_config(source: str) -> Any:
         config = config.audio_config
     if getattr(config, "use_intermediate_ffn_before_adapter", False):
         raise EdgepruneError(
-            f"{source} has a feed-forward layer behind its blocks "
-            "(use_intermediate_ffn_before_adapter), which no layer score would cover.",
+            f"{source} has a feed-forward layer after its blocks "
+            "(use_intermediate_ffn_before_adapter), which layer scores do not cover.",
             "Use a wav2vec2-bert checkpoint without an adapter.",
         )
     return config
@@ -57,27 +57,27 @@ def own_config(source: str) -> Any:
 def config_of_mert(stated: Mapping[str, Any]) -> Any:
     """Return the HuBERT config of a MERT checkpoint (Li et al. 2023, arXiv 2306.00107).
 
-    MERT is HuBERT on music at 24 kHz. Its softmax is steadied by ``attention_relax``, which changes
-    no result.
+    MERT is HuBERT on music at 24 kHz. Its ``attention_relax`` stabilizes the softmax numerically
+    and changes no result.
 
     Parameters
     ----------
     stated : mapping
-        Its ``config.json``.
+        Content of its ``config.json``.
 
     Raises
     ------
     EdgepruneError
-        It also reads a constant-Q transform, or has DeepNorm's residuals.
+        The model also takes a constant-Q transform as input, or scales residuals as DeepNorm does.
 
     """
     from transformers import HubertConfig
 
-    for name, about in (("feature_extractor_cqt", "also reads a constant-Q transform"),
+    for name, about in (("feature_extractor_cqt", "also takes a constant-Q transform as input"),
                         ("deepnorm", "scales its residuals as DeepNorm does")):  # fmt: skip
         if stated.get(name):
             raise EdgepruneError(
-                f"This MERT {about} ({name} is true), which HuBERT's classes cannot.",
+                f"This MERT {about} ({name} is true), which HuBERT's classes do not support.",
                 "Use a MERT checkpoint without it, such as m-a-p/MERT-v1-95M.",
             )
     ours = {"model_type", "auto_map", "_name_or_path", "transformers_version", "sample_rate"}
@@ -87,18 +87,18 @@ def config_of_mert(stated: Mapping[str, Any]) -> Any:
 
 
 def without_fusion(config: Any) -> Any:
-    """Return a CLAP tower's config for windows that it hears whole: fusion is for longer ones.
+    """Return a CLAP tower's config without feature fusion, which only longer clips need.
 
     Raises
     ------
     EdgepruneError
-        The fusion is in the patch embedding itself.
+        The fusion is part of the patch embedding.
 
     """
     if config.enable_fusion and config.fusion_type == "channel_map":
         raise EdgepruneError(
-            "This CLAP fuses longer clips by channels (fusion_type channel_map), which cannot be "
-            "left out.",
+            "This CLAP fuses longer clips in its patch embedding (fusion_type channel_map), which "
+            "cannot be removed.",
             "Use a checkpoint with another fusion_type, or without fusion.",
         )
     config.enable_fusion = False

@@ -1,6 +1,6 @@
-"""Checkpoints: what a model folder or hub id says of itself, read before any weight is loaded.
+"""Metadata of a model folder or hub id, read before any weights are loaded.
 
-Safetensors only, ``trust_remote_code`` never; what is wrong is said in a sentence.
+Only safetensors are accepted, and ``trust_remote_code`` is never used.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from edgeprune_device.inference.ctc import BLANK_NAME
 
 TAGS = "multi_label_classification"
 PROBLEMS = {"classes": "single_label_classification", "tags": TAGS}
-"""Task -> what transformers calls it in a config."""
+"""Task -> ``problem_type`` in a transformers config."""
 
 CHATTER = ("torchao", "torch.utils._pytree")
-"""Loggers that warn of their own libraries' parts as soon as litert-torch has brought torchao."""
+"""Loggers of libraries that warn about their own parts once litert-torch has imported torchao."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model folder or hub id says of itself; read once and handed on."""
+    """Metadata of a model folder or hub id."""
 
     source: str
     config: Any
-    """transformers.PreTrainedConfig; of CLAP the audio tower's, MERT's as HuBERT's."""
+    """transformers.PreTrainedConfig; for CLAP that of the audio tower, for MERT that of HuBERT."""
     family: Family
     depth: int
-    """Transformer layers."""
+    """Number of transformer layers."""
     fixed_layers: tuple[int, ...]
-    """Those that can never be dropped."""
+    """Layers that cannot be removed."""
     sample_rate: int
-    """Hz, that the model was trained at."""
+    """Sample rate in Hz that the model was trained at."""
     window_samples: int
-    """The one length it takes; 0: any."""
+    """Samples of a fixed input window; 0: any length."""
     task: str
-    """Of its head: classes, tags or ctc."""
+    """Task of its head: classes, tags or ctc."""
 
     def labels(self, task: str = "classes") -> tuple[str, ...]:
-        """Return the labels of its own trained head; empty if it has none for the task.
+        """Return the labels of its trained head; empty if it has none for the task.
 
         transformers names untrained labels LABEL_0, LABEL_1, ... A CTC model's labels are those of
-        its ``vocab.json``, or of its config where edgeprune saved it; the blank must be its first.
+        its ``vocab.json``, or of its config if edgeprune saved it; the blank must be the first.
 
         Raises
         ------
         EdgepruneError
-            Its ``vocab.json`` is no JSON object of whole numbers.
+            Its ``vocab.json`` is not a JSON object of integers.
 
         """
         config = self.config
@@ -72,17 +72,17 @@ class Checkpoint:
         return labels if task != "ctc" or config.pad_token_id == 0 else ()
 
     def known_labels(self, task: str = "classes") -> tuple[str, ...]:
-        """Return ``labels``, the blank of a CTC model under our name for it."""
+        """Return ``labels``, with the blank of a CTC model under edgeprune's name for it."""
         return tuple(BLANK_NAME if index == 0 and task == "ctc" else name
                      for index, name in enumerate(self.labels(task)))  # fmt: skip
 
     def check_task(self, task: str) -> None:
-        """Refuse a task that the family has no model for; raises EdgepruneError."""
+        """Raise EdgepruneError if the family has no model for a task."""
         check_task(self.config, task)
 
 
 def read_checkpoint(source: str) -> Checkpoint:
-    """Read what a checkpoint says of itself, before any weight is loaded.
+    """Read the metadata of a checkpoint, before any weights are loaded.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def read_checkpoint(source: str) -> Checkpoint:
     Raises
     ------
     EdgepruneError
-        As ``read_config``.
+        See ``read_config``.
 
     """
     config = read_config(source)
@@ -105,13 +105,13 @@ def read_checkpoint(source: str) -> Checkpoint:
 
 
 def read_config(source: str) -> Any:
-    """Read a model's configuration, from a folder or a hub id.
+    """Read a model's configuration from a folder or a hub id.
 
     Raises
     ------
     EdgepruneError
-        No such model, a configuration that cannot be read, a family without a row in the table,
-        or weights only as a pickle.
+        There is no such model, its configuration cannot be read, its family is not known, or its
+        weights exist only as a pickle.
 
     """
     from transformers.utils import logging
@@ -134,20 +134,20 @@ def read_config(source: str) -> Any:
             config.sampling_rate = spec.sampling_rate
     except (OSError, ValueError) as error:
         raise EdgepruneError(
-            f"The model {source} could not be read: {first_line(error)}",
-            "Give a folder with config.json and model.safetensors, or a hub id such as "
-            "facebook/wav2vec2-base-960h (a hub id needs the network the first time).",
+            f"The model {source} cannot be read: {first_line(error)}",
+            "Use a folder with config.json and model.safetensors, or a hub id such as "
+            "facebook/wav2vec2-base-960h (a hub id needs network access the first time).",
         ) from error
     return without_fusion(config) if config.model_type == "clap_audio_model" else config
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder whose model type or weights we would not load."""
+    """Raise for a folder whose model type is not known or whose weights are not safetensors."""
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise EdgepruneError(
-            f"{folder} holds no config.json, so it is not a model folder.",
-            "Save the model with save_pretrained() and name that folder.",
+            f"{folder} is not a model folder: it has no config.json.",
+            "Save the model with save_pretrained() and use that folder.",
         )
     try:
         model_type = read_json(config_file).get("model_type", "")
@@ -160,8 +160,8 @@ def _check_folder(folder: Path) -> None:
         )
         found = f"only {pickles[0]}, a pickle that could run code" if pickles else "no weights"
         raise EdgepruneError(
-            f"{folder} holds {found}; edgeprune reads safetensors.",
-            "Convert it where you trust it: "
+            f"{folder} contains {found}; edgeprune reads only safetensors.",
+            "Convert it on a machine where you trust it: "
             "AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)",
         )
     for weights in sorted(folder.glob("*.safetensors")):
@@ -170,13 +170,13 @@ def _check_folder(folder: Path) -> None:
                 pass
         except (OSError, SafetensorError) as error:
             raise EdgepruneError(
-                f"{weights} is damaged or no safetensors file: {first_line(error)}",
-                "Copy it again; of a git checkout, fetch its large files (git lfs pull).",
+                f"{weights} is damaged or not a safetensors file: {first_line(error)}",
+                "Copy it again; in a git checkout, fetch its large files (git lfs pull).",
             ) from error
 
 
 def _check_hub(source: str) -> None:
-    """Refuse a hub id without safetensors of its own, and fetch those it has."""
+    """Raise for a hub id without safetensors of its own; download those it has."""
     from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
     for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
@@ -184,16 +184,16 @@ def _check_hub(source: str) -> None:
             return
     raise EdgepruneError(
         f"{source} has no safetensors on the hub, only a pickle that could run code.",
-        "Convert it where you trust it, and name the folder: for each of AutoModel and "
-        f'AutoFeatureExtractor, .from_pretrained("{source}").save_pretrained(FOLDER)',
+        "Convert it on a machine where you trust it, and use that folder: for each of AutoModel "
+        f'and AutoFeatureExtractor, .from_pretrained("{source}").save_pretrained(FOLDER)',
     )
 
 
 def normalizes(source: str, config: Any, family: Family) -> bool:
-    """Whether samples are scaled to zero mean and unit variance before this model.
+    """Return whether samples are scaled to zero mean and unit variance before this model.
 
-    A folder that edgeprune saved says so in its config; any other is asked for its feature
-    extractor's ``do_normalize`` (transformers' default for these families is True).
+    A folder that edgeprune saved states it in its config; otherwise it is the feature extractor's
+    ``do_normalize`` (transformers' default for these families is True).
     """
     if not family.normalize:
         return False
@@ -217,32 +217,32 @@ def task_in(config: Any) -> str:
 
 
 def check_task(config: Any, task: str) -> None:
-    """Refuse a family that has no model for a task.
+    """Raise if a family has no model for a task.
 
     Raises
     ------
     EdgepruneError
-        transformers has no CTC model of it.
+        transformers has no CTC model of the family.
 
     """
     from transformers import MODEL_FOR_CTC_MAPPING
 
     if task == "ctc" and type(config) not in MODEL_FOR_CTC_MAPPING:
         raise EdgepruneError(
-            f"Models of type {config.model_type!r} give no frame by frame output, which recognising "
-            "transcripts (clips.task = 'ctc') needs.",
+            f"Models of type {config.model_type!r} have no frame-level output, which transcripts "
+            "(clips.task = 'ctc') need.",
             "Use a wav2vec2, hubert, wavlm, data2vec-audio, unispeech-sat, sew, wav2vec2-conformer "
             "or wav2vec2-bert model.",
         )
 
 
 def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:
-    """Return the tokens of a checkpoint's ``vocab.json`` in order; empty where it does not serve.
+    """Return the tokens of a checkpoint's ``vocab.json`` by index; empty if it is not usable.
 
     Raises
     ------
     EdgepruneError
-        It is no JSON object of whole numbers.
+        It is not a JSON object of integers.
 
     """
     from transformers.utils import cached_file
@@ -256,8 +256,8 @@ def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:
         raise EdgepruneError(f"{file} is not JSON: {first_line(error)}.") from error
     if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
         raise EdgepruneError(
-            f"{file} is not a JSON object of tokens and their numbers.",
-            'A vocabulary reads {"<pad>": 0, "a": 1, ...}.',
+            f"{file} is not a JSON object of tokens and their indices.",
+            'Expected: {"<pad>": 0, "a": 1, ...}.',
         )
     tokens = sorted(stated, key=lambda token: int(stated[token]))
     whole = [stated[token] for token in tokens] == list(range(config.vocab_size))
@@ -265,5 +265,5 @@ def vocabulary_of(source: str, config: Any) -> tuple[str, ...]:
 
 
 def first_line(error: Exception) -> str:
-    """Return an error's first line, or its type where it says nothing."""
+    """Return an error's first line, or the name of its type if it has no text."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,9 +1,9 @@
-"""Where each model family keeps its layers: one literal table, and the cut that reads it.
+"""Table of the supported model families: where each keeps its layers, and removing layers.
 
-To add a family, add a row; ``tests/test_families.py`` then loads, trains, drops, saves, reloads,
-exports and quantizes a tiny model of it. Models of our own classes (KWT, CLAP's tower, CNN14)
-answer for themselves what a row cannot say: ``finish(state)``, ``classify(state)``,
-``frames(state)``.
+To add a family, add a row; ``tests/workstation/models/test_families.py`` then loads, trains,
+prunes, saves, reloads, exports and quantizes a tiny model of it. edgeprune's own model classes
+(KWT, CLAP's tower, CNN14) have methods for what a row cannot express: ``finish(state)``,
+``classify(state)``, ``frames(state)``.
 """
 
 from __future__ import annotations
@@ -19,56 +19,56 @@ from edgeprune_device.errors import EdgepruneError
 
 @dataclass(frozen=True)
 class Family:
-    """What the spec must know of one model family."""
+    """Structure of one model family."""
 
     layers: str
     """Dotted path from ``model.base_model`` to the list of transformer blocks; ``*`` stands for
     every stage, or for every number from 1."""
     depth: str = "num_hidden_layers"
-    """Config field that counts them, or lists how many each stage has."""
+    """Config field with the number of blocks, or with a list of those per stage."""
     unit: int = 1
-    """Neighbouring blocks that can only go together, and so are one layer."""
+    """Neighbouring blocks that form one layer, because they can only be removed together."""
     keep: tuple[int, ...] = ()
-    """Layers (from 0) that hold state the others read, so they can never go."""
+    """Layers (from 0) with parameters that other layers use, so they cannot be removed."""
     whole: bool = False
-    """No layer can go: each changes the width or the resolution."""
+    """Whether no layer can be removed, because each changes the width or the resolution."""
     class_tokens: int = 0
-    """Leading tokens that stand for no stretch of sound; averages over time leave them out."""
+    """Leading tokens that are no frames and are excluded from averages over time."""
     window: str = ""
-    """Config field with the fixed window in samples; empty where any length is taken. A field that
-    is not there yet: any length, until the model is fitted to one."""
+    """Config field with the fixed window in samples; empty: any length. If the field is missing:
+    any length, until the model is fitted to one."""
     normalize: bool = False
-    """The family's feature extractor may scale samples to zero mean and unit variance."""
+    """Whether the feature extractor may scale samples to zero mean and unit variance."""
     frontend: str = ""
-    """The kind of spectrogram the model takes (``spectrogram_specs.SPECS``); empty: samples."""
+    """Kind of spectrogram the model takes (``spectrogram_specs.SPECS``); empty: samples."""
     frozen: str = ""
-    """Dotted path from ``model.base_model`` to the front end that fine-tuning leaves alone."""
+    """Dotted path from ``model.base_model`` to the front end, which fine-tuning keeps frozen."""
     final_norm: str = ""
-    """Dotted path to the norm behind the last block."""
+    """Dotted path to the norm after the last block."""
     stable_only: bool = False
-    """``final_norm`` stands there in the stable-layer-norm variants alone."""
+    """Whether only the stable-layer-norm variants have ``final_norm`` there."""
     summed_normed: bool = False
-    """A head on a weighted sum of states reads the last one behind ``final_norm``."""
+    """Whether a head on a weighted sum of hidden states takes the last one after ``final_norm``."""
     upsample: str = ""
-    """Dotted path to what gives the last state the front end's number of frames again."""
+    """Dotted path to the module that restores the front end's frame rate after the last block."""
     positions: str = ""
     """Dotted path to the positional convolution whose output is added before the first block."""
     weight_norm: str = ""
     """Dotted path to a convolution whose weight-norm is folded before export."""
     attention: str = "sdpa"
-    """Attention implementation that both trains and exports; empty: the model has but one."""
+    """Attention implementation for training and export; empty: the model has only one."""
     float_scopes: tuple[str, ...] = ()
-    """Modules whose matrix products stay in float when the rest becomes int8."""
+    """Modules whose matrix products stay in float under int8 quantization."""
     row_scopes: tuple[str, ...] = ()
-    """Modules whose products have a scale for every frame when they become int8 (``row_int8``)."""
+    """Modules whose products get one int8 scale per frame (``quantization.per_token``)."""
 
     @property
     def bridges(self) -> bool:
-        """Whether a linear bridge can stand in for layers: all states have one width."""
+        """Whether linear bridges can replace layers: all hidden states have the same width."""
         return "*" not in self.layers
 
 
-# A light front end's spectrum, and the first convolution (``strided``): both hear raw samples.
+# ``spectrum`` of a light front end and ``first`` of ``strided_conv`` take raw samples.
 _WAVEFORM = Family(
     "encoder.layers", normalize=True, frozen="feature_extractor",
     weight_norm="encoder.pos_conv_embed.conv", final_norm="encoder.layer_norm", stable_only=True,
@@ -76,20 +76,20 @@ _WAVEFORM = Family(
     row_scopes=("feature_extractor/convs",),
 )  # fmt: skip
 _PLAIN = replace(_WAVEFORM, final_norm="", weight_norm="")
-_FITTED = "edgeprune_window"  # a spectrogram model that input_length.resize_input gave a window
+_FITTED = "edgeprune_window"  # set by input_length.resize_input
 # Fourier and mel matrices span ten orders of magnitude: int8 would destroy them.
 _FRONTEND = ("frontend",)
 
 FAMILIES: dict[str, Family] = {  # by config.model_type
     "wav2vec2": _WAVEFORM,
     "hubert": _WAVEFORM,  # and MERT
-    # Block 0 owns the relative position embedding that all the others read.
+    # Block 0 owns the relative position embedding that all others use.
     "wavlm": replace(_WAVEFORM, keep=(0,), attention="eager"),
     "unispeech-sat": _WAVEFORM,
-    "data2vec-audio": _PLAIN,  # its positional convolutions have no weight-norm
-    # Blocks run at half the frames; upsampling follows the last.
+    "data2vec-audio": _PLAIN,  # its positional convolutions have no weight norm
+    # Blocks run at half the frame rate; upsampling follows the last.
     "sew": replace(_WAVEFORM, final_norm="", upsample="encoder.upsample", positions=""),
-    # Its positional convolution is built but never run.
+    # Its positional convolution is built but never used.
     "wav2vec2-conformer": replace(
         _PLAIN, final_norm="encoder.layer_norm", stable_only=False, positions=""
     ),
@@ -102,7 +102,7 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
         "encoder.layers", depth="encoder_layers", frontend="whisper", window=_FITTED,
         final_norm="encoder.layer_norm", summed_normed=True, float_scopes=_FRONTEND,
     ),
-    # Plain and shifted Swin blocks: without one of a pair, those behind it would shift wrongly.
+    # Plain and shifted Swin blocks: removing a single one would swap the shifts of all later ones.
     "clap_audio_model": Family(
         "audio_encoder.layers.*.blocks", depth="depths", unit=2, frontend="clap", window=_FITTED,
         attention="eager", float_scopes=_FRONTEND,
@@ -116,22 +116,22 @@ FAMILIES: dict[str, Family] = {  # by config.model_type
     ),
 }  # fmt: skip
 ALIASES = {"mert_model": "hubert", "clap": "clap_audio_model"}
-"""Checkpoints that hold a model of another row."""
+"""Model types of checkpoints that are loaded as another family."""
 
 
 def family_of(model_type: str) -> Family:
-    """Return the table's row for a config's ``model_type``.
+    """Return the family of a config's ``model_type``.
 
     Raises
     ------
     EdgepruneError
-        The table has no such row.
+        The family is not known.
 
     """
     name = ALIASES.get(model_type, model_type)
     if name not in FAMILIES:
         raise EdgepruneError(
-            f"No layers are known for model type {model_type!r}.",
+            f"Model type {model_type!r} is not supported.",
             f"Known: {', '.join((*FAMILIES, *ALIASES))}; to add one, add a row to "
             "edgeprune/models/families.py.",
         )
@@ -139,7 +139,7 @@ def family_of(model_type: str) -> Family:
 
 
 def blocks_of(model: Any) -> list[nn.Module]:
-    """Return the blocks of a model of a known family one by one, in the order they run."""
+    """Return the blocks of a model of a known family, in the order of execution."""
     path, base = family_of(model.config.model_type).layers, model.base_model
     if "*" not in path:
         return list(base.get_submodule(path))
@@ -166,7 +166,7 @@ def layers_of(model: Any) -> nn.ModuleList:
 
 
 def depth_of(config: Any) -> int:
-    """Count a model's layers by its config."""
+    """Return the number of layers according to a model's config."""
     family = family_of(config.model_type)
     counted: int | list[int] = getattr(config, family.depth)
     stages = [counted] if isinstance(counted, int) else counted
@@ -180,25 +180,26 @@ def submodule(model: Any, path: str) -> nn.Module:
 
 
 def fixed_layers_of(config: Any) -> tuple[int, ...]:
-    """Return the layers of a model that can never go."""
+    """Return the layers of a model that cannot be removed."""
     family = family_of(config.model_type)
     return tuple(range(depth_of(config))) if family.whole else family.keep
 
 
 def keep_layers(model: Any, keep: Sequence[int]) -> None:
-    """Keep only these layers, in place, so that the model saves and reloads as it is.
+    """Keep only these layers, in place; the model can be saved and reloaded afterwards.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        A model of a known family, with or without a head.
+        Model of a known family, with or without a head.
     keep : sequence of int
         Layers to keep, counted from 0, in ascending order.
 
     Raises
     ------
     EdgepruneError
-        A layer that does not exist, none at all, a wrong order, or one that cannot go is missing.
+        A layer does not exist, no layer is kept, the order is not ascending, or a layer that cannot
+        be removed is missing.
 
     """
     family, blocks = family_of(model.config.model_type), layers_of(model)
@@ -219,7 +220,7 @@ def keep_layers(model: Any, keep: Sequence[int]) -> None:
         model.config.edgeprune_bridges = [n for n, i in enumerate(keep) if i in bridged]
     if hasattr(
         model, "layer_weights"
-    ):  # a head on a weighted sum: one for block 0's input, one each
+    ):  # a head on a weighted sum has one weight for block 0's input and one per block
         kept = model.layer_weights.detach()[[0, *(index + 1 for index in keep)]]
         model.layer_weights = nn.Parameter(kept.clone())
 
@@ -230,31 +231,33 @@ def check_keep(config: Any, keep: Sequence[int], layers: int) -> None:
     Parameters
     ----------
     config : PreTrainedConfig
+        The model's config.
     keep : sequence of int
+        Layers to keep, counted from 0.
     layers : int
-        How many it has.
+        Number of layers of the model.
 
     Raises
     ------
     EdgepruneError
-        As ``keep_layers``.
+        See ``keep_layers``.
 
     """
     if not keep or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= layers:
         raise EdgepruneError(
-            f"Layers {list(keep)} cannot be kept of a model with {layers} layers.",
-            f"Name at least one, ascending, from 0 to {layers - 1}.",
+            f"Layers {list(keep)} cannot be kept: the model has {layers} layers.",
+            f"Give at least one, in ascending order, from 0 to {layers - 1}.",
         )
     missing = sorted(set(fixed_layers_of(config)) - set(keep))
     if missing and family_of(config.model_type).whole:
         raise EdgepruneError(
-            f"A {config.model_type} model cannot do without any of its {layers} convolution "
-            "blocks: each changes the width or the resolution.",
-            "Trim its channels instead.",
+            f"No convolution block of a {config.model_type} model can be removed (all {layers} are "
+            "needed): each changes the width or the resolution.",
+            "Trim its channels instead (step trim).",
         )
     if missing:
         raise EdgepruneError(
-            f"Layer {missing[0]} of a {config.model_type} model cannot be dropped: "
-            "it holds what the other layers read.",
+            f"Layer {missing[0]} of a {config.model_type} model cannot be removed: "
+            "the other layers use its parameters.",
             f"Add {missing[0]} to the layers to keep.",
         )

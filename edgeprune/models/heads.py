@@ -1,10 +1,10 @@
-"""Heads: which of a model's parts they are, how one becomes fresh, and Seed 4's two kinds.
+"""Classification heads of models: finding, resetting and replacing them.
 
-``mlp`` (Genova, Esling, Hurlin): what the family's own head reads of a clip, 1024 ReLU units, the
-labels. That is the mean over time in the waveform families, Whisper, wav2vec2-BERT and CLAP, class
-tokens in KWT and AST, and in a student of ours and CNN14 what their own pooling gives. ``bilstm``:
-two bidirectional LSTM layers of 256, then the labels of every frame. Each is a part that a config
-can name (``surgery.PARTS``).
+Two kinds of new heads, both as in Genova, Esling and Hurlin, "Keep what you need". ``mlp``: 1,024
+ReLU units and the labels on the same clip-level input as the family's own head: the mean over time
+in the waveform families, Whisper, wav2vec2-BERT and CLAP; class tokens in KWT and AST; the pooled
+output in edgeprune's students and CNN14. ``bilstm``: two bidirectional LSTM layers of 256, then the
+labels of every frame. Each is a part that a config can name (``serialization.PARTS``).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ LSTM_UNITS = 256
 LSTM_LAYERS = 2
 OURS = ("mlp", "bilstm", "through")
 ROOTS = ("projector", "classifier", "head", "fc_audioset", "lm_head", "layer_weights")
-"""What belongs to a head, from the model: each family has some."""
+"""Names of the submodules that belong to a head, at the top of the model."""
 PLACES = {
     "mlp": ("classifier", "head.linear", "head", "fc_audioset"), "bilstm": ("lm_head",),
 }  # fmt: skip
-"""Kind of our heads -> where one stands; the first that a model has."""
+"""Kind of new head -> where it is placed; the first name that a model has."""
 LABEL_LAYERS = tuple(
     f"{place}{inner}" for place in ("classifier", "head", "head.linear", "fc_audioset", "lm_head")
     for inner in ("", ".dense", ".out")
 )  # fmt: skip
-"""Where the linear layer whose outputs are the labels may stand: a family's own, or in one of ours."""
+"""Where the linear layer that outputs the labels may be: in a family's own head or a new one."""
 
 
 def relabel(config: Any, count: int) -> None:
-    """Have a recorded head (``surgery``) built for another number of labels, its widths as they are.
+    """Change the number of labels of a head recorded in a config, keeping its widths.
 
     Parameters
     ----------
     config : PreTrainedConfig
-        Changed in place.
+        Config with the records of ``serialization``; changed in place.
     count : int
-        Labels.
+        Number of labels.
 
     """
     if parts := getattr(config, "edgeprune_parts", None):
@@ -58,20 +58,20 @@ def relabel(config: Any, count: int) -> None:
 
 
 def forget_head(config: Any) -> None:
-    """Take a head of ours out of a config, so that its model is built with its family's own.
+    """Remove a recorded head from a config, so that the model is built with its family's own.
 
     Raises
     ------
     EdgepruneError
-        The head was trimmed with its model: the family's own would be too wide for it.
+        The model was trimmed together with its head, so that the family's own would not fit.
 
     """
     for name in ("edgeprune_sizes", "edgeprune_shapes"):
         if any(path.split(".")[0] in ROOTS for path in getattr(config, name, None) or {}):
             raise EdgepruneError(
-                "The widths that this model's head reads were trimmed, so that it cannot be given "
-                "a head for another task.",
-                "Start from the model it was made of.",
+                "This model was trimmed together with its head, so it cannot get a head for "
+                "another task.",
+                "Start from the model before trimming.",
             )
     parts = getattr(config, "edgeprune_parts", None) or {}
     left = {path: spec for path, spec in parts.items() if spec["part"] not in OURS}
@@ -89,7 +89,7 @@ def head_parameters(model: Any) -> list[nn.Parameter]:
 
 
 def renew_head(model: Any) -> None:
-    """Draw all of a head's weights anew, in place, as its family (or torch, of ours) draws them."""
+    """Initialize all weights of a head again, in place, as its family (or torch) does."""
     ours = [f"{path}." for path in serialization.parts_of(model)]
     for parameter in head_parameters(model):
         parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # or it would stay
@@ -100,27 +100,27 @@ def renew_head(model: Any) -> None:
             module.reset_parameters()
         else:
             model._init_weights(module)
-    if hasattr(model, "layer_weights"):  # of a weighted sum of all states: each as much
+    if hasattr(model, "layer_weights"):  # equal weights in a weighted sum of hidden states
         nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
 
 
 def put_head(model: Any, kind: str, outputs: int) -> None:
-    """Put a fresh head of ours in the place of a model's own, in place.
+    """Replace a model's own head by a new one, in place.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        With a head: a classifier for ``mlp``, a CTC model for ``bilstm``.
+        Model with a head: a classifier for ``mlp``, a CTC model for ``bilstm``.
     kind : str
-        ``own`` (nothing is done), ``mlp`` (of the last block's states, even where a family's own
-        head reads a weighted sum of all) or ``bilstm``.
+        ``own`` (no change), ``mlp`` (on the last hidden state, even if the family's own head takes
+        a weighted sum of all) or ``bilstm``.
     outputs : int
-        Labels.
+        Number of labels.
 
     Raises
     ------
     EdgepruneError
-        The family's head stands where none of ours fits.
+        The kind does not fit the family.
 
     """
     if kind == "own":
@@ -129,7 +129,8 @@ def put_head(model: Any, kind: str, outputs: int) -> None:
     path = next((name for name in PLACES[kind] if name in known), "")
     if not path:
         raise EdgepruneError(
-            f"No {kind} head fits a {type(model).__name__}.", "Use teach.head = 'own'."
+            f"teach.head = {kind!r} does not fit a {type(model).__name__}.",
+            "Use teach.head = 'own'.",
         )
     first = getattr(model, "projector", None) if kind == "mlp" else None
     old = first if isinstance(first, nn.Linear) else model.get_submodule(path)

@@ -1,14 +1,14 @@
-"""A block's state as frames in time, whatever order its family keeps its tokens in.
+"""Conversion of a block's output to frames in time, whatever the family's token order.
 
-Representations are means over time, and a point's are the mean over the frames of its sound; so
-every state is looked at as (batch, frames, hidden), time along one axis:
+Representations are means over time, and a point's is the mean over the frames of its sound. So
+every hidden state is converted to (batch, frames, hidden), with time along one axis:
 
 - leading class tokens are left out;
-- AST's patches, row by row of frequencies, are averaged over frequencies;
-- CLAP's are too, and its states of earlier stages are carried to the last (see ``clap.py``);
-- CNN14's pictures are averaged over frequencies, and over time down to the last block's frames;
-  channels that a state lacks are zeros. Distances, inner products and CKA are as without them;
-  cosines between states of different width compare channels of the same number and say little.
+- AST's patches, ordered row by row of frequencies, are averaged over frequency;
+- CLAP's are too, and earlier stages are passed through the patch mergings (see ``nn.clap``);
+- CNN14's feature maps are averaged over frequency, and over time to the last block's frame rate;
+  missing channels are filled with zeros. This does not affect distances, inner products and CKA;
+  cosines between hidden states of different width compare unrelated channels and say little.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from edgeprune.models.input_length import share_heard
 
 
 def frames_of(model: Any, state: Tensor) -> Tensor:
-    """Look at a state of a model as frames in time.
+    """Convert a hidden state to frames in time.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
+        Model of a known family.
     state : Tensor
-        As a block gives it, or as the final norm left it.
+        Output of a block, or of the final norm.
 
     Returns
     -------
@@ -53,9 +54,9 @@ def frames_of(model: Any, state: Tensor) -> Tensor:
 
 @contextmanager
 def block_states(model: Any) -> Iterator[list[Tensor]]:
-    """Collect the first layer's input and every layer's output, as they are, of one run.
+    """Collect the first layer's input and every layer's output of one forward pass.
 
-    A model without layers (a small CNN) has no states.
+    A model without layers (a small CNN) has no hidden states.
     """
     blocks = blocks_of(model)
     ends: list[Any] = list(layers_of(model))

@@ -1,18 +1,18 @@
-"""What a spectrogram model hears: its front end, and its fit to the window of the clips.
+"""Input length of spectrogram models: their front end, and fitting them to a shorter window.
 
-AST, Whisper and CLAP were trained on windows of 10, 30 and 10 seconds. Filling up one second with
-silence would cost a small board ten to thirty times the work, so the model is fitted to the
+AST, Whisper and CLAP were trained on windows of 10, 30 and 10 seconds. Padding a window of one
+second with silence would cost ten to thirty times the computation, so the model is fitted to the
 window once it is known (``resize_input``):
 
 - AST: the middle of its position embeddings over time, or their bilinear interpolation where the
   window is longer (Gong et al. 2021, arXiv 2104.01778, and its code);
-- Whisper: its first positions, as many as the window has frames;
-- CLAP: a smaller picture, of 1, 2 or 3 strips of time instead of 4 (0.625, 2.5 and 5.625 seconds),
-  and attention windows that shrink as it does, with the middle of their tables of positions. The
-  sound fills the picture as CLAP's extractor fills it: repeated as often as it fits, then zeros.
+- Whisper: its first positions, as many as the window needs;
+- CLAP: a smaller image with 1, 2 or 3 strips of time instead of 4 (0.625, 2.5 and 5.625 seconds),
+  and attention windows that shrink accordingly, with the middle of their position bias tables. The
+  window fills the image as in CLAP's feature extractor: repeated as often as it fits, then zeros.
 
 wav2vec2-BERT and CNN14 take any length. The config records window and front end
-(``edgeprune_window``, ``edgeprune_frontend``), so that a saved folder reloads alone.
+(``edgeprune_window``, ``edgeprune_frontend``), so that a saved folder can be reloaded by itself.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from edgeprune.nn.strided_conv import check_reach
 from edgeprune_device.errors import EdgepruneError
 
 State = dict[str, Tensor]
-CLAP_STRETCH = 1024 / 1000  # CLAP's picture is this much wider than the frames that fill it
+CLAP_STRETCH = 1024 / 1000  # width of CLAP's image relative to the frames that fill it
 
 
 def read_spec(source: str, config: Any) -> SpectrogramSpec | None:
-    """Return a checkpoint's front end; None for a model that takes samples or has its own.
+    """Return a checkpoint's spectrogram; None for a model that takes samples or has its own.
 
-    From its config where edgeprune saved it, otherwise from its ``preprocessor_config.json``;
-    without one, as the family's published checkpoints have it. The number of mel filters is the
+    Read from its config if edgeprune saved it, otherwise from its ``preprocessor_config.json``;
+    without one, that of the family's published checkpoints. The number of mel filters is the
     model's.
     """
     kind = family_of(config.model_type).frontend
@@ -70,7 +70,7 @@ def read_spec(source: str, config: Any) -> SpectrogramSpec | None:
 
 
 def _extractor(source: str, config: Any) -> dict[str, Any]:
-    """Read what a checkpoint says of its feature extractor."""
+    """Read a checkpoint's feature extractor settings."""
     from transformers import SequenceFeatureExtractor
 
     try:
@@ -81,18 +81,18 @@ def _extractor(source: str, config: Any) -> dict[str, Any]:
 
 
 def spec_of(model: Any) -> SpectrogramSpec:
-    """Return the front end that a loaded model's config records."""
+    """Return the spectrogram specification that a loaded model's config records."""
     return spec_from_record(model.config.edgeprune_frontend)
 
 
 def attach(model: Any) -> None:
-    """Give a loaded model the front end that its config records, as ``model.frontend``."""
+    """Add the front end that a model's config records, as ``model.frontend``."""
     spec = spec_of(model)
     model.frontend = LogMel(spec, room_of(model.config, spec)).to(model.device)
 
 
 def room_of(config: Any, spec: SpectrogramSpec) -> int:
-    """Return what ``LogMel`` fills up to: AST's frames, Whisper's and CLAP's samples, or 0."""
+    """Return the input size of ``LogMel``: frames (AST), samples (Whisper, CLAP), or 0 (any)."""
     if spec.kind == "ast":
         return int(config.max_length)
     if spec.kind == "whisper":
@@ -103,7 +103,7 @@ def room_of(config: Any, spec: SpectrogramSpec) -> int:
 
 
 def share_heard(config: Any) -> float:
-    """Return the share of a model's input that its window fills (CLAP repeats the sound)."""
+    """Return the share of a model's input that its window fills (CLAP repeats the window)."""
     window = getattr(config, "edgeprune_window", 0)
     if not window or config.model_type != "clap_audio_model":
         return 1.0
@@ -116,13 +116,14 @@ def check_window(config: Any, window_samples: int) -> None:
     Parameters
     ----------
     config : PreTrainedConfig
-        As ``read_config`` returns it.
+        Config as returned by ``read_config``.
     window_samples : int
+        Samples per window.
 
     Raises
     ------
     EdgepruneError
-        The window is too short for a frame, longer than the model hears, or not the one that the
+        The window is shorter than a frame, longer than the model's input, or not the one that the
         model was fitted to.
 
     """
@@ -138,18 +139,19 @@ def check_window(config: Any, window_samples: int) -> None:
 
 
 def resize_input(model: Any, window_samples: int) -> Any:
-    """Return a model that hears windows of this length, and no more than them.
+    """Return a model whose input is exactly a window of this length.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        As ``load_model`` returns it; it is not changed.
+        Model as returned by ``load_model``; it is not changed.
     window_samples : int
+        Samples per window.
 
     Raises
     ------
     EdgepruneError
-        As ``check_window``; or the model was fitted to another window, or trimmed before it was
+        See ``check_window``; or the model was fitted to another window, or trimmed before it was
         fitted.
 
     """
@@ -162,14 +164,14 @@ def resize_input(model: Any, window_samples: int) -> Any:
     spec = spec_of(model)
     if serialization.edited(model.config) and not fitted:
         raise EdgepruneError(
-            "This model was trimmed, or given parts of our own, before it was fitted to a window.",
-            "Fit the model it was made of first: compress does.",
+            "This model was trimmed, or parts of it replaced, before it was fitted to a window.",
+            "Start from the model it was made from: compress fits it first.",
         )
     if fitted:
         raise EdgepruneError(
             f"This model takes windows of {fitted / spec.sampling_rate:g} s, not "
             f"{window_samples / spec.sampling_rate:g} s.",
-            "Start from the model it was made of.",
+            "Start from the model it was made from.",
         )
     check_window(model.config, window_samples)
     plan, apply = FITS[kind]
@@ -177,7 +179,7 @@ def resize_input(model: Any, window_samples: int) -> Any:
     for name, value in plan(config, spec, window_samples).items():
         setattr(config, name, value)
     config.edgeprune_window = window_samples
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at once
+    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced right away
         made = type(model)(config)
     state = apply(model.state_dict(), model.config, config)
     made.load_state_dict(state)
@@ -193,14 +195,14 @@ def _plan_ast(config: Any, spec: SpectrogramSpec, window: int) -> dict[str, int]
         least = spec.frame + (config.patch_size - 1) * spec.hop
         raise EdgepruneError(
             f"A window of {window / spec.sampling_rate:.3g} s has {frames} frames, fewer than a "
-            f"patch of this model; {least / spec.sampling_rate:.3g} s is the least.",
+            f"patch of this model (at least {least / spec.sampling_rate:.3g} s).",
             "Choose longer windows with --window.",
         )
     return {"max_length": frames}
 
 
 def _fit_ast(state: State, old: Any, new: Any) -> State:
-    """Cut or stretch the position embeddings (1, 2 + rows x columns, hidden) over time."""
+    """Crop or interpolate the position embeddings (1, 2 + rows x columns, hidden) over time."""
     rows = _patches(old.num_mel_bins, old.patch_size, old.frequency_stride)
     before, after = (_patches(c.max_length, c.patch_size, c.time_stride) for c in (old, new))
     (name,) = (key for key in state if key.endswith("embeddings.position_embeddings"))
@@ -245,7 +247,7 @@ def _plan_clap(config: Any, spec: SpectrogramSpec, window: int) -> dict[str, int
 
 
 def _fit_clap(state: State, _: Any, new: Any) -> State:
-    """Keep the middle of the tables of relative positions; their index is made anew."""
+    """Keep the middle of the tables of relative positions; their index is computed again."""
     from edgeprune.nn.clap import cropped_bias, position_index
 
     found = {}
@@ -259,20 +261,20 @@ def _fit_clap(state: State, _: Any, new: Any) -> State:
 
 
 def _clap_room(mels: int, size: int, spec: SpectrogramSpec) -> int:
-    """Return the samples that fill a picture of ``size`` x ``size``."""
+    """Return the number of samples that fill an image of ``size`` x ``size``."""
     return round(size * (size // mels) / CLAP_STRETCH * spec.hop)
 
 
 def _too_long(seconds: float, longest: float) -> EdgepruneError:
     return EdgepruneError(
-        f"This model hears windows of at most {longest:g} s, not {seconds:g} s.",
+        f"This model takes windows of at most {longest:g} s, not {seconds:g} s.",
         "Choose shorter windows with --window.",
     )
 
 
 Plan = Callable[[Any, SpectrogramSpec, int], dict[str, int]]
 Apply = Callable[[State, Any, Any], State]
-FITS: dict[str, tuple[Plan, Apply]] = {  # front end -> what the config becomes, and the tensors
+FITS: dict[str, tuple[Plan, Apply]] = {  # front end -> new config fields, and new tensors
     "ast": (_plan_ast, _fit_ast),
     "whisper": (_plan_whisper, _fit_whisper),
     "clap": (_plan_clap, _fit_clap),

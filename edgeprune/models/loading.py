@@ -1,8 +1,8 @@
-"""Model folders: load them, run them on windows of samples, save what was made of them.
+"""Loading model folders, running them on windows of samples, and saving modified models.
 
-A window of raw samples goes in. Where the family's feature extractor scales samples to zero mean
-and unit variance, or makes a spectrogram of them, that happens here in torch, so that training,
-export and the deployed graph share one definition.
+The input is a window of raw samples. Normalization to zero mean and unit variance, or the
+spectrogram, of a family's feature extractor is computed here in torch, so that training, export and
+the deployed graph share one definition.
 """
 
 from __future__ import annotations
@@ -46,16 +46,17 @@ def load_model(
     Parameters
     ----------
     source : str or Path
-        Folder in Hugging Face's layout or hub id; what ``compress`` and its steps wrote, too.
+        Folder in Hugging Face's format, including those that ``compress`` writes, or hub id.
     labels : sequence of str, optional
-        Give the model a fresh head for these labels (its own stays if it was trained on just
-        them); without it, the checkpoint's own head.
+        Give the model a new head for these labels (its own is kept if it was trained on exactly
+        these). Default: the checkpoint's own head.
     task : str
-        ``classes``, ``tags`` or ``ctc``; empty: what the checkpoint was made for.
+        ``classes``, ``tags`` or ``ctc``; empty: that of the checkpoint.
     head : str
-        Of a fresh head, the kind: see ``heads``. ``own``: the kind that the checkpoint has.
+        Kind of a new head, see ``heads``; ``own``: that of the checkpoint.
     window_samples : int
-        Fit a spectrogram model to windows of this length (``input_length.resize_input``); 0: as it is.
+        Fit a spectrogram model to windows of this many samples (``input_length.resize_input``);
+        0: unchanged.
 
     Returns
     -------
@@ -64,8 +65,8 @@ def load_model(
     Raises
     ------
     EdgepruneError
-        No such model, a family that is not known, weights only as a pickle, or weights that do not
-        belong to the configuration.
+        There is no such model, its family is not known, its weights exist only as a pickle, or they
+        do not match the configuration.
 
     """
     checkpoint = read_checkpoint(str(source))
@@ -76,7 +77,7 @@ def load_checkpoint(
     checkpoint: Checkpoint, labels: Sequence[str] | None = None, *, task: str = "",
     head: str = "own", window_samples: int = 0,
 ) -> Any:  # fmt: skip
-    """Load a model whose checkpoint was read; parameters and errors as for ``load_model``."""
+    """Load a model from its metadata; parameters and errors as for ``load_model``."""
     import transformers
 
     source, config = checkpoint.source, copy.deepcopy(checkpoint.config)
@@ -98,7 +99,7 @@ def load_checkpoint(
             config.problem_type = PROBLEMS[task]
         options["ignore_mismatched_sizes"] = True
     for name in (*LAYERDROP, *MASKING):
-        if hasattr(config, name):  # layers must not vanish while they are scored or distilled
+        if hasattr(config, name):  # layers must not be skipped while they are scored or distilled
             setattr(config, name, 0.0)
     if family.attention:
         options["attn_implementation"] = family.attention
@@ -110,11 +111,11 @@ def load_checkpoint(
             model = auto.from_pretrained(source, config=config, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise EdgepruneError(
-            f"The weights of {source} could not be loaded: {first_line(error)}",
+            f"The weights of {source} cannot be loaded: {first_line(error)}",
             "Only safetensors are read; check that model.safetensors belongs to config.json.",
         ) from error
     model.config.edgeprune_normalize = normalizes(source, config, family)
-    model.config.architectures = [type(model).__name__]  # of a fresh head: what it is now
+    model.config.architectures = [type(model).__name__]  # of the model with its new head
     _forget_rotations(model)
     if family.frontend:
         input_length.attach(model)
@@ -129,10 +130,10 @@ def load_checkpoint(
 
 
 def _forget_rotations(model: nn.Module) -> None:
-    """Have rotary embeddings made anew in every run.
+    """Make rotary embeddings be computed again in every forward pass.
 
-    transformers keeps them from one run to the next, and those of a run in inference mode cannot
-    be trained through.
+    transformers caches them between passes, and those cached in inference mode cannot be trained
+    through.
     """
 
     def forget(module: Any, _: Any) -> None:
@@ -147,7 +148,7 @@ def load_for(
     source: str, labels: Sequence[str], *, task: str = "classes", head: str = "own",
     window_samples: int = 0,
 ) -> tuple[Any, tuple[str, ...], bool]:  # fmt: skip
-    """Load a model for labels: with its own head if that knows them all, else a fresh one.
+    """Load a model for labels: with its own head if that knows all of them, else with a new one.
 
     Parameters
     ----------
@@ -157,10 +158,11 @@ def load_for(
     Returns
     -------
     model : transformers.PreTrainedModel
+        Loaded model.
     labels : tuple of str
-        In the order of its outputs; its own head may know more.
+        Labels in the order of its outputs; its own head may have more than requested.
     own : bool
-        Whether it is its own head.
+        Whether its own head was kept.
 
     """
     checkpoint = read_checkpoint(source)
@@ -169,7 +171,7 @@ def load_for(
     model = load_checkpoint(
         checkpoint, None if own else labels, task=task, head=head, window_samples=window_samples
     )
-    if own and task == "ctc":  # a vocab.json names the labels that its config does not
+    if own and task == "ctc":  # labels from vocab.json, which its config does not have
         model.config.id2label = dict(enumerate(known))
         model.config.label2id = {label: index for index, label in enumerate(known)}
     return model, known if own else tuple(labels), own
@@ -181,12 +183,12 @@ def labels_of(model: Any) -> tuple[str, ...]:
 
 
 def sample_rate_of(model: Any) -> int:
-    """Return the rate in Hz that a model was trained at (the waveform families: 16 kHz)."""
+    """Return the sample rate in Hz that a model was trained at (waveform families: 16 kHz)."""
     return int(getattr(model.config, "sampling_rate", 16000))
 
 
 def prepare(model: Any, samples: Tensor) -> Tensor:
-    """Turn windows (batch, samples) into what the model takes, as its feature extractor would."""
+    """Map windows (batch, samples) to the model's input, as its feature extractor would."""
     if family_of(model.config.model_type).frontend:
         features: Tensor = model.frontend(samples)
         return features
@@ -204,8 +206,8 @@ def logits_and_states(model: Any, samples: Tensor) -> tuple[Tensor, tuple[Tensor
     -------
     logits : Tensor (batch, labels), of a CTC model (batch, frames, labels)
     states : tuple of Tensor (batch, frames, hidden)
-        The input of the first layer, then every layer's output, as ``frames_of`` looks at them:
-        all of one shape, tokens that stand for no stretch of sound left out.
+        The input of the first layer, then every layer's output, converted by ``frames_of``: all of
+        the same shape, without class tokens.
 
     """
     with block_states(model) as states:
@@ -223,14 +225,14 @@ def logits_of(model: Any, samples: Tensor) -> Tensor:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Count the trainable numbers of a model; fixed front-end matrices do not count."""
+    """Count the trainable parameters of a model; fixed front-end matrices do not count."""
     return sum(p.numel() for p in model.parameters())
 
 
 def save(model: Any, folder: Path) -> None:
     """Write a folder that ``load_model`` reloads.
 
-    transformers' own classes reload it, too, as long as no width was trimmed and no part replaced.
+    transformers' own classes can reload it, too, unless widths were trimmed or parts replaced.
     """
     serialization.record(model)
     model.should_save_on_this_rank = lambda _: True  # every process has a folder of its own

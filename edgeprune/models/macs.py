@@ -1,8 +1,8 @@
-"""Count the multiply-accumulates of one window, module by module, by running it.
+"""Multiply-accumulates of one window per module, counted by running the model.
 
-torch's counter sees products of matrices and convolutions, two operations for each; attention is
-counted as the products it amounts to. A recurrent layer runs as one operation that it does not
-know (0 on most devices), so an LSTM's products are worked out from its sizes instead.
+torch's counter covers matrix products and convolutions (two operations each); attention is counted
+as its matrix products. A recurrent layer runs as one operation that the counter does not know (0
+on most devices), so the products of an LSTM are computed from its sizes instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgeprune.models import loading
 
 GATES_OF_LSTM = 4
-"""Input, forget, cell and output: each is a product with the input and one with the last output."""
+"""Input, forget, cell and output; each a product with the input and one with the hidden state."""
 
 
 def macs_by_module(model: Any, window_samples: int) -> dict[str, float]:
@@ -27,14 +27,15 @@ def macs_by_module(model: Any, window_samples: int) -> dict[str, float]:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        It is left in evaluation mode.
+        Model; it is left in evaluation mode.
     window_samples : int
+        Samples per window.
 
     Returns
     -------
     dict
-        Module's name -> multiply-accumulates in it and all its parts; ``""`` is the whole model.
-        Modules without any may lack.
+        Name of the module -> multiply-accumulates in it and its submodules; ``""`` is the whole
+        model. Modules without any may be missing.
 
     """
     where = next(model.parameters()).device
@@ -67,17 +68,18 @@ def macs_by_module(model: Any, window_samples: int) -> dict[str, float]:
 
 
 def lstm_macs(layer: nn.LSTM, steps: int) -> tuple[float, float]:
-    """Return an LSTM's multiply-accumulates: of its inputs with their weights, and all others.
+    """Return an LSTM's multiply-accumulates: input products of its first layer, and all others.
 
     Parameters
     ----------
     layer : nn.LSTM
+        Layer.
     steps : int
-        Frames it hears, over the whole batch.
+        Number of input frames over the whole batch.
 
     """
     sides = 2 if layer.bidirectional else 1
-    given = layer.proj_size or layer.hidden_size  # what each side passes on
+    given = layer.proj_size or layer.hidden_size  # output width of each direction
     rows = GATES_OF_LSTM * layer.hidden_size
     first = steps * sides * rows * layer.input_size
     later = steps * sides * rows * sides * given * (layer.num_layers - 1)
@@ -98,6 +100,6 @@ def _counts_into(found: dict[str, float], name: str) -> Any:
 
 
 def _owners(name: str) -> list[str]:
-    """Return a module's name and those of all it is part of, the whole model last."""
+    """Return the names of a module and of all that contain it, the whole model last."""
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)] + [""]

@@ -1,14 +1,14 @@
-"""Models that are no longer what their family's config builds: other widths, and parts of our own.
+"""Saving and loading models that differ from what their family's config builds.
 
-``record`` writes into a model's config what a fresh model of that config would not have, and
-``load_edited`` builds it again from there::
+``record`` writes into a model's config in what it differs from a fresh model of that config (other
+widths, replaced parts), and ``load_edited`` builds the model from there::
 
     edgeprune_parts    {module path: {"part": name in PARTS, ...arguments}}
-    edgeprune_sizes    {module path: {attribute: whole number(s)}}    num_heads, in_features, ...
+    edgeprune_sizes    {module path: {attribute: integer(s)}}    num_heads, in_features, ...
     edgeprune_shapes   {tensor name: shape}
 
-so that a trimmed model is an ordinary ``save_pretrained`` folder. The record is made of the model
-as it is, not of what was done to it: drop, trim and replace in any order.
+so that a trimmed model is an ordinary ``save_pretrained`` folder. The record describes the model as
+it is, not how it was made: layers can be removed, trimmed and replaced in any order.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ PARTS: dict[str, str] = {
     "light-frontend": "edgeprune.nn.light_encoders:LightFrontend",
     "no-positions": "edgeprune.nn.mimic:NoPositions",
 }
-"""Part -> "module:class". Its arguments are plain values, kept in ``module.spec`` with its name."""
+"""Part -> "module:class". Its arguments and its name are plain values in ``module.spec``."""
 RECORDS = ("edgeprune_parts", "edgeprune_sizes", "edgeprune_shapes")
 
 
 def make_part(spec: Mapping[str, Any]) -> nn.Module:
-    """Build one of our own modules from its spec, with fresh weights.
+    """Build one of edgeprune's own modules from its specification, with random weights.
 
     Raises
     ------
     EdgepruneError
-        No part of that name is known here.
+        The part is not known.
 
     """
     arguments = dict(spec)
     name = arguments.pop("part")
     if name not in PARTS:
         raise EdgepruneError(
-            f"The model has a part {name!r}, which this edgeprune does not know.",
-            "Install the edgeprune that made it.",
+            f"The model has a part {name!r}, which is not known to this version of edgeprune.",
+            "Install the version of edgeprune that made it.",
         )
     module, _, kind = PARTS[name].partition(":")
     made: nn.Module = getattr(importlib.import_module(module), kind)(**arguments)
@@ -63,19 +63,19 @@ def make_part(spec: Mapping[str, Any]) -> nn.Module:
 
 
 def put(model: nn.Module, path: str, module: nn.Module) -> None:
-    """Put a module in the place of another, at a dotted path from the model."""
+    """Replace the module at a dotted path from the model."""
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)
 
 
 def part_spec(part: nn.Module) -> dict[str, Any]:
-    """Return what one of our own modules was made from."""
+    """Return the specification that one of edgeprune's own modules was made from."""
     spec: Any = part.spec
     return dict(spec)
 
 
 def parts_of(model: nn.Module) -> dict[str, nn.Module]:
-    """Return our own modules by path; what stands inside one is its own affair."""
+    """Return edgeprune's own modules by path, without those inside another one."""
     found: dict[str, nn.Module] = {}
     for path, module in model.named_modules():
         if hasattr(module, "spec") and not any(path.startswith(f"{p}.") for p in found):
@@ -84,7 +84,7 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def record(model: Any) -> None:
-    """Write into a model's config what its family's class would not build from it."""
+    """Record in a model's config what its family's class would not build from it."""
     for name in RECORDS:
         if hasattr(model.config, name):
             delattr(model.config, name)
@@ -103,7 +103,7 @@ def record(model: Any) -> None:
         if shapes.get(name) != list(tensor.shape)
     }  # fmt: skip
     if unknown := sorted(set(model.state_dict()) - set(shapes)):
-        raise ValueError(f"{unknown[0]} belongs to no part that a config could name")
+        raise ValueError(f"{unknown[0]} belongs to no part known in a config")
     if sizes:
         model.config.edgeprune_sizes = sizes
     if other:
@@ -111,7 +111,7 @@ def record(model: Any) -> None:
 
 
 def edited(config: Any) -> bool:
-    """Tell whether a config describes more than its family's class builds."""
+    """Return whether a config describes more than its family's class builds."""
     return any(getattr(config, name, None) for name in (*RECORDS, "edgeprune_bridges"))
 
 
@@ -121,18 +121,18 @@ def load_edited(kind: Any, source: str, config: Any, **options: Any) -> Any:
     Parameters
     ----------
     kind : type
-        The transformers class.
+        transformers class.
     source : str
         Folder or hub id.
     config : PreTrainedConfig
-        With the records.
+        Config with the records.
     options
-        Of ``from_pretrained``.
+        Arguments of ``from_pretrained``.
 
     Raises
     ------
     EdgepruneError
-        The weights lack a part that the config names.
+        The weights lack a part that the config describes.
 
     """
 
@@ -154,14 +154,14 @@ def load_edited(kind: Any, source: str, config: Any, **options: Any) -> Any:
     ]  # fmt: skip
     if lacking:
         raise EdgepruneError(
-            f"The weights of {source} do not hold {lacking[0]}, which config.json describes.",
+            f"The weights of {source} lack {lacking[0]}, which config.json describes.",
             "Copy the folder again, as edgeprune saved it.",
         )
     return model
 
 
 def _rebuild(model: Any, config: Any) -> None:
-    """Give a fresh model the parts and sizes its config names."""
+    """Give a fresh model the parts and sizes that its config records."""
     for path, spec in (getattr(config, "edgeprune_parts", None) or {}).items():
         put(model, path, make_part(spec))
     if places := getattr(config, "edgeprune_bridges", None):
@@ -182,7 +182,7 @@ def _rebuild(model: Any, config: Any) -> None:
 
 
 def _fresh(model: Any) -> nn.Module:
-    """Build what the model's class makes of its config and parts, without any memory."""
+    """Build what the model's class makes of its config and parts, on the meta device."""
     config = copy.deepcopy(model.config)
     for name in ("edgeprune_sizes", "edgeprune_shapes"):
         if hasattr(config, name):
@@ -194,7 +194,7 @@ def _fresh(model: Any) -> nn.Module:
 
 
 def _changed(module: nn.Module, usual: nn.Module) -> dict[str, Any]:
-    """Return the whole numbers among a module's attributes that differ from the usual ones."""
+    """Return a module's integer attributes that differ from those of the unmodified module."""
     theirs = dict(_numbers(usual))
     return {
         name: list(value) if isinstance(value, tuple) else value

@@ -1,10 +1,10 @@
-"""WavLM's attention with any number of heads and any hidden size, equal to transformers' own.
+"""WavLM's attention for any number of heads and any hidden size, equal to transformers' own.
 
-transformers' part gives every head the stretch of the hidden state with its number, to gate the
-position bias that block 0 makes for all blocks (Chen et al. 2022, arXiv 2110.13900, section 3.1),
-and asks for heads x head size = hidden size. Here the gate is one linear layer over the whole
-hidden state, two outputs a head, each block knows which of block 0's biases are its heads', and
-so its heads and the hidden size can be trimmed.
+In transformers, each head takes its own slice of the hidden state to gate the position bias that
+block 0 computes for all blocks (Chen et al. 2022, arXiv 2110.13900, section 3.1), and heads x head
+size must equal the hidden size. Here the gate is one linear layer over the whole hidden state with
+two outputs per head, and each block knows which of block 0's biases belong to its heads. So heads
+and the hidden size can be trimmed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class GatedAttention(nn.Module):
     Parameters
     ----------
     hidden, heads : int
-        Widths of the state, and of this block.
+        Width of the hidden state, and number of heads of this block.
     head_dim : int
-        Coordinates of a head.
+        Width of a head.
     buckets, distance : int
-        Relative positions are told apart in so many buckets, up to so many frames.
+        Number of buckets of relative positions, and greatest distance in frames.
     owner : bool
-        Whether this block makes the bias for all.
+        Whether this block computes the bias for all blocks.
     dropout : float
-        Of the attention's weights, in training.
+        Dropout of the attention weights.
 
     """
 
@@ -63,7 +63,7 @@ class GatedAttention(nn.Module):
         self, hidden_states: Tensor, attention_mask: Tensor | None = None,
         position_bias: Tensor | None = None, **_: Any,
     ) -> tuple[Tensor, None, Tensor]:  # fmt: skip
-        """Turn states (batch, frames, hidden) into others; the bias is (heads of block 0, n, n).
+        """Map hidden states (batch, frames, hidden); the bias is (heads of block 0, n, n).
 
         Frames that ``attention_mask`` (batch, frames) marks with 0 are not attended to.
         """
@@ -86,7 +86,7 @@ class GatedAttention(nn.Module):
     def bias(self, frames: int) -> Tensor:
         """Return the position bias (heads, frames, frames) of every head of block 0."""
         if self.rel_attn_embed is None:
-            raise RuntimeError("this block was given no position bias, and makes none")
+            raise RuntimeError("this block needs a position bias and computes none")
         places = torch.arange(frames, device=self.heads.device)
         apart = places[None, :] - places[:, None]
         half = self.buckets // 2
@@ -100,7 +100,7 @@ class GatedAttention(nn.Module):
 
 
 def ready(model: Any) -> None:
-    """Put this part in the place of every attention of a WavLM, in place; done once is enough."""
+    """Replace every attention of a WavLM by this one, in place; repeated calls have no effect."""
     prefix = f"{model.base_model_prefix}.encoder.layers"
     for number, block in enumerate(layers_of(model)):
         old: Any = getattr(block, "attention", None)
@@ -118,7 +118,7 @@ def ready(model: Any) -> None:
 
 @torch.no_grad()
 def _copy(old: Any, new: Any) -> None:
-    """Copy transformers' weights; its eight outputs of the gate are summed by fours, so two do."""
+    """Copy transformers' weights; its gate sums eight outputs in fours, so two outputs suffice."""
     for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
         getattr(new, name).load_state_dict(getattr(old, name).state_dict())
     new.gru_rel_pos_const.copy_(old.gru_rel_pos_const)

@@ -1,6 +1,6 @@
 """PyTorch modules and losses.
 
-The model classes transformers lacks (KWT, CNN14, CLAP's audio tower, our student), spectrogram
-front ends inside the graph, and the layers that replace larger ones. A module here knows no table
-of families and no file.
+Model classes that transformers lacks (KWT, CNN14, CLAP's audio tower, edgeprune's student),
+spectrogram front ends inside the graph, and layers that replace larger ones. Modules here use
+neither the table of families nor files.
 """

@@ -1,10 +1,10 @@
-"""Small blocks that students and mimic layers are made of: (batch, frames, width) in and out.
+"""Residual blocks of students and mimic layers: (batch, frames, width) in and out.
 
-``conv``         mixes time by a depth-wise convolution, then channels (MobileNetV2's parts in
-                 ConvNeXt's order: Sandler et al. 2018, Liu et al. 2022); its norms are batch norms,
-                 which vanish into the convolutions when it is exported
-``transformer``  pre-norm self-attention and a feed-forward part, both of their own width
-``frame``        Linear-LayerNorm-ReLU-Linear on every frame alone (arXiv 2409.16302)
+``conv``         depth-wise convolution over time, then point-wise ones over channels (the parts of
+                 MobileNetV2 in the order of ConvNeXt: Sandler et al. 2018, Liu et al. 2022); batch
+                 norms, which are folded into the convolutions on export
+``transformer``  pre-norm self-attention and a feed-forward part, each with a residual connection
+``frame``        Linear-LayerNorm-ReLU-Linear on every frame separately (arXiv 2409.16302)
 """
 
 from __future__ import annotations
@@ -17,16 +17,26 @@ from torch.nn import functional
 
 
 class ConvBlock(nn.Module):
-    """Depth-wise convolution over time, then two point-wise ones; what came in is added.
+    """Depth-wise convolution over time, two point-wise convolutions, and a residual connection.
 
-    The arithmetic is that of two-dimensional convolutions of height 1: ONNX Runtime has its fast,
-    blocked kernels for those alone.
+    Computed as two-dimensional convolutions of height 1, because ONNX Runtime has fast blocked
+    kernels for those only.
+
+    Parameters
+    ----------
+    width : int
+        Channels of input and output.
+    hidden : int
+        Channels between the point-wise convolutions.
+    kernel : int
+        Kernel over time, in frames; odd.
+
     """
 
     def __init__(self, width: int, hidden: int, kernel: int) -> None:
         super().__init__()
         if kernel % 2 == 0:
-            raise ValueError(f"a kernel of {kernel} frames has no middle")
+            raise ValueError(f"kernel = {kernel} is out of range (allowed: odd numbers)")
         self.depthwise = nn.Conv2d(
             width, width, (1, kernel), padding=(0, kernel // 2), groups=width, bias=False
         )
@@ -37,7 +47,7 @@ class ConvBlock(nn.Module):
         self.norm_out = nn.BatchNorm2d(width)
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Turn (batch, frames, width) into the same shape."""
+        """Map (batch, frames, width) to the same shape."""
         came = hidden.transpose(1, 2)[:, :, None]
         mixed = self.norm(self.depthwise(came))
         wide = functional.relu(self.norm_hidden(self.expand(mixed)))
@@ -46,7 +56,7 @@ class ConvBlock(nn.Module):
 
 
 class FrameBlock(nn.Module):
-    """Linear-LayerNorm-ReLU-Linear, every frame alone; no residual connection (Seed 3's mimic)."""
+    """Linear-LayerNorm-ReLU-Linear per frame, without residual connection (arXiv 2409.16302)."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -55,28 +65,29 @@ class FrameBlock(nn.Module):
         self.outer = nn.Linear(hidden, width)
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Turn (batch, frames, width) into the same shape."""
+        """Map (batch, frames, width) to the same shape."""
         out: Tensor = self.outer(functional.relu(self.norm(self.inner(hidden))))
         return out
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm self-attention and feed-forward part.
+    """Pre-norm self-attention and feed-forward part, each with a residual connection.
 
     Parameters
     ----------
     width : int
-        Of what comes in and goes out, and of all heads together.
+        Width of input and output, and of all heads together; a multiple of ``heads``.
     hidden : int
-        Of the feed-forward part.
+        Width of the feed-forward part.
     heads : int
+        Attention heads.
 
     """
 
     def __init__(self, width: int, hidden: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"{heads} heads do not share a width of {width}")
+            raise ValueError(f"width = {width} is not a multiple of heads = {heads}")
         self.heads = heads
         self.norm_attention = nn.LayerNorm(width)
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
@@ -85,7 +96,7 @@ class TransformerBlock(nn.Module):
         self.outer = nn.Linear(hidden, width)
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Turn (batch, frames, width) into the same shape."""
+        """Map (batch, frames, width) to the same shape."""
         normed = self.norm_attention(hidden)
         q, k, v = (
             part(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,17 +1,17 @@
 """CLAP's audio tower as a classifier, registered with the Auto classes.
 
-The tower is HTSAT (Chen et al. 2022, arXiv 2202.00874), a Swin transformer over a picture of the
-spectrogram: its strips of time stand on one another. Blocks go in pairs, plain and shifted, and
-between two stages a patch merging halves both axes and doubles the width.
+The tower is HTSAT (Chen et al. 2022, arXiv 2202.00874), a Swin transformer over an image of the
+spectrogram in which strips of time are stacked along the frequency axis. Blocks come in pairs, with
+plain and shifted windows; between two stages, patch merging halves both axes and doubles the width.
 
-- A *layer*, as edgeprune counts and drops them, is a pair: dropping one block of it would turn the
-  shifts of those behind it around.
-- A *state* is given a width by its stage. Where states are compared, one of an earlier stage is
-  carried on by the patch mergings between, as it would be if the pairs there were dropped; then
-  all states have the last stage's width, and time runs along one axis.
+- A *layer*, as edgeprune counts and removes them, is a pair: removing a single block would invert
+  the shifts of all later ones.
+- The width of a *hidden state* depends on its stage. To compare hidden states, those of earlier
+  stages are passed through the patch mergings in between, as if the pairs there were removed; then
+  all have the width of the last stage, with time along one axis.
 
-``transformers`` has the tower (``ClapAudioModel``, names ``audio_model.*`` in a ``clap``
-checkpoint) but no classifier and no Auto class for it. Importing this module registers
+``transformers`` has the tower (``ClapAudioModel``, tensors ``audio_model.*`` in a ``clap``
+checkpoint) but neither a classifier nor an Auto class for it. Importing this module registers
 ``model_type: clap_audio_model`` with AutoModel and AutoModelForAudioClassification.
 """
 
@@ -32,7 +32,7 @@ PAIR = 2
 
 
 class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc]
-    """The tower and a linear head on the mean of its last tokens."""
+    """The tower with a linear head on the mean of its last tokens."""
 
     config: ClapAudioConfig
     config_class = ClapAudioConfig
@@ -42,11 +42,13 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
 
     def __init__(self, config: ClapAudioConfig) -> None:
         if config.enable_fusion:
-            raise EdgepruneError("A tower with feature fusion is loaded by load_model alone.")
+            raise EdgepruneError(
+                "A CLAP tower with feature fusion can only be loaded by load_model."
+            )
         super().__init__(config)
         self.audio_model = ClapAudioModel(config)
         for block in self.audio_model.audio_encoder.modules():
-            if hasattr(block, "set_shift_and_window_size"):  # else the first run would change it
+            if hasattr(block, "set_shift_and_window_size"):  # or the first forward would change it
                 block.set_shift_and_window_size(block.input_resolution)
         stages = len(config.depths)
         self.classifier = nn.Linear(
@@ -55,34 +57,35 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
         self.post_init()
 
     def forward(self, input_features: Tensor, **_: Any) -> SequenceClassifierOutput:
-        """Turn pictures (batch, 1, frames, mels) into logits (batch, num_labels)."""
+        """Map images (batch, 1, frames, mels) to logits (batch, num_labels)."""
         found = self.audio_model(input_features, always_partition=True)
         return SequenceClassifierOutput(logits=self.classifier(found.pooler_output))
 
     def finish(self, state: Tensor) -> Tensor:
-        """Carry a state to the last stage, and apply the norm behind it."""
+        """Pass a hidden state through the remaining patch mergings and the final norm."""
         encoder = self.audio_model.audio_encoder
         normed: Tensor = encoder.norm(carried(encoder, state, len(encoder.layers) - 1))
         return normed
 
     def classify(self, finished: Tensor) -> Tensor:
-        """Turn finished tokens (batch, tokens, hidden) into logits (batch, num_labels)."""
+        """Map normalized tokens (batch, tokens, hidden) to logits (batch, num_labels)."""
         logits: Tensor = self.classifier(finished.mean(dim=1))
         return logits
 
     def frames(self, state: Tensor, heard: float = 1.0) -> Tensor:
-        """Put a state's tokens in the order of time, the mean over frequencies.
+        """Arrange the tokens of a hidden state by time, averaged over frequency.
 
         Parameters
         ----------
         state : Tensor (batch, tokens, width)
-            Of any stage.
+            Hidden state of any stage.
         heard : float
-            Share of the picture's time that the window fills; the rest repeats it.
+            Share of the image's time axis that the window fills; the rest repeats the window.
 
         Returns
         -------
         Tensor (batch, frames, hidden)
+            Frames with the width of the last stage.
 
         """
         encoder = self.audio_model.audio_encoder
@@ -92,7 +95,7 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
         strips = encoder.freq_ratio
         if rows % strips:
             raise EdgepruneError(
-                f"This tower's last stage has {rows} rows for {strips} strips of time.",
+                f"This CLAP tower's last stage has {rows} rows for {strips} strips of time.",
                 "Its spec_size, num_mel_bins and depths are not those of a CLAP tower.",
             )
         grid = state.reshape(state.shape[0], strips, rows // strips, columns, -1)
@@ -101,16 +104,16 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
 
 
 class SwinPair(nn.Module):
-    """A plain and a shifted block of one stage, as one layer; it belongs to no model."""
+    """A plain and a shifted block of one stage as one layer; it is part of no model."""
 
     def __init__(self, encoder: Any, stage: int, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.stage = stage
-        self._tower = (encoder,)  # in a tuple, so that its weights are not this layer's
+        self._tower = (encoder,)  # in a tuple, so that it is not registered as a submodule
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Turn tokens (batch, tokens, width) of this or an earlier stage into this stage's."""
+        """Map tokens (batch, tokens, width) of this or an earlier stage to this stage's tokens."""
         encoder = self._tower[0]
         hidden = carried(encoder, hidden, self.stage)
         for block in self.blocks:
@@ -119,7 +122,7 @@ class SwinPair(nn.Module):
 
 
 def carried(encoder: Any, state: Tensor, stage: int) -> Tensor:
-    """Take tokens (batch, tokens, width) through the patch mergings before a stage."""
+    """Pass tokens (batch, tokens, width) through the patch mergings before a stage."""
     width = encoder.config.patch_embeds_hidden_size
     at = (state.shape[-1] // width).bit_length() - 1
     for index in range(at, stage):
@@ -128,7 +131,7 @@ def carried(encoder: Any, state: Tensor, stage: int) -> Tensor:
 
 
 def pairs_of(tower: Any) -> list[SwinPair]:
-    """Return a ``ClapAudioModel``'s layers: its blocks in pairs, in order."""
+    """Return the layers of a ``ClapAudioModel``: its blocks in pairs, in order."""
     encoder = tower.audio_encoder
     return [
         SwinPair(encoder, stage, list(part.blocks)[start : start + PAIR])
@@ -138,7 +141,7 @@ def pairs_of(tower: Any) -> list[SwinPair]:
 
 
 def keep_pairs(tower: Any, keep: Sequence[int]) -> None:
-    """Keep only these pairs of a ``ClapAudioModel``, in place; ``depths`` follows."""
+    """Keep only these pairs of a ``ClapAudioModel``, in place, and update ``depths``."""
     encoder, pairs = tower.audio_encoder, pairs_of(tower)
     kept: list[list[nn.Module]] = [[] for _ in encoder.layers]
     for index in keep:
@@ -149,18 +152,19 @@ def keep_pairs(tower: Any, keep: Sequence[int]) -> None:
 
 
 def cropped_bias(table: Tensor, window: int) -> Tensor:
-    """Cut a table of relative positions to a smaller attention window: its middle.
+    """Crop a table of relative position biases to a smaller attention window.
 
     Parameters
     ----------
     table : Tensor ((2 w - 1)^2, heads)
-        For windows of w x w patches.
+        Biases for windows of w x w patches.
     window : int
-        The smaller width.
+        Side of the smaller window, in patches.
 
     Returns
     -------
     Tensor ((2 window - 1)^2, heads)
+        The middle of the table.
 
     """
     side = round(table.shape[0] ** 0.5)
@@ -170,12 +174,12 @@ def cropped_bias(table: Tensor, window: int) -> Tensor:
 
 
 def position_index(window: int) -> Tensor:
-    """Return which row of the table each pair of patches in a window x window square reads.
+    """Return the row of the bias table for each pair of patches in a window x window square.
 
     Returns
     -------
     Tensor (window^2, window^2)
-        Whole numbers below (2 window - 1)^2.
+        Integers below (2 window - 1)^2.
 
     """
     place = torch.arange(window)
@@ -185,7 +189,7 @@ def position_index(window: int) -> Tensor:
     return index
 
 
-# exist_ok: transformers passes over registrations of its own configs without a word
+# exist_ok: transformers silently ignores registrations of its own configs
 AutoModel.register(ClapAudioConfig, ClapAudioModel, exist_ok=True)
 AutoModelForAudioClassification.register(
     ClapAudioConfig, ClapAudioForAudioClassification, exist_ok=True

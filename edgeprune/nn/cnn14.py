@@ -1,9 +1,9 @@
 """PANNs' CNN14 as a transformers model, registered with the Auto classes.
 
 CNN14 (Kong et al. 2020, "PANNs", arXiv 1912.10211; the convolutional tower of the first CLAP) is
-convolution only: its blocks change width and resolution, so none can be dropped; it is here to be
-trimmed, and as a teacher. Modules and tensors bear the names of PANNs' own checkpoints, and the
-tensors of their spectrogram (which is computed here) are passed over.
+fully convolutional: its blocks change width and resolution, so none can be removed. It can be
+trimmed, and serves as a teacher. Modules and tensors are named as in PANNs' checkpoints; the
+checkpoints' spectrogram tensors are ignored, because the spectrogram is computed here.
 
     samples (batch, n)
       log-mel --> (batch, 1, frames, 64)
@@ -36,44 +36,44 @@ from edgeprune_device.errors import EdgepruneError
 
 
 class Cnn14Config(PreTrainedConfig):  # type: ignore[misc]
-    """Shape of a CNN14; the defaults are those of PANNs' ``Cnn14_mAP=0.431.pth``."""
+    """Configuration of a CNN14; the defaults are those of PANNs' ``Cnn14_mAP=0.431.pth``."""
 
     model_type = "cnn14"
 
     channels: tuple[int, ...] | list[int] = (64, 128, 256, 512, 1024, 2048)
-    """Output channels of the blocks; all but the last halve both resolutions."""
+    """Output channels of the blocks; all blocks but the last halve both resolutions."""
     fc_size: int = 2048
     """Width of the layer before the head."""
     num_mel_bins: int = 64
     sampling_rate: int = 32000
     frame_length: int = 1024
-    """Samples in a frame (PANNs: ``window_size``)."""
+    """Samples per frame (PANNs: ``window_size``)."""
     hop_length: int = 320
     frequency_min: float = 50.0
-    """In Hz."""
+    """Lowest frequency of the mel filters, in Hz."""
     frequency_max: float = 14000.0
-    """In Hz."""
+    """Highest frequency of the mel filters, in Hz."""
     block_dropout: float = 0.2
-    """Behind every block, while training."""
+    """Dropout after every block."""
     head_dropout: float = 0.5
-    """Before and behind ``fc1``, while training."""
+    """Dropout before and after ``fc1``."""
     mask_time_count: int = 2
-    """SpecAugment while training: time masks a clip (as upstream trained)."""
+    """SpecAugment in training: time masks per clip (as trained upstream)."""
     mask_time_share: float = 0.064
     """Longest time mask, as a share of the frames (upstream: 64 of 1,001)."""
     mask_feature_count: int = 2
-    """SpecAugment while training: masks over mel filters a clip."""
+    """SpecAugment in training: masks over mel filters per clip."""
     mask_feature_length: int = 8
-    """Widest of them, in filters."""
+    """Widest mask over mel filters, in filters."""
 
     @property
     def num_hidden_layers(self) -> int:
-        """How many blocks there are."""
+        """Number of blocks."""
         return len(self.channels)
 
 
 class Cnn14Block(nn.Module):
-    """Two convolutions of 3 x 3, each with batch normalisation and ReLU, and an average pool."""
+    """Two 3 x 3 convolutions, each with batch normalization and ReLU, and average pooling."""
 
     def __init__(self, inputs: int, outputs: int, pool: int) -> None:
         super().__init__()
@@ -84,14 +84,14 @@ class Cnn14Block(nn.Module):
         self.pool = pool
 
     def forward(self, image: Tensor) -> Tensor:
-        """Turn (batch, inputs, frames, mels) into (batch, outputs, frames / pool, mels / pool)."""
+        """Map (batch, inputs, frames, mels) to (batch, outputs, frames / pool, mels / pool)."""
         image = torch.relu(self.bn1(self.conv1(image)))
         image = torch.relu(self.bn2(self.conv2(image)))
         return nn.functional.avg_pool2d(image, self.pool) if self.pool > 1 else image
 
 
 class Cnn14PreTrainedModel(PreTrainedModel):  # type: ignore[misc]
-    """What the headless model and the classifier share; the tensors carry no prefix."""
+    """Base class of the headless model and the classifier; the tensors have no prefix."""
 
     config_class = Cnn14Config
     base_model_prefix = ""
@@ -110,7 +110,7 @@ class Cnn14PreTrainedModel(PreTrainedModel):  # type: ignore[misc]
 
 
 class Cnn14Model(Cnn14PreTrainedModel):
-    """The encoder: log-mel spectrogram in, the last block's picture out."""
+    """The encoder: log-mel spectrogram in, feature map of the last block out."""
 
     def __init__(self, config: Cnn14Config) -> None:
         super().__init__(config)
@@ -124,15 +124,15 @@ class Cnn14Model(Cnn14PreTrainedModel):
         self.post_init()
 
     def add_head(self, config: Cnn14Config) -> None:
-        """Nothing here; the classifier adds its head before the weights are initialised."""
+        """Do nothing; the classifier adds its head here, before the weights are initialized."""
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """The convolution blocks in order."""
+        """The convolution blocks, in order."""
         return [self.get_submodule(f"conv_block{i + 1}") for i in range(len(self.config.channels))]
 
     def encode(self, input_features: Tensor) -> tuple[Tensor, ...]:
-        """Turn (batch, 1, frames, mels) into the picture before block 1 and after each block."""
+        """Map (batch, 1, frames, mels) to the feature maps before block 1 and after each block."""
         self.check_frames(input_features.shape[2])
         image = self.bn0(input_features.transpose(1, 3)).transpose(1, 3)
         if self.training:
@@ -145,7 +145,7 @@ class Cnn14Model(Cnn14PreTrainedModel):
         return tuple(states)
 
     def check_frames(self, frames: int) -> None:
-        """Raise if the pools would leave no frame."""
+        """Raise if the pooling would leave no frame."""
         least = 2 ** (len(self.config.channels) - 1)
         if frames < least:
             hop = self.config.hop_length / self.config.sampling_rate
@@ -156,17 +156,18 @@ class Cnn14Model(Cnn14PreTrainedModel):
             )
 
     def mask_of(self, image: Tensor) -> Tensor:
-        """Return SpecAugment's mask (batch, frames, mels), 0 where an entry is hidden."""
+        """Return SpecAugment's mask (batch, frames, mels), 0 where an entry is masked."""
         batch, _, frames, mels = image.shape
         longest = max(1, round(self.config.mask_time_share * frames))
         return spec_mask((batch, frames, mels), self.config, longest).to(image)
 
     def frames(self, state: Tensor) -> Tensor:
-        """Look at a block's picture as frames of the last block's number and width.
+        """Convert a block's feature map to frames of the last block's number and width.
 
         Parameters
         ----------
         state : Tensor (batch, channels, frames, mels)
+            Feature map of any block.
 
         Returns
         -------
@@ -185,7 +186,7 @@ class Cnn14Model(Cnn14PreTrainedModel):
     def forward(
         self, input_features: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> BaseModelOutput:
-        """Turn (batch, 1, frames, mels) into (batch, channels, frames / 32, mels / 32)."""
+        """Map (batch, 1, frames, mels) to (batch, channels, frames / 32, mels / 32)."""
         states = self.encode(input_features)
         return BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=states if output_hidden_states else None
@@ -193,14 +194,14 @@ class Cnn14Model(Cnn14PreTrainedModel):
 
 
 class Cnn14ForAudioClassification(Cnn14Model):
-    """The encoder and PANNs' head."""
+    """The encoder with PANNs' head."""
 
     def add_head(self, config: Cnn14Config) -> None:
         """Add the linear head."""
         self.fc_audioset = nn.Linear(config.fc_size, config.num_labels)
 
     def classify(self, image: Tensor) -> Tensor:
-        """Turn the last block's picture into logits (batch, labels)."""
+        """Map the last block's feature map to logits (batch, labels)."""
         bands = image.mean(dim=3)
         found = bands.amax(dim=2) + bands.mean(dim=2)
         dropout = self.config.head_dropout
@@ -212,7 +213,7 @@ class Cnn14ForAudioClassification(Cnn14Model):
     def forward(
         self, input_features: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> SequenceClassifierOutput:
-        """Turn (batch, 1, frames, mels) into logits (batch, num_labels)."""
+        """Map (batch, 1, frames, mels) to logits (batch, num_labels)."""
         states = self.encode(input_features)
         return SequenceClassifierOutput(
             logits=self.classify(states[-1]),

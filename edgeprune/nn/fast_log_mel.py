@@ -1,12 +1,12 @@
-"""Light front ends inside the graph: log-mel spectra and cepstra by small matrix products.
+"""Log-mel and MFCC front ends of students, inside the graph, by small matrix products.
 
-A window's frames are folded: with x[n] + x[N - n] and x[n] - x[N - n], a cosine and a sine matrix
-of half the rows give the whole Fourier transform of a frame, for half the work.
+Frames are folded: applied to x[n] + x[N - n] and x[n] - x[N - n], a cosine and a sine matrix with
+half the rows give the whole Fourier transform of a frame, at half the cost.
 
 Nothing large is stored. A cosine table is ``cos(2 pi n k / N)`` of two short vectors, a mel filter
-the lower of two lines; both are made by the graph from those vectors, and a runtime that folds
-constants (ONNX Runtime does when it opens a file) makes them once. So a front end of 40 mel bands
-takes about 4 kB of a file, where its matrices would take 330.
+the lower of two lines. The graph computes both from those vectors, and a runtime that folds
+constants (as ONNX Runtime does when it loads a file) computes them once. A front end of 40 mel
+bands takes about 4 kB of a file instead of the 330 kB of its matrices.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from edgeprune.nn.split_point import Seam
 
-FLOOR = 1e-7  # of a band's power, where a sine of amplitude 1 has about 1: -70 dB
+FLOOR = 1e-7  # of a band's power; a sine of amplitude 1 has about 1, so this is -70 dB
 LOW_HZ, HIGH_HZ = 60.0, 7600.0
 
 
@@ -34,35 +34,36 @@ def mel_to_hertz(mel: float) -> float:
 
 
 def mel_edges(bands: int, low_hz: float, high_hz: float) -> list[float]:
-    """Return the bands + 2 frequencies in Hz between which the triangles stand, evenly in mel."""
+    """Return the bands + 2 corner frequencies in Hz of the triangles, evenly spaced in mel."""
     low, high = hertz_to_mel(low_hz), hertz_to_mel(high_hz)
     return [mel_to_hertz(low + (high - low) * i / (bands + 1)) for i in range(bands + 2)]
 
 
 class LightMel(nn.Module):
-    """Samples to log-mel spectra, or to cepstra.
+    """Log-mel spectra or cepstra of samples.
 
     Parameters
     ----------
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
     frame_length : int
-        Samples in a frame; also the length of the Fourier transform (periodic Hann window). Of an odd
-        number the last sample is left out.
+        Samples per frame, and length of the Fourier transform (periodic Hann window). If odd, the
+        last sample is dropped.
     frame_step : int
         Samples from one frame to the next. A window of n samples has
-        ``(n - frame_length) // frame_step + 1`` frames, as a convolution would have.
+        ``(n - frame_length) // frame_step + 1`` frames, as with a convolution.
     bands : int
         Mel bands (triangles of height 1).
     cepstra : int
         Coefficients of the cosine transform (DCT-II, orthonormal) of the bands; 0: the bands.
     low_hz, high_hz : float
-        Where the first triangle begins and the last one ends.
+        Lower edge of the first triangle and upper edge of the last one.
 
     Raises
     ------
     ValueError
-        An empty frame, frequencies that are no range, or a band so narrow that no bin lies in it.
+        The frame is empty, the frequencies are no range, or a band is so narrow that no bin of the
+        Fourier transform lies in it.
 
     """
 
@@ -81,7 +82,9 @@ class LightMel(nn.Module):
         high_hz = min(high_hz, sample_rate / 2)
         reach, frame_length = frame_length, frame_length // 2 * 2
         if not frame_length or not 0 <= low_hz < high_hz or cepstra > bands:
-            raise ValueError(f"no front end of {frame_length} samples, {low_hz} to {high_hz} Hz")
+            raise ValueError(
+                f"a front end of {frame_length} samples, {low_hz} to {high_hz} Hz is not possible"
+            )
         self.frame_length, self.frame_step, self.cepstra = frame_length, frame_step, cepstra
         self.reach = reach
         self.seam = Seam(frame_step)
@@ -89,10 +92,10 @@ class LightMel(nn.Module):
         bins = [k for k in range(half + 1) if low_hz < k * spacing < high_hz]
         edges = mel_edges(bands, low_hz, high_hz)
         if empty := [i for i in range(bands) if not _inside(bins, spacing, edges[i], edges[i + 2])]:
-            raise ValueError(f"no bin of {spacing:g} Hz lies in mel band {empty[0]} of {bands}")
+            raise ValueError(f"mel band {empty[0]} of {bands} contains no {spacing:g} Hz bin")
         steps = torch.arange(1, half + 1, dtype=torch.float64)
         window = (0.5 - 0.5 * torch.cos(2 * math.pi * steps / frame_length)) * 4 / frame_length
-        window[-1] /= 2  # the middle sample is its own mirror image, and so counted twice
+        window[-1] /= 2  # the middle sample is its own mirror image and would count twice
         self.register_buffer("time", steps[:, None].float())
         self.register_buffer("window", window[:, None].float())
         self.register_buffer("bins", torch.tensor(bins, dtype=torch.float32)[None])
@@ -111,14 +114,14 @@ class LightMel(nn.Module):
 
     @property
     def width(self) -> int:
-        """Numbers a frame."""
+        """Number of values per frame."""
         return self.cepstra or int(self.rising.shape[1])
 
     def frames(self, samples: Tensor) -> Tensor:
-        """Cut samples (batch, n) into frames (batch, frames, frame_length)."""
+        """Split samples (batch, n) into frames (batch, frames, frame_length)."""
         length, step = self.frame_length, self.frame_step
         count = (samples.shape[1] - self.reach) // step + 1
-        parts = -(-length // step)  # a frame is so many steps long, the last of them in part
+        parts = -(-length // step)  # steps per frame, the last one partial
         spare = (count + parts - 1) * step - samples.shape[1]
         if spare > 0:
             samples = nn.functional.pad(samples, (0, spare))
@@ -127,7 +130,7 @@ class LightMel(nn.Module):
         return torch.cat(pieces, dim=-1)[:, :, :length]
 
     def power(self, samples: Tensor) -> Tensor:
-        """Return the power (batch, frames, bins) of the bins that the filters read."""
+        """Return the power (batch, frames, bins) of the bins used by the filters."""
         frames, half = self.frames(samples), self.frame_length // 2
         start, mirrored = frames[:, :, 1 : half + 1], frames[:, :, half:].flip(-1)
         angle = _angle(self.time @ self.bins / self.frame_length)
@@ -136,9 +139,9 @@ class LightMel(nn.Module):
         return even * even + odd * odd
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, n) in [-1, 1] into (batch, frames, bands or cepstra).
+        """Map samples (batch, n) in [-1, 1] to (batch, frames, bands or cepstra).
 
-        In full precision, whatever the training's: half of it would drown the quiet bands.
+        Always in full precision: half precision would lose quiet bands.
         """
         with torch.autocast(samples.device.type, enabled=False):
             logs: Tensor = self.seam(self._logs(samples.to(self.window.dtype)))
@@ -154,7 +157,7 @@ class LightMel(nn.Module):
 
 
 def _angle(turns: Tensor) -> Tensor:
-    """Return an angle of so many turns, with whole turns left out while they still are exact."""
+    """Return the angle of a number of turns; whole turns are removed while that is exact."""
     return (turns - torch.floor(turns)) * (2 * math.pi)
 
 

@@ -1,4 +1,4 @@
-"""Classification heads: a multilayer perceptron, a bidirectional LSTM, and one that passes frames through."""
+"""Classification heads: multilayer perceptron, bidirectional LSTM, and an identity projection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class MlpHead(nn.Module):
-    """Features (batch, inputs) to logits (batch, outputs), over a layer of ReLU units."""
+    """Linear, ReLU, linear: features (batch, inputs) to logits (batch, outputs)."""
 
     def __init__(self, inputs: int, outputs: int, units: int) -> None:
         super().__init__()
@@ -14,13 +14,13 @@ class MlpHead(nn.Module):
         self.out = nn.Linear(units, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits."""
+        """Return logits (batch, outputs)."""
         logits: Tensor = self.out(self.hidden(features).relu())
         return logits
 
 
 class BiLstmHead(nn.Module):
-    """States (batch, frames, inputs) to logits (batch, frames, outputs), heard both ways."""
+    """Bidirectional LSTM: hidden states (batch, frames, inputs) to logits per frame."""
 
     def __init__(self, inputs: int, outputs: int, units: int, layers: int) -> None:
         super().__init__()
@@ -28,15 +28,15 @@ class BiLstmHead(nn.Module):
         self.out = nn.Linear(2 * units, outputs)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Logits of every frame."""
+        """Return logits (batch, frames, outputs)."""
         heard, _ = self.lstm(states)
         logits: Tensor = self.out(heard)
         return logits
 
 
 class Through(nn.Module):
-    """Nothing: stands where a family projects states before their mean over time."""
+    """Identity, in place of the projection before the mean over time that some families have."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return the states as they come."""
+        """Return the hidden states unchanged."""
         return states

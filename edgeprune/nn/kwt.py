@@ -1,8 +1,8 @@
 """Keyword Transformer as a transformers model, registered with the Auto classes.
 
-KWT (Berg, O'Connor, Cruz 2021, "Keyword Transformer", arXiv 2104.00769) reads one second of
-samples: 98 MFCC frames and a class token go through post-norm blocks, and the class token is
-classified. The MFCC is part of the model, so the exported graph takes raw samples.
+KWT (Berg, O'Connor, Cruz 2021, "Keyword Transformer", arXiv 2104.00769) takes one second of
+samples: 98 MFCC frames and a class token pass through post-norm blocks, and the class token is
+classified. The MFCC computation is part of the model, so the exported graph takes raw samples.
 
     samples (batch, 16000)
       frontend -> MFCC (batch, 98, 40)
@@ -34,7 +34,7 @@ from edgeprune.nn.split_point import Seam
 
 
 class KwtConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Shape of a Keyword Transformer; the defaults are KWT-1's."""
+    """Configuration of a Keyword Transformer; the defaults are KWT-1's."""
 
     model_type = "kwt"
 
@@ -49,25 +49,25 @@ class KwtConfig(PreTrainedConfig):  # type: ignore[misc]
     """MFCC frames and one class token."""
     sampling_rate: int = 16000
     num_samples: int = 16000
-    """Samples in a window; the positions are learned, so it is fixed."""
+    """Samples per window; fixed, because the positional embeddings are learned."""
     num_mel_bins: int = 80
     num_mfcc: int = 40
     frame_length: int = 480
     frame_step: int = 160
     fft_bins: int = 244
-    """Rows of the Fourier matrices: the bins the mel filters read."""
+    """Rows of the Fourier matrices: the bins used by the mel filters."""
     mask_time_count: int = 2
-    """SpecAugment while training: time masks a clip (as upstream trained)."""
+    """SpecAugment in training: time masks per clip (as trained upstream)."""
     mask_time_length: int = 25
     """Longest time mask, in frames."""
     mask_feature_count: int = 2
-    """SpecAugment while training: masks over MFCC coefficients a clip."""
+    """SpecAugment in training: masks over MFCC coefficients per clip."""
     mask_feature_length: int = 7
-    """Widest of them, in coefficients."""
+    """Widest mask over coefficients, in coefficients."""
 
 
 class KwtFrontend(nn.Module):
-    """Raw samples to normalised MFCC, by fixed matrices that the checkpoint holds."""
+    """Raw samples to normalized MFCC, by fixed matrices from the checkpoint."""
 
     window: Tensor
     dft_real: Tensor
@@ -100,9 +100,9 @@ class KwtFrontend(nn.Module):
         self.register_buffer("gather_frames", gather.to(torch.int32))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, num_samples) in [-1, 1] into MFCC (batch, frames, num_mfcc).
+        """Map samples (batch, num_samples) in [-1, 1] to MFCC (batch, frames, num_mfcc).
 
-        Of fewer samples (whole hops) it makes fewer frames.
+        Fewer samples (a multiple of the hop) give fewer frames.
         """
         hops = samples.reshape(samples.shape[0], -1, self.frame_step)
         count = hops.shape[1] - self.gather_frames.shape[1] + 1
@@ -132,7 +132,7 @@ class KwtAttention(nn.Module):
         self.out = nn.Linear(size, size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Turn tokens (batch, n, hidden) into others of the same shape."""
+        """Map tokens (batch, n, hidden) to tokens of the same shape."""
         q, k, v = (
             part(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.q, self.k, self.v)
@@ -143,7 +143,7 @@ class KwtAttention(nn.Module):
 
 
 class KwtMlp(nn.Module):
-    """The feed-forward half of a block."""
+    """Feed-forward part of a block."""
 
     def __init__(self, config: KwtConfig) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class KwtMlp(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Turn tokens (batch, n, hidden) into others of the same shape."""
+        """Map tokens (batch, n, hidden) to tokens of the same shape."""
         hidden: Tensor = self.fc2(self.act(self.fc1(tokens)))
         return hidden
 
@@ -168,28 +168,28 @@ class KwtBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Turn tokens (batch, n, hidden) into others of the same shape."""
+        """Map tokens (batch, n, hidden) to tokens of the same shape."""
         attended = self.norm1(tokens + self.attn(tokens))
         mixed: Tensor = self.norm2(attended + self.mlp(attended))
         return mixed
 
 
 def spec_mask(shape: tuple[int, int, int], config: Any, longest_time: int) -> Tensor:
-    """SpecAugment's mask (Park et al. 2019, arXiv 1904.08779): False where an entry is hidden.
+    """SpecAugment's mask (Park et al. 2019, arXiv 1904.08779): False where an entry is masked.
 
     Parameters
     ----------
     shape : tuple of int
         Batch, frames, coefficients (or bands).
     config : KwtConfig, Cnn14Config or StudentConfig
-        How many masks there are of each kind, and how wide those over coefficients may be.
+        Numbers of masks, and the greatest width of those over coefficients.
     longest_time : int
         Longest time mask, in frames.
 
     Returns
     -------
     Tensor
-        Booleans of that shape.
+        Booleans of the given shape.
 
     """
     keep = torch.ones(shape, dtype=torch.bool)
@@ -207,7 +207,7 @@ def spec_mask(shape: tuple[int, int, int], config: Any, longest_time: int) -> Te
 
 
 class KwtPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
-    """What the headless model and the classifier share; the tensors carry no prefix."""
+    """Base class of the headless model and the classifier; the tensors have no prefix."""
 
     config_class = KwtConfig
     base_model_prefix = ""
@@ -229,7 +229,9 @@ class KwtModel(KwtPreTrainedModel):
     def __init__(self, config: KwtConfig) -> None:
         super().__init__(config)
         if config.norm_position != "post":
-            raise ValueError(f"norm_position {config.norm_position!r}: only 'post' is known")
+            raise ValueError(
+                f"norm_position = {config.norm_position!r} is not known (known: 'post')"
+            )
         self.frontend = KwtFrontend(config)
         self.embed = nn.Linear(config.num_mfcc, config.hidden_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
@@ -239,10 +241,10 @@ class KwtModel(KwtPreTrainedModel):
         self.post_init()
 
     def add_head(self, config: KwtConfig) -> None:
-        """Nothing here; the classifier adds its head before the weights are initialised."""
+        """Do nothing; the classifier adds its head here, before the weights are initialized."""
 
     def encode(self, input_values: Tensor) -> tuple[Tensor, ...]:
-        """Turn samples (batch, num_samples) into the tokens before block 1 and after each block."""
+        """Map samples (batch, num_samples) to the tokens before block 1 and after each block."""
         mfcc = self.frontend(input_values)
         if self.training:
             shape = (mfcc.shape[0], mfcc.shape[1], mfcc.shape[2])
@@ -257,7 +259,7 @@ class KwtModel(KwtPreTrainedModel):
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> BaseModelOutput:
-        """Turn samples (batch, num_samples) into tokens (batch, num_tokens, hidden)."""
+        """Map samples (batch, num_samples) to tokens (batch, num_tokens, hidden)."""
         states = self.encode(input_values)
         return BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=states if output_hidden_states else None
@@ -265,21 +267,21 @@ class KwtModel(KwtPreTrainedModel):
 
 
 class KwtForAudioClassification(KwtModel):
-    """The encoder and a linear head on its class token."""
+    """The encoder with a linear head on its class token."""
 
     def add_head(self, config: KwtConfig) -> None:
         """Add the linear head."""
         self.head = nn.Linear(config.hidden_size, config.num_labels)
 
     def classify(self, tokens: Tensor) -> Tensor:
-        """Turn the last block's tokens (batch, num_tokens, hidden) into logits (batch, labels)."""
+        """Map the last block's tokens (batch, num_tokens, hidden) to logits (batch, labels)."""
         logits: Tensor = self.head(tokens[:, 0])
         return logits
 
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> SequenceClassifierOutput:
-        """Turn samples (batch, num_samples) into logits (batch, num_labels)."""
+        """Map samples (batch, num_samples) to logits (batch, num_labels)."""
         states = self.encode(input_values)
         return SequenceClassifierOutput(
             logits=self.classify(states[-1]),

@@ -16,20 +16,20 @@ from edgeprune.nn.stems import SpectrumStem
 
 
 class LightFeatures(nn.Module):
-    """Samples to a waveform encoder's features, by spectra.
+    """Spectrum-based replacement of a waveform encoder.
 
     Parameters
     ----------
     front_end : str
         ``log-mel`` or ``mfcc``.
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
     reach, step : int
-        Samples under one of the encoder's frames, and from one to the next.
+        Receptive field of one frame of the encoder, and its hop, in samples.
     channels : int
-        The encoder's.
+        Output channels of the encoder.
     width, layers, kernel, stem_channels, mels : int
-        The part's own: see ``blocks.ConvBlock`` and ``stems.SpectrumStem``.
+        Shape of the replacement, see ``blocks.ConvBlock`` and ``stems.SpectrumStem``.
 
     """
 
@@ -50,7 +50,7 @@ class LightFeatures(nn.Module):
         self.out = nn.Linear(width, channels)
 
     def forward(self, input_values: Tensor) -> Tensor:
-        """Turn samples (batch, n) into features (batch, channels, frames)."""
+        """Map samples (batch, n) to features (batch, channels, frames)."""
         frames = self.stem(input_values)
         for block in self.blocks:
             frames = block(frames)
@@ -59,7 +59,7 @@ class LightFeatures(nn.Module):
 
 
 class NarrowFeatures(nn.Module):
-    """A waveform encoder with fewer channels, and batch norms that vanish when it is exported."""
+    """Waveform encoder with fewer channels and batch norms, which are folded in on export."""
 
     def __init__(
         self, kernels: Sequence[int], strides: Sequence[int], width: int, channels: int
@@ -74,7 +74,7 @@ class NarrowFeatures(nn.Module):
         self.seam = Seam(prod(strides), axis=2)
 
     def forward(self, input_values: Tensor) -> Tensor:
-        """Turn samples (batch, n) into features (batch, channels, frames)."""
+        """Map samples (batch, n) to features (batch, channels, frames)."""
         hidden = input_values[:, None]
         for conv, norm in zip(self.convs, self.norms, strict=True):
             hidden = functional.gelu(norm(conv(hidden)))
@@ -83,7 +83,7 @@ class NarrowFeatures(nn.Module):
 
 
 class LightFrontend(nn.Module):
-    """In place of KWT's front end: log-mel spectra, their cepstra by one linear layer."""
+    """Replacement of KWT's front end: log-mel spectra, and cepstra by one linear layer."""
 
     def __init__(
         self, sample_rate: int, reach: int, step: int, cepstra: int, mels: int = 40
@@ -94,7 +94,7 @@ class LightFrontend(nn.Module):
         self.out = nn.Linear(mels, cepstra)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, n) into (batch, frames, cepstra)."""
+        """Map samples (batch, n) to (batch, frames, cepstra)."""
         bands = self.norm(self.spectrum(samples).transpose(1, 2)).transpose(1, 2)
         cepstra: Tensor = self.out(bands)
         return cepstra

@@ -1,16 +1,15 @@
-"""Spectrogram front ends as part of the model: raw samples in, a family's log-mel features out.
+"""Log-mel front ends of pretrained families as part of the model: raw samples in, features out.
 
-Families that were trained on spectrograms come with a feature extractor in numpy. Here the same
-features are one strided convolution and one matrix product in torch, so that training, the
-exported graph and the recorder share them. Offset removal, pre-emphasis, window and Fourier
-transform are linear: they are multiplied out into the convolution's kernel (a row for each bin
-that a mel filter reads)::
+Families trained on spectrograms come with a feature extractor in numpy. Here the same features are
+one strided convolution and one matrix product in torch, so that training, the exported graph and
+the recorder share them. Offset removal, pre-emphasis, window and Fourier transform are linear: they
+are multiplied into the convolution's kernel (one row for each bin used by a mel filter)::
 
     samples (batch, n) -- fill -- reflect -- kernel --> spectrum -- square --> power
-        -- mel --> log -- ending --> what the family's model takes
+        -- mel --> log -- ending --> input of the family's model
 
-``spectrogram_kinds.py`` has a row for each kind. The matrices are made of the spec and are no parameters:
-they are neither trained nor counted nor saved.
+``spectrogram_specs`` has one specification per kind. The matrices are computed from it and are no
+parameters: they are neither trained nor counted nor saved.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ from edgeprune.nn.split_point import Seam
 from edgeprune_device.errors import EdgepruneError
 
 STANDARD_EPSILON = 1e-7  # transformers' SeamlessM4TFeatureExtractor
-WHISPER_RANGE = 8.0  # powers of ten under the loudest that Whisper hears
+WHISPER_RANGE = 8.0  # dynamic range below the loudest value, in powers of ten
 
 
 def mel_matrix(spec: SpectrogramSpec) -> NDArray[np.float64]:
-    """Return the mel filters (bins, mels), as transformers makes them."""
+    """Return the mel filters (bins, mels) that transformers computes."""
     from transformers.audio_utils import mel_filter_bank
 
-    with warnings.catch_warnings():  # AST's lowest filters fall between two bins: its checkpoints
-        warnings.simplefilter("ignore")  # were trained so
+    with warnings.catch_warnings():  # AST's lowest filters contain no bin, as in its training,
+        warnings.simplefilter("ignore")  # and transformers warns about that
         return np.asarray(mel_filter_bank(
             spec.fft // 2 + 1, spec.mels, spec.lowest, spec.highest, spec.sampling_rate,
             norm="slaney" if spec.slaney_norm else None, mel_scale=spec.mel_scale,
@@ -46,18 +45,19 @@ def mel_matrix(spec: SpectrogramSpec) -> NDArray[np.float64]:
 
 
 def fourier_kernel(spec: SpectrogramSpec, bins: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return what one frame's samples are multiplied by, all linear steps in one.
+    """Return the matrix by which the samples of one frame are multiplied: all linear steps in one.
 
     Parameters
     ----------
-    spec : Recipe
+    spec : SpectrogramSpec
+        Specification of the spectrogram.
     bins : array (n,)
-        Which bins of the Fourier transform.
+        Bins of the Fourier transform.
 
     Returns
     -------
     array (2 n, frame)
-        The real parts' rows, then the imaginary parts'.
+        The rows of the real parts, then those of the imaginary parts.
 
     """
     from transformers.audio_utils import window_function
@@ -68,7 +68,7 @@ def fourier_kernel(spec: SpectrogramSpec, bins: NDArray[np.int64]) -> NDArray[np
         steps -= 1.0 / size
     if spec.preemphasis:
         before = np.eye(size, k=-1)
-        before[0, 0] = 1.0  # the first sample stands before itself
+        before[0, 0] = 1.0  # the first sample is its own predecessor
         steps = steps - spec.preemphasis * before @ steps
     steps = steps * window_function(size, spec.window, spec.periodic)[:, None] * spec.scale
     turns = 2.0 * np.pi * np.outer(bins, np.arange(size)) / spec.fft
@@ -76,15 +76,16 @@ def fourier_kernel(spec: SpectrogramSpec, bins: NDArray[np.int64]) -> NDArray[np
 
 
 class LogMel(nn.Module):
-    """A front end: samples (batch, n) to what its family's model takes.
+    """Front end of a family: samples (batch, n) to the input of the family's model.
 
     Parameters
     ----------
-    spec : Recipe
+    spec : SpectrogramSpec
+        Specification of the spectrogram.
     room : int
-        ``scaled``: frames the model takes; missing ones are zeros. ``clamped`` and ``image``:
-        samples it takes; missing ones are zeros, or (CLAP) the sound again as often as it fits,
-        then zeros. 0: as many as there are.
+        Input size of the model. ``scaled``: in frames; missing ones are zeros. ``clamped`` and
+        ``image``: in samples; missing ones are zeros, or (CLAP) the window repeated as often as it
+        fits, then zeros. 0: the size of the window.
 
     """
 
@@ -103,7 +104,7 @@ class LogMel(nn.Module):
         self.register_buffer("mel", torch.from_numpy(mel[bins]).float(), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, n) in [-1, 1] into features.
+        """Map samples (batch, n) in [-1, 1] to features.
 
         Returns
         -------
@@ -114,7 +115,7 @@ class LogMel(nn.Module):
         Raises
         ------
         EdgepruneError
-            The window is too short for a frame, or longer than the model takes.
+            The window is shorter than a frame, or longer than the model's input.
 
         """
         spec = self.specification
@@ -131,25 +132,25 @@ class LogMel(nn.Module):
 
 
 def check_length(samples: int, spec: SpectrogramSpec) -> None:
-    """Raise if a window has not enough samples for these features."""
+    """Raise if a window has too few samples for these features."""
     least = least_samples(spec)
     if samples < least:
         raise EdgepruneError(
             f"A window of {samples / spec.sampling_rate:.3g} s is too short for this model's "
-            f"spectrogram; {least / spec.sampling_rate:.3g} s is the least.",
+            f"spectrogram (at least {least / spec.sampling_rate:.3g} s).",
             "Choose longer windows with --window.",
         )
 
 
 def least_samples(spec: SpectrogramSpec) -> int:
-    """Return how many samples the shortest window has."""
+    """Return the number of samples of the shortest possible window."""
     if spec.centred:
-        return spec.fft // 2 + 1  # what is reflected at an edge
+        return spec.fft // 2 + 1  # the reflected padding at an edge
     return spec.frame + (spec.stride - 1) * spec.hop
 
 
 def frames_in(samples: int, spec: SpectrogramSpec) -> int:
-    """Return how many frames the feature extractor makes of so many samples."""
+    """Return the number of frames that the feature extractor makes of ``samples`` samples."""
     if spec.ending == "clamped":
         return math.ceil(samples / (2 * spec.hop)) * 2
     if spec.centred:
@@ -158,7 +159,7 @@ def frames_in(samples: int, spec: SpectrogramSpec) -> int:
 
 
 def _filled(samples: Tensor, room: int, spec: SpectrogramSpec) -> Tensor:
-    """Fill a window up to the samples that the model takes."""
+    """Pad a window to the number of samples that the model takes."""
     length = samples.shape[-1]
     if not room or spec.ending == "scaled":
         return samples
@@ -174,23 +175,23 @@ def _filled(samples: Tensor, room: int, spec: SpectrogramSpec) -> Tensor:
 
 
 def _scaled(logs: Tensor, spec: SpectrogramSpec, room: int) -> Tensor:
-    """AST: missing frames are zeros before the mean is taken off (Gong et al. 2021)."""
+    """AST: missing frames are zeros before normalization (Gong et al. 2021)."""
     if room:
         logs = nn.functional.pad(logs, (0, 0, 0, max(0, room - logs.shape[1])))[:, :room]
     return (logs - spec.mean) / (2.0 * spec.std)
 
 
 def _clamped(logs: Tensor, _: SpectrogramSpec, __: int) -> Tensor:
-    """Whisper: eight powers of ten under the window's loudest (Radford et al. 2022)."""
+    """Whisper: clamped to eight powers of ten below the window's maximum (Radford et al. 2022)."""
     logs = logs[:, :-1]
     loudest = logs.amax(dim=(1, 2), keepdim=True)
     return ((torch.maximum(logs, loudest - WHISPER_RANGE) + 4.0) / 4.0).transpose(1, 2)
 
 
 def _stacked(logs: Tensor, spec: SpectrogramSpec, _: int) -> Tensor:
-    """wav2vec2-BERT: every filter to zero mean and unit variance, then neighbours side by side.
+    """wav2vec2-BERT: zero mean and unit variance per filter, then ``stride`` frames concatenated.
 
-    An odd frame at the end is left out; the extractor fills it up and masks it.
+    An odd frame at the end is dropped; the feature extractor pads and masks it.
     """
     frames = logs.shape[1]
     centred = logs - logs.mean(dim=1, keepdim=True)
@@ -202,7 +203,7 @@ def _stacked(logs: Tensor, spec: SpectrogramSpec, _: int) -> Tensor:
 
 
 def _image(logs: Tensor, _: SpectrogramSpec, __: int) -> Tensor:
-    """CLAP and PANNs: a picture of one channel."""
+    """CLAP and PANNs: an image with one channel."""
     return logs[:, None]
 
 

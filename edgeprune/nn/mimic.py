@@ -1,4 +1,4 @@
-"""Mimic layers: small layers that stand in for a span of transformer blocks."""
+"""Mimic layers: small networks in place of a span of transformer blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("frame", "conv", "transformer", "none")
 
 
 class NarrowTransformer(nn.Module):
-    """A transformer block of another width, between two linear layers; what came in is added."""
+    """Transformer block of another width between two linear layers, with a residual connection."""
 
     def __init__(self, width: int, hidden: int, heads: int) -> None:
         super().__init__()
@@ -23,34 +23,35 @@ class NarrowTransformer(nn.Module):
         self.leave = nn.Linear(hidden, width)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Turn (batch, frames, width) into the same shape."""
+        """Map (batch, frames, width) to the same shape."""
         out: Tensor = frames + self.leave(self.block(self.enter(frames)))
         return out
 
 
 class Mimic(nn.Module):
-    """In place of some blocks.
+    """Mimic of a span of transformer blocks.
 
     Parameters
     ----------
     kind : str
         One of ``KINDS``.
     width : int
-        The model's.
+        Width of the model's hidden states.
     hidden : int
-        The mimic's own.
+        Width inside the mimic.
     layers : int
+        Number of layers.
     kernel : int
-        Frames under a convolution; odd.
+        Kernel of a convolution, in frames; odd.
     heads : int
-        Of a transformer layer.
+        Attention heads of a transformer layer.
     class_tokens : int
-        Leading tokens that stand for no stretch of sound.
+        Number of leading tokens that are no frames.
     outputs : int
-        How many things the family's blocks return as a tuple; 0: a tensor.
+        Length of the tuple that the family's blocks return; 0: a tensor.
     rows : int
-        Stretches of frames one behind the other, as AST keeps a row of patches for every band of
-        frequencies; a convolution goes along each by itself.
+        Number of frame sequences one after another, as AST has one for each row of patches along
+        frequency; a convolution runs over each separately.
 
     """
 
@@ -72,7 +73,7 @@ class Mimic(nn.Module):
             self.gathered = nn.Linear(width, class_tokens * width)
 
     def forward(self, hidden_states: Tensor, *_: Any, **given: Any) -> Any:
-        """Turn (batch, tokens, width) into the same shape, in the family's own wrapping."""
+        """Map (batch, tokens, width) to the same shape, in the family's output format."""
         frames = hidden_states[:, self.class_tokens :]
         apart = self.rows > 1
         if apart:
@@ -92,8 +93,8 @@ class Mimic(nn.Module):
 
 
 class NoPositions(nn.Module):
-    """In place of a positional convolution: adds nothing."""
+    """Replacement of a positional convolution that adds nothing."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Return zeros that add to anything."""
+        """Return zeros that broadcast to any shape."""
         return hidden_states.new_zeros(1, 1, 1)

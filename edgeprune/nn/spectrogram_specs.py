@@ -1,7 +1,7 @@
-"""Kinds of spectrogram: what a family's feature extractor does, as numbers.
+"""Specifications of spectrograms: the feature extraction of each family, as numbers.
 
-One row a kind; a checkpoint's ``preprocessor_config.json`` may state some fields otherwise, and a
-model's config keeps the whole row (``edgeprune_frontend``). ``spectrograms.py`` computes them.
+One row per kind. A checkpoint's ``preprocessor_config.json`` may override some fields, and a
+model's config stores the whole row (``edgeprune_frontend``). ``log_mel`` computes the features.
 """
 
 from __future__ import annotations
@@ -12,57 +12,57 @@ from typing import Any
 
 from edgeprune_device.errors import EdgepruneError
 
-KALDI_FLOOR = 1.192092955078125e-07  # single precision's epsilon, as Kaldi has it
+KALDI_FLOOR = 1.192092955078125e-07  # epsilon of single precision, as in Kaldi
 
 
 @dataclass(frozen=True)
 class SpectrogramSpec:
-    """How one kind of log-mel features is made."""
+    """Specification of one kind of log-mel features."""
 
     kind: str
     """Row of ``SPECS``."""
     ending: str
-    """What is done with the logarithms: row of ``ENDINGS``."""
+    """Final transformation of the logarithms: row of ``log_mel.ENDINGS``."""
     sampling_rate: int = 16000
-    """In Hz."""
+    """Sample rate in Hz."""
     frame: int = 400
-    """Samples in a frame."""
+    """Samples per frame."""
     hop: int = 160
     """Samples from one frame to the next."""
     fft: int = 512
-    """Samples of the Fourier transform; a shorter frame is filled with zeros."""
+    """Length of the Fourier transform in samples; shorter frames are zero-padded."""
     window: str = "hann"
     """``hann`` or ``povey``."""
     periodic: bool = True
-    """Whether the window's period is the frame (else it is symmetric)."""
+    """Whether the window is periodic (else symmetric)."""
     centred: bool = True
-    """Whether a frame's middle is on the hop, the edges reflected (else its start is)."""
+    """Whether frames are centred on the hops, with reflected edges (else they start there)."""
     preemphasis: float = 0.0
-    """Share of the sample before that is subtracted."""
+    """Pre-emphasis: share of the previous sample that is subtracted."""
     offset: bool = True
-    """Whether a frame keeps its mean."""
+    """Whether a frame keeps its mean (DC offset)."""
     scale: float = 1.0
-    """Factor on the samples (Kaldi: 16-bit integers)."""
+    """Factor on the samples (Kaldi: that of 16-bit integers)."""
     mels: int = 80
-    """Mel filters."""
+    """Number of mel filters."""
     lowest: float = 0.0
-    """The filters' lowest frequency in Hz."""
+    """Lowest frequency of the filters in Hz."""
     highest: float = 8000.0
-    """Their highest in Hz."""
+    """Highest frequency of the filters in Hz."""
     mel_scale: str = "slaney"
-    """``slaney``, ``htk`` or ``kaldi`` (whose triangles are straight on the mel scale)."""
+    """``slaney``, ``htk`` or ``kaldi`` (triangles that are straight on the mel scale)."""
     slaney_norm: bool = True
-    """Whether each filter has the same area."""
+    """Whether all filters have the same area (Slaney normalization)."""
     floor: float = 1e-10
-    """Least power before the logarithm."""
+    """Least power; lower values are clamped before the logarithm."""
     log: str = "log10"
     """``ln``, ``log10`` or ``dB``."""
     mean: float = 0.0
-    """Subtracted from the logarithms (``scaled``)."""
+    """Value subtracted from the logarithms (``scaled``)."""
     std: float = 0.5
-    """Half of what they are divided by (``scaled``, as AST writes it)."""
+    """Half of the value that they are divided by (``scaled``, as in AST)."""
     stride: int = 1
-    """Frames that become one (``stacked``)."""
+    """Number of frames that are concatenated (``stacked``)."""
 
 
 _KALDI = SpectrogramSpec(
@@ -87,7 +87,7 @@ SPECS: dict[str, SpectrogramSpec] = {
 }  # fmt: skip
 
 EXTRACTOR_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
-    # preprocessor_config.json -> fields of the spec
+    # field of preprocessor_config.json -> fields of the specification
     "ast": {"sampling_rate": ("sampling_rate",), "num_mel_bins": ("mels",), "mean": ("mean",),
             "std": ("std",)},
     "whisper": {"sampling_rate": ("sampling_rate",), "feature_size": ("mels",),
@@ -102,14 +102,14 @@ EXTRACTOR_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def spec_from_extractor(kind: str, stated: Mapping[str, Any]) -> SpectrogramSpec:
-    """Return a kind's spec as a checkpoint's feature extractor has it.
+    """Return the specification of a kind with the values of a checkpoint's feature extractor.
 
     Parameters
     ----------
     kind : str
         Row of ``SPECS``.
     stated : mapping
-        ``preprocessor_config.json``; what it does not say is as the family usually has it.
+        Content of ``preprocessor_config.json``; missing values are the family's defaults.
 
     """
     changes: dict[str, Any] = {
@@ -126,25 +126,25 @@ def spec_from_extractor(kind: str, stated: Mapping[str, Any]) -> SpectrogramSpec
 
 
 def spec_from_record(record: Mapping[str, Any]) -> SpectrogramSpec:
-    """Return the spec that ``config.edgeprune_frontend`` holds.
+    """Return the specification stored in ``config.edgeprune_frontend``.
 
     Raises
     ------
     EdgepruneError
-        It holds what this version does not know, or lacks something.
+        It contains an unknown field or value, or lacks a field.
 
     """
     known = {field.name for field in fields(SpectrogramSpec)}
     row = SPECS.get(record.get("kind", ""))
     if row is None or set(record) != known or record["ending"] != row.ending:
         raise EdgepruneError(
-            "The model's front end (edgeprune_frontend in its config.json) is not one that this "
-            "edgeprune knows.",
-            "Install the edgeprune that saved the model.",
+            "The model's front end (edgeprune_frontend in its config.json) is not known to this "
+            "version of edgeprune.",
+            "Install the version of edgeprune that saved the model.",
         )
     return SpectrogramSpec(**record)
 
 
 def record_of(spec: SpectrogramSpec) -> dict[str, Any]:
-    """Return a spec as plain values, for the model's config."""
+    """Return a specification as plain values, for the model's config."""
     return asdict(spec)

@@ -1,7 +1,8 @@
-"""Where a front end ends: the place at which an exported graph can be cut in two.
+"""Marker of the place where an exported graph can be split for streaming: the front end's end.
 
-Every front end passes its frames through a ``Seam``, which leaves them as they are. What stands
-before it hears samples only; what stands behind it sees the whole window. ``incremental`` cuts there.
+Every front end passes its frames through a ``Seam``, an identity. The part before it depends on the
+samples of each frame alone; the part behind it processes the whole window.
+``deployment.streaming_split`` splits there.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from torch import nn
 
 
 class Seam(nn.Identity):
-    """Passes frames on.
+    """Identity that marks the end of a front end.
 
     Parameters
     ----------
     step : int
         Samples from one frame to the next.
     axis : int
-        Of the frames, in (batch, ., .).
+        Axis of the frames in (batch, ., .).
 
     """
 
@@ -29,6 +30,6 @@ class Seam(nn.Identity):
 
 
 def seam_of(model: Any) -> Seam | None:
-    """Return a model's seam; None where its front end has none."""
+    """Return a model's seam; None if its front end has none, or there are several."""
     found = [module for module in model.modules() if isinstance(module, Seam)]
     return found[0] if len(found) == 1 else None

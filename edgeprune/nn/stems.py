@@ -1,8 +1,9 @@
-"""How a student's samples become frames: spectra in the graph, or convolutions over the samples.
+"""Stems of students: samples to frames, by spectra in the graph or by convolutions.
 
-``log-mel``, ``mfcc``   spectra (``front_ends.LightMel``), two small convolutions over frequency and time
-``waveform``            learned filters, the logarithm of their energy, a strided convolution
-``cnn``                 the bird poster's two convolutions, pooled
+``log-mel``, ``mfcc``   spectra (``fast_log_mel.LightMel``), two small convolutions over frequency
+                        and time
+``waveform``            learned filters, logarithm of their energy, a strided convolution
+``cnn``                 the two convolutions of the bird-song poster, with pooling
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ CNN_CHANNELS, CNN_KERNEL, CNN_POOL = (16, 32), 3, 5
 
 
 class SpectrumStem(nn.Module):
-    """Log-mel spectra or cepstra, normalised, masked while training, to frames of hidden width.
+    """Normalized log-mel spectra or cepstra, masked in training, mapped to frames.
 
-    With ``stem_channels`` two convolutions over frequency and time halve the bands twice before
-    frames are formed: a voice that is a little higher is then a small shift, not another pattern.
+    With ``stem_channels``, two convolutions over frequency and time halve the bands twice before
+    the frames are formed, so that a small change of pitch is a shift instead of another pattern.
     """
 
     def __init__(self, config: Any) -> None:
@@ -51,7 +52,7 @@ class SpectrumStem(nn.Module):
         self.norm_out = nn.BatchNorm2d(config.hidden_size)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, n) into (batch, frames, hidden)."""
+        """Map samples (batch, n) to (batch, frames, hidden)."""
         seen = self.norm(self.spectrum(samples).transpose(1, 2))
         if self.training:
             shape = (seen.shape[0], seen.shape[2], seen.shape[1])
@@ -66,18 +67,18 @@ class SpectrumStem(nn.Module):
 
 
 class WaveformStem(nn.Module):
-    """Two strided convolutions from samples: learned filters over a frame, and one that mixes frames.
+    """Learned filters over the samples and a strided convolution over their frames.
 
-    The filters come in pairs and move by half a frame step; the logarithm of each pair's energy is
-    a band, as in Zeghidour et al. 2018 (arXiv 1711.01161, TD-filterbanks). The second convolution
-    mixes three of these frames and moves by two.
+    The filters come in pairs with a hop of half a frame step; the logarithm of each pair's energy
+    is a band, as in Zeghidour et al. 2018 (arXiv 1711.01161, TD-filterbanks). The second
+    convolution has a kernel of three of these frames and a stride of two.
     """
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         size, bands = config.hidden_size, config.num_mel_bins
         if config.frame_step % 2:
-            raise ValueError(f"a waveform stem halves its step, and {config.frame_step} is odd")
+            raise ValueError(f"a waveform stem needs an even frame_step, not {config.frame_step}")
         self.filters = nn.Conv1d(
             1, 2 * bands, config.frame_length, stride=config.frame_step // 2, bias=False
         )
@@ -87,7 +88,7 @@ class WaveformStem(nn.Module):
         self.norm_mix = nn.BatchNorm1d(size)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, n) into (batch, frames, hidden)."""
+        """Map samples (batch, n) to (batch, frames, hidden)."""
         real, imaginary = self.filters(samples[:, None]).chunk(2, dim=1)
         energy = self.seam(torch.log(real * real + imaginary * imaginary + 1e-5))
         out = functional.relu(self.norm_mix(self.mix(self.norm_filters(energy))))
@@ -95,25 +96,27 @@ class WaveformStem(nn.Module):
 
 
 def cnn_frames(samples: int) -> int:
-    """Return how many frames the CNN makes of a window of so many samples."""
+    """Return the number of frames that the CNN makes of ``samples`` samples."""
     for _ in CNN_CHANNELS:
         samples = (samples - CNN_KERNEL + 1) // CNN_POOL
     return samples
 
 
 class CnnStem(nn.Module):
-    """The poster's two convolutions: 1 to 16 to 32 channels, kernel 3, each pooled by 5."""
+    """The two convolutions of the bird-song poster: 1-16-32 channels, kernel 3, pooling 5."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         if config.hidden_size != CNN_CHANNELS[1]:
-            raise ValueError(f"the CNN has {CNN_CHANNELS[1]} channels, not {config.hidden_size}")
+            raise ValueError(
+                f"hidden_size must be {CNN_CHANNELS[1]} for cnn, not {config.hidden_size}"
+            )
         self.first = nn.Conv1d(1, CNN_CHANNELS[0], CNN_KERNEL)
         self.second = nn.Conv1d(CNN_CHANNELS[0], CNN_CHANNELS[1], CNN_KERNEL)
         self.seam = Seam(CNN_POOL ** len(CNN_CHANNELS), axis=2)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (batch, n) into (batch, frames, 32)."""
+        """Map samples (batch, n) to (batch, frames, 32)."""
         wide = functional.max_pool1d(functional.relu(self.first(samples[:, None])), CNN_POOL)
         out = functional.max_pool1d(functional.relu(self.second(wide)), CNN_POOL)
         frames: Tensor = self.seam(out).transpose(1, 2)

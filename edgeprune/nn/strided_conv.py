@@ -1,15 +1,15 @@
-"""A waveform encoder as matrix products over blocks of samples: what the runtimes are fast at.
+"""A waveform encoder rewritten as matrix products, which runtimes execute and quantize well.
 
-The same numbers as wav2vec 2.0's convolutions (Baevski et al. 2020, section 2), by other means:
+Computes the same values as wav2vec 2.0's convolutions (Baevski et al. 2020, section 2):
 
 1. A convolution with stride s over frames is a linear layer over rows of s neighbouring frames
    (a reshape, no copy), plus one over the next row where the kernel is longer than the stride.
-   int8 kernels for linear layers give every row a scale of its own; those for convolutions have
-   one scale for the whole window, which drowns the quiet frames in the loud ones' rounding.
-2. Group normalisation over time of the first convolution needs every channel's mean and variance.
-   Both follow from the covariance of the frames of samples (10 x 10 numbers), so the norm becomes
-   a factor and an offset on the weights, and no pass over thousands of frames is left.
-3. Only the frames that the last layer looks at are computed.
+   int8 kernels of linear layers have one scale per row; those of convolutions have one scale for
+   the whole window, so that loud frames determine the rounding error of quiet ones.
+2. Group normalization over time after the first convolution needs every channel's mean and
+   variance. Both follow from the covariance of the frames of samples (a 10 x 10 matrix), so the
+   norm becomes a factor and an offset on the weights, without a pass over thousands of frames.
+3. Only frames that the last layer uses are computed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from edgeprune_device.errors import EdgepruneError
 
 
 class StridedConv(nn.Module):
-    """A convolution over time on frames (1, time, channels), as linear layers over rows of frames.
+    """Convolution over time of frames (1, time, channels), as linear layers over rows of frames.
 
     Parameters
     ----------
     conv : nn.Conv1d
-        Without groups, dilation or padding.
+        Convolution without groups, dilation or padding.
     frames : int
-        How many come out; ``frames_in`` go in.
+        Number of output frames; ``frames_in`` is that of input frames.
 
     """
 
@@ -51,20 +51,20 @@ class StridedConv(nn.Module):
 
     @property
     def frames_in(self) -> int:
-        """Frames it takes: whole rows, so up to a stride more than the kernel reaches."""
+        """Number of input frames: whole rows, so up to a stride more than the kernels cover."""
         return self.rows * self.stride
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Turn (1, frames_in, channels) into (1, frames, out channels)."""
+        """Map (1, frames_in, channels) to (1, frames, out channels)."""
         rows = frames.reshape(1, self.rows, self.stride * self.channels)
-        # the first part runs over one row too many: cutting what comes out is the smaller copy
+        # the first part runs over one row too many: slicing its output is the smaller copy
         out = self._part(0, rows)[:, : self.frames]
         for number in range(1, len(self.parts)):
             out = out + self._part(number, rows[:, number : number + self.frames])
         return out
 
     def _part(self, number: int, rows: Tensor) -> Tensor:
-        """Run one linear layer over as much of the rows as it reaches."""
+        """Apply one linear layer to the rows it covers."""
         part: Any = self.parts[number]
         out: Tensor = part(
             rows if part.in_features == rows.shape[2] else rows[:, :, : part.in_features]
@@ -73,17 +73,18 @@ class StridedConv(nn.Module):
 
 
 class FirstConv(nn.Module):
-    """The first convolution, over samples, and the group norm behind it (a group a channel).
+    """The first convolution, over samples, and the group norm after it (one group per channel).
 
     Parameters
     ----------
     conv : nn.Conv1d
-        From one channel.
+        Convolution with one input channel.
     norm : nn.GroupNorm or None
+        Its norm, if any.
     total : int
-        Frames of the whole window: the norm's statistics are over these.
+        Frames of the whole window, over which the norm's statistics are computed.
     frames : int
-        Frames that come out, from the first on.
+        Number of output frames, from the first on.
 
     """
 
@@ -96,13 +97,13 @@ class FirstConv(nn.Module):
         super().__init__()
         self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
         self.total, self.frames, self.normed = total, frames, norm is not None
-        # In the basis of cosines a window's covariance is nearly diagonal, so the variance of a
-        # channel that hears only what is quiet is not a small difference of large numbers.
+        # In the cosine basis a window's covariance is nearly diagonal, so that the variance of a
+        # channel with little energy is not a small difference of large numbers.
         turned = cosines(self.kernel) @ conv.weight.detach()[:, 0].double().T
         ones = torch.zeros(self.kernel + 1)
         ones[-1] = 1
         basis = functional.pad(cosines(self.kernel).float(), (0, 0, 0, 1))
-        self.frame = _linear(basis, ones)  # and a column of ones, which carries the offset
+        self.frame = _linear(basis, ones)  # and a column of ones, for the offset
         self.register_buffer("weight", turned.float().contiguous())
         bias = conv.bias.detach() if conv.bias is not None else torch.zeros(conv.out_channels)
         if norm is not None:
@@ -112,7 +113,7 @@ class FirstConv(nn.Module):
         self.register_buffer("offset", bias.clone()[None])
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (1, window) into (1, frames, channels)."""
+        """Map samples (1, window) to (1, frames, channels)."""
         count = math.ceil(self.kernel / self.stride)
         rows = max(self.total, self.frames)
         needed = (rows + count - 1) * self.stride
@@ -139,8 +140,9 @@ class WaveformEncoder(nn.Module):
     Parameters
     ----------
     encoder : nn.Module
-        A feature encoder of transformers; ``fits`` must hold.
+        Feature encoder of transformers for which ``fits`` is true.
     window_samples : int
+        Samples per window.
 
     """
 
@@ -166,7 +168,7 @@ class WaveformEncoder(nn.Module):
         self.seam = Seam(math.prod(layer.conv.stride[0] for layer in layers))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Turn samples (1, window) into (1, channels, frames), as transformers' encoders do."""
+        """Map samples (1, window) to (1, channels, frames), as transformers' encoders do."""
         hidden = self.activation(self.norms[0](self.first(samples)))
         for conv, norm in zip(self.convs, list(self.norms)[1:], strict=True):
             hidden = self.activation(norm(conv(hidden)))
@@ -175,7 +177,7 @@ class WaveformEncoder(nn.Module):
 
 
 def fits(encoder: Any) -> bool:
-    """Tell whether a feature encoder is a plain stack of convolutions that can be rewritten."""
+    """Return whether a feature encoder is a plain stack of convolutions that can be rewritten."""
     layers = list(getattr(encoder, "conv_layers", ()))
     convs = [getattr(layer, "conv", None) for layer in layers]
     norms = [getattr(layer, "layer_norm", None) for layer in layers]
@@ -192,7 +194,7 @@ def fits(encoder: Any) -> bool:
 
 
 def frames_of(convs: Sequence[nn.Conv1d], window_samples: int) -> list[int]:
-    """Return how many frames each convolution of a stack makes of a window."""
+    """Return the number of frames after each convolution of a stack."""
     lengths, length = [], window_samples
     for conv in convs:
         length = (length - conv.kernel_size[0]) // conv.stride[0] + 1
@@ -206,7 +208,7 @@ def check_reach(kernels: Sequence[int], strides: Sequence[int], window_samples: 
     Raises
     ------
     EdgepruneError
-        It is.
+        The window is shorter than the receptive field of a frame.
 
     """
     reach, step = 1, 1
@@ -214,13 +216,13 @@ def check_reach(kernels: Sequence[int], strides: Sequence[int], window_samples: 
         reach, step = reach + (kernel - 1) * step, step * stride
     if window_samples < reach:
         raise EdgepruneError(
-            f"A window of {window_samples} samples is shorter than the {reach} that one frame of "
-            "the model's encoder takes in.", "Choose a longer one with --window.",
+            f"A window of {window_samples} samples is too short for the model's encoder (at least "
+            f"{reach} samples).", "Choose longer windows with --window.",
         )  # fmt: skip
 
 
 def cosines(size: int) -> Tensor:
-    """Return the orthonormal cosine basis (DCT-II), a row a frequency: (size, size), float64."""
+    """Return the orthonormal cosine basis (DCT-II) (size, size) in float64, one row a frequency."""
     row = torch.arange(size, dtype=torch.float64)
     basis = torch.cos(math.pi * (row[None] + 0.5) * row[:, None] / size) * math.sqrt(2 / size)
     basis[0] /= math.sqrt(2)

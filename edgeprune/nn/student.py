@@ -1,14 +1,15 @@
-"""A student of our own as a transformers model, registered with the Auto classes.
+"""edgeprune's own student as a transformers model, registered with the Auto classes.
 
     samples (batch, n)
       spectrum -> log-mel spectra or cepstra (batch, frames, bands), or a strided convolution
       stem -> (batch, frames, hidden)
-      blocks -> (batch, frames, hidden)                       see blocks.py
+      blocks -> (batch, frames, hidden)                       see ``blocks``
       head: pooling over frames, linear -> logits             (CTC: linear on every frame)
 
-``front_end = "cnn"`` with no block and ``pooling = "flatten"`` is the small CNN of the bird poster:
-Conv1d 1-16-32 (kernel 3, pooling 5), a layer of 128. The poster's was trained with Adam; here it is,
-as every student, with AdamW: 2e-3 at its peak, a decay of 0.01 (``make_student``).
+``front_end = "cnn"`` without blocks and with ``pooling = "flatten"`` is the small CNN of the
+bird-song poster: Conv1d 1-16-32 (kernel 3, pooling 5), a layer of 128. The poster trained it with
+Adam; here, as every student, it is trained with AdamW: peak learning rate 2e-3, weight decay 0.01
+(``replacement.student``).
 
 Importing this module registers ``model_type: edgeprune-student`` with AutoConfig, AutoModel,
 AutoModelForAudioClassification and AutoModelForCTC.
@@ -43,7 +44,7 @@ CNN_HIDDEN = 128
 
 
 class StudentConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Shape of a student."""
+    """Configuration of a student."""
 
     model_type = "edgeprune-student"
 
@@ -51,7 +52,7 @@ class StudentConfig(PreTrainedConfig):  # type: ignore[misc]
     """``log-mel``, ``mfcc``, ``waveform`` or ``cnn``."""
     sampling_rate: int = 16000
     frame_length: int = 400
-    """Samples in a frame, or under the waveform stem's first kernel."""
+    """Samples per frame, or kernel of the waveform stem's filters."""
     frame_step: int = 320
     """Samples from one frame to the next."""
     num_mel_bins: int = 40
@@ -59,33 +60,33 @@ class StudentConfig(PreTrainedConfig):  # type: ignore[misc]
     low_hz: float = LOW_HZ
     high_hz: float = HIGH_HZ
     stem_channels: int = 16
-    """Channels of the stem's convolutions over frequency and time; 0: a stem of one linear layer."""
+    """Channels of the stem's two-dimensional convolutions; 0: a linear stem."""
     block: str = "conv"
     """``conv``, ``transformer`` or ``frame``."""
     num_hidden_layers: int = 6
     hidden_size: int = 96
     intermediate_size: int = 192
     conv_kernel: int = 9
-    """Frames under a block's depth-wise convolution; odd."""
+    """Kernel of a block's depth-wise convolution, in frames; odd."""
     num_attention_heads: int = 4
     pooling: str = "mean"
     """``mean``, ``mean-max``, ``attentive`` or, for the CNN, ``flatten``."""
     pooled_frames: int = 0
-    """Frames that ``flatten`` expects."""
+    """Number of frames that ``flatten`` expects."""
     vocab_size: int = 0
     """Labels of a CTC head."""
     mask_time_count: int = 2
-    """SpecAugment while training: time masks a window."""
+    """SpecAugment in training: time masks per window."""
     mask_time_length: int = 10
     """Longest time mask, in frames."""
     mask_feature_count: int = 2
-    """SpecAugment while training: masks over bands a window."""
+    """SpecAugment in training: masks over bands per window."""
     mask_feature_length: int = 6
-    """Widest of them, in bands."""
+    """Widest mask over bands, in bands."""
 
 
 def make_block(config: StudentConfig) -> nn.Module:
-    """Build one block of a student, with fresh weights."""
+    """Build one block of a student with random weights."""
     width, hidden = config.hidden_size, config.intermediate_size
     if config.block == "conv":
         return ConvBlock(width, hidden, config.conv_kernel)
@@ -93,11 +94,11 @@ def make_block(config: StudentConfig) -> nn.Module:
         return TransformerBlock(width, hidden, config.num_attention_heads)
     if config.block == "frame":
         return FrameBlock(width, hidden)
-    raise ValueError(f"block {config.block!r}: conv, transformer and frame are known")
+    raise ValueError(f"block = {config.block!r} is not known (known: conv, transformer, frame)")
 
 
 class StudentPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
-    """What the headless student and those with a head share."""
+    """Base class of the headless student and those with a head."""
 
     config_class = StudentConfig
     base_model_prefix = "student"
@@ -123,7 +124,7 @@ class StudentModel(StudentPreTrainedModel):
         super().__init__(config)
         self.stem = STEMS[config.front_end](config)
         self.positions: nn.Module | None = None
-        if config.block == "transformer":  # attention alone knows no order
+        if config.block == "transformer":  # attention is invariant to the order of frames
             size = config.hidden_size
             self.positions = nn.Conv1d(size, size, 15, padding=7, groups=size)
         self.blocks = nn.ModuleList(make_block(config) for _ in range(config.num_hidden_layers))
@@ -132,7 +133,7 @@ class StudentModel(StudentPreTrainedModel):
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> BaseModelOutput:
-        """Turn samples (batch, n) into frames (batch, frames, hidden)."""
+        """Map samples (batch, n) to frames (batch, frames, hidden)."""
         hidden = self.stem(input_values)
         if self.positions is not None:
             hidden = hidden + self.positions(hidden.transpose(1, 2)).transpose(1, 2)
@@ -160,7 +161,7 @@ class StudentHead(nn.Module):
         self.linear = nn.Linear(width, config.num_labels)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Turn frames (batch, frames, hidden) into logits (batch, labels)."""
+        """Map frames (batch, frames, hidden) to logits (batch, labels)."""
         if self.pooling == "mean-max":
             pooled = torch.cat([frames.mean(dim=1), frames.amax(dim=1)], dim=-1)
         elif self.pooling == "attentive":
@@ -174,7 +175,7 @@ class StudentHead(nn.Module):
 
 
 class StudentForAudioClassification(StudentPreTrainedModel):
-    """A student and a head over all its frames."""
+    """Student with a head over all frames."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__(config)
@@ -185,7 +186,7 @@ class StudentForAudioClassification(StudentPreTrainedModel):
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> SequenceClassifierOutput:
-        """Turn samples (batch, n) into logits (batch, labels)."""
+        """Map samples (batch, n) to logits (batch, labels)."""
         out = self.student(input_values, output_hidden_states=output_hidden_states)
         return SequenceClassifierOutput(
             logits=self.head(out.last_hidden_state), hidden_states=out.hidden_states
@@ -193,7 +194,7 @@ class StudentForAudioClassification(StudentPreTrainedModel):
 
 
 class StudentForCTC(StudentPreTrainedModel):
-    """A student and a linear head on every frame."""
+    """Student with a linear head on every frame."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__(config)
@@ -204,7 +205,7 @@ class StudentForCTC(StudentPreTrainedModel):
     def forward(
         self, input_values: Tensor, output_hidden_states: bool = False, **_: Any
     ) -> CausalLMOutput:
-        """Turn samples (batch, n) into logits (batch, frames, vocabulary)."""
+        """Map samples (batch, n) to logits (batch, frames, vocabulary)."""
         out = self.student(input_values, output_hidden_states=output_hidden_states)
         return CausalLMOutput(
             logits=self.lm_head(out.last_hidden_state), hidden_states=out.hidden_states

@@ -1,4 +1,1 @@
-"""The recipes, read top to bottom.
-
-What ``compress``, ``score``, ``sensitivity`` and ``demo`` run, stage by stage.
-"""
+"""The commands ``compress``, ``score``, ``sensitivity`` and ``demo``, stage by stage."""

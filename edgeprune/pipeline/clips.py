@@ -1,4 +1,4 @@
-"""The stage ``clips``: labelled clips, split, as windows of the model's rate, on disk."""
+"""The stage ``clips``: labelled clips, split and cut into windows at the model's sample rate."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from edgeprune_device.errors import EdgepruneError
 def clips(
     model: str | Path, data: Path, digest: str, *, out: Path, settings: Clips, ui: Ui
 ) -> None:
-    """Read the data as a model needs it: the stage before all others.
+    """Read the data as the model needs it; the first stage.
 
     Writes ``samples.npy`` and ``clips.json``.
 
     Parameters
     ----------
     model : str or Path
-        For its sampling rate, and its window if that is fixed.
+        Model, for its sample rate and its fixed window, if any.
     data : Path
         Folder of class folders, or manifest.
     digest : str
-        Of the data as ``read_data`` found it, so that a changed clip is read again.
+        Digest of the data from ``read_data``, so that changed clips are read again.
 
     Raises
     ------
     EdgepruneError
-        Bad data, each kind in its own sentence; a window the model cannot take.
+        The data has an error, or the model cannot take the window.
 
     """
     checkpoint = read_checkpoint(str(model))
@@ -55,8 +55,8 @@ def clips(
     for line in bad:
         ui.say(f"left out: {line}")
     for name in dataset.crossing:
-        ui.say(f"  note: a {name} stands in more than one split of the data, so accuracy is for "
-               f"a {name} heard before")  # fmt: skip
+        ui.say(f"  warning: a {name} occurs in more than one split of the data, so the accuracy "
+               f"holds for a {name} of the training clips")  # fmt: skip
     parts = _parts(dataset, settings, in_files)
     labels = dataset.labels
     if settings.task == "ctc":
@@ -81,13 +81,13 @@ def clips(
     }  # fmt: skip
     write_json(out / "clips.json", described, indent=None)
     counts = ", ".join(f"{name} {len(parts[name])}" for name in SPLITS)
-    found = f"stretches of {len(pieces)} files" if in_files else f"clips ({counts})"
+    found = f"segments of {len(pieces)} files" if in_files else f"clips ({counts})"
     ui.say(f"  {len(ordered)} {found}, {len(labels)} labels, "
            f"windows of {window / rate:g} s at {rate} Hz")  # fmt: skip
 
 
 def _parts(dataset: Dataset, settings: Clips, in_files: bool) -> dict[str, tuple[Clip, ...]]:
-    if in_files:  # nothing is trained on stretches, so there is nothing to keep apart
+    if in_files:  # nothing is trained on segments, so no splits are needed
         return {"train": (), "valid": dataset.clips, "test": ()}
     return split_clips(
         dataset, settings.split_seed, settings.fractions, settings.test_fold or None
@@ -95,10 +95,10 @@ def _parts(dataset: Dataset, settings: Clips, in_files: bool) -> dict[str, tuple
 
 
 def known_tokens(dataset: Dataset, trained: Sequence[Clip], ui: Ui) -> tuple[str, ...]:
-    """Return the vocabulary of the training clips' transcripts, and say what it lacks."""
+    """Return the vocabulary of the training clips' transcripts, and report missing tokens."""
     labels = vocabulary([clip.label for clip in trained], dataset.tokens)
     if unheard := sorted(set(dataset.labels) - set(labels)):
-        ui.say(f"  note: {len(unheard)} tokens stand in no training clip and count as errors: "
+        ui.say(f"  warning: {len(unheard)} tokens are in no training clip and count as errors: "
                + " ".join(unheard[:8]))  # fmt: skip
     return labels
 
@@ -106,14 +106,14 @@ def known_tokens(dataset: Dataset, trained: Sequence[Clip], ui: Ui) -> tuple[str
 def fitting(
     parts: Mapping[str, tuple[Clip, ...]], settings: Clips, rate: int, ui: Ui
 ) -> tuple[dict[str, tuple[Clip, ...]], list[str]]:
-    """Leave out transcribed clips that are longer than the window: a transcript cannot be cut.
+    """Leave out transcribed clips that are longer than the window.
 
     Returns
     -------
     parts : dict
-        Split to its clips.
+        Split -> its clips.
     long : list of str
-        One sentence for each clip left out.
+        One sentence per clip left out.
 
     Raises
     ------
@@ -131,16 +131,18 @@ def fitting(
             for clip in ordered if not fits[id(clip)]]  # fmt: skip
     if len(long) > MOST_BAD * len(ordered):
         raise EdgepruneError(
-            f"{len(long)} of {len(ordered)} transcribed clips are longer than the window, "
-            f"{settings.window_seconds:g} s, more than {100 * MOST_BAD:g} %; the longest lasts "
-            f"{max(seconds.values()):.2f} s.",
-            "Leave --window out (the longest clip's length is taken), or cut the clips.",
+            f"{len(long)} of {len(ordered)} transcribed clips are longer than the window of "
+            f"{settings.window_seconds:g} s (allowed: at most {100 * MOST_BAD:g} %); the longest "
+            f"has {max(seconds.values()):.2f} s.",
+            "Leave out --window (the default is the longest clip), or shorten the clips.",
         )
     for line in long:
         ui.say(f"left out: {line}")
     kept = {part: tuple(c for c in clips if fits[id(c)]) for part, clips in parts.items()}
     if empty := [part for part, clips in kept.items() if not clips]:
-        raise EdgepruneError(f"No clip of the {empty[0]} split fits the window.", "Widen --window.")
+        raise EdgepruneError(
+            f"No clip of the {empty[0]} split fits the window.", "Increase --window."
+        )
     return kept, long
 
 

@@ -1,9 +1,8 @@
-"""The recipe, read top to bottom: clips, teach, steps, distill, export, quantize, verify.
+"""The command ``compress``: clips, teach, steps, distill, export, quantize, verify, bench, report.
 
-The steps are what makes the student smaller: ``depth`` (score, prune), ``trim``, ``mimic``,
-``frontend`` and ``student``, in the order that the recipe names. Each seed goes through all of
-them on its own, on the same splits; the best by validation score becomes the bundle, which is then
-measured beside its teacher, and the report says it all.
+The steps make the student smaller: ``depth`` (score, prune), ``trim``, ``mimic``, ``frontend`` and
+``student``, in the order of the recipe. Each seed goes through all stages on the same splits; the
+seed with the best validation score becomes the bundle, which is then measured beside its teacher.
 """
 
 from __future__ import annotations
@@ -44,33 +43,33 @@ def compress(
     model: str | Path, data: str | Path, out: str | Path, settings: Settings | None = None, *,
     ui: Ui | None = None, redo: Sequence[str] = (),
 ) -> CompressResult:  # fmt: skip
-    """Turn a model and labelled clips into a bundle the recorder can run, and report on it.
+    """Compress a model on labelled clips into a bundle for the recorder, and write a report.
 
     Parameters
     ----------
     model : str or Path
-        Folder in Hugging Face's layout (``config.json``, ``model.safetensors``), or a hub id.
+        Folder in Hugging Face's format (``config.json``, ``model.safetensors``), or a hub id.
     data : str or Path
         Folder of class folders, or a CSV or TSV manifest with ``path`` and ``label``.
     out : str or Path
-        The run's folder; finished stages in it are reused, an interrupted training goes on.
+        Folder of the run; finished stages in it are reused, an interrupted training resumes.
     settings : Settings, optional
-        A recipe, see ``load_recipe``; the defaults otherwise.
+        Recipe, see ``load_recipe``; default: all default settings.
     ui : Ui, optional
-        Where progress is shown: the terminal or the notebook by default, ``Silent()`` for nowhere.
+        Progress display; default: the terminal or the notebook. ``Silent()``: none.
     redo : sequence of str
         Stages to run again although nothing changed.
 
     Returns
     -------
     CompressResult
-        The before/after table, the bundle's folder and all numbers. It is returned also where the
+        The before/after table, the bundle's folder and all numbers. It is also returned if the
         bundle lost more than ``settings.max_drop``: compare ``before`` and ``after``.
 
     Raises
     ------
     EdgepruneError
-        Bad input (nothing is written then), or what a stage refuses.
+        The input has an error (then nothing is written), or a stage fails.
 
     Examples
     --------
@@ -120,8 +119,8 @@ def one_seed(
     Returns
     -------
     dict
-        Which format comes first and how each is quantized: what seed 0 decided holds for all, so
-        that every row of the report is one kind of file.
+        Preferred format and quantization method per format. The decision of seed 0 is used for all
+        seeds, so that every row of the report is the same kind of file.
 
     """
     name = f"seed-{seed}"
@@ -169,7 +168,7 @@ def one_seed(
 
 
 def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
-    """Return a step's stage and its settings; each is imported when a recipe names it."""
+    """Return a step's function and its settings; the step's module is imported only here."""
     work_name, settings = STEPS[step]
     module, _, function = work_name.partition(":")
     work = getattr(importlib.import_module(module), function)
@@ -179,7 +178,7 @@ def step_of(step: str, s: Settings) -> tuple[Callable[..., None], Any]:
 def scores_of(
     run: Run, source: str | Path, taught: Path, clip_folder: Path, name: str, s: Settings
 ) -> Path:
-    """Score the layers of the teacher and of the model as it came."""
+    """Score the layers of the teacher, and of the model before fine-tuning."""
     facts = read_json(taught / "teach.json")
     asked = points_of(s.score)
     heard = run.stage(
@@ -192,7 +191,7 @@ def scores_of(
 
 
 def best_seed(out: Path, seeds: int) -> int:
-    """Return the seed whose student is best on the validation clips; the first of equals."""
+    """Return the seed with the best student on the validation clips; ties go to the first."""
     accuracies = []
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
@@ -206,8 +205,8 @@ def check_floor(done: Mapping[str, Any], max_drop: float) -> None:
     lost = -done["delivered"]["bundle"]["difference"]
     if lost > max_drop + 1e-9:
         raise EdgepruneError(
-            f"The bundle is {100 * lost:.2f} points under its teacher on the test clips; "
-            f"--max-drop allows {100 * max_drop:g}.",
-            "Allow more with --max-drop, ask the recipe's steps for less, or distill for longer.",
+            f"The bundle is {100 * lost:.2f} percentage points below its teacher on the test clips "
+            f"(--max-drop allows {100 * max_drop:g}).",
+            "Increase --max-drop, remove less in the recipe's steps, or distill for more epochs.",
             FAILED_CHECK,
         )

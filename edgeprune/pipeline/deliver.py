@@ -1,4 +1,4 @@
-"""The last stages of ``compress``: verify, deploy, bench, and the bundle put where the user looks for it."""
+"""The last stages of ``compress``: verify, deploy, bench, and copying the finished bundle."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ IN_SHORT = ("step", "layers", "kept", "parameters", "macs", "valid_score")
 
 
 def in_order(formats: Sequence[str], decided: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the formats, the one that was decided for first."""
+    """Return the formats, with the preferred one first."""
     return tuple(sorted(formats, key=lambda format: format != decided.get("first")))
 
 
 def delivered(s: Settings, decided: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the folders of what is delivered: ``bundle``, which may hold both formats' files.
+    """Return the folders of the delivered bundles: ``bundle``, which may have files of two formats.
 
-    Otherwise the format that was not decided for has ``bundle-FORMAT``.
+    Otherwise the other format gets ``bundle-FORMAT``.
     """
     others = () if s.export.together else in_order(s.export.formats, decided)[1:]
     return ("bundle", *(f"bundle-{format}" for format in others))
 
 
 def verify(*inputs: Path, out: Path, settings: None, ui: Ui) -> None:
-    """Measure teacher, student and deployed files on the test split, all as the recorder would.
+    """Measure teacher, student and deployed files on the test split, as the recorder would.
 
-    Writes ``verify.json``, and what every clip came to in ``NAME.npy``, as ``metrics`` counts it.
+    Writes ``verify.json``, and the tally of every clip in ``NAME.npy``, see ``task_metrics``.
 
     Parameters
     ----------
     inputs : Path
-        Bundles in the order of ``ROWS`` (and ``OTHER``), then the ``clips`` stage's folder.
+        Bundles in the order of ``ROWS`` (and ``OTHER``), then the folder of the stage ``clips``.
 
     """
     del settings
@@ -68,7 +68,7 @@ def verify(*inputs: Path, out: Path, settings: None, ui: Ui) -> None:
 
 
 def deploy(source: str, *inputs: Path, out: Path, settings: Settings, ui: Ui) -> None:
-    """Write the chosen seed's bundles with where they came from and what they measured."""
+    """Write the chosen seed's bundles with their provenance and measurements."""
     *verified, quantized, clip_folder = inputs
     del ui
     chosen = read_json(quantized.parent / "verify" / "verify.json")
@@ -105,14 +105,14 @@ def measure_speed(*files: Path, out: Path, settings: Any, ui: Ui) -> None:
     """Measure latency, memory and size of teacher, student and deployed files in one run."""
     threads = tuple(n for n in settings.threads if n <= usable_cores()) or (1,)
     if threads != settings.threads:
-        ui.say(f"  this machine has {usable_cores()} core(s): measured with {threads} thread(s)")
+        ui.say(f"  this machine has {usable_cores()} core(s): measuring with {threads} thread(s)")
     rows = sum(len(read_bundle(file).variants) for file in files)
     bench(files, out, threads=threads, seconds=settings.seconds, rounds=settings.rounds,
           names=(*ROWS, OTHER)[:rows], say=ui.say)  # fmt: skip
 
 
 def publish(bundle: Path, target: Path) -> None:
-    """Put the finished bundle where the user looks for it; the old one goes when the new is whole."""
+    """Copy the finished bundle to its final place, replacing an old one when complete."""
     manifest = read_bundle(bundle).manifest
     files = {name: (bundle / name).read_bytes() for name in manifest["files"]}
     write_bundle(target, {k: v for k, v in manifest.items() if k != "files"}, files)

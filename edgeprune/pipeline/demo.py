@@ -1,8 +1,8 @@
-"""The embedded default: recordings made here, a small model shipped with the package, everything run.
+"""The command ``demo``: the whole workflow on synthetic recordings and a small included model.
 
-Offline, in a few minutes: bird-like songs of invented species are synthesised, the model in
-``demo_model/`` (a wav2vec 2.0 of 0.4 million parameters that ``benchmarks/demo_model.py`` made) is
-taught them, compressed, verified, measured and set to listen to a stream.
+Offline, in a few minutes: songs of invented bird species are synthesized, the model in
+``demo_model/`` (a wav2vec 2.0 of 0.4 million parameters from ``benchmarks/demo_model.py``) is
+fine-tuned on them, compressed, verified, benchmarked and run on a stream.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODEL = Path(__file__).parent / "demo_model"
 RECORD = "demo.json"
 RECORDINGS = Parameters()
 STREAM_MINUTES, SONGS = 4.0, 40
-RECIPE: dict[str, Any] = {  # small data and one seed: a demonstration, not a study
+RECIPE: dict[str, Any] = {  # small data and a single seed, to save time
     "seeds": 1,
     "max_drop": 0.02,
     "teach": {"epochs": 8},
@@ -38,40 +38,41 @@ RECIPE: dict[str, Any] = {  # small data and one seed: a demonstration, not a st
 
 
 def demo(out: Path, ui: Terminal) -> dict[str, Any]:
-    """Run compress, verify, bench and listen on data and a model made for it.
+    """Run compress, verify, bench and listen on synthetic data with a small model.
 
     Parameters
     ----------
     out : Path
-        Folder for everything; an interrupted demonstration is gone on from.
+        Folder for everything; an interrupted demonstration resumes.
     ui : Terminal
+        Progress display.
 
     Returns
     -------
     dict
-        Accuracies, hits and false alarms, paths, and ``text``: what to print.
+        Accuracies, hits and false alarms, paths, and ``text`` to print.
 
     Raises
     ------
     EdgepruneError
-        The folder holds something else.
+        The folder holds other files.
 
     """
     _claim(out)
     begun = time.monotonic()
-    ui.say("1 of 5  recordings: bird-like songs in wind, rain and distance")
+    ui.say("1 of 5  recordings: synthetic bird songs at a distance, in wind and rain")
     labels = make_recordings(out / "recordings", RECORDINGS, ui.track)
     ui.say("2 of 5  compress")
     run = out / "birds"
     made = compress(str(MODEL), labels, run, build_settings(RECIPE), ui=ui)
     bundle, teacher = run / "bundle", run / "seed-0" / "export-teacher" / "bundle"
-    ui.say("3 of 5  verify: the bundle's own file on the test clips")
+    ui.say("3 of 5  verify: accuracy of the bundle's file on the test clips")
     verified = verify(bundle, labels, teacher, max_drop=0.02, out=out, track=ui.track)
     ui.say("4 of 5  bench: teacher and bundle side by side")
     threads = tuple(range(1, min(2, usable_cores()) + 1))
     bench((teacher, bundle), out / "bench", threads=threads, seconds=1.0, rounds=3,
           names=("teacher", "bundle"), say=ui.say)  # fmt: skip
-    ui.say("5 of 5  listen: a stream with songs of individuals never heard before")
+    ui.say("5 of 5  listen: a stream with songs of individuals that are in no training clip")
     truth = make_stream(out / "stream.flac", RECORDINGS, STREAM_MINUTES, SONGS)
     stats = listen(bundle, out / "journal" / _stamp(), source="wav", from_wav=out / "stream.flac",
                    say=ui.say)  # fmt: skip
@@ -80,9 +81,9 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
     seconds = time.monotonic() - begun
     lines = [
         str(made), "", verified["verdict"],
-        f"In {STREAM_MINUTES:g} minutes of stream it found {heard.hits} of "
-        f"{heard.hits + heard.misses} songs, with {heard.false_alarms} false alarms.",
-        f"All of this took {duration(seconds)}.", "", "Next, with your own:",
+        f"In {STREAM_MINUTES:g} minutes of audio, {heard.hits} of "
+        f"{heard.hits + heard.misses} songs were detected, with {heard.false_alarms} false alarms.",
+        f"Total time: {duration(seconds)}.", "", "Next, with your own data:",
         "  edgeprune compress facebook/wav2vec2-base-960h my-clips/labels.csv -o runs/mine",
         "  edgeprune listen runs/mine/bundle",
     ]  # fmt: skip
@@ -94,15 +95,15 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
 
 
 def _claim(out: Path) -> None:
-    """Mark the folder as a demonstration's, or refuse it."""
+    """Mark the folder as a demonstration's, or raise."""
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise EdgepruneError(
-            f"{out} exists and holds no demonstration.", "Name another folder with -o."
+            f"{out} exists and holds no demonstration.", "Choose another folder with -o."
         )
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RECORD, {"command": "demo"}, indent=None)
 
 
 def _stamp() -> str:
-    """Name a journal of its own for each time: what was heard before stays."""
+    """Return a journal name for each run, so that earlier journals are kept."""
     return time.strftime("%Y%m%d-%H%M%S")

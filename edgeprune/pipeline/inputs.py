@@ -1,4 +1,4 @@
-"""How ``compress`` and ``score`` begin: check model, data and settings, open the run, read the clips."""
+"""Start of ``compress`` and ``score``: check the inputs, open the run, read the clips."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_command(
     command: str, model: str, data: Path, out: Path, settings: Settings, ui: Ui,
     redo: tuple[str, ...], known: Sequence[str],
 ) -> tuple[Run, str | Path, Path]:  # fmt: skip
-    """Open the run and read the clips; what is wrong with model or data leaves nothing behind.
+    """Open the run and read the clips; an error in model or data leaves nothing behind.
 
     Parameters
     ----------
@@ -35,19 +35,21 @@ def open_command(
     model, data, out, settings, ui, redo
         As for ``pipeline.compress``.
     known : sequence of str
-        The command's stages.
+        Names of the command's stages.
 
     Returns
     -------
     run : Run
+        The run.
     source : Path or str
         The model: a folder's full path, or a hub id.
     clip_folder : Path
+        Folder of the stage ``clips``.
 
     Raises
     ------
     EdgepruneError
-        Bad input, each kind in its own sentence.
+        The input has an error.
 
     """
     _check_stages(redo, known)
@@ -59,13 +61,13 @@ def open_command(
     in_files = settings.clips.context == "file"
     if in_files and command == "compress":
         raise EdgepruneError(
-            'Stretches heard in their files (clips.context = "file") can be scored, not learnt.',
-            "Leave the setting out: rows with start and end are then clips of their own.",
+            'clips.context = "file" is for edgeprune score only: segments cannot be trained on.',
+            "Remove clips.context: rows with start and end are then separate clips.",
         )
     if command == "compress" and settings.score.split in ("test", "all"):
         raise EdgepruneError(
             f"score.split = {settings.score.split!r} would choose layers on the test clips.",
-            "compress scores on valid or train.",
+            "Use valid or train.",
         )
     checkpoint.check_task(settings.clips.task)
     dataset = read_data(
@@ -95,11 +97,11 @@ def open_command(
 
 
 def _check_steps(config: Any, settings: Settings) -> None:
-    """Raise where a step cannot work on such a model: before hours of training, not after."""
+    """Raise if a step cannot work on the model, before hours of training."""
     from edgeprune.replacement.frontend_placement import refuse_front_end
     from edgeprune.replacement.mimic_placement import refuse_mimic
 
-    if "student" in settings.steps:  # what follows works on a model of our own
+    if "student" in settings.steps:  # the following steps work on edgeprune's own model
         return
     if "mimic" in settings.steps:
         shortened = "depth" in settings.steps
@@ -109,12 +111,10 @@ def _check_steps(config: Any, settings: Settings) -> None:
 
 
 def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise if there is no stage of that name."""
+    """Raise if a stage is not known."""
     for name in names:
         if name not in known:
-            raise EdgepruneError(
-                f"There is no stage {name!r} to redo.", f"Known: {', '.join(known)}."
-            )
+            raise EdgepruneError(f"--redo {name!r} is not a stage.", f"Known: {', '.join(known)}.")
 
 
 def _forget(run: Run, redo: Sequence[str], seeds: int) -> None:

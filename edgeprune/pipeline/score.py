@@ -1,4 +1,4 @@
-"""What ``edgeprune score`` runs, stage by stage: clips, states, score, measure, finetune, scores."""
+"""The command ``score``: clips, states, score, measure, finetune, scores."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def score(
     model: str | Path, data: str | Path, out: str | Path, settings: Settings | None = None, *,
     ui: Ui | None = None, redo: Sequence[str] = (), ablation: bool = True, finetune: bool = False,
 ) -> ScoreResult:  # fmt: skip
-    """Find out which layers of a model a task needs, the model left as it is; report on it.
+    """Measure which layers of a model a task needs, without changing the model; write a report.
 
     Parameters
     ----------
     model, data, out, settings, ui, redo
         As for ``compress``.
     ablation : bool
-        Measure the accuracy without every layer and span, and at what every rule selects; without
-        it only hidden states are compared (convexity, similarity).
+        Measure the accuracy without every layer and span, and of the layers that every rule keeps.
+        False: only compare hidden states (convexity, similarity).
     finetune : bool
-        Fine-tune after each removal, too (long).
+        Also fine-tune every layer subset, which takes long.
 
     Returns
     -------
@@ -48,26 +48,27 @@ def score(
     Raises
     ------
     EdgepruneError
-        Bad input; fine-tuning without ablation, on stretches of files, or on transcripts.
+        The input has an error; or fine-tuning was requested without ablation, on segments of files,
+        or on transcripts.
 
     """
     if finetune and not ablation:
         raise EdgepruneError(
-            "Fine-tuning after each removal needs the ablation.", "Use one of them."
+            "--finetune needs the ablation, which --quick leaves out.", "Use one of them."
         )
     model, data, out = str(model), Path(data), Path(out)
     settings, ui = settings or Settings(), ui or default_ui()
     if settings.clips.context == "file" and finetune:
         raise EdgepruneError(
-            "Stretches heard in their files can be scored, not fine-tuned on.",
+            "--finetune cannot train on segments of files (--frames).",
             "Leave out --finetune, or --frames.",
         )
     if settings.clips.task == "ctc":
         raise EdgepruneError(
-            "Transcripts are no classes, so layers cannot be scored by them.",
+            "Transcripts have no classes by which layers could be scored.",
             "Score another column (--label), or phones with their times (--frames).",
         )
-    if settings.clips.context == "file":  # nothing is trained on stretches: all are scored
+    if settings.clips.context == "file":  # nothing is trained on segments: all are scored
         every = dataclasses.replace(settings.score, split=EVERY_SPLIT)
         settings = dataclasses.replace(settings, score=every)
     run, source, clip_folder = open_command(
@@ -79,9 +80,9 @@ def score(
     measured: Path | str = ""
     after: Path | str = ""
     if read_description(clip_folder)["unit"] != "clips":
-        ui.say("  stretches have no head to measure: cuts are not ablated")
+        ui.say("  no ablation: there is no head for segments of files")
     elif settings.clips.task == "tags":
-        ui.say("  cuts are measured on classes only: tags are scored, not ablated")
+        ui.say("  no ablation: it needs classes, not tags")
     elif ablation:
         layers = read_json(scores / "layers.json")
         known = evidence_of(layers, s.prune.tolerance)

@@ -1,4 +1,4 @@
-"""What ``edgeprune sensitivity`` runs: int8 sensitivity, layer group by layer group, as a table."""
+"""The command ``sensitivity``: int8 sensitivity of each layer group, as a table."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ def run(
     model: str, data: Path, out: Path, *, label: str, activations: str, clips: int,
     most_lost: float, reverse: bool, ui: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure a model's sensitivity; write ``sensitivity.json`` and ``sensitivity.md``.
+    """Measure a model's int8 sensitivity; write ``sensitivity.json`` and ``sensitivity.md``.
 
     Raises
     ------
     EdgepruneError
-        Bad model, data or options; a model without a head for the data's labels.
+        Model, data or options have an error; or the model has no output for one of the data's
+        labels.
 
     """
     check_rounding(activations)
     if clips < 1 or most_lost < 0:
-        raise EdgepruneError("--clips must be at least 1, and --most-lost not negative.")
+        raise EdgepruneError(
+            "--clips or --most-lost is out of range (allowed: --clips from 1, --most-lost from 0)."
+        )
     classifier = loading.load_model(model)
     units = [unit for unit in units_of(classifier) if unit.scopes]
     with tempfile.TemporaryDirectory() as work:
@@ -45,7 +48,7 @@ def run(
         valid = load_windows(Path(work)).split("valid")
         if unknown := sorted(set(valid.labels) - set(loading.labels_of(classifier))):
             raise EdgepruneError(f"The model has no output for {unknown[0]!r}, a label of {data}.",
-                                 "Give a model that was taught these labels.")  # fmt: skip
+                                 "Use a model that was fine-tuned on these labels.")  # fmt: skip
         valid = spread(valid, clips)
     whole = to_onnx(classifier, valid.window_samples, OPSET)
     times = (time_onnx(whole, valid.window_samples),
@@ -58,9 +61,9 @@ def run(
     return done
 
 
-HEADS = ("unit", "lost", "same %", "KL", "back %", "KL back", "ms")
-"""Of a unit alone in int8: points lost, answers that stay, divergence in nats; of it alone in float,
-what of the two is won back; what int8 saves."""
+HEADS = ("unit", "loss pp", "agree %", "KL", "gain %", "KL gain", "ms saved")
+"""With a unit alone in int8: loss in percentage points, agreement with the float model, divergence
+in nats; with it alone in float: the gain of both against all in int8; latency that int8 saves."""
 
 
 def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
@@ -72,24 +75,24 @@ def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def as_markdown(done: dict[str, Any]) -> str:
-    """Return the table as Markdown, with what holds for the whole model."""
+    """Return the table as Markdown, with the results of the whole model."""
     lines = [summary_text(done), "", f"| {' | '.join(HEADS)} |", "|---" + "|---:" * 6 + "|"]
     lines += [f"| {' | '.join(cells_of(row))} |" for row in done["rows"]]
     return "\n".join([*lines, "", choice_text(done), ""])
 
 
 def summary_text(done: dict[str, Any]) -> str:
-    """Say what the whole model loses in int8, and what was measured."""
-    return (f"int8 with scales by {done['activations']}, {done['clips']} clips: "
+    """Describe the loss of the whole model in int8, and what was measured."""
+    return (f"int8 with activation scales per {done['activations']}, {done['clips']} clips: "
             f"{done['metric']} {100 * done['score']:.1f} % in float, "
-            f"{100 * done['int8_loss']:.2f} points less in int8, "
-            f"{100 * done['int8_agreement']:.1f} % agree, KL {done['int8_divergence']:.1e}; "
+            f"{100 * done['int8_loss']:.2f} percentage points less in int8, "
+            f"{100 * done['int8_agreement']:.1f} % agreement, KL {done['int8_divergence']:.1e}; "
             f"{done['float_ms']:.1f} -> {done['int8_ms']:.1f} ms")  # fmt: skip
 
 
 def choice_text(done: dict[str, Any]) -> str:
-    """Name the layer groups to leave in float for the loss that is allowed."""
-    asked = f"For at most {100 * done['most_lost']:g} points lost"
+    """Name the units to keep in float for the allowed loss."""
+    asked = f"For a loss of at most {100 * done['most_lost']:g} percentage points"
     if not done["float"]:
-        return f"{asked}, all can be int8."
-    return f"{asked}, leave in float: {', '.join(done['float'])}."
+        return f"{asked}, all units can be int8."
+    return f"{asked}, keep in float: {', '.join(done['float'])}."

@@ -1,6 +1,6 @@
-"""What a static quantizer must know of activations: the range of each, from calibration clips.
+"""Activation ranges for static quantization, from calibration clips.
 
-The clips are checked first: ranges of silence or of NaN would make a file that answers nothing.
+The clips are checked first: ranges from silence or NaN would give a useless file.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ from edgeprune_calibration.clipping_ranges import METHODS, NOTHING, Range, Tally
 from edgeprune_device.errors import EdgepruneError
 
 CHOICE = "mse"
-QUIETEST = 2.0**-15  # one step of 16-bit sound
+QUIETEST = 2.0**-15  # one quantization step of 16-bit audio
 
 
 def checked(clips: NDArray[np.float32], window_samples: int) -> NDArray[np.float32]:
-    """Return calibration windows as they are, once they are found to be of use.
+    """Return calibration windows after checking them.
 
     Parameters
     ----------
     clips : array of float32, (n, window)
-        -1 to 1.
+        Samples from -1 to 1.
     window_samples : int
-        Samples that the file takes.
+        Samples of the model's window.
 
     Raises
     ------
     EdgepruneError
-        There is none, one has another length, one is not of finite numbers, or all are silent.
+        There are no clips, their length differs from the window, a value is not finite, or all are
+        silent.
 
     """
-    hint = "Give the calibration set clips of what the recorder will hear."
+    hint = "Use calibration clips of the sounds that the recorder will receive."
     if clips.ndim != 2 or not len(clips):
-        raise EdgepruneError("There are no calibration clips to take ranges from.", hint)
+        raise EdgepruneError("There are no calibration clips for the activation ranges.", hint)
     if clips.shape[1] != window_samples:
         raise EdgepruneError(
             f"Calibration clips have {clips.shape[1]} samples, the model's window {window_samples}.",
-            "Cut them to the window.",
+            "Crop them to the window.",
         )
     if bad := int((~np.isfinite(clips).all(axis=1)).sum()):
         raise EdgepruneError(
-            f"{bad} of {len(clips)} calibration clips hold NaN or infinity.", "Leave them out."
+            f"{bad} of {len(clips)} calibration clips contain NaN or infinity.", "Remove them."
         )
     if np.abs(clips).max() < QUIETEST:
         raise EdgepruneError(f"All {len(clips)} calibration clips are silent.", hint)
@@ -51,18 +52,18 @@ def checked(clips: NDArray[np.float32], window_samples: int) -> NDArray[np.float
 
 
 def check_choice(calibrate: str) -> None:
-    """Raise if there is no such way to choose ranges.
+    """Raise if a method for choosing ranges is not known.
 
     Parameters
     ----------
     calibrate : str
-        Should be a key of ``ranges.METHODS``.
+        Should be a key of ``clipping_ranges.METHODS``.
 
     """
     if calibrate not in METHODS:
         raise EdgepruneError(
-            f"{calibrate!r} is not a way to choose ranges.",
-            f"Choose one of {', '.join(METHODS)}.",
+            f"quantize.calibrate = {calibrate!r} is not known.",
+            f"Known: {', '.join(METHODS)}.",
         )
 
 
@@ -74,9 +75,9 @@ def ranges_of(
     Parameters
     ----------
     heard : iterable of dict
-        For each clip: name of an activation to its values.
+        For each clip: name of an activation -> its values.
     calibrate : str
-        A key of ``ranges.METHODS``.
+        A key of ``clipping_ranges.METHODS``.
 
     Raises
     ------

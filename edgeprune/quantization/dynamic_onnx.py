@@ -1,8 +1,9 @@
-"""Dynamic int8 for ONNX Runtime: int8 weights, activations scaled as they come.
+"""Dynamic int8 for ONNX Runtime: int8 weights, activations quantized at run time.
 
-MatMul, Gemm and positional convolutions, per channel, and nothing else: ONNX Runtime's default over
-all operators quantizes a waveform encoder's first convolution, too, and all with one scale a
-window, which makes these models both slower and wrong (see README, "int8 that is fast and right").
+Only MatMul, Gemm and positional convolutions are quantized, per channel. ONNX Runtime's default
+would also quantize the first convolution of a waveform encoder, and use one scale per window
+everywhere, which makes these models both slower and less accurate (see
+docs/explanation/int8-convolutions.md).
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ def to_int8(
 ) -> bytes:
     """Quantize an ONNX file's matrix products to int8 weights, per channel.
 
-    Positional convolutions become such products first (``grouped_int8``).
+    Positional convolutions are converted to such products first (``grouped_conv``).
 
     Parameters
     ----------
     data : bytes
-        A float32 ONNX file.
+        float32 ONNX file.
     float_scopes : tuple of str
         Modules whose products stay in float.
     row_scopes : tuple of str
-        Modules whose activations have a scale for each frame (``row_int8``), not one a window.
+        Modules whose activations have one scale per frame (``per_token``) instead of per window.
 
     """
     graph = onnx.load_from_string(grouped_int8(data))
     del graph.graph.value_info[:]  # stale shapes make the quantizer's own inference fail
     apart = (*float_scopes, *row_scopes)
     keep = [node.name for node in graph.graph.node if inside(node.name, apart)]
-    keep += [f"{name}_MatMul" for name in keep]  # the quantizer makes one of a Gemm, and renames it
+    keep += [f"{name}_MatMul" for name in keep]  # the quantizer converts Gemm and renames it
     with tempfile.TemporaryDirectory() as folder, no_advice():
         target = Path(folder) / "int8.onnx"
         quantize_dynamic(
@@ -56,7 +57,7 @@ def to_int8(
 
 @contextmanager
 def no_advice() -> Iterator[None]:
-    """Keep the quantizer from advising a preprocessing that these graphs do not need."""
+    """Suppress the quantizer's advice to preprocess, which these graphs do not need."""
     logging.disable(logging.WARNING)
     try:
         yield

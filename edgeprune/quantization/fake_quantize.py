@@ -1,13 +1,14 @@
-"""A model that computes in torch with the rounding of its int8 file, and can be trained so.
+"""Fake quantization: a model that computes in torch with the rounding of its int8 file.
 
-Weights   symmetric int8 (or fewer bits), a scale for each output channel
-Inputs    8 bits, ``rows``: symmetric, a scale a frame (``row_int8``; LiteRT's linear layers), or
-          ``window``: from the least to the largest value of a window (ONNX Runtime's dynamic int8)
+Weights   symmetric int8 (or fewer bits), one scale per output channel
+Inputs    8 bits, ``rows``: symmetric, one scale per frame (``per_token``; LiteRT's linear layers),
+          or ``window``: from the least to the greatest value of a window (ONNX Runtime's dynamic
+          int8)
 
-A convolution over time is rounded as the products that ``strided`` makes of it: its rows are blocks
-of as many frames as its stride, and every block that its kernel reaches has weights with scales of
-their own. Gradients pass the rounding as if it were not there (Bengio et al. 2013, arXiv 1308.3432;
-Jacob et al. 2018, arXiv 1712.05877).
+A convolution over time is rounded as the products that ``strided_conv`` makes of it: its rows are
+blocks of as many frames as its stride, and every block that its kernel covers has weights with
+scales of their own. Gradients pass the rounding unchanged (straight-through estimator, Bengio et
+al. 2013, arXiv 1308.3432; Jacob et al. 2018, arXiv 1712.05877), so the model can be trained.
 """
 
 from __future__ import annotations
@@ -27,37 +28,38 @@ from edgeprune_device.errors import EdgepruneError
 
 ACTIVATIONS = ("rows", "window")
 ACTIVATION_LEVELS = 127  # of a row, on either side of zero
-WINDOW_STEPS = 255  # of a window, from its least value to its largest
+WINDOW_STEPS = 255  # of a window, from its least value to its greatest
 FEWEST_BITS, MOST_BITS = 2, 8
 OWN_ATTENTION = "gru_rel_pos_const"
-"""What WavLM's attention has: it multiplies by its layers' weights itself and never calls them."""
+"""Attribute of WavLM's attention, which uses its layers' weights directly and never calls them."""
 
 
 @contextmanager
 def fake_int8(
     model: nn.Module, modules: Sequence[str], activations: str = "rows", bits: int = 8
 ) -> Iterator[None]:
-    """Round the weights and inputs of some layers while the context lasts.
+    """Round the weights and inputs of some layers inside the context.
 
-    The weights stay in float beneath and can be trained; the names of parameters do not change. On
-    the way out, also by an exception, the model computes as before.
+    The weights are kept in float and can be trained; names of parameters do not change. On exit,
+    also by an exception, the model computes as before.
 
     Parameters
     ----------
     model : nn.Module
+        Model.
     modules : sequence of str
-        Layers, or modules all of whose layers are meant; ``""`` is the whole model. Layers are
-        ``nn.Linear`` and ``nn.Conv1d``.
+        Layers (``nn.Linear`` or ``nn.Conv1d``), or modules with all layers inside; ``""`` is the
+        whole model.
     activations : str
         ``rows`` or ``window``.
     bits : int
-        Of the weights, 2 to 8; inputs have 8.
+        Bits of the weights, 2 to 8; inputs have 8.
 
     Raises
     ------
     EdgepruneError
-        No such rounding, a module that is not there or holds no such layer, or one whose layers are
-        never called.
+        The rounding is not known, a module does not exist or contains no such layer, or its layers
+        are never called.
 
     """
     check_rounding(activations, bits)
@@ -77,12 +79,12 @@ def fake_int8(
 
 
 def layers_in(model: nn.Module, modules: Sequence[str]) -> list[str]:
-    """Return the linear layers and convolutions over time in some modules, as the model lists them.
+    """Return the linear layers and convolutions over time in some modules, in the model's order.
 
     Raises
     ------
     EdgepruneError
-        A module is not there, holds none, or one of its layers is never called.
+        A module does not exist, contains no such layer, or one of its layers is never called.
 
     """
     there = dict(model.named_modules())
@@ -93,25 +95,26 @@ def layers_in(model: nn.Module, modules: Sequence[str]) -> list[str]:
         if not inside:
             raise EdgepruneError(
                 f"The model has no linear layer or convolution over time at {name!r}.",
-                "Name a module as model.named_modules() does.",
+                "Use a name from model.named_modules().",
             )
         for path in inside:
             owner = there[path.rpartition(".")[0]]
             if hasattr(owner, OWN_ATTENTION):
                 raise EdgepruneError(
                     f"{type(owner).__name__} never calls its layer {path}, so its inputs cannot "
-                    "be rounded.", "Leave the attention of this model out.",
+                    "be rounded.", "Exclude the attention of this model.",
                 )  # fmt: skip
         chosen.update(inside)
     return [path for path in there if path in chosen]
 
 
 def round_weight(weight: Tensor, bits: int = 8) -> Tensor:
-    """Round a weight to whole multiples of a scale for each index of its first dimension.
+    """Round a weight to integer multiples of one scale per index of its first dimension.
 
     Parameters
     ----------
     weight : Tensor (out channels, ...)
+        Weight.
     bits : int
         8: -127 to 127 times the scale; 4: -7 to 7.
 
@@ -123,14 +126,14 @@ def round_weight(weight: Tensor, bits: int = 8) -> Tensor:
 
 
 def round_rows(rows: Tensor) -> Tensor:
-    """Round (..., columns) to 127 levels on either side of zero, a scale for each row."""
+    """Round (..., columns) to 127 levels on either side of zero, with one scale per row."""
     given = rows.detach()
     scale = given.abs().amax(dim=-1, keepdim=True).clamp(min=TINY)
     return _straight(rows, (given / scale * ACTIVATION_LEVELS).round() * scale / ACTIVATION_LEVELS)
 
 
 def round_window(values: Tensor) -> Tensor:
-    """Round (batch, ...) to 256 levels between each window's least and largest value, zero exact."""
+    """Round (batch, ...) to 256 levels from each window's least to greatest value; 0 is exact."""
     given = values.detach()
     every = tuple(range(1, given.dim()))
     least = given.amin(dim=every, keepdim=True).clamp(max=0)
@@ -165,7 +168,7 @@ def _conv_forward(layer: Any, hidden: Tensor, activations: str, bits: int) -> Te
 
 
 def _strided_forward(layer: Any, hidden: Tensor, activations: str, bits: int) -> Tensor:
-    """Compute what ``strided.StridedConv`` does; every product reads a slice of the blocks."""
+    """Compute the same as ``strided_conv.StridedConv``; each product uses a slice of the blocks."""
     (kernel,), (stride,) = layer.kernel_size, layer.stride
     batch, channels, time = hidden.shape
     frames = (time - kernel) // stride + 1
@@ -185,7 +188,7 @@ def _strided_forward(layer: Any, hidden: Tensor, activations: str, bits: int) ->
 
 
 def _straight(values: Tensor, rounded: Tensor) -> Tensor:
-    """Return the rounded values; the gradient is that of the values themselves."""
+    """Return the rounded values with the gradient of the values (straight-through)."""
     return values + (rounded - values).detach() if values.requires_grad else rounded
 
 
@@ -194,13 +197,13 @@ def _is_layer(part: nn.Module) -> bool:
 
 
 def check_rounding(activations: str, bits: int = MOST_BITS) -> None:
-    """Raise if there is no such rounding (see ``fake_int8``)."""
+    """Raise if a rounding is not known (see ``fake_int8``)."""
     if activations not in ACTIVATIONS:
         raise EdgepruneError(
-            f"No rounding of activations is called {activations!r}.",
+            f"activations = {activations!r} is not known.",
             f"Known: {', '.join(ACTIVATIONS)}.",
         )
     if not FEWEST_BITS <= bits <= MOST_BITS:
         raise EdgepruneError(
-            f"Weights of {bits} bits cannot be made.", f"From {FEWEST_BITS} to {MOST_BITS} bits."
+            f"bits = {bits} is out of range.", f"Allowed: {FEWEST_BITS} to {MOST_BITS}."
         )

@@ -1,8 +1,8 @@
-"""A positional convolution in int8, for ONNX Runtime: one product a group instead of a convolution.
+"""int8 positional convolutions for ONNX Runtime: one matrix product per group.
 
-ONNX Runtime has no fast int8 kernel for a convolution in groups with a hundred taps. The frames that
-each output frame reaches are gathered (in int8, so the copies are small), and every group is one
-matrix product of a batch:
+ONNX Runtime has no fast int8 kernel for a grouped convolution with a hundred taps. The input frames
+of each output frame are gathered (in int8, so the copies are small), and every group is one matrix
+product of a batch:
 
     y[g, t, :] = scale * (rows[g, t, :] @ W8[g]) * w_scale[g]      rows: taps x channels of a group
 """
@@ -18,17 +18,16 @@ from onnx import helper, numpy_helper
 from edgeprune.export.onnx_graph import inside_of, rewritten
 from edgeprune.quantization.weight_only import to_int8
 
-LEAST_TAPS = 16  # with fewer, the convolution costs next to nothing
+LEAST_TAPS = 16  # with fewer, the cost of the convolution is negligible
 
 
 def grouped_int8(data: bytes) -> bytes:
-    """Quantize the convolutions over time that have groups and many taps, where stride is one.
+    """Quantize convolutions over time with groups, many taps and a stride of one.
 
     Parameters
     ----------
     data : bytes
-        An ONNX file in float32 with fixed shapes. A file without such a convolution is returned as
-        it is.
+        float32 ONNX file with fixed shapes; returned unchanged if it has no such convolution.
 
     """
     model = onnx.load_from_string(data)
@@ -37,7 +36,7 @@ def grouped_int8(data: bytes) -> bytes:
     if not found:
         return data
     shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
-    silence = np.zeros(shape, np.float32)  # only how long things are is looked at
+    silence = np.zeros(shape, np.float32)  # only the shapes matter
     heard = next(inside_of(data, [node.input[0] for node in found], silence))
     nodes: list[onnx.NodeProto] = []
     made: list[onnx.TensorProto] = []
@@ -52,7 +51,7 @@ def grouped_int8(data: bytes) -> bytes:
 
 
 def _is_positional(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> bool:
-    """Tell whether a node is a convolution in groups over one axis, with many taps and no stride."""
+    """Return whether a node is a grouped convolution over one axis, with many taps and stride 1."""
     if node.op_type != "Conv" or node.input[1] not in tensors:
         return False
     given = _attributes(node)
@@ -64,7 +63,7 @@ def _is_positional(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -
 def _product(
     node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], frames: int
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Return the nodes and constants that stand for a convolution of (1, channels, frames)."""
+    """Return nodes and constants in place of a convolution of (1, channels, frames)."""
     given, name = _attributes(node), f"{node.name}/grouped"
     weight = numpy_helper.to_array(tensors[node.input[1]])
     outputs, channels, taps = weight.shape
@@ -75,7 +74,7 @@ def _product(
     whole, scale = to_int8(
         matrix.reshape(groups, taps * channels, -1).transpose(1, 0, 2).reshape(taps * channels, -1),
         1,
-    )  # a scale for each output channel
+    )  # one scale per output channel
     whole = whole.reshape(taps * channels, groups, -1).transpose(1, 0, 2)
     reached = np.arange(made)[:, None] + np.arange(taps)[None]
     constants = {

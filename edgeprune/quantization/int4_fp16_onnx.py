@@ -1,4 +1,4 @@
-"""ONNX files in fewer bits without calibration: 4-bit weights, and half precision."""
+"""4-bit weights and half precision for ONNX files, without calibration."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from edgeprune.export.onnx_graph import CONTRIBUTED, rewritten
 from edgeprune.quantization.module_scopes import Scopes, inside
 
-BLOCK = 32  # weights of a column that share a scale and a zero
-ACCURACY_LEVEL = 4  # the kernel may take activations in int8, a scale a block: the fastest one
-LEVELS = 15  # the largest whole number of 4 bits
+BLOCK = 32  # weights of a column that share a scale and a zero point
+ACCURACY_LEVEL = 4  # lets the kernel use int8 activations, one scale per block: the fastest kernel
+LEVELS = 15  # greatest 4-bit integer
 HALF_MOST = float(np.finfo(np.float16).max)
 
 
 def weights4(data: bytes, scopes: Scopes, clips: NDArray[np.float32]) -> bytes:
-    """Store the weights of matrix products in 4 bits, a scale and a zero for every 32 of them.
+    """Store the weights of matrix products in 4 bits, with a scale and a zero point per 32 weights.
 
-    ONNX Runtime's own tool for this needs onnx-ir, which nothing else here does; its operator,
-    MatMulNBits, is all that is used of it.
+    Uses ONNX Runtime's operator MatMulNBits, but not its tool, which needs onnx-ir.
 
     Parameters
     ----------
     data : bytes
-        A float32 ONNX file.
+        float32 ONNX file.
     scopes : Scopes
         Products of ``float_scopes`` stay in float.
     clips : array
-        Not read.
+        Not used.
 
     """
     model = onnx.load_from_string(data)
@@ -59,21 +58,22 @@ def weights4(data: bytes, scopes: Scopes, clips: NDArray[np.float32]) -> bytes:
 
 
 def packed(name: str, matrix: NDArray[np.float32], block: int) -> list[TensorProto]:
-    """Return what MatMulNBits reads for a matrix: its weights, scales and zeros.
+    """Return MatMulNBits' inputs for a matrix: its weights, scales and zero points.
 
     Parameters
     ----------
     name : str
-        Of the matrix; the tensors' names begin with it.
+        Name of the matrix, prefix of the tensors' names.
     matrix : array of float32, (rows, columns)
+        Matrix.
     block : int
-        Neighbouring rows of a column that share a scale and a zero; a multiple of 2.
+        Number of neighbouring rows of a column that share a scale and a zero point; even.
 
     Returns
     -------
     list of TensorProto
-        Weights as uint8 (columns, blocks, block / 2), two in a byte, the first in the low half;
-        scales as float32 (columns * blocks); zeros, packed alike.
+        Weights as uint8 (columns, blocks, block / 2), two per byte, the first in the low half;
+        scales as float32 (columns * blocks); zero points, packed in the same way.
 
     """
     whole, scale, zero = to_int4(matrix, block)
@@ -89,12 +89,14 @@ def packed(name: str, matrix: NDArray[np.float32], block: int) -> list[TensorPro
 def to_int4(
     matrix: NDArray[np.float32], block: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-    """Round a matrix to 0..15, a scale and a zero for each block of a column.
+    """Round a matrix to 0..15, with a scale and a zero point per block of a column.
 
     Parameters
     ----------
     matrix : array of float32, (rows, columns)
+        Matrix.
     block : int
+        Rows per block.
 
     Returns
     -------
@@ -114,19 +116,20 @@ def to_int4(
 
 
 def half(data: bytes, scopes: Scopes, clips: NDArray[np.float32]) -> bytes:
-    """Turn a file to half precision, but for what half precision would spoil.
+    """Convert a file to half precision, except where that would lose accuracy.
 
-    In float stay the samples, the scores, what is outside all modules (the normalisation of the
-    samples sums 16,000 squares a second), the modules in ``float_scopes``, and every operator with
-    a constant beyond 65,504.
+    The following stay in float: the samples, the scores, everything outside modules (normalization
+    sums 16,000 squares per second), the modules in ``float_scopes``, and every operator with a
+    constant beyond 65,504.
 
     Parameters
     ----------
     data : bytes
-        A float32 ONNX file.
+        float32 ONNX file.
     scopes : Scopes
+        Modules of ``float_scopes`` stay in float.
     clips : array
-        Not read.
+        Not used.
 
     """
     model = onnx.load_from_string(data)
@@ -151,14 +154,15 @@ def half(data: bytes, scopes: Scopes, clips: NDArray[np.float32]) -> bytes:
 
 
 def _in_pairs(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Put neighbours along the last axis into one byte, the first in its low half."""
+    """Pack neighbours along the last axis into one byte, the first in its low half."""
     return np.asarray(values[..., 0::2] | values[..., 1::2] << 4, dtype=np.uint8)
 
 
 def _sort(graph: onnx.GraphProto) -> None:
-    """Put nodes behind those that make what they read, in place.
+    """Sort nodes topologically, in place.
 
-    The conversion appends its casts, and casts what several nodes read once for each, to one name.
+    The conversion appends its casts at the end, and writes several casts of the same tensor to one
+    name.
     """
     nodes = list({node.output[0]: node for node in graph.node}.values())
     makers = {name: number for number, node in enumerate(nodes) for name in node.output}

@@ -1,14 +1,15 @@
-"""The parts of a model that become int8 or stay in float, each as a whole.
+"""Parts of a model that are quantized to int8 or kept in float as a whole.
 
 convolution 0 ...       each convolution of a waveform encoder
-front end               what else stands before the blocks: projections, embeddings
+front end               everything else before the blocks: projections, embeddings
 positional convolution
 block 0 attention, block 0 feed-forward ...
-head                    all behind the backbone
+head                    everything after the backbone
 
-``deployed`` says how the ONNX file rounds them: one scale a window, and of encoder convolutions one
-a frame where asked. Its first convolution stays in float, and so, here, does the positional one:
-the file rounds it where it has 16 taps or more (``grouped_int8``), which costs next to nothing.
+``deployed`` rounds them as the ONNX file does: one scale per window, and for the encoder's
+convolutions one per frame if requested. The file's first convolution stays in float, and here also
+the positional one: the file quantizes it if it has 16 taps or more (``grouped_conv``), with a
+negligible effect.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ ATTENTION, FEED_FORWARD = "attention", "feed-forward"
 
 @dataclass(frozen=True)
 class Unit:
-    """Layers that are in int8 together, or in float."""
+    """Layers that are quantized to int8, or kept in float, together."""
 
     name: str
     kind: str
     layers: tuple[str, ...]
     """Paths of its linear layers and convolutions in the model."""
     scopes: tuple[str, ...]
-    """The same in the names of the ONNX file's nodes; empty: the file has them in float anyway."""
+    """The same as names of the ONNX file's nodes; empty: always float in the file."""
 
 
 def units_of(model: Any) -> list[Unit]:
@@ -52,7 +53,7 @@ def units_of(model: Any) -> list[Unit]:
     Raises
     ------
     EdgepruneError
-        Nothing in it is a linear layer or a convolution over time.
+        The model has no linear layer and no convolution over time.
 
     """
     there = dict(model.named_modules())
@@ -64,8 +65,8 @@ def units_of(model: Any) -> list[Unit]:
         groups.setdefault(_place(model, path, blocks, base), []).append(path)
     if not groups:
         raise EdgepruneError(
-            f"A {model.config.model_type} model has no linear layer and no convolution over time "
-            "to make int8.", "Its weights can be stored in 8 bits (quantize.method = 'weights').",
+            f"A {model.config.model_type} model has no linear layer or convolution over time that "
+            "could be int8.", "Its weights can be stored in 8 bits (quantize.method = 'weights').",
         )  # fmt: skip
     return [
         Unit(name, kind, tuple(layers), _scopes(model, kind, layers, there))
@@ -75,16 +76,18 @@ def units_of(model: Any) -> list[Unit]:
 
 @contextmanager
 def deployed(model: Any, units: Sequence[Unit], activations: str, bits: int = 8) -> Iterator[None]:
-    """Round some units of a model while the context lasts, as ``dynamic_int8`` makes the file.
+    """Round some units of a model inside the context, as in a file from ``dynamic_onnx``.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
+        Model.
     units : sequence of Unit
+        Units to round.
     activations : str
-        Of the encoder's convolutions: ``rows`` or ``window``. All others have a scale a window.
+        Scales of the encoder's convolutions: ``rows`` or ``window``. Others have one per window.
     bits : int
-        Of the weights.
+        Bits of the weights.
 
     """
     convs = [path for unit in units if unit.kind == CONVOLUTION for path in unit.layers]
@@ -96,7 +99,7 @@ def deployed(model: Any, units: Sequence[Unit], activations: str, bits: int = 8)
 
 
 def scope_of(path: str) -> str:
-    """Write a module's path as the nodes of an exported file have it: a list's number after a dot."""
+    """Convert a module's path to the form in node names, with a dot before a list's index."""
     return re.sub(r"/(\d+)", r".\1", path.replace(".", "/"))
 
 
@@ -109,7 +112,7 @@ def _callable_layers(model: Any, there: dict[str, nn.Module]) -> list[str]:
 
 
 def _place(model: Any, path: str, blocks: Sequence[str], base: str) -> tuple[str, str]:
-    """Return the name and the kind of the unit that a layer belongs to."""
+    """Return the name and kind of the unit that a layer belongs to."""
     family = family_of(model.config.model_type)
     for number, block in enumerate(blocks):
         if path.startswith(f"{block}."):
@@ -132,7 +135,7 @@ def _place(model: Any, path: str, blocks: Sequence[str], base: str) -> tuple[str
 def _scopes(
     model: Any, kind: str, layers: Sequence[str], there: dict[str, nn.Module]
 ) -> tuple[str, ...]:  # fmt: skip
-    """Return where a unit's products stand in the exported file, which ``shaping`` has rewritten."""
+    """Return a unit's scopes in the exported file, after ``export.model_rewrites``."""
     family = family_of(model.config.model_type)
     if kind == CONVOLUTION:
         number = next(int(part) for part in layers[0].split(".") if part.isdigit())

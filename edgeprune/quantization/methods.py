@@ -1,12 +1,12 @@
-"""Every way of making a deployed file smaller or faster, by format and name: one literal table.
+"""Table of all quantization methods, by file format and name.
 
 ============  ==============================================  =========================================
 name          onnx                                            tflite
 ============  ==============================================  =========================================
 ``none``      as exported                                     as exported
-``dynamic``   int8 products, a scale a window or a frame      int8 products and convolutions
+``dynamic``   int8 products, one scale per window or frame    int8 products and convolutions
 ``weights``   stored in 8 bits, computed in float             the same
-``weights4``  products in 4 bits, a scale for 32 weights      fully connected in 4 bits, a scale a channel
+``weights4``  products in 4 bits, one scale per 32 weights    fully connected in 4 bits, per channel
 ``half``      computed and stored in half precision           stored in half precision
 ``static``    int8 products, fixed ranges                     the same
 ============  ==============================================  =========================================
@@ -29,7 +29,7 @@ from edgeprune.quantization.weight_only import store_int8
 from edgeprune_device.errors import EdgepruneError
 
 Method = Callable[[bytes, Scopes, NDArray[np.float32]], bytes]
-"""(a float32 file, parts treated apart, calibration windows (n, window)) -> the file."""
+"""(float32 file, scopes treated separately, calibration windows (n, window)) -> file."""
 
 METHODS: dict[str, dict[str, Method]] = {
     "onnx": {
@@ -53,7 +53,7 @@ METHODS: dict[str, dict[str, Method]] = {
 }
 """Format -> name -> method."""
 CALIBRATED = {"onnx": static_onnx, "tflite": tflite.static}
-"""The methods that read calibration windows."""
+"""Format -> method that uses calibration windows."""
 
 
 def method_of(form: str, name: str, calibrate: str = CHOICE) -> Method:
@@ -64,23 +64,22 @@ def method_of(form: str, name: str, calibrate: str = CHOICE) -> Method:
     form : str
         ``onnx`` or ``tflite``.
     name : str
+        Name of the method.
     calibrate : str
-        How ``static`` chooses ranges: a key of ``ranges.METHODS``.
+        How ``static`` chooses ranges: a key of ``clipping_ranges.METHODS``.
 
     Raises
     ------
     EdgepruneError
-        There is no such format, or no such method of it.
+        The format or the method is not known.
 
     """
     if form not in METHODS:
-        raise EdgepruneError(
-            f"{form!r} is not a format of files.", f"Choose one of {', '.join(METHODS)}."
-        )
+        raise EdgepruneError(f"File format {form!r} is not known.", f"Known: {', '.join(METHODS)}.")
     if name not in METHODS[form]:
         raise EdgepruneError(
-            f"{name!r} is not a way to quantize {form} files.",
-            f"Choose one of {', '.join(METHODS[form])}.",
+            f"quantize.method = {name!r} is not known for {form} files.",
+            f"Known: {', '.join(METHODS[form])}.",
         )
     return (
         partial(CALIBRATED[form], calibrate=calibrate) if name == "static" else METHODS[form][name]

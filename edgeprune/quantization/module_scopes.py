@@ -1,11 +1,11 @@
-"""Which parts of a model a quantization method treats apart, and how to find them in a file.
+"""Modules that a quantization method treats separately, and how to find them in a file.
 
-Both exporters keep module paths in names, each its own way:
+Both exporters keep module paths in names, each in its own way:
 
-onnx    /wav2vec2/feature_extractor/first/MatMul                             of a node
-tflite  ...WaveformEncoder_feature_extractor/edgeprune.strided.FirstConv_first;2   of a tensor
+onnx    /wav2vec2/feature_extractor/first/MatMul                                (a node)
+tflite  ...WaveformEncoder_feature_extractor/edgeprune.nn.strided_conv.FirstConv_first;2  (a tensor)
 
-where TFLite's names leave out lists of modules: ``convs.0`` is ``StridedConv_0``.
+where TFLite's names omit lists of modules: ``convs.0`` is ``StridedConv_0``.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from edgeprune.models.families import Family
 
 @dataclass(frozen=True)
 class Scopes:
-    """Modules of one model that are not quantized like the rest."""
+    """Modules of a model that are not quantized like the rest."""
 
     float_scopes: tuple[str, ...] = ()
-    """Their products stay in float: they hear raw samples, or hold the matrices of a spectrum."""
+    """Modules whose products stay in float: they take raw samples, or compute a spectrogram."""
     row_scopes: tuple[str, ...] = ()
-    """Their activations have a scale for every frame, where the method has one for a window."""
+    """Modules whose activations have one scale per frame, if the method has one per window."""
 
 
 def scopes_of(family: Family) -> Scopes:
-    """Return the scopes that a row of the families' table names."""
+    """Return the scopes of a model family."""
     return Scopes(family.float_scopes, family.row_scopes)
 
 
 def inside(node_name: str, scopes: Iterable[str]) -> bool:
-    """Tell whether an ONNX node belongs to one of some modules, by its name.
+    """Return whether an ONNX node belongs to one of some modules, by its name.
 
     Parameters
     ----------
     node_name : str
+        Name of the node.
     scopes : iterable of str
-        Module names or paths with slashes, as ``first`` or ``feature_extractor/convs``.
+        Module names or paths with slashes, such as ``first`` or ``feature_extractor/convs``.
 
     """
     return any(f"/{scope}{end}" in node_name for scope in scopes for end in "/.")

@@ -1,14 +1,14 @@
-"""int8 products in which every frame has a scale of its own, for ONNX Runtime.
+"""int8 products with one scale per frame (per-token quantization), for ONNX Runtime.
 
-ONNX Runtime's dynamic quantization has one scale for all frames of a window. In a waveform
-encoder a loud frame is a hundred times a quiet one, whose values then all round to the same few
-numbers: 5 % of the decisions change (README, "Fast on a small board"). Here a product becomes
+ONNX Runtime's dynamic quantization has one scale for all frames of a window. In a waveform encoder,
+loud frames are a hundred times larger than quiet ones, whose values then round to very few levels:
+5 % of the decisions change (see docs/explanation/int8-convolutions.md). Here a product becomes
 
-    scale[t] = max |x[t, :]|        one for each row (frame)
+    scale[t] = max |x[t, :]|        one per row (frame)
     y[t, :]  = scale[t] * (round(127 x[t, :] / scale[t]) @ W8) * w_scale / 127
 
-with W8 the weights in int8 and w_scale one a column, as LiteRT does it for its fully connected
-layers. Rows that several products read are quantized once; slices are taken of the int8 rows.
+with W8 the weights in int8 and w_scale one per column, as in LiteRT's fully connected layers. Rows
+that are used by several products are quantized once; slices are taken of the int8 rows.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from edgeprune.export.onnx_graph import CONTRIBUTED, rewritten
 from edgeprune.quantization.module_scopes import inside
 from edgeprune.quantization.weight_only import to_int8
 
-ZERO = 128  # uint8's middle: its kernels are the fast ones on x86, and equal on ARM
+ZERO = 128  # middle of uint8, whose kernels are the fast ones on x86, and equally fast on ARM
 LEVELS = 127
-TINY = 1e-6  # of a row of zeros
+TINY = 1e-6  # least scale, for a row of zeros
 LAST_AXIS = -1
 
 
 def row_int8(data: bytes, scopes: Sequence[str]) -> bytes:
-    """Quantize the matrix products of some modules, a scale for each row of what they read.
+    """Quantize the matrix products of some modules, with one scale per row of their input.
 
     Parameters
     ----------
     data : bytes
-        An ONNX file in float32.
+        float32 ONNX file.
     scopes : sequence of str
         Modules whose products are quantized.
 
@@ -59,13 +59,13 @@ def row_int8(data: bytes, scopes: Sequence[str]) -> bytes:
 
 
 class _Graph:
-    """What is known of a graph while its products are rewritten."""
+    """State of a graph while its products are rewritten."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
         self.makers = {name: node for node in graph.node for name in node.output}
         self.made: dict[str, tuple[str, str]] = {}
-        """Activation -> (its rows in uint8, their scales), both names."""
+        """Activation -> names of its rows in uint8 and of their scales."""
         self.constants: dict[str, onnx.TensorProto] = {}
 
     def is_matrix(self, name: str) -> bool:
@@ -76,7 +76,7 @@ class _Graph:
         return name
 
     def product(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """Return the nodes that stand for a float product."""
+        """Return the nodes in place of a float product."""
         nodes: list[onnx.NodeProto] = []
         rows, scale = self.rows(node.input[0], nodes)
         whole, columns = to_int8(numpy_helper.to_array(self.tensors[node.input[1]]), axis=1)
@@ -93,7 +93,7 @@ class _Graph:
         return nodes
 
     def rows(self, name: str, nodes: list[onnx.NodeProto]) -> tuple[str, str]:
-        """Return an activation's rows in uint8 and their scales, made once; append what makes them."""
+        """Return names of an activation's uint8 rows and scales; append their nodes when new."""
         if name in self.made:
             return self.made[name]
         maker = self.makers.get(name)
@@ -120,7 +120,7 @@ class _Graph:
         return self.made[name]
 
     def _cuts_columns(self, node: onnx.NodeProto) -> bool:
-        """Tell whether a slice is along the last axis of (1, rows, columns), and so keeps all rows."""
+        """Return whether a slice is along the last axis of (1, rows, columns), keeping all rows."""
         return self._values(node.input[3]).tolist() in ([2], [-1])
 
     def _values(self, name: str) -> NDArray[np.int64]:

@@ -1,8 +1,8 @@
-"""Win back what int8 lost: a few epochs of distillation in which the student rounds as its file will.
+"""The stage ``recover_int8``: quantization-aware training where int8 loses too much.
 
-Quantization-aware training (Jacob et al. 2018, arXiv 1712.05877) against the float model's answers
-(Polino et al. 2018, arXiv 1802.05668). The weights that come out are in float, at places where
-rounding does less harm; exporting and quantizing them is as before.
+Quantization-aware training (Jacob et al. 2018, arXiv 1712.05877) by distillation from the float
+model (Polino et al. 2018, arXiv 1802.05668), for a few epochs. The resulting weights are in float,
+at values where rounding does less harm; they are exported and quantized as usual.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from edgeprune.training.teach import freeze
 from edgeprune_device.errors import EdgepruneError
 
 SPEED = 0.3
-"""Of the usual learning rate: the model is trained already."""
+"""Multiple of the usual learning rate, because the model is trained already."""
 BITS = {"weights4": 4}
-"""Bits of a method's weights; of the others, 8."""
+"""Method -> bits of its weights; 8 for all others."""
 
 
 def recover_int8(
     student: Path, clips: Path, context: StepContext, *, out: Path, settings: Quantize, ui: Ui
 ) -> None:
-    """Write ``model/`` and ``recover.json``: the student, trained again where int8 costs too much.
+    """Write ``model/`` and ``recover.json``: the student, trained again if int8 loses too much.
 
-    Nothing is trained where fake int8 loses no more than ``settings.max_loss`` of the validation
+    Nothing is trained if fake int8 loses no more than ``Quantize.max_loss`` of the validation
     score. The teacher is the student itself, in float.
 
     Parameters
     ----------
     student : Path
-        The stage ``distill``'s folder.
+        Folder of the stage ``distill``.
     clips : Path
-        The ``clips`` stage's folder.
+        Folder of the stage ``clips``.
     context : StepContext
-        What every step is given.
+        Context of the steps.
 
     """
     windows = load_windows(clips)
     model, teacher = (loading.load_model(str(student / "model")) for _ in range(2))
-    units = [unit for unit in units_of(model) if unit.scopes]  # the rest stays in float
+    units = [unit for unit in units_of(model) if unit.scopes]  # the others stay in float
     bits = BITS.get(settings.method, 8)
     device = distributed.choose_device(context.accelerator)
     labels, valid = loading.labels_of(model), windows.split("valid")
@@ -74,41 +74,44 @@ def recover_int8(
 
 @dataclass(frozen=True)
 class Rounding:
-    """What the deployed file has in int8, and how it rounds."""
+    """Units that are int8 in the deployed file, and how they are rounded."""
 
     units: tuple[Unit, ...]
-    """``layer_groups.units_of``, less what stays in float."""
+    """Units of ``layer_groups.units_of`` without those that stay in float."""
     activations: str = "rows"
     """Scales of the encoder's convolutions: ``rows`` or ``window``."""
     bits: int = 8
-    """Of the weights."""
+    """Bits of the weights."""
 
 
 def recover(
     student: Any, teacher: Any, windows: Windows, rounding: Rounding, settings: Distill,
     context: StepContext, session: loop.TrainingSession, enough: float = math.inf,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train a student in place to answer as its teacher does, while it rounds as its int8 file.
+    """Train a student on its teacher, in place, while it rounds as its int8 file.
 
-    All weights learn, those of the waveform encoder, too. The student is left at the best epoch by
-    the validation score in fake int8, and as it was where no epoch is better than that.
+    All weights are trained, including the waveform encoder. The student gets the weights of the
+    best epoch by the validation score in fake int8, or its initial ones if no epoch is better.
 
     Parameters
     ----------
     student : transformers.PreTrainedModel
+        Model to train.
     teacher : transformers.PreTrainedModel
-        The model in float; none of its weights changes. It may be the student's twin.
+        Model in float, which is not trained; may be a copy of the student.
     windows : Windows
         Splits ``train`` and ``valid``.
     rounding : Rounding
+        Which units are rounded, and how.
     settings : Distill
-        Epochs (1 to 3 are enough), batch size, learning rate (0: three tenths of the usual),
+        Epochs (1 to 3 suffice), batch size, learning rate (0: three tenths of the usual),
         temperature, weights, patience.
     context : StepContext
-        For its seed and augmentation.
+        Seed and augmentation.
     session : TrainingSession
+        Device, checkpoints and progress.
     enough : float
-        With this validation score in fake int8, nothing is trained.
+        Validation score in fake int8 from which on nothing is trained.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def recover(
     Raises
     ------
     EdgepruneError
-        No epoch was asked for, or there is nothing to round.
+        The number of epochs is zero, or there is nothing to round.
 
     """
     units, bits, ui, epochs = rounding.units, rounding.bits, session.ui, settings.epochs
@@ -126,12 +129,12 @@ def recover(
     with deployed(student, units, rounding.activations, bits):
         before = loop.evaluate(student, valid, labels, device)
     if before >= enough:
-        ui.say(f"  int{bits}: {points(before)} on the validation clips, nothing to win back")
+        ui.say(f"  int{bits}: {points(before)} on the validation clips, no recovery needed")
         return {"before": before, "after": before, "curve": []}
     if epochs < 1 or not units:
         raise EdgepruneError(
-            f"Recovery from int8 needs at least one epoch and one unit in int8, not {epochs} and "
-            f"{len(units)}.", "Leave recovery out, or set epochs to 1 or more.",
+            f"Recovery from int8 needs at least one epoch and one int8 unit, not {epochs} and "
+            f"{len(units)}.", "Set quantize.recover_epochs to 0 (no recovery), or to 1 or more.",
         )  # fmt: skip
     usual = loop.default_learning_rate(loading.count_parameters(student))
     plan = loop.TrainingPlan(epochs, settings.batch_size, settings.learning_rate or SPEED * usual,

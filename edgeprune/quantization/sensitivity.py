@@ -1,10 +1,10 @@
-"""What each part of a model costs in int8, and what it saves: the table that mixed precision needs.
+"""int8 sensitivity of each part of a model: loss and time saved, as input of mixed precision.
 
-Cost: validation clips are scored in torch as the int8 file would (``fake_int8``), with one unit
+Loss: validation clips are scored in torch as the int8 file would (``fake_quantize``), with one unit
 alone in int8, and with that unit alone in float. Gain: the float file and the int8 file are each
-timed once, and the difference is shared out by multiply-accumulates among the units that the file
-has in int8. That takes all products to gain alike for each multiply-accumulate; it is no measurement
-of a unit by itself, whose share would drown in the timer's noise.
+timed once, and the difference is divided among the int8 units in proportion to their
+multiply-accumulates. That assumes the same gain per multiply-accumulate everywhere; a single unit's
+gain is not measured, because it would be lost in the timer's noise.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ from edgeprune.quantization.module_scopes import Scopes
 from edgeprune.training import loop
 from edgeprune_device.errors import EdgepruneError
 
-LEAST_GAIN_MS = 1e-6  # of a unit that is as fast in float
+LEAST_GAIN_MS = 1e-6  # for a unit that is as fast in float
 
 
 @dataclass(frozen=True)
 class SensitivityRow:
-    """One unit's line."""
+    """Results of one unit."""
 
     unit: str
     kind: str
     scopes: tuple[str, ...]
-    """Where it stands in the ONNX file."""
+    """Its nodes in the ONNX file."""
     loss: float
-    """Score lost with it alone in int8, as a share; negative: gained."""
+    """Score lost with this unit alone in int8, as a share; negative: gained."""
     agreement: float
-    """Share of the answers that stay the same with it alone in int8."""
+    """Share of equal decisions with this unit alone in int8."""
     divergence: float
-    """Kullback-Leibler divergence of the scores from the float model's, in nats, it alone in int8."""
+    """Kullback-Leibler divergence from the float model, in nats, with this unit alone in int8."""
     saved_agreement: float | None
-    """Agreement with it alone in float, less that of all in int8; None: not measured."""
+    """Agreement with this unit alone in float minus that of all in int8; None: not measured."""
     saved_divergence: float | None
-    """Divergence of all in int8, less that with it alone in float; None: not measured."""
+    """Divergence of all in int8 minus that with this unit alone in float; None: not measured."""
     gain_ms: float
-    """Milliseconds that int8 saves there, by its share of the work."""
+    """Milliseconds that int8 saves, by the unit's share of the computation."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The table, and what holds for the whole model."""
+    """Results of all units, and of the whole model."""
 
     rows: tuple[SensitivityRow, ...]
     activations: str
     clips: int
     metric: str
     score: float
-    """Of the float model."""
+    """Score of the float model."""
     int8_loss: float
     int8_agreement: float
     int8_divergence: float
-    """With every unit in int8."""
+    """With all units in int8."""
     float_ms: float
     int8_ms: float
 
     def facts(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the results as plain values for JSON."""
         return asdict(self)
 
 
@@ -79,23 +79,24 @@ def sensitivity(
     model: Any, windows: Windows, units: Sequence[Unit], activations: str,
     milliseconds: tuple[float, float], ui: Ui, *, reverse: bool = True,
 ) -> Sensitivity:  # fmt: skip
-    """Measure what each unit costs in int8.
+    """Measure the loss of each unit in int8.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        It stays as it is.
+        Model; it is not changed.
     windows : Windows
         Validation clips.
     units : sequence of Unit
-        Those that the file has in int8.
+        Units that are int8 in the file.
     activations : str
-        Of the encoder's convolutions: ``rows`` or ``window``.
+        Scales of the encoder's convolutions: ``rows`` or ``window``.
     milliseconds : tuple of float
-        Of a window through the float file and through the int8 file.
+        Latency of a window in ms, of the float file and of the int8 file.
     ui : Ui
+        Progress display.
     reverse : bool
-        Measure each unit alone in float, too: about twice the time.
+        Also measure each unit alone in float, which takes about twice the time.
 
     """
     task, labels = task_of(windows.task), loading.labels_of(model)
@@ -130,7 +131,7 @@ def sensitivity(
 def gains_of(
     model: Any, units: Sequence[Unit], window_samples: int, milliseconds: tuple[float, float]
 ) -> dict[str, float]:
-    """Share what int8 saves among units, by their multiply-accumulates in a window of zeros."""
+    """Divide the time that int8 saves among units, by their multiply-accumulates per window."""
     counts = macs_by_module(model, window_samples)
     work = {unit.name: sum(counts.get(path, 0.0) for path in unit.layers) for unit in units}
     saved, total = milliseconds[0] - milliseconds[1], sum(work.values())
@@ -138,29 +139,31 @@ def gains_of(
 
 
 def divergence_of(whole: NDArray[np.float32], logits: NDArray[np.float32], task: str) -> float:
-    """Return how far scores are from the float model's: the task's own divergence, in nats."""
+    """Return the divergence of logits from the float model's, by the task's soft loss, in nats."""
     soft = task_of(task).soft_loss
     return float(soft(torch.from_numpy(logits), torch.from_numpy(whole), 1.0))
 
 
 def choose_mixed(table: Sensitivity, most_lost: float) -> tuple[str, ...]:
-    """Choose the units that stay in float: the most damage for each ms of int8 goes first.
+    """Choose units to keep in float, those with the most loss per ms saved by int8 first.
 
-    The loss of a mixture is predicted from the divergences of its int8 units, each alone: their sum
-    as a part of that of all in int8, at most the whole, times the loss of all in int8. Scores of
-    single units are too coarse to add up (of 700 clips, one is 0.14 points). Units that lose the same
-    things have a sum far over the whole, and leaving one of them in float then wins nothing back.
+    The loss of a mixture is predicted from the divergences of its int8 units, each measured alone:
+    the ratio of their sum to the divergence of all in int8, at most 1, times the loss of all in
+    int8. Scores of single units are too coarse to add up (of 700 clips, one is 0.14 percentage
+    points). If units lose the same decisions, their sum far exceeds the whole, and keeping one of
+    them in float gains nothing.
 
     Parameters
     ----------
     table : Sensitivity
+        Results of ``sensitivity``.
     most_lost : float
-        Of the score, as a share: 0.005 is half a point.
+        Largest loss of the score allowed, as a share: 0.005 is half a percentage point.
 
     Returns
     -------
     tuple of str
-        Units' names, in the order they were chosen; empty where int8 loses no more than that.
+        Names of the units, in the order they were chosen; empty if int8 loses no more than that.
 
     Raises
     ------
@@ -170,7 +173,8 @@ def choose_mixed(table: Sensitivity, most_lost: float) -> tuple[str, ...]:
     """
     if most_lost < 0:
         raise EdgepruneError(
-            f"A mixture cannot be asked to lose {most_lost:g} of its score.", "Use 0 or more."
+            f"most_lost = {most_lost:g} is out of range (allowed: 0 or more).",
+            "It is the share of the score that may be lost.",
         )
     damage = {row.unit: max(0.0, row.divergence) for row in table.rows}
     left = sum(damage.values())
@@ -189,18 +193,18 @@ def choose_mixed(table: Sensitivity, most_lost: float) -> tuple[str, ...]:
 def mixed_scopes(
     units: Sequence[Unit], in_float: Sequence[str], float_scopes: tuple[str, ...], activations: str
 ) -> Scopes:
-    """Return the scopes of a mixture: those in float, and those with a scale for every frame.
+    """Return the scopes of a mixture: those in float, and those with one scale per frame.
 
     Parameters
     ----------
     units : sequence of Unit
-        Of ``int8_units.units_of``.
+        Units, of ``layer_groups.units_of``.
     in_float : sequence of str
-        Names of the units that stay in float.
+        Names of the units to keep in float.
     float_scopes : tuple of str
-        Those of the family, which stay so.
+        Scopes of the family, which are always in float.
     activations : str
-        Of the encoder's convolutions: ``rows`` or ``window``.
+        Scales of the encoder's convolutions: ``rows`` or ``window``.
 
     """
     kept = tuple(scope for unit in units if unit.name in in_float for scope in unit.scopes)
@@ -214,22 +218,23 @@ def mixed_scopes(
 def to_mixed(
     data: bytes, model: Any, in_float: Sequence[str], activations: str = "rows"
 ) -> bytes:  # fmt: skip
-    """Return the int8 file of a float one in which some units stay in float.
+    """Quantize a float file to int8 with some units kept in float.
 
     Parameters
     ----------
     data : bytes
-        The float32 ONNX file of the model.
+        float32 ONNX file of the model.
     model : transformers.PreTrainedModel
+        The model.
     in_float : sequence of str
-        Names of units, of ``choose_mixed``.
+        Names of the units to keep in float, from ``choose_mixed``.
     activations : str
-        Of the encoder's convolutions: ``rows`` or ``window``.
+        Scales of the encoder's convolutions: ``rows`` or ``window``.
 
     Raises
     ------
     EdgepruneError
-        The model has no unit of such a name.
+        The model has no such unit.
 
     """
     from edgeprune.quantization.dynamic_onnx import to_int8
@@ -237,6 +242,6 @@ def to_mixed(
     units, family = units_of(model), family_of(model.config.model_type)
     if unknown := sorted(set(in_float) - {unit.name for unit in units}):
         raise EdgepruneError(f"The model has no unit {unknown[0]!r}.",
-                             f"It has: {', '.join(unit.name for unit in units)}.")  # fmt: skip
+                             f"Known: {', '.join(unit.name for unit in units)}.")  # fmt: skip
     scopes = mixed_scopes(units, in_float, family.float_scopes, activations)
     return to_int8(data, scopes.float_scopes, scopes.row_scopes)

@@ -1,10 +1,10 @@
-"""Static int8 for ONNX Runtime: every activation has one range, taken from calibration clips.
+"""Static int8 for ONNX Runtime: fixed activation ranges, from calibration clips.
 
-MatMul and Gemm with constant weights, int8 per channel, activations in uint8. Products of a
-family's row scopes keep a scale for every frame (``row_int8``): a single range for the quiet and the
-loud frames of a waveform encoder costs decisions. What comes out of a product has a range, too: ONNX
-Runtime has an integer kernel for that, and multiplies in float, from weights it unpacks for every
-window, where the output is left in float (25 ms against 10).
+MatMul and Gemm with constant weights: int8 per channel, activations in uint8. Products in a
+family's row scopes keep one scale per frame (``per_token``), because a single range for the quiet
+and the loud frames of a waveform encoder loses accuracy. Outputs of products have a range, too:
+with float outputs, ONNX Runtime has no integer kernel, and multiplies in float with weights that it
+unpacks for every window (25 ms against 10).
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ OPTIONS = {"MatMulConstBOnly": True}
 def static_onnx(
     data: bytes, scopes: Scopes, clips: NDArray[np.float32], calibrate: str = CHOICE
 ) -> bytes:
-    """Quantize matrix products to int8, their activations by fixed ranges.
+    """Quantize matrix products to int8 with fixed activation ranges.
 
     Parameters
     ----------
     data : bytes
-        A float32 ONNX file.
+        float32 ONNX file.
     scopes : Scopes
+        Modules treated separately.
     clips : array of float32, (n, window)
         Calibration windows, -1 to 1.
     calibrate : str
-        How ranges are chosen: a key of ``ranges.METHODS``.
+        How ranges are chosen: a key of ``clipping_ranges.METHODS``.
 
     Raises
     ------
     EdgepruneError
-        The clips are of no use (``activations.checked``).
+        The clips are not usable (``activation_ranges.checked``).
 
     """
     check_choice(calibrate)

@@ -1,9 +1,9 @@
-"""TFLite files in fewer bits, by ai-edge-quantizer, which comes with ``edgeprune[tflite]``.
+"""Quantization of TFLite files by ai-edge-quantizer, which comes with ``edgeprune[tflite]``.
 
-A recipe is a list of rules, the last that matches an operator holds: (where, operators, how). Where
-is a regular expression on the names of the operator's outputs, which carry the module path
-(``scopes``). Fully connected layers made dynamically have a scale for every row of what they read, so
-``row_scopes`` needs no rule of its own there.
+A quantization recipe is a list of rules (scope, operators, method); the last rule that matches an
+operator applies. The scope is a regular expression on the names of the operator's outputs, which
+contain the module path (``module_scopes``). Dynamically quantized fully connected layers have one
+scale per row of their input, so that ``row_scopes`` need no rule of their own there.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Clips = NDArray[np.float32]
 
 
 def dynamic(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
-    """Quantize products to int8 weights per channel, activations as they come.
+    """Quantize products to int8 weights per channel, with activations quantized at run time.
 
     Parameters
     ----------
     data : bytes
-        A float32 TFLite file.
+        float32 TFLite file.
     scopes : Scopes
         Products of ``float_scopes`` stay in float.
     clips : array
-        Not read.
+        Not used.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def dynamic(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
 
 
 def weights(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
-    """Store the weights of products in 8 bits per channel; answers are computed in float.
+    """Store the weights of products in 8 bits per channel; computation is in float.
 
     Parameters and exceptions as in ``dynamic``.
     """
@@ -62,7 +62,7 @@ def weights(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
 
 
 def weights4(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
-    """Quantize fully connected layers to 4-bit weights and convolutions to 8, else as ``dynamic``.
+    """Quantize fully connected layers to 4-bit and convolutions to 8-bit weights, dynamically.
 
     Parameters and exceptions as in ``dynamic``.
     """
@@ -73,7 +73,7 @@ def weights4(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
 
 
 def half(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
-    """Store the weights of products in half precision; answers are computed in float.
+    """Store the weights of products in half precision; computation is in float.
 
     Parameters and exceptions as in ``dynamic``.
     """
@@ -83,27 +83,27 @@ def half(data: bytes, scopes: Scopes, clips: Clips) -> bytes:
 
 
 def static(data: bytes, scopes: Scopes, clips: Clips, calibrate: str = CHOICE) -> bytes:
-    """Quantize products to int8, with fixed ranges of what they read and what comes out.
+    """Quantize products to int8, with fixed ranges of their inputs and outputs.
 
-    What lies between products stays in float: in full integers (norms, GELU, softmax and sums, too)
-    this keeps 57 % of a wav2vec 2.0 classifier's decisions, where products alone keep 100 %.
+    Operators between products stay in float: all in integers (including norms, GELU, softmax and
+    sums) keeps 57 % of a wav2vec 2.0 classifier's decisions, products alone keep 100 %.
 
     Parameters
     ----------
     data : bytes
-        A float32 TFLite file.
+        float32 TFLite file.
     scopes : Scopes
         Products of ``row_scopes`` are quantized as by ``dynamic``.
     clips : array of float32, (n, window)
         Calibration windows, -1 to 1.
     calibrate : str
-        How ranges are chosen: a key of ``ranges.METHODS``.
+        How ranges are chosen: a key of ``clipping_ranges.METHODS``.
 
     Raises
     ------
     EdgepruneError
-        ai-edge-quantizer is not installed (status 3), or the clips are of no use
-        (``activations.checked``).
+        ai-edge-quantizer is not installed (status 3), or the clips are not usable
+        (``activation_ranges.checked``).
 
     """
     check_choice(calibrate)
@@ -121,11 +121,12 @@ def static(data: bytes, scopes: Scopes, clips: Clips, calibrate: str = CHOICE) -
 
 
 def heard(data: bytes, clips: Clips) -> Iterator[dict[str, Clips]]:
-    """Yield what products read and make in a TFLite file, a clip at a time.
+    """Yield the inputs and outputs of products in a TFLite file, clip by clip.
 
     Parameters
     ----------
     data : bytes
+        TFLite file.
     clips : array of float32, (n, window)
         Calibration windows, which are checked first.
 
@@ -148,7 +149,7 @@ def heard(data: bytes, clips: Clips) -> Iterator[dict[str, Clips]]:
 
 
 class _Recipe:
-    """A recipe in the making, and the file it is for."""
+    """A quantization recipe under construction, and the file it is for."""
 
     def __init__(self, data: bytes) -> None:
         with quiet():
@@ -181,11 +182,11 @@ class _Recipe:
         )  # fmt: skip
 
     def made(self, scopes: Scopes, known: dict[str, Any] | None = None) -> bytes:
-        """Return the file that the recipe makes, the float scopes left alone."""
+        """Return the file quantized by this recipe, with the float scopes left unchanged."""
         for scope in scopes.float_scopes:
             self.untouched(tflite_pattern(scope))
         with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as in ``heard``, of the quantizer's own interpreter
+            warnings.simplefilter("ignore")  # as in ``heard``, from the quantizer's interpreter
             made = self.quantizer.quantize(
                 known, enable_progress_bar=False, enable_progress_report=False
             )
@@ -196,7 +197,7 @@ class _Recipe:
 
 
 def _activations(data: bytes) -> dict[str, int]:
-    """Return the names of what products read and make in a file, and how many axes each has."""
+    """Return the names of the inputs and outputs of products, and their number of axes."""
     schema = _module("ai_edge_litert.schema_py_generated")
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     graph, codes = model.subgraphs[0], model.operatorCodes
@@ -211,7 +212,7 @@ def _activations(data: bytes) -> dict[str, int]:
 
 
 def _range_end(value: float, axes: int) -> NDArray[np.float32]:
-    """Return one end of a range as the quantizer takes it, with the activation's axes."""
+    """Return one end of a range in the quantizer's format, with the activation's axes."""
     return np.full((1,) * axes, value, np.float32)
 
 

@@ -1,9 +1,9 @@
-"""Store an ONNX file's weights in 8 bits, and compute with them in float.
+"""Weight-only 8-bit quantization of ONNX files: stored in 8 bits, computed in float.
 
-Every weight of a product or convolution becomes whole numbers and one scale a channel, brought
-back by Cast and Mul. A runtime folds the two when it opens the file, so the answers and the speed
-are those of a float model with rounded weights, on any processor, and the file is a quarter of the
-size. What int8 would destroy (the fixed matrices of a front end) is stored in half precision.
+Every weight of a product or convolution becomes integers and one scale per channel, restored by
+Cast and Mul. A runtime folds the two when it loads the file, so accuracy and speed are those of a
+float model with rounded weights, on any processor, and the file is a quarter of the size. What int8
+would destroy (the fixed matrices of a front end) is stored in half precision.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LEAST = 256  # smaller tensors cost more in nodes than they save
 
 
 def store_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
-    """Return the same graph with its weights stored in 8 bits, a scale for each output channel.
+    """Return the same graph with its weights stored in 8 bits, with one scale per output channel.
 
     Parameters
     ----------
     data : bytes
-        A float32 ONNX file.
+        float32 ONNX file.
     float_scopes : tuple of str
         Modules whose matrices are stored in half precision instead.
 
@@ -64,7 +64,7 @@ def store_int8(data: bytes, float_scopes: tuple[str, ...] = ()) -> bytes:
 def to_int8(
     values: NDArray[np.float32], axis: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:  # fmt: skip
-    """Round a weight to -127..127 and a scale for each index along an axis.
+    """Round a weight to -127..127, with one scale per index along an axis.
 
     Returns
     -------

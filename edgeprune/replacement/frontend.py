@@ -1,8 +1,8 @@
 """The step ``frontend``: a light front end in place of the waveform encoder (or of KWT's MFCC).
 
-A third of a wav2vec2's work is its convolutional encoder, so that no cut through the transformer
-makes it more than 2.9 times as fast. The light one first learns the teacher's own features, then the
-whole model learns the teacher's answers and states, then the labels.
+A third of wav2vec2's computation is its convolutional encoder, so that removing transformer layers
+cannot make it more than 2.9 times as fast. The light front end first learns the teacher's features;
+then the whole model learns the teacher's logits and hidden states, then the labels.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
 from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
 
-LEARNING_RATE = 1e-3  # of the fresh part
+LEARNING_RATE = 1e-3  # of the new front end
 
 
 def frontend(
@@ -39,13 +39,13 @@ def frontend(
 ) -> None:  # fmt: skip
     """Write the student with a light front end: ``model/`` and ``step.json``.
 
-    The features to learn are the teacher's where the student's have as many channels, and the
-    student's own as it came where an earlier step trimmed them.
+    The target features are the teacher's if the student has as many channels, and those of the
+    student before this step if an earlier step trimmed them.
 
     Raises
     ------
     EdgepruneError
-        The family hears spectra already; a hop that is shorter than KWT's own.
+        The family already takes spectrograms, or the hop is shorter than KWT's own.
 
     """
     windows = load_windows(clips)
@@ -89,7 +89,7 @@ def frontend(
 
 
 def features_of(model: Any, path: str, samples: Tensor) -> Tensor:
-    """Return what a model's front end makes of windows (batch, samples)."""
+    """Return the features that a model's front end computes of windows (batch, samples)."""
     with torch.no_grad(), watched({"features": submodule(model, path)}) as seen:
         loading.logits_of(model, samples)
     return seen["features"]
@@ -97,20 +97,20 @@ def features_of(model: Any, path: str, samples: Tensor) -> Tensor:
 
 @dataclass
 class Features:
-    """The first part of the training: regression of features."""
+    """First phase of the training: regression of the front end's features."""
 
     source: Any
     path: str
     part: nn.Module
     kind: str
-    """Of the loss: ``mse`` or ``l1-cosine``."""
+    """Loss: ``mse`` or ``l1-cosine``."""
 
     def __post_init__(self) -> None:
-        """Leave the source as it is."""
+        """Freeze the source model."""
         self.source.eval().requires_grad_(False)
 
     def loss(self, student: Any, samples: Tensor, _: Tensor, __: int) -> Tensor:
-        """Return the distance of the light front end's features from the source's."""
+        """Return the loss between the light front end's features and the source's."""
         wanted = features_of(self.source, self.path, samples)
         found: Tensor = self.part(loading.prepare(student, samples))
         if self.source.config.model_type == "kwt":  # (batch, frames, cepstra)

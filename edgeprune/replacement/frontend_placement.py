@@ -1,12 +1,12 @@
-"""Light encoders: parts that give a model the features it is used to, for a fraction of the work.
+"""Putting a light front end into a model, as a part that a config can name.
 
-``light-features``   in place of a waveform encoder: log-mel spectra or cepstra in the encoder's own
-                     framing, small convolutions, as many channels as the encoder had
+``light-features``   in place of a waveform encoder: log-mel spectra or cepstra with the encoder's
+                     frames, small convolutions, as many channels as the encoder
 ``narrow-features``  the waveform encoder's convolutions with fewer channels
-``light-frontend``   in place of KWT's front end: log-mel spectra at a longer hop, one linear layer
-                     to its cepstra
+``light-frontend``   in place of KWT's front end: log-mel spectra with a longer hop, one linear
+                     layer to its cepstra
 
-They are trained to the features they replace before anything else is (``frontend.py``).
+They are trained on the features they replace before anything else (``replacement.frontend``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgeprune_device.errors import EdgepruneError
 
 
 def framing_of(config: Any) -> tuple[int, int]:
-    """Return a waveform encoder's reach and step in samples, from its kernels and strides.
+    """Return a waveform encoder's receptive field and hop in samples.
 
     A window of n samples has ``(n - reach) // step + 1`` frames.
     """
@@ -35,12 +35,12 @@ def framing_of(config: Any) -> tuple[int, int]:
 
 
 def path_of(config: Any) -> str:
-    """Return where a model's front end stands, from ``model.base_model``, by its config.
+    """Return the dotted path to a model's front end, from ``model.base_model``, by its config.
 
     Raises
     ------
     EdgepruneError
-        The family hears spectra already.
+        The family already takes spectrograms.
 
     """
     name = config.model_type
@@ -49,24 +49,26 @@ def path_of(config: Any) -> str:
     path = family_of(name).frozen
     if not path or not hasattr(config, "conv_kernel"):
         raise EdgepruneError(
-            f"Models of type {name} hear spectra already: there is no waveform encoder to replace.",
-            "Leave the step frontend out of the recipe.",
+            f"Models of type {name} take spectrograms: there is no waveform encoder to replace.",
+            "Remove the step frontend from the recipe.",
         )
     return path
 
 
 def refuse_front_end(config: Any, settings: FrontEnd) -> None:
-    """Raise where the step ``frontend`` cannot work, as far as a model's config and the recipe tell.
+    """Raise if the step ``frontend`` cannot work, as far as a model's config and the recipe tell.
 
     Parameters
     ----------
     config : PreTrainedConfig
+        The model's config.
     settings : FrontEnd
+        Settings of the step.
 
     Raises
     ------
     EdgepruneError
-        As ``path_of`` and ``put_light``.
+        See ``path_of`` and ``put_light``.
 
     """
     path_of(config)
@@ -77,23 +79,25 @@ def refuse_front_end(config: Any, settings: FrontEnd) -> None:
 
 
 def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd) -> nn.Module:
-    """Put a fresh light front end into a model, in place, and return it.
+    """Put a new light front end into a model, in place, and return it.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        A waveform family's, or KWT's.
+        Model of a waveform family, or KWT.
     features : Tensor
-        What its front end gave until now: (batch, channels, frames), KWT's (batch, frames, cepstra).
+        Output of its present front end: (batch, channels, frames), for KWT (batch, frames,
+        cepstra).
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
     settings : FrontEnd
+        Settings of the step.
 
     Raises
     ------
     EdgepruneError
-        KWT's frames would not become fewer, or only log-mel spectra can take its front end's place;
-        or the settings are no front end.
+        KWT would not get fewer frames, or the kind is not possible for KWT; or the settings give no
+        valid front end.
 
     """
     config, path = model.config, path_of(model.config)
@@ -108,24 +112,26 @@ def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd
 
 
 def frontend_spec(config: Any, channels: int, rate: int, settings: FrontEnd) -> dict[str, Any]:
-    """Return what a light front end is made from.
+    """Return the specification of a light front end.
 
-    ``log-mel`` and ``mfcc`` read ``width``, ``layers``, ``kernel``, ``stem_channels`` and ``mels`` of
-    the settings, ``narrow`` reads ``width`` alone, and KWT's front end ``mels`` and ``hop_ms``.
+    ``log-mel`` and ``mfcc`` use ``width``, ``layers``, ``kernel``, ``stem_channels`` and ``mels``
+    of the settings, ``narrow`` uses ``width`` alone, and KWT's front end ``mels`` and ``hop_ms``.
 
     Parameters
     ----------
     config : PreTrainedConfig
+        The model's config.
     channels : int
-        What the model is used to, a frame.
+        Number of features per frame that the model takes.
     rate : int
-        Hz.
+        Sample rate in Hz.
     settings : FrontEnd
+        Settings of the step.
 
     Raises
     ------
     EdgepruneError
-        What KWT cannot have.
+        The settings are not possible for KWT.
 
     """
     if config.model_type == "kwt":
@@ -144,19 +150,19 @@ def frontend_spec(config: Any, channels: int, rate: int, settings: FrontEnd) -> 
 
 
 def make_light(spec: Mapping[str, Any]) -> nn.Module:
-    """Build a light front end from its spec.
+    """Build a light front end from its specification.
 
     Raises
     ------
     EdgepruneError
-        There is no such front end: bands too narrow for their frames, an even kernel.
+        The specification is not possible: bands too narrow for the frames, an even kernel.
 
     """
     try:
         return serialization.make_part(spec)
     except ValueError as error:
         raise EdgepruneError(
-            f"There is no such front end: {error}.", "Change the recipe's [frontend]."
+            f"The front end cannot be built: {error}.", "Change [frontend] in the recipe."
         ) from error
 
 
@@ -169,21 +175,21 @@ def _longer_step(config: Any, settings: FrontEnd, sample_rate: int) -> int:
         )
     if settings.kind == "mfcc":
         raise EdgepruneError(
-            "A kwt model has its cepstra made by a linear layer on log-mel spectra, which training "
-            "may change.",
+            "A kwt model computes its cepstra by a linear layer on log-mel spectra, so mfcc is not "
+            "possible.",
             'Use frontend.kind = "log-mel".',
         )
     if step < int(config.frame_step):
         raise EdgepruneError(
             f"frontend.hop_ms = {settings.hop_ms:g} is shorter than the model's "
             f"{1000 * config.frame_step / sample_rate:g} ms.",
-            "A longer hop gives fewer tokens, and so less work.",
+            "A longer hop gives fewer tokens, and so less computation.",
         )
     return step
 
 
 def between(frames: Tensor, count: int, step: float) -> Tensor:
-    """Return frames (batch, count, width) from among others, each ``step`` of theirs apart."""
+    """Interpolate frames (batch, count, width) linearly at distances of ``step`` input frames."""
     last = frames.shape[1] - 1
     places = torch.arange(count, device=frames.device) * step
     below = places.long().clamp_max(last)
@@ -192,7 +198,7 @@ def between(frames: Tensor, count: int, step: float) -> Tensor:
 
 
 def thin_tokens(model: Any, step: int) -> None:
-    """Give a KWT the tokens of a longer hop, its position embeddings taken between its own."""
+    """Give a KWT the tokens of a longer hop, with interpolated position embeddings."""
     config = model.config
     count = (config.num_samples - config.frame_length) // step + 1
     own = model.pos_embed.detach()

@@ -1,10 +1,10 @@
-"""The step ``mimic``: train a small net to the states of a span of blocks, and put it in their place.
+"""The step ``mimic``: replace a span of blocks by a small network trained on its hidden states.
 
-Seed 3 (arXiv 2409.16302) showed that one or two frame-wise layers in place of all transformer blocks
-lose little. First the mimic learns the teacher's states behind the span (and, of two layers, the
-first one those in the middle of it); then the head, and the mimic unless it is frozen, learn the
-labels and the teacher's answers. ``distil = false`` is the paper's control: the same net, trained on
-labels alone.
+Dorszewski et al. 2024 (arXiv 2409.16302) showed that one or two frame-wise layers in place of all
+transformer blocks lose little accuracy. First the mimic learns the teacher's hidden states after
+the span (of two layers, the first learns those in its middle); then the head, and the mimic unless
+it is frozen, learn the labels and the teacher's logits. ``distil = false`` is the paper's control:
+the same network, trained on labels alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
 from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
 
-LEARNING_RATE = 1e-3  # Seed 3's
+LEARNING_RATE = 1e-3  # as in arXiv 2409.16302
 
 
 def mimic(
@@ -47,13 +47,13 @@ def mimic(
 ) -> None:  # fmt: skip
     """Write the student with a mimic in it: ``model/`` and ``step.json``.
 
-    The states to learn are the teacher's where the student still has its layers or the whole stack
-    is replaced, and the student's own as it came where earlier steps changed them.
+    The target hidden states are the teacher's if the student has all its layers or the whole stack
+    is replaced, and those of the student before this step if earlier steps changed them.
 
     Raises
     ------
     EdgepruneError
-        The span is none of this model, or there is no such mimic: see ``mimic_layers``.
+        The model has no such span, or the mimic is not possible, see ``mimic_placement``.
 
     """
     windows = load_windows(clips)
@@ -102,19 +102,19 @@ def mimic(
 def source_of(
     master: Any, model: Any, span: tuple[int, int], student: Path
 ) -> tuple[Any, int, int]:
-    """Return the model whose states are learnt, and that span's first and last block in it.
+    """Return the model with the target hidden states, and the span's first and last block in it.
 
-    Where layers were dropped and the span reaches to the last, it is the teacher's to the last; of
-    its layers it begins with the first, or with the one as far up as the student's.
+    If layers were removed and the span includes the last one, the target is the teacher's last
+    hidden state; the span then begins in the teacher at the same relative depth.
 
     Parameters
     ----------
     master, model : transformers.PreTrainedModel
-        The teacher, and the student as it came.
+        The teacher, and the student before this step.
     span : tuple of int
-        The student's first block in the span, and the one behind the last.
+        The student's first block in the span, and its end (exclusive).
     student : Path
-        The student's folder, for another copy of it.
+        The student's folder, to load another copy of it.
 
     """
     (first, stop), theirs, own = span, len(layers_of(master)), len(layers_of(model))
@@ -126,7 +126,7 @@ def source_of(
 
 
 def width_of(model: Any) -> int:
-    """Return how many numbers a frame has between a model's blocks, trimmed or not."""
+    """Return the width of a model's hidden states between blocks, trimmed or not."""
     shapes = getattr(model.config, "edgeprune_shapes", None) or {}
     norms = [shape[0] for name, shape in shapes.items()
              if family_of(model.config.model_type).layers in name and "norm" in name]  # fmt: skip
@@ -135,23 +135,23 @@ def width_of(model: Any) -> int:
 
 @dataclass
 class RecordedStates:
-    """The first part of the training: regression of states."""
+    """First phase of the training: regression of hidden states."""
 
     source: Any
     part: Mimic
     target: int
-    """The source's block whose output the mimic learns."""
+    """Block of the source whose output the mimic learns."""
     middle: int | None
-    """The one the first of two layers learns."""
+    """Block of the source whose output the first of two layers learns."""
     kind: str
-    """Of the loss: ``mse`` (Seed 3's) or ``l1-cosine``."""
+    """Loss: ``mse`` (as in arXiv 2409.16302) or ``l1-cosine``."""
 
     def __post_init__(self) -> None:
-        """Leave the source as it is."""
+        """Freeze the source model."""
         self.source.eval().requires_grad_(False)
 
     def loss(self, student: Any, samples: Tensor, _: Tensor, __: int) -> Tensor:
-        """Return the distance of the mimic's states from the source's."""
+        """Return the loss between the mimic's hidden states and the source's."""
         blocks = layers_of(self.source)
         sought = {"end": blocks[self.target]}
         own: dict[str, nn.Module] = {"end": self.part}
@@ -171,7 +171,7 @@ class RecordedStates:
 
 
 def _distance(found: Tensor, wanted: Tensor, skip: int, kind: str) -> Tensor:
-    """Compare states (batch, tokens, hidden): class tokens with theirs, frames with theirs."""
+    """Compare hidden states (batch, tokens, hidden), class tokens and frames separately."""
     frames = losses.to_frames(wanted[:, skip:], found.shape[1] - skip)
     total = losses.state_loss(found[:, skip:], frames, kind)
     if skip:

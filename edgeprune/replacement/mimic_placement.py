@@ -1,14 +1,14 @@
-"""Mimic layers: a small net in the place of a span of blocks, as a part that a config can name.
+"""Putting a mimic in place of a span of blocks, as a part that a config can name.
 
-``frame``        Linear-LayerNorm-ReLU-Linear on every frame alone, once or twice (Seed 3,
-                 arXiv 2409.16302, with a LayerNorm for each)
-``conv``         a depth-wise separable convolution over time (of AST, along each row of patches)
-``transformer``  a narrow encoder layer, of its own width and heads
-``none``         nothing: what came in goes on (the head on the front end alone)
+``frame``        Linear-LayerNorm-ReLU-Linear per frame, once or twice (arXiv 2409.16302, with a
+                 LayerNorm for each)
+``conv``         a depth-wise separable convolution over time (for AST, along each row of patches)
+``transformer``  a narrow encoder layer with a width and heads of its own
+``none``         identity (the head directly on the front end)
 
-A mimic is called as the family's blocks are, and answers as they do. Where the head reads class
-tokens, those are made anew from the frames' mean: a net that goes frame by frame would leave them
-as they came, and so know nothing.
+A mimic has the same call signature and return type as the family's blocks. If the head uses class
+tokens, they are computed from the mean of the frames: a frame-wise network would leave them
+unchanged, and so without any information.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ from edgeprune_device.errors import EdgepruneError
 def refuse_mimic(
     config: Any, settings: Settings, shortened: bool = False, head: str = "own"
 ) -> None:
-    """Raise where the step ``mimic`` cannot work, as far as a model's config and the recipe tell.
+    """Raise if the step ``mimic`` cannot work, as far as a model's config and the recipe tell.
 
     Parameters
     ----------
     config : PreTrainedConfig
+        The model's config.
     settings : settings.Mimic
+        Settings of the step.
     shortened : bool
-        An earlier step may leave fewer layers than the config counts: only what no number of layers
-        allows is refused.
+        Whether an earlier step may remove layers; then only what is impossible for any number of
+        layers raises.
     head : str
-        ``teach.head``: one of ours reads the last state, whatever the config says of a sum.
+        ``teach.head``; a new head takes the last hidden state, even if the config says otherwise.
 
     Raises
     ------
     EdgepruneError
-        As ``check_span``, or there is no such mimic.
+        See ``check_span``; or the mimic is not possible.
 
     """
     check_span(config, settings.span, depth_of(config), shortened, head)
@@ -54,104 +56,106 @@ def refuse_mimic(
 
 
 def mimic_spec(settings: Settings) -> dict[str, Any]:
-    """Return what a mimic is made from, see ``Mimic``."""
+    """Return the specification of a mimic, see ``Mimic``."""
     return {"kind": settings.kind, "hidden": settings.width, "layers": settings.layers,
             "kernel": settings.kernel, "heads": settings.heads}  # fmt: skip
 
 
 def make_mimic(spec: Mapping[str, Any]) -> Mimic:
-    """Build a mimic from its spec.
+    """Build a mimic from its specification.
 
     Raises
     ------
     EdgepruneError
-        There is no such mimic: heads that do not share its width, an even kernel.
+        The specification is not possible: a width that is no multiple of the heads, an even kernel.
 
     """
     try:
         made: Any = serialization.make_part(spec)
     except ValueError as error:
         raise EdgepruneError(
-            f"There is no such mimic: {error}.", "Change the recipe's [mimic]."
+            f"The mimic cannot be built: {error}.", "Change [mimic] in the recipe."
         ) from error
     part: Mimic = made
     return part
 
 
 def span_of(model: Any, span: tuple[int, ...]) -> tuple[int, int]:
-    """Return the blocks (first, behind the last) that a mimic is to stand for: see ``check_span``."""
+    """Return the blocks (first, end) that a mimic replaces, see ``check_span``."""
     return check_span(model.config, span, len(layers_of(model)))
 
 
 def check_span(
     config: Any, span: tuple[int, ...], depth: int, shortened: bool = False, head: str = "own"
 ) -> tuple[int, int]:
-    """Return the blocks (first, behind the last) that a mimic is to stand for.
+    """Return the blocks (first, end) that a mimic replaces; the end is exclusive.
 
     Parameters
     ----------
     config : PreTrainedConfig
+        The model's config.
     span : tuple of int
-        Those two, counted from 0; empty for the whole stack.
+        First block and end, counted from 0; empty for the whole stack.
     depth : int
-        How many layers there are.
+        Number of layers.
     shortened : bool
-        There may be fewer when the mimic is made.
+        Whether there may be fewer layers when the mimic is made.
     head : str
-        The kind of head that the model is given before, see ``heads``.
+        Kind of head that the model gets before, see ``models.heads``.
 
     Raises
     ------
     EdgepruneError
-        No such blocks; a family whose blocks change width or resolution; a head that reads every
-        block's state; or blocks that hold what later ones read.
+        There are no such blocks; the family's blocks change width or resolution; its head takes the
+        hidden states of all blocks; or later blocks use parameters of the span.
 
     """
     name, family = config.model_type, family_of(config.model_type)
     if "*" in family.layers:
         raise EdgepruneError(
-            f"The layers of models of type {name} differ in width and resolution, so that no mimic "
-            "layer can stand for several of them.",
+            f"The layers of models of type {name} differ in width and resolution, so that a mimic "
+            "cannot replace several of them.",
             "Use the step trim or student.",
         )
     first, stop = span if len(span) == 2 else (0, depth)
     if len(span) not in (0, 2) or not 0 <= first < stop <= depth:
         raise EdgepruneError(
-            f"mimic.span = {list(span)} is no span of a model with {depth} layers.",
-            f"Name its first layer and the one behind its last, from 0 to {depth}.",
+            f"mimic.span = {list(span)} is out of range for a model with {depth} layers.",
+            f"Give its first layer and its end (exclusive), from 0 to {depth}.",
         )
     if head == "own" and getattr(config, "use_weighted_layer_sum", False):
         raise EdgepruneError(
-            "The model's head reads a weighted sum of all layers' states, which a mimic does not have.",
-            "Teach a head of another kind (teach.head = 'mlp').",
+            "The model's head takes a weighted sum of all hidden states, which a mimic lacks.",
+            "Use another kind of head (teach.head = 'mlp').",
         )
     held = [layer for layer in family.keep if first <= layer < stop]
     if held and stop < depth and not shortened:
         raise EdgepruneError(
-            f"Layer {held[0]} of models of type {name} holds what the later layers read, so that no "
-            "mimic can stand for it alone.",
-            f"Begin the span at {held[0] + 1}, or let it reach to the last layer.",
+            f"Later layers use parameters of layer {held[0]} in models of type {name}, so a mimic "
+            "cannot replace it without them.",
+            f"Begin the span at {held[0] + 1}, or extend it to the last layer.",
         )
     return first, stop
 
 
 def put_mimic(model: Any, first: int, stop: int, samples: Tensor, **spec: Any) -> Mimic:
-    """Put a fresh mimic in the place of blocks first to stop - 1, in place, and return it.
+    """Replace the blocks first to stop - 1 by a new mimic, in place, and return it.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
+        Model to change.
     first, stop : int
         See ``span_of``.
     samples : Tensor (batch, window)
-        Any sound the model can hear: it is run once to see what its blocks return.
+        Any valid input; it is processed once to find out what the blocks return.
     spec
         ``kind``, ``hidden``, ``layers``, ``kernel``, ``heads`` of ``Mimic``.
 
     Raises
     ------
     EdgepruneError
-        As ``make_mimic``.
+        See ``make_mimic``.
 
     """
     from edgeprune.models.loading import logits_of
@@ -181,14 +185,14 @@ def put_mimic(model: Any, first: int, stop: int, samples: Tensor, **spec: Any) -
 
 
 def rows_of(config: Any) -> int:
-    """Return how many rows of frames a model keeps one behind the other: AST's, by frequency."""
+    """Return the number of frame sequences in a model's tokens: AST has one per row of patches."""
     if config.model_type != "audio-spectrogram-transformer":
         return 1
     return int((config.num_mel_bins - config.patch_size) // config.frequency_stride + 1)
 
 
 def drop_positions(model: Any) -> bool:
-    """Take a family's positional convolution out, in place; False where it has none to take out."""
+    """Remove a family's positional convolution, in place; return False if there is none."""
     path = family_of(model.config.model_type).positions
     if not path:
         return False
@@ -199,7 +203,7 @@ def drop_positions(model: Any) -> bool:
 
 @contextmanager
 def watched(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Record what modules return (of tuples, the first) while the body runs a model."""
+    """Record the outputs of modules (of tuples, the first) while the body runs a model."""
     seen: dict[str, Tensor] = {}
 
     def record(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""The step ``student``: a small model of our own, built for the data's labels and taught by the teacher.
+"""The step ``student``: a new small model, built for the data's labels and distilled.
 
-Epochs against the teacher come first (``lessons.py``), epochs on labels follow. With
-``distil = false`` all epochs are on labels: the control.
+Epochs on the teacher come first (``student_loss``), epochs on labels follow. With
+``distil = false``, all epochs are on labels, as a control.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edgeprune.training.step_records import StepContext, write_step
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.ctc import BLANK
 
-LEARNING_RATE = 2e-3  # a small model with batch norms, from random weights
+LEARNING_RATE = 2e-3  # for a small model with batch norms and random weights
 
 
 def make_student(
@@ -39,13 +39,13 @@ def make_student(
 ) -> None:  # fmt: skip
     """Write a student: a model folder ``model/`` and ``step.json``.
 
-    What earlier steps made of the teacher (``student``) is not read: this is another model.
+    The result of earlier steps (``student``) is not used: this is a new model.
 
     Raises
     ------
     EdgepruneError
-        The teacher does not know the data's labels; or nothing of it can be inherited where the
-        settings ask for that.
+        The teacher does not know the data's labels; or ``student.init`` is ``teacher`` and no
+        weights of the teacher fit.
 
     """
     windows = load_windows(clips)
@@ -55,8 +55,8 @@ def make_student(
     inherited = inherit(model, master) if settings.init == "teacher" else []
     if settings.init == "teacher" and not inherited:
         raise EdgepruneError(
-            "No weight of the teacher has the shape of one of the student's.",
-            'Give the student the teacher\'s width (student.width), or use student.init = "random".',
+            "No weights of the teacher have the shape of the student's.",
+            'Set student.width to the teacher\'s width, or use student.init = "random".',
         )
     device = distributed.choose_device(context.accelerator)
     common = context.distill
@@ -89,34 +89,35 @@ def make_student(
 
 
 def build(settings: Student, windows: Windows, sample_rate: int) -> Any:
-    """Build a student with fresh weights, in evaluation mode.
+    """Build a student with random weights, in evaluation mode.
 
     Parameters
     ----------
     settings : Student
+        Settings of the step.
     windows : Windows
-        For the labels, and the window where the head is as long as it.
+        For the labels, and for the window length if the head depends on it.
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
 
     Raises
     ------
     EdgepruneError
-        The settings are no model: bands too narrow for their frames, heads that do not share a
-        width, a window shorter than a frame.
+        The settings give no valid model: bands too narrow for the frames, a width that is no
+        multiple of the heads, a window shorter than a frame.
 
     """
     step = round(settings.hop_ms * sample_rate / 1000)
     if step < 1:
         raise EdgepruneError(
             f"student.hop_ms = {settings.hop_ms:g} is less than a sample ({1000 / sample_rate:g} ms).",
-            "The usual is 10 to 20 ms.",
+            "Usual values are 10 to 20 ms.",
         )
     length = 2 * round(settings.frame_ms * sample_rate / 2000)
     cnn = settings.kind == "cnn"
     if windows.window_samples < length:
         raise EdgepruneError(
-            f"A window of {windows.window_samples} samples holds no frame of {length}.",
+            f"A window of {windows.window_samples} samples is shorter than a frame of {length}.",
             "Use a shorter student.frame_ms.",
         )
     config = StudentConfig(
@@ -141,7 +142,7 @@ def build(settings: Student, windows: Windows, sample_rate: int) -> Any:
         model = kind(config)
     except ValueError as error:
         raise EdgepruneError(
-            f"There is no such student: {error}.", "Change the recipe's [student]."
+            f"The student cannot be built: {error}.", "Change [student] in the recipe."
         ) from error
     model.config.edgeprune_normalize = False
     return model.eval()

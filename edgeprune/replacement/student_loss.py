@@ -1,9 +1,9 @@
-"""What a student is taught: the teacher's answers and states, then the labels.
+"""Loss of a new student: the teacher's logits and hidden states, then the labels.
 
-The teacher hears what the student hears, and the student learns its answers, and its states through
-a linear layer of its own that is gone afterwards. Windows are also mixed two by two: labels could
-say nothing of them, but the teacher can (Beyer et al. 2022, arXiv 2106.05237: a consistent and
-patient teacher).
+Teacher and student process the same windows. The student learns the logits directly, and the hidden
+states through a linear layer of its own that is removed after training. Windows are also mixed in
+pairs: a mixture has no label, but the teacher's output is a valid target (Beyer et al. 2022, arXiv
+2106.05237: a consistent and patient teacher).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.ctc import BLANK, BLANK_NAME
 
 MATCHING = "matching"
-"""Submodule with the linear layers between the student's states and the teacher's, while training."""
+"""Submodule of linear layers from the student's hidden states to the teacher's, in training."""
 
 
 def matched_layers(own: int, theirs: int, intermediate: bool) -> list[tuple[int, int]]:
-    """Return which states learn from which: the last from the last, or each from its share.
+    """Return pairs of hidden states (student's, teacher's): the last ones, or one per block.
 
     Parameters
     ----------
     own, theirs : int
-        Blocks of the student and of the teacher; state 0 is what comes before block 1.
+        Number of blocks of the student and of the teacher; hidden state 0 precedes block 1.
     intermediate : bool
-        Every block of the student learns from the teacher's block as far up as it is.
+        Pair every block of the student with the teacher's block at the same relative depth.
 
     """
     if not intermediate or own < 2:
@@ -45,13 +45,14 @@ def matched_layers(own: int, theirs: int, intermediate: bool) -> list[tuple[int,
 
 
 def matching(model: Any, teacher: Any, samples: Tensor, intermediate: bool) -> nn.ModuleDict:
-    """Return a linear layer from each matched state's width to the teacher's, by the state's place.
+    """Return linear layers from each paired hidden state's width to the teacher's, by its index.
 
     Parameters
     ----------
     model, teacher : transformers.PreTrainedModel
+        Student and teacher.
     samples : Tensor (batch, window)
-        Any sound: the teacher hears it once, to see how wide its states are.
+        Any valid input; the teacher processes it once to find the widths of its hidden states.
     intermediate : bool
         See ``matched_layers``.
 
@@ -67,20 +68,20 @@ def matching(model: Any, teacher: Any, samples: Tensor, intermediate: bool) -> n
 
 @dataclass
 class StudentLoss:
-    """What a student is taught."""
+    """Loss of a student, with its settings."""
 
     teacher: Any
     labels: Sequence[str]
-    """Of the data: the teacher's other labels are left out."""
+    """Labels of the data; the teacher's other labels are ignored."""
     settings: Student
     common: Distill
-    """Temperature, weight of the states, share of labels."""
+    """Temperature, weight of the hidden states, share of the labels."""
     quiet: float
-    """Share of the windows that hold nothing, in which no label may stand out."""
+    """Share of windows that are replaced by background, for which all labels should score low."""
     task: Task
 
     def __post_init__(self) -> None:
-        """Find the labels among the teacher's."""
+        """Find the columns of the labels in the teacher's outputs."""
         if not self.settings.distil:
             return
         known = list(loading.labels_of(self.teacher))
@@ -88,18 +89,18 @@ class StudentLoss:
             known[BLANK] = BLANK_NAME  # checkpoints call it <pad>
         if lacking := [label for label in self.labels if label not in known]:
             raise EdgepruneError(
-                f"The teacher does not know the label {lacking[0]!r}, so it cannot teach it.",
-                "Teach it first (teach.when), or use student.distil = false.",
+                f"The teacher does not know the label {lacking[0]!r}, so it cannot be distilled.",
+                "Fine-tune the teacher first (teach.when), or use student.distil = false.",
             )
         self.columns = torch.tensor(columns_of(known, self.labels, self.task))
 
     def loss(self, student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
-        """Return the loss of a batch: see ``train.Loss``."""
+        """Return the loss of a batch, see ``training.loop.Loss``."""
         if not self.settings.distil:
             return self.task.loss(loading.logits_of(student, samples), targets, 0.1)
         labelled = epoch >= self.settings.epochs
         heard = samples
-        if not labelled and self.task.name != "ctc":  # two voices at once are no transcript
+        if not labelled and self.task.name != "ctc":  # two mixed utterances have no transcript
             generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
             heard = mix(samples, self.settings.mix, generator)
         given = teacher_targets(self._ask, heard, self.columns, self.task, self.quiet)
@@ -122,9 +123,9 @@ class StudentLoss:
     def _states(
         self, student: Any, own: Sequence[Tensor], theirs: Sequence[Tensor], full: Tensor
     ) -> Tensor:
-        """Return the weighted loss of the matched states, and of the clips' relations."""
+        """Return the weighted loss of the paired hidden states, and of the clips' relations."""
         total = full.new_zeros((), dtype=torch.float32)
-        if not own:  # a small CNN has no states to compare
+        if not own:  # a small CNN has no hidden states to compare
             return total
         pairs = matched_layers(len(own) - 1, len(theirs) - 1, self.settings.intermediate)
         layers: Any = getattr(student, MATCHING, {})
@@ -141,14 +142,16 @@ class StudentLoss:
 
 
 def mix(samples: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Add to some windows (batch, n) another one of the batch, each with its weight.
+    """Mix some windows (batch, n) with another one of the batch, with random weights (mixup).
 
     Parameters
     ----------
+    samples : Tensor (batch, n)
+        Samples in [-1, 1].
     share : float
-        Of the windows; the weights are drawn evenly and sum to 1.
+        Share of the windows that are mixed; the two weights are uniform and sum to 1.
     generator : torch.Generator
-        On the CPU; decides everything.
+        CPU generator of all random numbers.
 
     """
     count = len(samples)

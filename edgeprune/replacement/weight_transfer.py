@@ -1,7 +1,7 @@
-"""What a student of transformer blocks can take over from its teacher: weights of the same shape.
+"""Initializing a student of transformer blocks with its teacher's weights of the same shape.
 
-Blocks are taken evenly spaced, the last from the last. The families name their parts differently;
-one literal table says which is which.
+The student's blocks get evenly spaced blocks of the teacher, the last one the last. The families
+name their layers differently; ``PARTS`` lists the names.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ PARTS: dict[str, tuple[str, ...]] = {
     "inner": ("intermediate_dense", "fc1", "intermediate.dense", "inner"),
     "outer": ("output_dense", "fc2", "output.dense", "outer"),
 }
-"""Layer of our TransformerBlock -> how its name ends in the families' blocks, and in our own; of a
-conformer's two feed-forward parts the first."""
+"""Layer of ``blocks.TransformerBlock`` -> ends of its name in the families' blocks and in
+edgeprune's own. Of a conformer's two feed-forward parts, the first is used."""
 
 
 def inherit(student: Any, teacher: Any) -> list[str]:
-    """Copy what fits from a teacher's blocks into a student's, in place.
+    """Copy the weights that fit from a teacher's blocks to a student's, in place.
 
     Returns
     -------
     list of str
-        The student's tensors that were copied.
+        Names of the student's tensors that were copied.
 
     """
     taken: list[str] = []
@@ -56,9 +56,9 @@ def inherit(student: Any, teacher: Any) -> list[str]:
 
 
 def part_of(block: nn.Module, endings: tuple[str, ...]) -> nn.Linear | None:
-    """Return a block's linear layer whose name has one of these endings, None without one.
+    """Return a block's linear layer whose name has one of these endings, or None.
 
-    Of several with the same ending the least deep, and of those the first.
+    Of several with the same ending, the least nested, and of those the first.
     """
     layers = [(name, m) for name, m in block.named_modules() if isinstance(m, nn.Linear)]
     for ending in endings:

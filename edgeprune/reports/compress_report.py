@@ -1,7 +1,7 @@
-"""The report: what a run did and measured, as report.json, report.md and report.html.
+"""The report of a ``compress`` run: report.json, report.md and report.html.
 
-``report.json`` holds every number; the other two and the terminal's table are views of it. All
-figures come from the stages' own records and from the delivered files; nothing is measured here.
+``report.json`` holds all numbers; the other two and the terminal's table are made from it. The
+numbers come from the records of the stages and from the delivered files; nothing is measured here.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ def report(
     Parameters
     ----------
     out : Path
-        The run's folder.
+        Folder of the run.
     model : str
-        As the user named it.
+        Model as given by the user.
     best_seed : int
-        The seed that is delivered.
+        Seed whose bundle is delivered.
     settings : Settings
+        Settings of the run.
     inputs : sequence of Path
-        The finished ``clips``, ``bench`` and ``deploy`` stages, then each seed's folder.
+        Finished stages ``clips``, ``bench`` and ``deploy``, then the folder of each seed.
     ui : Ui
+        Progress display.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def gather(
     out: Path, model: str, best_seed: int, settings: Settings, clip_folder: Path,
     speed_folder: Path, final: Path, folders: Sequence[Path],
 ) -> dict[str, Any]:  # fmt: skip
-    """Collect every number of a run from its stages' records."""
+    """Collect all numbers of a run from the records of its stages."""
     data = read_description(clip_folder)
     tested = [row for row in data["rows"] if row["split"] == "test"]
     seeds = [_seed(folder, settings) for folder in folders]
@@ -88,7 +90,7 @@ def gather(
         "teacher": chosen / "export-teacher" / "bundle",
         "student": chosen / "export" / bundle_name(settings.export.formats[0]),
         "bundle": final / "bundle",
-        OTHER: next(final.glob("bundle-*"), final / "bundle"),  # of two in one bundle: that
+        OTHER: next(final.glob("bundle-*"), final / "bundle"),  # two formats in one bundle: that
     }  # fmt: skip
     found = [name for name in (*ROWS, OTHER) if name in seeds[0]["verify"]]
     groups = [row["group"] for row in tested]
@@ -120,7 +122,7 @@ def gather(
 
 
 def scores_of(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Read every seed's scores of its teacher's layers; none where no step asked for them."""
+    """Read every seed's layer scores of its teacher; empty if no step needed them."""
     files = [folder / "score" / "layers.json" for folder in folders]
     return [read_json(file) for file in files if file.is_file()]
 
@@ -149,7 +151,7 @@ def _row(
     name: str, folders: Sequence[Path], seeds: Sequence[dict[str, Any]], bundle: Path,
     speed: dict[str, Any], groups: list[str] | None, task: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return one line of the before/after table: the metrics over all seeds, size and speed."""
+    """Return one row of the before/after table: metrics over all seeds, size and speed."""
     tallies = [np.load(f / "verify" / f"{name}.npy") for f in folders]
     base = [np.load(f / "verify" / "teacher.npy") for f in folders]
     measured = [m for m in METRICS[task] if m.name in seeds[0]["verify"][name]["metrics"]]
@@ -182,24 +184,25 @@ def _machine(speed: dict[str, Any]) -> str:
 
 
 def headline(r: dict[str, Any]) -> str:
-    """Say in one sentence what the run came to."""
+    """Summarize the run in one sentence."""
     before, after = r["summary"]["teacher"], r["summary"]["bundle"]
     low, high = after["difference_interval"]
     smaller = (
-        f"{before['parameters'] / 1e6:.2f} M parameters became {after['parameters'] / 1e6:.2f} M"
+        f"From {before['parameters'] / 1e6:.2f} M to {after['parameters'] / 1e6:.2f} M parameters"
     )
     if any(step["step"] == "student" for step in r["seeds"][0]["steps"]):
         smaller = (
-            f"A new student with {after['parameters'] / 1e6:.2f} M parameters replaces the teacher's "
-            f"{before['parameters'] / 1e6:.2f} M"
+            f"A new student with {after['parameters'] / 1e6:.2f} M parameters (teacher: "
+            f"{before['parameters'] / 1e6:.2f} M)"
         )
     elif before["layers"] != after["layers"]:
-        smaller = f"{before['layers']} layers became {after['layers']}"
+        smaller = f"From {before['layers']} to {after['layers']} layers"
     return (
-        f"{smaller}, {before['bytes'] / 1e6:.1f} MB became "
-        f"{after['bytes'] / 1e6:.1f} MB, {before['p50_ms']:.1f} ms a window became "
-        f"{after['p50_ms']:.1f} ms; test {before['metric']} went from {points(before['score'])} to "
-        f"{points(after['score'])} ({100 * after['difference']:+.1f} points, 95 % interval "
+        f"{smaller}, from {before['bytes'] / 1e6:.1f} MB to "
+        f"{after['bytes'] / 1e6:.1f} MB, from {before['p50_ms']:.1f} ms to "
+        f"{after['p50_ms']:.1f} ms per window; test {before['metric']} went from "
+        f"{points(before['score'])} to {points(after['score'])} "
+        f"({100 * after['difference']:+.1f} percentage points, 95 % interval "
         f"{100 * low:+.1f} to {100 * high:+.1f})."
     )
 
@@ -230,23 +233,24 @@ def make_figures(r: dict[str, Any]) -> dict[str, str]:
 
 
 def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
-    """List what the report says of data, method and machine."""
+    """List data, method and machine."""
     data = r["data"]
     notes = r["bench"].get("notes", [])
     return [
         ("model", r["model"]), ("data", data["source"]), ("data digest", data["digest"][:16]),
-        ("labels", f"{len(data['labels'])} of column {data['label_column']}"),
+        ("labels", f"{len(data['labels'])} in column {data['label_column']}"),
         ("clips", ", ".join(f"{data[f'{p}_clips']} {p}" for p in ("train", "valid", "test"))),
-        ("kept apart by", data["group_column"] or "nothing: clips are split one by one"),
+        ("split by", data["group_column"] or "clip (no group column)"),
         ("machine", r["machine"]), ("bundle", r["bundle"]),
-        *(("speed, note", note) for note in notes),
+        *(("note on latency", note) for note in notes),
     ]  # fmt: skip
 
 
 def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
     """Return report.md."""
     titles = {"summary": "Before and after", "metrics": "Metrics", "seeds": "Seeds",
-              "steps": "Steps", "candidates": "Cuts tried", "files": "Files tried", "speed": "Speed here",
+              "steps": "Compression steps", "candidates": "Layer subsets tried",
+              "files": "Candidate files", "speed": "Latency on this machine",
               "labels": "Labels"}  # fmt: skip
     parts = [f"# {r['name']}", r["headline"]]
     for name, title in titles.items():
@@ -254,7 +258,7 @@ def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
             continue
         parts += [f"## {title}", to_markdown(tables[name])]
     parts += [
-        "## How this was made",
+        "## Details",
         "\n".join(f"- {name}: {value}" for name, value in facts_of(r)),
     ]
     return "\n\n".join(parts) + "\n"

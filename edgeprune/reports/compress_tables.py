@@ -1,4 +1,4 @@
-"""The tables of a ``compress`` report, each made of the numbers in ``report.json``."""
+"""The tables of a ``compress`` report, made from the numbers in ``report.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgeprune.core.tables import Table, table
 
 ROWS = ("teacher", "student", "bundle")
 OTHER = "other"
-"""Row of the deployed file in the format that was not decided for."""
+"""Row of the deployed file in the format that is not preferred."""
 TITLES = {"teacher": "teacher, float32", "student": "student, float32", "bundle": "bundle",
           "other": "other format"}  # fmt: skip
 QUANTIZED = {"none": ", float32", "dynamic": ", int8", "weights": ", int8 weights",
@@ -17,7 +17,7 @@ QUANTIZED = {"none": ", float32", "dynamic": ", int8", "weights": ", int8 weight
 
 
 def least_threads(speed: dict[str, Any]) -> int:
-    """Return the smallest thread count that was measured: the one the table shows."""
+    """Return the smallest measured number of threads, which the table shows."""
     return min(int(v["threads"]) for v in speed["variants"])
 
 
@@ -43,8 +43,8 @@ def _summary(r: dict[str, Any]) -> Table:
             f"{v['p50_ms']:.1f} / {v['p90_ms']:.1f} / {v['p99_ms']:.1f}",
             f"{r['summary']['teacher']['p50_ms'] / v['p50_ms']:.2f} x", f"{v['peak_rss_mb']:.0f} MB",
         ))  # fmt: skip
-    headers = ("", "layers", "parameters", "file", f"test {v['metric']} [95 %]", "points", "agreement",
-               "p50 / p90 / p99 ms", "speed", "peak memory")  # fmt: skip
+    headers = ("", "layers", "parameters", "file", f"test {v['metric']} [95 %]", "change (pp)",
+               "agreement", "p50 / p90 / p99 ms", "speedup", "peak memory")  # fmt: skip
     return table(headers, rows, main=2)
 
 
@@ -55,7 +55,7 @@ def _metrics(r: dict[str, Any]) -> Table:
         found = [row["metrics"][name] for row in r["summary"].values()]
         rows.append((name, *(f"{points(v['value'])} [{100 * v['interval'][0]:.1f}, "
                              f"{100 * v['interval'][1]:.1f}]" for v in found)))  # fmt: skip
-    return table(("test clips", *(f"{name} [95 %]" for name in r["summary"])), rows)
+    return table(("metric (test clips)", *(f"{name} [95 %]" for name in r["summary"])), rows)
 
 
 def _seeds(r: dict[str, Any]) -> Table:
@@ -67,11 +67,11 @@ def _seeds(r: dict[str, Any]) -> Table:
          points(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
         for s in r["seeds"]
     ]  # fmt: skip
-    return table(("", "layers kept", *ROWS, "points", "agreement", "export vs torch"), rows)
+    return table(("", "layers kept", *ROWS, "change (pp)", "agreement", "export vs torch"), rows)
 
 
 def _steps(r: dict[str, Any]) -> Table:
-    """Tell what each step left of the model: layers, parameters, work and validation score."""
+    """Show the model after each step: layers, parameters, computation and validation score."""
     rows = [
         (f"seed {s['seed']}" if number == 0 else "", step["step"], step["layers"],
          f"{step['parameters'] / 1e6:.3f} M", f"{step['macs'] / 1e6:.1f} M",
@@ -79,17 +79,17 @@ def _steps(r: dict[str, Any]) -> Table:
          asked_and_reached(step))
         for s in r["seeds"] for number, step in enumerate(s["steps"])
     ]  # fmt: skip
-    headers = ("", "step", "layers", "parameters", "MACs a window", "of the teacher's",
-               "valid. score", "asked and reached")  # fmt: skip
-    return table(headers, rows, "What every step left of the model")
+    headers = ("", "step", "layers", "parameters", "MACs per window", "% of teacher",
+               "validation score", "requested / removed")  # fmt: skip
+    return table(headers, rows, "Model after each step")
 
 
 def asked_and_reached(step: dict[str, Any]) -> str:
-    """Say what a trim was asked to remove and what it removed; empty for other steps."""
+    """Return the requested and the removed share of a trim; empty for other steps."""
     if "requested" not in step:
         return ""
-    return (f"{100 * step['requested']:.0f} % of {step['of']} asked, "
-            f"{100 * step['reached'][step['of']]:.1f} % removed")  # fmt: skip
+    return (f"{100 * step['requested']:.0f} % / {100 * step['reached'][step['of']]:.1f} % of "
+            f"{step['of']}")  # fmt: skip
 
 
 def _candidates(r: dict[str, Any]) -> Table:
@@ -97,29 +97,30 @@ def _candidates(r: dict[str, Any]) -> Table:
     rows = [
         (f"seed {s['seed']}", f"{c['layers']} of {step['of_layers']}", _convexity(c),
          points(c["valid_score"]), points(step["floor"]),
-         ("holds, kept" if c["keep"] == step["kept"] else "holds") if c["held"]
-         else "under the floor")
+         ("accepted, chosen" if c["keep"] == step["kept"] else "accepted") if c["held"]
+         else "rejected")
         for s, step in depth for c in step["tried"]
     ]  # fmt: skip
-    return table(("", "layers", "convexity", "valid. score", "floor", "verdict"), rows,
-                 "Every cut that was tried, in that order")  # fmt: skip
+    return table(("", "layers kept", "convexity", "validation score", "minimum", "result"), rows,
+                 "Layer subsets tried, in this order")  # fmt: skip
 
 
 def _convexity(candidate: dict[str, Any]) -> str:
-    """Write the convexity a cut stands at; layers picked from between have none."""
+    """Format the convexity at a candidate's depth; empty unless it keeps the first layers."""
     return "" if candidate["convexity"] is None else points(candidate["convexity"])
 
 
 def _files(r: dict[str, Any]) -> Table:
-    """Show every file that was tried for the delivered seed, and why one was chosen."""
+    """Show all candidate files of the delivered seed, and why one was chosen."""
     rows = [
         (f"{v['format']}{QUANTIZED[v['method']]}", f"{v['bytes'] / 1e6:.2f} MB",
          f"{v['milliseconds']:.2f}", points(v["score"]), f"{100 * -v['loss']:+.2f}",
          points(v["agreement"]), v["why"])
         for v in r["files"]["tried"]
     ]  # fmt: skip
-    headers = ("", "bytes", "ms here", "valid. score", "points", "agreement", "kept")
-    return table(headers, rows, f"Files tried; target: {r['files']['target']}")
+    headers = ("", "size", "latency, ms", "validation score", "change (pp)", "agreement",
+               "reason chosen")  # fmt: skip
+    return table(headers, rows, f"Candidate files; target: {r['files']['target']}")
 
 
 def _speed(r: dict[str, Any]) -> Table:
@@ -129,7 +130,7 @@ def _speed(r: dict[str, Any]) -> Table:
          f"{v['peak_rss_mb']:.0f}", f"{v['load_ms']:.0f}", v["n"])
         for v in r["bench"]["variants"]
     ]  # fmt: skip
-    return table(("", "threads", "p50 ms", "p90 ms", "p99 ms", "speed", "real-time factor",
+    return table(("", "threads", "p50 ms", "p90 ms", "p99 ms", "speedup", "real-time factor",
                   "peak MB", "load ms", "windows"), rows)  # fmt: skip
 
 

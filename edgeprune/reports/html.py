@@ -1,4 +1,4 @@
-"""What both reports share: filling a page from a template."""
+"""Rendering of HTML report templates."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import jinja2
 
 DASH = "-"
-"""Stands in a table where nothing was measured."""
+"""Shown in a table where there is no value."""
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill one of this package's templates; what it does not call safe is escaped."""
+    """Render a template of this package; values not marked as safe are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,

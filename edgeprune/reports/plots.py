@@ -1,4 +1,4 @@
-"""The report's figures as inline SVG, and what every figure of ours is drawn with."""
+"""Figures of the ``compress`` report as inline SVG, and the style of all figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLE: Any = {
     "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.spines.right": False,
     "axes.spines.top": False, "font.size": 10, "svg.fonttype": "none", "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "edgeprune",
-    "text.parse_math": False,  # a label may hold a dollar sign
+    "text.parse_math": False,  # a label may contain a dollar sign
 }  # fmt: skip
 PNG_DPI = 160
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -30,14 +30,14 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 @dataclass(frozen=True)
 class Plot:
-    """One drawn panel."""
+    """A plot with one panel."""
 
     section: str
-    """The part of the page it belongs to."""
+    """Section of the page."""
     name: str
-    """Its file's name without ending."""
+    """File name without extension."""
     title: str
-    """What a screen reader says it is."""
+    """Title, also for screen readers."""
     caption: str
     """What it shows and how to read it, with the paper."""
     svg: str
@@ -48,16 +48,16 @@ def convexity_figure(
     curves: Sequence[Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]], task: str,
     cuts: Sequence[int],
 ) -> str:  # fmt: skip
-    """Draw every labelling's convexity over the layers, side by side.
+    """Draw the convexity of every label column over the layers, side by side.
 
     Parameters
     ----------
     curves : sequence of mapping
-        For each seed: model (``teacher``, ``untouched``) -> labelling -> one mapping a layer.
+        For each seed: model (``teacher``, ``untouched``) -> label column -> one mapping per layer.
     task : str
-        The labelling the model was taught; it comes first.
+        Label column of the task; it comes first.
     cuts : sequence of int
-        The depth kept by each seed; drawn on the task's panel.
+        Number of layers that each seed keeps; marked on the task's panel.
 
     """
     names = list(curves[0]["teacher"])
@@ -73,12 +73,12 @@ def convexity_figure(
             if name == task:
                 for depth in sorted(set(cuts)):
                     panel.axvline(depth, color=INK, linestyle=":", linewidth=1)
-                    panel.annotate(f"cut {depth}", (depth, 3), rotation=90, fontsize=8,
+                    panel.annotate(f"kept: {depth}", (depth, 3), rotation=90, fontsize=8,
                                    ha="right", va="bottom")  # fmt: skip
             panel.set_title(
                 f"classes: {name}" + (" (the task)" if name == task else ""), loc="left"
             )
-            panel.set_xlabel("layer (0: input of the first block)")
+            panel.set_xlabel("depth (layers)")
             panel.set_ylim(0, 102)
         panels[0][0].set_ylabel("graph convexity, %")
         panels[0][0].legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=4, fontsize=9)
@@ -92,7 +92,7 @@ def _curve(
     null = np.array([[100 * layer["null_high"] for layer in run] for run in runs])
     layers = np.arange(values.shape[1])
     panel.plot(layers, values.mean(0), color=colour, marker="o", markersize=3,
-               label={"teacher": "taught model", "untouched": "model as it came"}[model])  # fmt: skip
+               label={"teacher": "teacher", "untouched": "before fine-tuning"}[model])  # fmt: skip
     if len(runs) > 1:
         panel.fill_between(layers, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
     panel.plot(layers, null.mean(0), color=colour, linewidth=0.8, linestyle="--",
@@ -100,7 +100,7 @@ def _curve(
 
 
 def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
-    """Draw the cumulative distribution of latencies by variant."""
+    """Draw the cumulative distribution of latencies by file."""
     with plt.rc_context(STYLE):
         figure, panel = plt.subplots(figsize=(7.2, 3.4))
         for (name, samples), colour in zip(samples_ms.items(), SERIES * 4, strict=False):
@@ -111,8 +111,8 @@ def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
         panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
         panel.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-        panel.set_xlabel("latency of one window, ms (logarithmic)")
-        panel.set_ylabel("share of windows at most, %")
+        panel.set_xlabel("latency per window, ms (logarithmic)")
+        panel.set_ylabel("share of windows, %")
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
         return to_svg(figure)
 
@@ -132,7 +132,7 @@ def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 
 def to_svg(figure: Any) -> str:
-    """Return a figure as inline SVG: its texts stay text, the same figure is the same bytes."""
+    """Return a figure as inline SVG, with texts as text, reproducible byte by byte."""
     text = io.StringIO()
     with plt.rc_context(STYLE):
         figure.savefig(text, format="svg", bbox_inches="tight", metadata=NO_METADATA)
@@ -151,7 +151,7 @@ def finished(figure: Figure, section: str, name: str, title: str, caption: str) 
 
 
 def panel_of(width: float, height: float, across: str, up: str) -> tuple[Figure, Any]:
-    """Return an empty figure of so many inches, and its one panel."""
+    """Return an empty figure of a size in inches, and its panel."""
     figure = Figure((width, height), layout="constrained")
     panel = figure.subplots()
     panel.set(xlabel=across, ylabel=up)
@@ -160,13 +160,13 @@ def panel_of(width: float, height: float, across: str, up: str) -> tuple[Figure,
 
 
 def legend_below(figure: Figure, columns: int) -> None:
-    """List what the panel shows under it, in room of its own."""
+    """Put the legend below the panel, and extend the figure for it."""
     entries = len(figure.axes[0].get_legend_handles_labels()[0])
     figure.set_figheight(figure.get_figheight() + 0.18 * -(-entries // columns))
     figure.legend(loc="outside lower left", ncols=columns, fontsize=8.5, handlelength=2.2)
 
 
 def draw_band(panel: Any, x: Any, intervals: Sequence[Sequence[float]], colour: str) -> None:
-    """Shade the intervals, given as shares, around a curve in per cent."""
+    """Shade intervals, given as shares, around a curve in per cent."""
     low, high = 100 * np.asarray(intervals, dtype=float).T
     panel.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)

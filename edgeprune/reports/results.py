@@ -1,4 +1,4 @@
-"""What ``edgeprune.compress`` and ``edgeprune.score`` return: typed, and a table in a notebook."""
+"""Return types of ``edgeprune.compress`` and ``edgeprune.score``, shown as tables in notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeprune.core.tables import Table, to_html, to_text
 
 @dataclass(frozen=True)
 class FileMeasures:
-    """One row of the before/after table: what a file is, how right it is, how fast here."""
+    """One row of the before/after table: size, accuracy and latency of a file."""
 
     layers: int
     parameters: int
@@ -24,26 +24,26 @@ class FileMeasures:
     quantization: str
     """``none``, ``dynamic``, ``weights``, ``weights4``, ``half`` or ``static``."""
     metric: str
-    """Of ``score``: accuracy, mean average precision or token error rate."""
+    """Name of ``score``: accuracy, mean average precision or 1 - token error rate."""
     score: float
-    """On the test clips, mean over seeds, 0 to 1."""
+    """Score on the test clips, mean over seeds, 0 to 1."""
     interval: tuple[float, float]
     """95 % bootstrap interval of ``score``, over groups or clips."""
     difference: float
-    """From the teacher's score, mean over seeds; 0 for the teacher."""
+    """Difference to the teacher's score, mean over seeds; 0 for the teacher."""
     difference_interval: tuple[float, float]
     agreement: float
-    """Share of the test clips on which it predicts what the teacher predicts."""
+    """Share of the test clips with the teacher's prediction."""
     p50_ms: float
-    """Latency of a window on this machine: median, 90th and 99th percentile."""
+    """Latency of a window on this machine in ms: median, 90th and 99th percentile."""
     p90_ms: float
     p99_ms: float
     threads: int
-    """Of the latencies."""
+    """Number of threads of the latencies."""
     real_time_factor: float
-    """Median latency as a share of the hop: under 1 keeps up."""
+    """Median latency as a share of the hop; below 1 is faster than real time."""
     peak_rss_mb: float
-    """Largest resident memory of the process, 1e6 bytes."""
+    """Peak resident memory of the process in MB (1e6 bytes)."""
 
 
 @dataclass(frozen=True)
@@ -51,33 +51,33 @@ class CompressResult:
     """A finished run of ``edgeprune.compress``."""
 
     folder: Path
-    """The run's: report, recipe, a folder a stage."""
+    """Folder of the run: report, recipe, a folder per stage."""
     bundle: Path
-    """What the recorder runs; open it with ``edgeprune.load_bundle``."""
+    """Folder of the bundle for the recorder; open it with ``edgeprune.load_bundle``."""
     before: FileMeasures
     """The teacher, exported in float32."""
     after: FileMeasures
     """The bundle."""
     files: Mapping[str, FileMeasures]
-    """Every row of the table: ``teacher``, ``student``, ``bundle`` and, with two formats, ``other``."""
+    """All rows of the table: ``teacher``, ``student``, ``bundle``; with two formats, ``other``."""
     headline: str
-    """What became of the model, in a sentence."""
+    """Summary in a sentence."""
     report: Mapping[str, Any]
     """All numbers, as in ``report.json``."""
     table: Table
     """The before/after table."""
 
     def __str__(self) -> str:
-        """Write the table, the headline and where everything is."""
+        """Return the table, the summary and the paths of report and bundle."""
         return (f"\n{to_text(self.table)}\n\n{self.headline}\n"
                 f"Report: {self.folder / 'report.html'}\nBundle: {self.bundle}")  # fmt: skip
 
     def __repr__(self) -> str:
-        """Name the run and what came of it."""
+        """Return the folder and the summary."""
         return f"CompressResult({str(self.folder)!r}: {self.headline})"
 
     def _repr_html_(self) -> str:
-        """Show the before/after table in a notebook."""
+        """Return the before/after table as HTML, for notebooks."""
         return f"{to_html(self.table)}<p>{escape(self.headline)}</p><p>Bundle: {escape(str(self.bundle))}</p>"
 
 
@@ -101,38 +101,38 @@ class ScoreResult:
     """A finished run of ``edgeprune.score``."""
 
     folder: Path
-    """The run's: report, figures, ``scores.json``."""
+    """Folder of the run: report, figures, ``scores.json``."""
     layers: int
     """Transformer layers of the model; hidden state i is the output of layer i - 1."""
     convexity: Mapping[str, tuple[float, ...]]
     """Label column -> graph convexity of every hidden state (``layers`` + 1 values, 0 to 1), mean
-    of the classes."""
+    over classes."""
     intervals: Mapping[str, tuple[tuple[float, float] | None, ...]]
-    """95 % interval of each of these values; None where none was drawn."""
+    """95 % interval of each of these values; None without bootstrap draws."""
     headline: str
-    """What to keep and why, in words."""
+    """Recommendation in words."""
     scores: Mapping[str, Any]
     """All numbers, as in ``scores.json``."""
     table: Table
-    """Convexity and ablation, layer by layer."""
+    """Convexity by depth."""
     text: str
-    """As the command prints it."""
+    """Text that the command prints."""
 
     def __str__(self) -> str:
-        """Write what the command prints."""
+        """Return the text that the command prints."""
         return self.text
 
     def __repr__(self) -> str:
-        """Name the run and what came of it."""
+        """Return the folder and the recommendation."""
         return f"ScoreResult({str(self.folder)!r}: {self.headline})"
 
     def _repr_html_(self) -> str:
-        """Show the layers' table in a notebook."""
+        """Return the table of depths as HTML, for notebooks."""
         return f"{to_html(self.table)}<p>{escape(self.headline)}</p>"
 
 
 def score_result(folder: Path, table: Table, text: str) -> ScoreResult:
-    """Make the result of ``score`` from its folder, its table and what the command prints."""
+    """Make the result of ``score`` from its folder, its table and the text that is printed."""
     scores = read_json(folder / "scores.json")
     curves = scores["curves"]["teacher"]
     return ScoreResult(

@@ -1,8 +1,7 @@
-"""The plots of ``edgeprune score``: one subject a function, one panel a plot.
+"""Plots of ``edgeprune score``: convexity, accuracy by depth, and their correlation.
 
-Panels stand alone, so that a page sets them side by side where there is room and under one another
-where there is not. A depth is a number of layers passed: at 0 the input of layer 0, at ``i`` the
-output of layer ``i - 1``.
+Each plot has one panel, so that a page can arrange them. Depth 0 is the input of layer 0, depth
+``i`` the output of layer ``i - 1``.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ from edgeprune.reports.similarity_plots import angular, influence, similarity, s
 LINES = tuple(zip((*SERIES[:5], "#3b8fc4", INK, GREY), "oD^s*PXv", strict=True))
 """Colour and marker of each rule, in the order of the record."""
 PROPOSALS = {"convexity-peak": "v", "convexity-plateau": "s"}
-"""Rules that name a depth on the line of ``backward``, and their marker."""
-MODELS = {"teacher": ("model", ACCENT), "untouched": ("model before it was taught", SOFT)}
-MEASURES = {  # field of a depth: what was done to the gap, its interval, how to read it
-    "accuracy": ("layers cut, nothing trained", "interval", "No weight was changed."),
-    "bridged_accuracy": ("gaps bridged by least squares", "",
-                         "A linear map fitted on training clips stands in for each gap."),
-    "finetuned_accuracy": ("finetuned after the cut", "finetuned_interval",
-                           "Each cut was trained again before it was measured."),
+"""Rules that propose a depth on the line of ``backward``, and their markers."""
+MODELS = {"teacher": ("model", ACCENT), "untouched": ("model before fine-tuning", SOFT)}
+MEASURES = {  # field of a depth -> description, field of its interval, remark
+    "accuracy": ("without retraining", "interval", "No weights were changed."),
+    "bridged_accuracy": ("with linear bridges", "",
+                         "A linear map fitted on training clips replaces each gap."),
+    "finetuned_accuracy": ("after fine-tuning", "finetuned_interval",
+                           "Each layer subset was fine-tuned before it was measured."),
 }  # fmt: skip
 
 
 def draw(scores: Mapping[str, Any]) -> list[Plot]:
-    """Draw every plot the record has data for, in the page's order.
+    """Draw all plots the record has data for, in the order of the page.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ def draw(scores: Mapping[str, Any]) -> list[Plot]:
 def _convexity(scores: Mapping[str, Any]) -> Iterator[Plot]:
     for index, name in enumerate(scores["curves"]["teacher"]):
         is_task = name == scores["task"]
-        figure, panel = panel_of(3.9, 2.9, "layers passed", "graph convexity, %")
+        figure, panel = panel_of(3.9, 2.9, "depth (layers)", "graph convexity, %")
         for model, curves in scores["curves"].items():
             _curve(panel, curves[name], *MODELS[model])
         if is_task:
@@ -75,9 +74,9 @@ def _convexity(scores: Mapping[str, Any]) -> Iterator[Plot]:
         legend_below(figure, 1)
         caption = (
             f"Share of the inner points on shortest paths between two points of a class of {name} "
-            f"that are of the class (k = {scores['neighbours']}, mean of classes; band: 95 % interval; "
-            "grey: what permuted labels reach): a layer separates the classes where its curve "
-            "leaves the grey (Tětková et al. 2023)."
+            f"that belong to the class (k = {scores['neighbours']}, mean over classes; band: 95 % "
+            "interval; grey: chance level, the 97.5th percentile for permuted labels). A layer "
+            "separates the classes where its curve is above the grey area (Tětková et al. 2023)."
         )
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         yield finished(figure, "convexity", f"convexity-{index + 1}-{slug}", title, caption)
@@ -104,7 +103,7 @@ def _euclidean(panel: Any, layers: Sequence[Mapping[str, Any]] | None) -> None:
 
 
 def _proposals(panel: Any, scores: Mapping[str, Any]) -> None:
-    """Mark the depths convexity proposes for the task."""
+    """Mark the depths that convexity proposes for the task."""
     picks = scores["picks"] or {}
     named = {rule: picks[rule]["proposed"] for rule in PROPOSALS if rule in picks}
     named = named or {"within 1 % of the peak": scores["first_within_1_percent"]["teacher"]}
@@ -130,13 +129,13 @@ def _accuracy(scores: Mapping[str, Any]) -> Iterator[Plot]:
         _references(panel, whole, scores["max_drop"])
         _rules(panel, scores, shown, field, interval)
         panel.set(xlim=(0.5, scores["layers"] + 0.5), ylim=(0, 104))
-        title = f"Accuracy against depth: {done}"
+        title = f"Accuracy by number of layers, {done}"
         panel.set_title(title, loc="left", fontsize=10)
         legend_below(figure, 2)
         caption = (
-            f"Test accuracy of the layers each rule keeps at every depth: the rule whose line "
-            f"stays high furthest to the left drops most. {remark} Markers on the backward line: "
-            "the depths that convexity proposes (Dorszewski et al., arXiv 2408.11858)."
+            f"Test accuracy of the layers that each rule keeps at every depth: the further left a "
+            f"line stays high, the more layers its rule can remove. {remark} Markers on the line "
+            "backward: the depths that convexity proposes (Dorszewski et al., arXiv 2408.11858)."
         )
         yield finished(
             figure, "accuracy", f"accuracy-{field.rpartition('_')[0] or 'cut'}", title, caption
@@ -147,7 +146,7 @@ def _references(panel: Any, baseline: float, max_drop: float) -> None:
     panel.axhline(100 * baseline, color=INK, lw=1.2, label="whole model")
     panel.axhline(100 * (baseline - max_drop), color=INK, lw=0.8, ls="--",
                   label=f"{in_points(max_drop)} less")  # fmt: skip
-    panel.axhline(95 * baseline, color=INK, lw=0.8, ls=":", label="95 % of it")
+    panel.axhline(95 * baseline, color=INK, lw=0.8, ls=":", label="95 % of the whole model")
 
 
 def _rules(
@@ -180,7 +179,7 @@ def _against(scores: Mapping[str, Any]) -> Iterator[Plot]:
         return
     curve = scores["curves"]["teacher"][scores["task"]]
     figure, panel = panel_of(
-        5.6, 3.9, f"convexity of {scores['task']}, %", "accuracy of the cut, %"
+        5.6, 3.9, f"convexity of {scores['task']}, %", "accuracy of the first layers, %"
     )
     panel.xaxis.set_major_locator(AutoLocator())
     findings = []
@@ -194,22 +193,22 @@ def _against(scores: Mapping[str, Any]) -> Iterator[Plot]:
         y = [100 * depth[field] for depth in depths]
         panel.scatter(x, y, s=22, color=colour, marker=marker, label=key)
         _name_depths(panel, [depth["layers"] for depth in depths], np.array([x, y]).T, colour)
-        ends = found[key]["interval"]  # none of a perfect order
+        ends = found[key]["interval"]  # None for a perfect correlation
         about = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
         findings.append(f"{key} rho = {found[key]['rho']:.2f}{about}")
     title = "Convexity against accuracy: " + ", ".join(findings)
     panel.set_title(title.replace(": ", "\n", 1), loc="left", fontsize=10)
     legend_below(figure, 2)
     caption = (
-        "One point a depth (its number of layers beside it where there is room): do the depths at "
-        "which the classes are convex make good places to cut? rho is Spearman's, with its 95 % interval "
-        "(the claim of Dorszewski et al., arXiv 2408.11858)."
+        "One marker per depth (labelled with its number of layers where there is room): accuracy "
+        "of the first layers against convexity at that depth. rho is Spearman's rank correlation, "
+        "with its 95 % interval (tests the claim of Dorszewski et al., arXiv 2408.11858)."
     )
     yield finished(figure, "against", "convexity-against-accuracy", title, caption)
 
 
 def _name_depths(panel: Any, depths: Sequence[int], points: Any, colour: str) -> None:
-    """Write each depth beside its point, unless a deeper one's stands there (in points of 100)."""
+    """Label each marker with its depth, unless a deeper one's label is there (in units of 1 %)."""
     named = np.empty((0, 2))
     for depth, point in list(zip(depths, points, strict=True))[::-1]:
         if not (np.abs(named - point) < (3.5, 5)).all(axis=1).any():

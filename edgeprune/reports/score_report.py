@@ -1,7 +1,7 @@
-"""The report of ``edgeprune score``: which layers to keep, and everything that speaks for it.
+"""The report of a ``score`` run: recommended layers, and all scores and measurements.
 
-``scores.json`` holds every number; the page, the Markdown, the figures and the terminal's tables are
-views of it. Nothing is measured here.
+``scores.json`` holds all numbers; the page, the Markdown, the figures and the terminal's tables are
+made from it. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from edgeprune_device.system.files import write_whole
 
 TEMPLATE = "scores.html.j2"
 SECTIONS = {
-    "convexity": "Where the classes are convex",
-    "accuracy": "What is left at every depth",
-    "similarity": "How alike the layers are",
-    "influence": "What a layer does, and what it is worth",
-    "against": "Does convexity tell where to cut?",
+    "convexity": "Convexity of the classes",
+    "accuracy": "Accuracy by number of layers",
+    "similarity": "Similarity of the layers",
+    "influence": "Effect of each layer",
+    "against": "Does convexity predict accuracy?",
 }
-UNITS = {"clips": "a clip (its first window)", "stretches": "a labelled stretch"}
-TABLES = {  # the section each table closes
+UNITS = {"clips": "a clip (its first window)", "stretches": "a labelled segment"}
+TABLES = {  # table -> the section that ends with it
     "curves": "convexity", "picks": "accuracy", "accuracy": "accuracy",
     "bridged_accuracy": "accuracy", "finetuned_accuracy": "accuracy", "classes": "classes",
 }  # fmt: skip
@@ -45,9 +45,9 @@ def score_report(folder: Path, out: Path) -> ScoreResult:
     Parameters
     ----------
     folder : Path
-        The ``score`` stage, with its ``scores.json``.
+        Folder of the stage ``score``, with its ``scores.json``.
     out : Path
-        The run's folder.
+        Folder of the run.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def score_report(folder: Path, out: Path) -> ScoreResult:
 
 
 def _terminal(tables: Mapping[str, Table]) -> list[str]:
-    """Return the columns of two tables that a terminal has room for."""
+    """Return the columns of two tables that fit a terminal."""
     columns = {
         "curves": (0, *range(1, len(tables["curves"].headers), 2)),
         "picks": (0, 1, 2, 4, 5, 7),
@@ -87,12 +87,12 @@ def _terminal(tables: Mapping[str, Table]) -> list[str]:
 
 
 def read_scores(path: Path) -> dict[str, Any]:
-    """Return a ``scores.json`` of this version's form.
+    """Read a ``scores.json`` of this version's schema.
 
     Raises
     ------
     EdgepruneError
-        It is not there, not such a file, or of a newer form.
+        The file does not exist, is no such file, or has another schema version.
 
     """
     try:
@@ -100,7 +100,7 @@ def read_scores(path: Path) -> dict[str, Any]:
         version = scores["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EdgepruneError(
-            f"{path} is not what edgeprune score writes ({type(error).__name__}: {error}).",
+            f"{path} is not a scores.json of edgeprune score ({type(error).__name__}: {error}).",
             "Run edgeprune score again.",
         ) from error
     if version != SCHEMA_VERSION:
@@ -112,7 +112,7 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 
 def findings(scores: Mapping[str, Any]) -> list[str]:
-    """Return what the run found: what to keep, and which rule won if any was tried."""
+    """Return the results in sentences: which layers to keep, and the best rule, if measured."""
     verdict = scores["verdict"]
     said = [verdict, verdict and verdict["finetuned"]]
     return [scores["headline"], *(found["sentence"] for found in said if found)]
@@ -136,9 +136,9 @@ def _curves(scores: Mapping[str, Any]) -> Table:
                    _percent(curve[depth]["null_high"]))))
         for depth in range(scores["layers"] + 1)
     ]  # fmt: skip
-    headers = [text for name in curves for text in (f"convexity of {name} [95 %]", "by chance")]
+    headers = [text for name in curves for text in (f"convexity of {name} [95 %]", "chance level")]
     return table(
-        ("layers passed", *headers), rows, main=scores["first_within_1_percent"]["teacher"]
+        ("depth (layers)", *headers), rows, main=scores["first_within_1_percent"]["teacher"]
     )
 
 
@@ -157,11 +157,11 @@ def _picks(scores: Mapping[str, Any]) -> Table:
     winner = scores["verdict"] and scores["verdict"]["winner"]
     main = list(scores["picks"]).index(winner) if winner in scores["picks"] else -1
     headers = (
-        "rule", "proposes (accuracy)", f"fewest within {in_points(scores['max_drop'])}",
-        "which", "test accuracy [95 %]", "fewest keeping 95 %", "removed",
-        "the same, bridged", "removed",
+        "rule", "proposed (accuracy)", f"layers within {in_points(scores['max_drop'])}",
+        "which layers", "test accuracy [95 %]", "layers for 95 %", "removed",
+        "with bridges", "removed",
     )  # fmt: skip
-    return table(headers, rows, "Layers to keep, by rule; nothing is trained", main)
+    return table(headers, rows, "Fewest layers to keep, by rule, without retraining", main)
 
 
 def _removed(layers: int | None, of: int) -> tuple[str, str]:
@@ -169,7 +169,7 @@ def _removed(layers: int | None, of: int) -> tuple[str, str]:
 
 
 def _depths(scores: Mapping[str, Any], field: str) -> Table:
-    """Return one accuracy of every rule at every depth, deepest first; no row if none has it."""
+    """Return one kind of accuracy by rule and depth, deepest first; no rows if there is none."""
     rules = {
         rule: {depth["layers"]: depth[field] for depth in pick["depths"]}
         for rule, pick in scores["picks"].items()
@@ -185,14 +185,14 @@ def _depths(scores: Mapping[str, Any], field: str) -> Table:
 
 
 def _classes(scores: Mapping[str, Any]) -> Table:
-    """Return every class's best depth, the least convex class first."""
+    """Return every class's convexity and best depth, the least convex class first."""
     curve = [layer["per_class"] for layer in scores["curves"]["teacher"][scores["task"]]]
     found = {name: [layer[name] for layer in curve] for name in curve[0]}
     rows = [
         (name, points(max(at)), at.index(max(at)), points(at[0]), points(at[-1]))
         for name, at in sorted(found.items(), key=lambda item: max(item[1]))
     ]
-    headers = (scores["task"], "highest convexity", "after layers", "of the input", "of the output")
+    headers = (scores["task"], "highest convexity", "at depth", "at the input", "at the output")
     return table(headers, rows)
 
 
@@ -207,13 +207,13 @@ def _measured(share: float | None, interval: Sequence[float] | None) -> str:
 
 
 def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """List how the numbers came about."""
+    """List the model, the data and the settings behind the numbers."""
     facts = [
         ("model", f"{scores['model']}: {scores['layers']} layers of width {scores['hidden']}"),
         ("data", f"{scores['data']} (digest {scores['data_digest'][:16]})"),
         (
             "one point",
-            {"clips": "a clip (its first window)", "stretches": "a labelled stretch"}[
+            {"clips": "a clip (its first window)", "stretches": "a labelled segment"}[
                 scores["unit"]
             ],
         ),
@@ -234,17 +234,17 @@ def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("accuracy on", f"{measured['clips']} clips of the {measured['split']} split; 95 % "
              f"intervals over {measured['group'] or 'clips'}"),
             ("whole model", _measured(measured["baseline"], measured["interval"])),
-            ("largest drop", f"{in_points(scores['max_drop'])}, on the validation split"),
+            ("largest drop allowed", f"{in_points(scores['max_drop'])}, on the validation split"),
         ]  # fmt: skip
     for rule, pick in (scores["picks"] or {}).items():
         if orders := pick["depths"][0].get("draws"):
             facts.append((rule, f"the mean of {len(orders)} orders"))
     if ablation := scores["ablation"]:
         head = {"own": "its own head", "linear probe": "a linear probe"}[ablation["head"]]
-        facts.append(("layers removed", f"measured with {head} on {ablation['clips']} clips of "
+        facts.append(("ablation", f"measured with {head} on {ablation['clips']} clips of "
                       f"the {ablation['split']} split"))  # fmt: skip
     spent = ", ".join(f"{part} {duration(s)}" for part, s in scores["seconds"].items() if s)
-    return [*facts, ("time spent", spent), ("schema version", f"{scores['schema_version']}")]
+    return [*facts, ("computing time", spent), ("schema version", f"{scores['schema_version']}")]
 
 
 def to_page(
@@ -260,5 +260,5 @@ def to_page(
             found += [tables[key].title, to_markdown(tables[key])]
         if found:
             parts += [f"## {title}", *(text for text in found if text)]
-    parts += ["## How this was made", "\n".join(f"- {key}: {value}" for key, value in facts)]
+    parts += ["## Details", "\n".join(f"- {key}: {value}" for key, value in facts)]
     return escape("\n\n".join(parts), quote=False) + "\n"

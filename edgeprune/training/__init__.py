@@ -1,5 +1,5 @@
-"""How weights are learnt.
+"""Training.
 
-The one training loop, fine-tuning the teacher, SSF, knowledge distillation, training some modules
-only, and the record every recipe step leaves.
+The training loop, fine-tuning the teacher, SSF, knowledge distillation, training some modules only,
+and the record that every step writes.
 """

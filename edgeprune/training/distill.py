@@ -1,6 +1,6 @@
-"""Train a student against its teacher: logits and last hidden state, then the labels.
+"""The stage ``distill``: train a student on its teacher's outputs, then on the labels.
 
-The recovery after a trial cut (``prune.py``) is the same with fewer epochs.
+The same training with fewer epochs recovers a layer subset (``depth_pruning.prune``).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def distill(
 ) -> None:  # fmt: skip
     """Write the student: a model folder ``model/`` and ``distill.json`` with its learning curve.
 
-    A model that no step changed is its teacher already and is copied; so is any where the settings
-    ask for no epoch. Data with a label that means "nothing" (one of ``context.ignore``) teaches
-    silence itself; with any other, ``settings.nothing_share`` of the windows hold nothing.
+    A model that no step changed is its own teacher and is copied, as is any model if the settings
+    have no epochs. If the data have a background label (one of ``context.ignore``), background is
+    learned from its clips; otherwise ``settings.nothing_share`` of the windows are background.
     """
     facts = read_step(student)
     if facts["unchanged"] or not settings.epochs + settings.label_epochs:
@@ -49,8 +49,8 @@ def distill(
         left = {"skipped": True, "valid_score": facts["valid_score"], "curve": [],
                 "metric": task_of(load_windows(clips).task).metric}  # fmt: skip
         write_json(out / "distill.json", left, indent=None)
-        ui.say("  the student is the teacher: nothing was dropped" if facts["unchanged"]
-               else "  the recipe asks for no epoch: the student stays as it is")  # fmt: skip
+        ui.say("  student: identical to the teacher, not trained" if facts["unchanged"]
+               else "  student: not trained (no epochs in the recipe)")  # fmt: skip
         return
     windows = load_windows(clips)
     model, master = (loading.load_model(str(f / "model")) for f in (student, teacher))
@@ -72,10 +72,10 @@ def distill(
 
 
 def nothing_share_of(windows: Windows, context: StepContext) -> float:
-    """Return the share of a student's windows that hold nothing.
+    """Return the share of a student's windows that are replaced by background.
 
-    None does where one of the data's labels means that (``context.ignore``), or where the task
-    has no answer to it.
+    0 if the data have a background label (``context.ignore``), or if the task has no target for
+    background.
     """
     aware = set(windows.labels) & set(context.ignore) or task_of(windows.task).silence is None
     return 0.0 if aware else context.distill.nothing_share
@@ -89,15 +89,25 @@ def train_student(
 
     Parameters
     ----------
+    student, teacher : transformers.PreTrainedModel
+        Model to train, and model to imitate.
+    windows : Windows
+        The data, all splits.
     settings : Distill
-        Its ``nothing_share`` of the windows hold nothing, see ``distillation_loss``.
+        Losses; a share ``nothing_share`` of the windows is background, see ``distillation_loss``.
     epochs : tuple of int
-        Those against the teacher, and those on labels.
+        Numbers of epochs on the teacher, and on the labels.
     context : StepContext
-        For its seed and augmentation.
+        Seed and augmentation.
     session : TrainingSession
+        Device, checkpoints and progress.
     speed : float
         Learning rate, as a multiple of fine-tuning's default.
+
+    Returns
+    -------
+    list of dict
+        The learning curve, see ``loop.fit``.
 
     """
     freeze(student, "whole" if same_front_end(student, teacher) else "all")
@@ -114,7 +124,7 @@ def train_student(
 
 
 def same_front_end(student: Any, teacher: Any) -> bool:
-    """Tell whether a student hears through its teacher's waveform encoder, weight by weight."""
+    """Return whether a student's waveform encoder has the same weights as its teacher's."""
     if student.config.model_type != teacher.config.model_type:
         return False
     path = family_of(student.config.model_type).frozen
@@ -127,16 +137,17 @@ def same_front_end(student: Any, teacher: Any) -> bool:
 
 
 class Teacher:
-    """A model whose answers are learnt from.
+    """A model whose outputs a student learns.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        It is moved to the device, and none of its weights changes.
+        Teacher; it is moved to the device and not trained.
     device : torch.device
+        Device to run it on.
     views : int
-        Where clips are shown in a fixed number of views, each is heard once and its answers (logits
-        and last state, in half precision) are kept; 0: nothing is.
+        Number of augmented views of each clip. Each view is processed once and its outputs (logits
+        and last hidden state, in half precision) are cached; 0: no cache.
 
     """
 
@@ -147,7 +158,7 @@ class Teacher:
         self._known: dict[bytes, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (see ``tasks``) and last hidden state (batch, frames, hidden)."""
+        """Return logits (see ``data.tasks``) and last hidden state (batch, frames, hidden)."""
         key = b""
         if self.views:
             key = hashlib.blake2b(samples.cpu().numpy().tobytes(), digest_size=16).digest()
@@ -162,7 +173,7 @@ class Teacher:
 
 
 def columns_of(teacher: Sequence[str], labels: Sequence[str], task: Task) -> list[int]:
-    """Return where a teacher's outputs hold a student's labels; a transcript's blank is always first."""
+    """Return the columns of a teacher's outputs for a student's labels; a CTC blank is always 0."""
     if task.name == "ctc":
         return [BLANK, *(teacher.index(label) for label in labels[1:])]
     return [teacher.index(label) for label in labels]
@@ -170,34 +181,36 @@ def columns_of(teacher: Sequence[str], labels: Sequence[str], task: Task) -> lis
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch is trained against."""
+    """Inputs and targets of a batch."""
 
     samples: Tensor
-    """(batch, window): what the student receives; some windows hold nothing."""
+    """(batch, window): the student's input; some windows are background."""
     full: Tensor
-    """(batch,): which windows hold their sound."""
+    """(batch,): which windows were kept, that is, are not background."""
     logits: Tensor
-    """The teacher's, of the student's labels; where nothing is, no label stands out."""
+    """The teacher's logits for the student's labels; uninformative for background windows."""
     states: Any
-    """The teacher's hidden states of the windows as they were, as it gives them."""
+    """The teacher's hidden states of the original windows."""
 
 
 def teacher_targets(
     teacher: Callable[[Tensor], tuple[Tensor, Any]], samples: Tensor, columns: Tensor, task: Task,
     nothing_share: float,
 ) -> Targets:  # fmt: skip
-    """Ask a teacher, and put windows that hold nothing in the place of some of the student's.
+    """Run a teacher on a batch, and replace some of the student's windows by background.
 
     Parameters
     ----------
     teacher : callable
         From samples (batch, window) to logits and hidden states.
     samples : Tensor (batch, window)
+        Samples in [-1, 1].
     columns : Tensor (labels,)
-        Where the teacher's outputs hold the student's labels, see ``columns_of``.
+        Columns of the teacher's outputs for the student's labels, see ``columns_of``.
     task : Task
+        Task of both.
     nothing_share : float
-        Share of the student's windows that hold nothing.
+        Share of the student's windows that are replaced by background.
 
     """
     heard, empty = with_nothing(samples, nothing_share)
@@ -212,11 +225,11 @@ def distillation_loss(
     task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, distill_epochs: int,
     nothing_share: float,
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
-    """Return the loss of an epoch: the teacher's logits and last states, later the labels.
+    """Return a loss per epoch: the teacher's logits and last hidden states, later the labels.
 
-    Some of the student's windows hold nothing (noise, scraps, a sound's edge): there, no label may
-    stand out, so that the recorder stays silent (tasks that have a ``silence``). States are compared
-    where the student's have the teacher's shape.
+    Some of the student's windows are background (noise, scrambled sound, a sound's edge). Their
+    target scores no label higher than others, so that the recorder stays silent (for tasks with a
+    ``silence``). Hidden states are compared if student and teacher have the same shape.
     """
     column = torch.tensor(columns_of(teacher.labels, labels, task))
 
@@ -228,7 +241,7 @@ def distillation_loss(
         if epoch >= distill_epochs:
             known = task.loss(logits[full], targets[full])
             return settings.label_share * known + (1 - settings.label_share) * soft
-        if not own or own[-1].shape != last.shape:  # other frames or width: only logits compare
+        if not own or own[-1].shape != last.shape:  # other frames or width: logits only
             return soft
         return soft + settings.hidden_weight * losses.hidden_loss(own[-1][full], last[full])
 
@@ -236,19 +249,21 @@ def distillation_loss(
 
 
 def with_nothing(samples: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Put windows that hold nothing (``augment.nothing``) in the place of a share of a batch's.
+    """Replace a share of the windows of a batch by background (``augment.nothing``).
 
     Parameters
     ----------
     samples : Tensor (batch, window)
+        Samples in [-1, 1].
     share : float
-        From 0 to 1; which windows is drawn from torch's generator.
+        From 0 to 1; the windows are drawn by torch's global generator.
 
     Returns
     -------
     heard : Tensor (batch, window)
+        Input of the student.
     empty : Tensor (batch,)
-        Which of them hold nothing; never the first, so that something is left to learn from.
+        Which windows are background; never the first, so that a batch always has a target.
 
     """
     if not share:

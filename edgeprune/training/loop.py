@@ -1,8 +1,8 @@
-"""The one training loop: teaching, recovery after a cut, and distillation all go through it.
+"""The training loop of fine-tuning, recovery and distillation.
 
-Each epoch is seeded on its own and ends with a checkpoint, so that an interrupted training goes
-on from the last finished epoch and ends where an uninterrupted one would have. Hugging Face's
-accelerate does mixed precision and, under ``accelerate launch``, shares every batch among processes.
+Every epoch has its own seed and ends with a checkpoint, so that an interrupted training resumes
+from the last finished epoch and gives the same result as an uninterrupted one. Hugging Face's
+accelerate does mixed precision and, under ``accelerate launch``, splits every batch over processes.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ EVALUATION_BATCH = 64
 CHECKPOINT = "checkpoint.pt"
 
 Loss = Callable[[Any, Tensor, Tensor, int], Tensor]
-"""(model, samples (batch, window), the task's targets (batch, ...), epoch) -> scalar."""
+"""(model, samples (batch, window), targets of the task (batch, ...), epoch) -> scalar."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast to train."""
+    """Length, rates and augmentation of a training."""
 
     epochs: int
     batch_size: int
@@ -50,31 +50,31 @@ class TrainingPlan:
     """Epochs without a better validation score before stopping."""
     seed: int
     views: int = 0
-    """Augmented views of a clip, shown in turn; 0: a new one every epoch."""
+    """Augmented views of each clip, used in turn; 0: a new one every epoch."""
     augment: Augment = USUAL
-    """How the clips are changed."""
+    """Augmentation of the clips."""
     rates: Mapping[str, float] = field(default_factory=dict)
-    """Learning rates of parameters whose names begin so, as multiples of the others'; they are
-    not decayed."""
+    """Prefix of parameter names -> learning rate, as a multiple of ``learning_rate``; these
+    parameters have no weight decay."""
     last: bool = False
-    """Leave the model at its last epoch, not its best (gates close as they learn)."""
+    """Keep the last epoch instead of the best (for gates, which close during training)."""
 
 
 @dataclass(frozen=True)
 class TrainingSession:
-    """Where one training runs, keeps its checkpoint and reports."""
+    """Folder, device and progress display of one training."""
 
     work: Path
-    """Folder of the checkpoint; an earlier one of the same length is gone on from. It stays: the
-    caller removes it when it has saved the model."""
+    """Folder of the checkpoint. A checkpoint found there, of a training of the same length, is
+    resumed. The caller removes the folder after saving the model."""
     device: torch.device
     ui: Ui
     title: str
-    """Under which name progress is shown."""
+    """Title of the progress bar."""
 
 
 def default_learning_rate(parameters: int) -> float:
-    """Peak learning rate for a model of this size: big pretrained ones want gentle steps."""
+    """Return the default peak learning rate for a model size; large pretrained models get less."""
     return 3e-5 if parameters >= BIG_MODEL_PARAMETERS else 5e-4
 
 
@@ -82,19 +82,22 @@ def fit(
     model: Any, train: Windows, valid: Windows, labels: tuple[str, ...], loss: Loss,
     plan: TrainingPlan, session: TrainingSession,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train a model in place and leave it at its best epoch by the task's score on ``valid``.
+    """Train a model in place and restore its best epoch by the task's score on ``valid``.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Parameters without ``requires_grad`` stay as they are.
+        Model; parameters without ``requires_grad`` are not changed.
     train, valid : Windows
+        Training and validation clips.
     labels : tuple of str
         The model's labels.
     loss : callable
         See ``Loss``.
     plan : TrainingPlan
+        Length, rates and augmentation.
     session : TrainingSession
+        Folder, device and progress display.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def fit(
     )
     state = _resume(model, optimizer, schedule, work)
     targets = task_of(train.task).targets(train, labels)
-    if hasattr(model.config, "mask_time_count"):  # it masks its own spectrum: once is enough
+    if hasattr(model.config, "mask_time_count"):  # the model masks its own spectrogram
         plan = replace(plan, augment=replace(plan.augment, mask_share=0.0))
     batches = _batches(train, targets, plan, state, device, steps)
     total = (plan.epochs - state["epoch"]) * steps
@@ -144,7 +147,7 @@ def fit(
 
 
 def labels_loss(windows: Windows, smoothing: float = 0.1) -> Loss:
-    """Return the loss on labels alone: what a teacher, or a unit, is worth shows against it."""
+    """Return the loss on labels alone, for fine-tuning and for the importance of units."""
     task = task_of(windows.task)
 
     def loss(model: Any, samples: Tensor, targets: Tensor, _: int) -> Tensor:
@@ -154,7 +157,7 @@ def labels_loss(windows: Windows, smoothing: float = 0.1) -> Loss:
 
 
 def to_training(model: Any) -> None:
-    """Put a model into training mode, but for what is frozen: its norms' statistics stay, too."""
+    """Set training mode, except for frozen modules, whose running statistics must not change."""
     model.train()
     for module in model.modules():
         weights = list(module.parameters())
@@ -163,7 +166,7 @@ def to_training(model: Any) -> None:
 
 
 def warmup_cosine(steps: int) -> Callable[[int], float]:
-    """Return the learning rate's factor by step: linear rise, then half a cosine to 1 %."""
+    """Return a schedule of the learning rate's factor: linear warm-up, then a cosine to 1 %."""
     warm = max(1, round(steps * WARMUP_SHARE))
 
     def factor(step: int) -> float:
@@ -176,7 +179,7 @@ def warmup_cosine(steps: int) -> Callable[[int], float]:
 
 
 def _groups(model: Any, plan: TrainingPlan) -> list[dict[str, Any]]:
-    """Sort the trainable parameters by learning rate, for AdamW."""
+    """Group the trainable parameters by learning rate, for AdamW."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [{"params": [p for name, p in named if not name.startswith(tuple(plan.rates))],
                "lr": plan.learning_rate, "weight_decay": plan.weight_decay}]  # fmt: skip
@@ -190,10 +193,10 @@ def _batches(
     train: Windows, targets: Tensor, plan: TrainingPlan, state: dict[str, Any],
     device: torch.device, steps: int,
 ) -> Iterator[tuple[int, bool, float, Tensor, Tensor]]:  # fmt: skip
-    """Yield (epoch, last of its epoch?, share, samples, targets), every epoch seeded on its own.
+    """Yield (epoch, whether last of its epoch, share, samples, targets); each epoch has its seed.
 
-    Of several processes each gets its part of every batch; ``share`` makes the mean over them the
-    whole batch's mean.
+    With several processes, each gets its part of every batch; ``share`` weights its loss so that
+    the mean over the processes is the mean over the whole batch.
     """
     rank, processes = distributed.rank(), distributed.processes()
     for epoch in range(state["epoch"], plan.epochs):
@@ -216,26 +219,26 @@ def _end_epoch(
     model: Any, state: dict[str, Any], epoch: int, losses: list[float], valid: Windows,
     labels: tuple[str, ...], device: torch.device,
 ) -> None:  # fmt: skip
-    """Evaluate, keep the weights if they are the best so far, and write the curve."""
+    """Evaluate, keep the weights if they are the best so far, and extend the learning curve."""
     mean = distributed.same(sum(losses) / len(losses))
     if not math.isfinite(mean):
         raise EdgepruneError(
-            f"The loss in epoch {epoch + 1} is no number any more: training has diverged.",
-            "Use a lower learning_rate, a larger batch_size, or full --precision.",
+            f"Training has diverged: the loss in epoch {epoch + 1} is NaN or infinite.",
+            "Use a lower learning_rate, a larger batch_size, or --precision full.",
         )
     distributed.share_buffers(model)
     score = evaluate(model, valid, labels, device)
     state["curve"].append({"epoch": epoch + 1, "loss": mean, "valid_score": score})
     state["epoch"] = epoch + 1
-    if score >= state["best_score"]:  # the later of equals has seen more
+    if score >= state["best_score"]:  # of equal scores the later: it has trained longer
         state["best_score"], state["best_epoch"] = score, epoch
         state["best"] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
 
 
 def evaluate(model: Any, windows: Windows, labels: tuple[str, ...], device: torch.device) -> float:
-    """Return the task's score of a model over clips, and leave it on the device it ran on.
+    """Return a model's score on the task over clips; the model stays on the device.
 
-    Of several processes all get the main one's, so that what is decided by it is decided alike.
+    All processes get the main process's value, so that they decide alike.
     """
     logits = predict(model.to(device), windows, device)
     score: float = distributed.same(task_of(windows.task).score(logits, windows, labels))
@@ -243,7 +246,7 @@ def evaluate(model: Any, windows: Windows, labels: tuple[str, ...], device: torc
 
 
 def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.float32]:
-    """Return the logits of a model, in evaluation mode: (windows, labels), see ``tasks``."""
+    """Return a model's logits in evaluation mode: (windows, labels), see ``data.tasks``."""
     model.eval()
     out = []
     with torch.inference_mode():
@@ -276,4 +279,4 @@ def _resume(model: Any, optimizer: Any, schedule: Any, work: Path) -> dict[str, 
     return state
 
 
-RECOVERY_SPEED = 2.0  # of teaching's learning rate: a model that was just cut has further to go
+RECOVERY_SPEED = 2.0  # multiple of fine-tuning's learning rate, after layers were removed

@@ -1,11 +1,10 @@
-"""Scale and shift the features of a frozen model (SSF), the paper's baseline for learned masks.
+"""Scaling and shifting the features of a frozen model (SSF), a baseline for learned masks.
 
-Lian, Zhou, Feng, Wang 2022, "Scaling & Shifting Your Features", arXiv 2210.08823: behind every
-linear layer, convolution and norm, one factor and one offset a channel are trained, and nothing else
-but the head. Both belong to the layer before them, as ``s (W x + b) + t = (s W) x + (s b + t)``, so
-they are trained as what changes its weights, and folded into those at the end: the model is then
-of the shape it came in, and costs what it did. A layer without a bias has no place for an offset,
-and gets the factor alone.
+Lian, Zhou, Feng, Wang 2022, "Scaling & Shifting Your Features", arXiv 2210.08823: one factor and
+one offset per channel are trained after every linear layer, convolution and norm; apart from them,
+only the head is trained. Both can be merged into the layer before them, as ``s (W x + b) + t =
+(s W) x + (s b + t)``, so they are trained as a parametrization of its weights and folded in at the
+end: shape and cost of the model do not change. A layer without bias gets the factor only.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ KINDS = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
 )
-LEARNING_RATE = 1e-3  # the factors begin at 1: what suits fresh weights would suit them, too
+LEARNING_RATE = 1e-3  # the factors start at 1, which tolerates the usual rate for new weights
 
 
 class Scaled(nn.Module):
-    """A weight, each output channel times its factor."""
+    """A weight with a factor per output channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,22 +52,22 @@ class Shifted(nn.Module):
         self.shift = nn.Parameter(torch.zeros(len(scaled.scale)))
 
     def forward(self, bias: Tensor) -> Tensor:
-        """Return the bias (channels,) as it is used."""
+        """Return the effective bias (channels,)."""
         return bias * self.scaled.scale + self.shift
 
 
 def attach(model: Any) -> list[str]:
-    """Freeze a model but for its head, and give its layers factors and offsets, in place.
+    """Freeze a model except for its head, and add factors and offsets to its layers, in place.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        With a head. The front end that fine-tuning leaves alone is left alone.
+        Model with a head. The front end that fine-tuning freezes gets none.
 
     Returns
     -------
     list of str
-        The layers that have them now.
+        Names of the layers that have them now.
 
     """
     head = {id(p) for p in head_parameters(model)}
@@ -86,20 +85,20 @@ def attach(model: Any) -> list[str]:
 def fold(model: Any) -> None:
     """Fold the factors and offsets into the weights, in place; all can be trained again."""
     for module in list(model.modules()):
-        for name in ("bias", "weight"):  # the bias reads the weight's factors
+        for name in ("bias", "weight"):  # the bias uses the weight's factors
             if parametrize.is_parametrized(module, name):
                 _fold_one(module, name)
     model.requires_grad_(True)
 
 
 def _fold_one(module: Any, name: str) -> None:
-    """Put the value that a parameter has been given in the place of what it was given by."""
+    """Replace the parametrization of a parameter by its current value."""
     chain = module.parametrizations[name]
     if not isinstance(chain[-1], Scaled | Shifted):
         return
     with torch.no_grad():
         value = getattr(module, name).detach().clone()
-        if len(chain) > 1:  # weight-norm came before, and stays
+        if len(chain) > 1:  # a weight norm from before stays
             del chain[len(chain) - 1]
             setattr(module, name, value)
         else:
@@ -107,7 +106,7 @@ def _fold_one(module: Any, name: str) -> None:
 
 
 def _layers(model: Any, head: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield the layers of the encoder that have channels: neither the head's nor the front end's."""
+    """Yield the layers of the encoder that have channels, without head and front end."""
     frozen = family_of(model.config.model_type).frozen
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     for name, module in model.named_modules():

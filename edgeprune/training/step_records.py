@@ -1,9 +1,10 @@
-"""Steps: what makes a student smaller, one stage each, in any order a recipe names.
+"""Steps, which make a student smaller, and the record that each of them leaves.
 
     def step(teacher, student, clips, context, *, out, settings, ui)
 
-reads the model folders ``teacher/model`` and ``student/model``, and leaves ``out/model`` and
-``out/step.json``: what the step did, and what the model then has and does.
+reads the model folders ``teacher/model`` and ``student/model`` and writes ``out/model`` and
+``out/step.json``: what the step did, and size and score of the model after it. A recipe can use the
+steps in any order.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ from edgeprune.models.macs import macs_by_module
 RECORD = "step.json"
 RECOVERY = ("batch_size", "learning_rate", "temperature", "hidden_weight", "label_share",
             "nothing_share", "views")  # fmt: skip
-"""What every step's training takes from the stage ``distill``."""
+"""Settings of the stage ``distill`` that the training in every step uses."""
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """What every step is given beside models and clips."""
+    """Common input of all steps, beside models and clips."""
 
     distill: Distill
-    """How a student is trained against its teacher; of a recipe's, the fields in ``RECOVERY``."""
+    """Distillation settings; those of the recipe are the fields in ``RECOVERY``."""
     seed: int
     accelerator: str
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     ignore: tuple[str, ...] = ()
-    """Labels that mean "nothing": where the data have one, it teaches silence itself."""
+    """Background labels; if the data have one, no background windows are made."""
     augment: Augment = field(default_factory=Augment)
-    """How training clips are changed."""
+    """Augmentation of the training clips."""
 
     def as_input(self) -> dict[str, Any]:
-        """Return what decides whether a step's result is reused, see ``stages.stage_key``."""
+        """Return the values that decide whether a step is reused, see ``stages.stage_key``."""
         distill = {name: getattr(self.distill, name) for name in RECOVERY}
         return {"distill": distill, "seed": self.seed, "accelerator": self.accelerator,
                 "ignore": list(self.ignore), "augment": asdict(self.augment)}  # fmt: skip
 
 
 def context_of(settings: Settings, seed: int) -> StepContext:
-    """Return what the steps of a recipe are given for one seed."""
+    """Return the context of a recipe's steps for one seed."""
     taken = {name: getattr(settings.distill, name) for name in RECOVERY}
     return StepContext(Distill(**taken), seed, settings.accelerator,
                        tuple(settings.quantize.ignore), settings.augment)  # fmt: skip
@@ -61,12 +62,12 @@ def write_step(out: Path, model: Any, window_samples: int, **facts: Any) -> None
     out : Path
         The step's folder.
     model : transformers.PreTrainedModel
-        What the step made.
+        The resulting model.
     window_samples : int
-        Length of a window.
+        Length of a window in samples.
     facts
-        At least ``step``, ``valid_score`` and ``curve`` (of its training), and what else it found;
-        ``unchanged`` where the model is still the teacher.
+        At least ``step``, ``valid_score`` and ``curve`` (its learning curve), and further results;
+        ``unchanged`` if the model still equals the teacher.
 
     """
     size = {"layers": len(layers_of(model)), "parameters": loading.count_parameters(model),
@@ -75,17 +76,17 @@ def write_step(out: Path, model: Any, window_samples: int, **facts: Any) -> None
 
 
 def read_step(folder: Path) -> dict[str, Any]:
-    """Read what a step wrote."""
+    """Read the record of a step."""
     facts: dict[str, Any] = read_json(folder / RECORD)
     return facts
 
 
 def step_folders(steps: Sequence[str]) -> list[str]:
-    """Name each step's folder: the step, and a number from its second time on."""
+    """Return each step's folder name: the step, with a number from its second use on."""
     times = [steps[: place + 1].count(step) for place, step in enumerate(steps)]
     return [f"{step}-{n}" if n > 1 else step for step, n in zip(steps, times, strict=True)]
 
 
 def count_macs(model: Any, window_samples: int) -> int:
-    """Count the multiply-accumulates of one window: see ``macs``."""
+    """Count the multiply-accumulates of one window, see ``models.macs``."""
     return int(macs_by_module(model, window_samples)[""])

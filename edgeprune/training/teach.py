@@ -1,8 +1,8 @@
-"""Make the teacher: the given model with a head that knows these labels.
+"""The stage ``teach``: make the teacher, the given model with a head for the labels.
 
-If the model's own head knows every label, it is the teacher as it is; otherwise it gets a fresh
-head and is fine-tuned on the training clips, its waveform encoder left alone. A model of spectrograms
-is fitted to the clips' window (``input_length.resize_input``), and so are all that are made of it.
+If the model's own head knows every label, it is used as it is; otherwise it gets a new head and is
+fine-tuned on the training clips, with its waveform encoder frozen. A spectrogram model is fitted to
+the window of the clips (``input_length.resize_input``), and with it all models made from it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def teach(
     model: str | Path, clips: Path, seed: int, accelerator: str, sound: dict[str, Any], *,
     out: Path, settings: Teach, ui: Ui,
 ) -> None:  # fmt: skip
-    """Write the teacher: a model folder ``model/``, ``teach.json`` and, as any step, ``step.json``."""
+    """Write the teacher: a model folder ``model/``, ``teach.json``, and ``step.json`` as a step."""
     windows = load_windows(clips)
     task, device = task_of(windows.task), distributed.choose_device(accelerator)
-    torch.manual_seed(seed)  # the fresh head's weights
+    torch.manual_seed(seed)  # for the weights of a new head
     if settings.when == "auto":
         teacher, labels, skipped = loading.load_for(
             str(model), windows.labels, task=task.name, head=settings.head,
@@ -59,10 +59,10 @@ def teach(
         )  # fmt: skip
     score = loop.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
-           + (" (its own head knows these labels: not trained)" if skipped else ""))  # fmt: skip
+           + (" (not fine-tuned: its head knows these labels)" if skipped else ""))  # fmt: skip
     if score == 0:
-        ui.say("  note: the teacher is never right, so nothing can be learnt from it: more clips, "
-               "more teach.epochs or another teach.learning_rate")  # fmt: skip
+        ui.say("  warning: the teacher is never right, so nothing can be distilled from it; use "
+               "more clips, more teach.epochs or another teach.learning_rate")  # fmt: skip
     loading.save(teacher.to("cpu"), out / "model")
     write_step(out, teacher, windows.window_samples, step="teach", valid_score=score,
                metric=task.metric, curve=curve, unchanged=True)  # fmt: skip
@@ -76,7 +76,7 @@ def fine_tune(
     model: Any, windows: Windows, labels: tuple[str, ...], settings: Teach, seed: int,
     session: loop.TrainingSession, sound: Augment = USUAL,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train a model on the labels of the training clips, in place; returns its learning curve."""
+    """Train a model on the labels of the training clips, in place; return its learning curve."""
     if settings.tune == "ssf":
         ssf.attach(model)
     else:
@@ -93,7 +93,7 @@ def fine_tune(
 
 
 def freeze(model: Any, tune: str) -> None:
-    """Leave trainable what fine-tuning may change: all but the waveform encoder, the head, or all."""
+    """Freeze the waveform encoder, all but the head, or nothing, as ``teach.tune`` says."""
     if tune == "head":
         head = {id(p) for p in loading.head_parameters(model)}
         for parameter in model.parameters():
@@ -113,9 +113,9 @@ def teaching_plan(settings: Teach, model: Any, seed: int) -> loop.TrainingPlan:
 
 
 def _check_frames(model: Any, windows: Windows, labels: Sequence[str]) -> None:
-    """Raise where a model gives fewer frames than transcripts have tokens.
+    """Raise if a model has fewer frames than transcripts have tokens.
 
-    A token said twice in a row needs a blank frame between.
+    Two equal tokens in a row need a blank frame between them.
     """
     if windows.task != "ctc":
         return
@@ -126,16 +126,16 @@ def _check_frames(model: Any, windows: Windows, labels: Sequence[str]) -> None:
     needed = (targets != 0).sum(dim=1) + twice
     if crowded := int((needed > frames).sum()):
         raise EdgepruneError(
-            f"{crowded} of {len(needed)} transcripts have more tokens than the model gives frames "
-            f"({frames} a window of {windows.window_samples / windows.sample_rate:g} s; the longest "
-            f"needs {int(needed.max())}).",
-            "Check those clips, or use words as tokens (clips.tokens).",
+            f"{crowded} of {len(needed)} transcripts have more tokens than the model has frames "
+            f"({frames} per window of {windows.window_samples / windows.sample_rate:g} s; the "
+            f"longest needs {int(needed.max())}).",
+            "Check those clips, or use clips.tokens = 'words'.",
         )
 
 
 def _check_rate(model: Any, windows: Windows) -> None:
     if loading.sample_rate_of(model) != windows.sample_rate:
         raise EdgepruneError(
-            f"The model wants {loading.sample_rate_of(model)} Hz, the clips were read at "
+            f"The model needs {loading.sample_rate_of(model)} Hz, but the clips were read at "
             f"{windows.sample_rate} Hz."
         )

@@ -1,4 +1,4 @@
-"""Train some modules of a model and leave all others alone: what mimics and light front ends need."""
+"""Training of some modules of a model with all others frozen, for mimics and light front ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def train_parts(
     model: Any, windows: Windows, loss: loop.Loss, plan: loop.TrainingPlan,
     session: loop.TrainingSession, *, trained: Sequence[nn.Module], head: bool = False,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train some modules of a model, and its head if asked; returns the learning curve."""
+    """Train some modules of a model, and optionally its head; return the learning curve."""
     model.requires_grad_(False)
     for module in trained:
         module.requires_grad_(True)
@@ -36,20 +36,21 @@ def train_parts(
 def step_plan(
     epochs: int, rate: float, context: StepContext, turn: int = 0, *, last: bool = False,
 ) -> loop.TrainingPlan:  # fmt: skip
-    """Return a plan of so many epochs.
+    """Return the training plan of a step.
 
     Parameters
     ----------
     epochs : int
+        Number of epochs.
     rate : float
         Peak learning rate.
     context : StepContext
-        What the step is given.
+        Context of the step.
     turn : int
-        Which training of its step it is.
+        Index of this training within its step; added to the seed.
     last : bool
-        Keep the last epoch, not the best by the task's score: of a regression of states, while the
-        rest of the model has not seen what they have become, that score says little.
+        Keep the last epoch instead of the best by the task's score. That score says little while
+        hidden states are fitted and the rest of the model is not adapted to them yet.
 
     """
     common = context.distill
@@ -63,17 +64,20 @@ def answers_loss(
     model: Any, teacher: Any, windows: Windows, context: StepContext, device: torch.device,
     epochs: int = 0,
 ) -> loop.Loss:  # fmt: skip
-    """Return the loss against a teacher's answers: first and its last states, then and labels.
+    """Return the loss on a teacher's outputs: first logits and hidden states, then with labels.
 
     Parameters
     ----------
     model, teacher : transformers.PreTrainedModel
+        Model to train, and model to imitate.
     windows : Windows
+        The data.
     context : StepContext
-        What the step is given.
+        Context of the step.
     device : torch.device
+        Device of the training.
     epochs : int
-        How many epochs learn answers and states, before those that learn labels and answers.
+        Number of epochs on logits and hidden states, before those on labels and logits.
 
     """
     common, task = context.distill, task_of(windows.task)

@@ -1,9 +1,9 @@
-"""The budget of a trim: what a student costs, and the choice of units that meets what was asked.
+"""Cost of a model, and the choice of units that meets a requested cost.
 
-A cost is parameters, multiply-accumulates or the latency of the ONNX file here. The last is
-predicted (``latencies``) and then measured, and the choice corrected a few times at most. What was
-asked is met if what is left is within two points of it; where units are too coarse for that, or
-times vary too much, the nearest that was found is used, and said to be that.
+A cost is parameters, multiply-accumulates, or latency of the ONNX file on this machine. Latency is
+predicted (``latency_model``) and then measured, and the choice is corrected a few times at most. A
+request is met if the removed share is within two percentage points of it. Where units are too
+coarse for that, or measurements vary too much, the closest choice is used and reported as such.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from edgeprune.width_pruning.importance import (
 from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.units import Group
 
-NEARLY = 0.9  # of what can go
-CORRECTIONS = 6  # choices that are measured at most, where the cost is latency
+NEARLY = 0.9  # of the greatest removable share; above it, a warning is printed
+CORRECTIONS = 6  # largest number of choices whose latency is measured
 
 
 def cost_terms(
     model: Any, groups: Sequence[Group], window_samples: int, of: str, prices: Mapping[str, float]
 ) -> list[cost_model.Term]:
-    """Return the terms of a cost: ``parameters``, ``macs`` or, at some prices, ``latency``."""
+    """Return the terms of a cost: ``parameters``, ``macs`` or, with prices, ``latency``."""
     if of == "parameters":
         return cost_model.parameter_terms(model, groups)
     terms = cost_model.mac_terms(model, groups, window_samples)
@@ -48,43 +48,45 @@ def cost_terms(
 def check_possible(
     groups: Sequence[Group], terms: Sequence[cost_model.Term], goal: float, settings: Trim, ui: Ui
 ) -> None:
-    """Raise before anything is trained where no choice of units can meet a goal.
+    """Raise, before any training, if no choice of units can meet a target.
 
-    One that takes nearly all that can go is said to do so: a spectrogram, say, is in no unit.
+    Prints a warning if nearly all units must be removed (a spectrogram, for example, has no units).
 
     Parameters
     ----------
     groups : sequence of Group
-    terms : sequence of costs.Term
-        Of the cost, see ``cost_terms``: exact, but for a latency, which is what prices predict.
+        Groups of units.
+    terms : sequence of cost_model.Term
+        Terms of the cost, see ``cost_terms``: exact, or predicted in the case of latency.
     goal : float
-        What may be left of the cost.
+        Target cost.
     settings : Trim
+        Settings of the step.
     ui : Ui
-        Is told.
+        Progress display.
 
     Raises
     ------
     EdgepruneError
-        One unit of each group still costs more, by over two points of the whole.
+        With one unit per group, the cost still exceeds the target by over 2 % of the whole.
 
     """
     alike = {group.name: torch.ones(group.units) for group in groups}
     most = refuse_impossible(cost_model.tabulate(terms), alike, goal, asked_of(settings))
     if settings.ratio > NEARLY * most:
         ui.say(
-            f"  note: {asked_of(settings)} is asked, and {points(most)} at most can go: what is in "
-            "no unit stays, and hardly anything else will"
+            f"  warning: removing {asked_of(settings)} leaves hardly any unit (at most "
+            f"{points(most)} can be removed, the rest is in no unit)"
         )
 
 
 def asked_of(settings: Trim) -> str:
-    """Say what was asked."""
+    """Describe the requested share and cost."""
     return f"{100 * settings.ratio:.0f} % of the {settings.of}"
 
 
 def is_met(asked: float, reached: float) -> bool:
-    """Tell whether a share that went is within two points of the one that was asked."""
+    """Return whether a removed share is within two percentage points of the requested one."""
     return abs(reached - asked) <= WITHIN
 
 
@@ -92,32 +94,36 @@ def choose(
     model: Any, terms: Sequence[cost_model.Term], scores: Mapping[str, Tensor], goal: float,
     window_samples: int, settings: Trim, ui: Ui,
 ) -> dict[str, list[int]]:  # fmt: skip
-    """Choose the units to keep so that a cost comes near a goal; says where it is not met.
+    """Choose the units to keep so that a cost comes close to a target; report if it is not met.
 
-    A latency is measured, and the choice corrected.
+    Latency is measured, and the choice corrected.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-    terms : sequence of costs.Term
-        Of the cost, see ``cost_terms``.
+        Model to trim.
+    terms : sequence of cost_model.Term
+        Terms of the cost, see ``cost_terms``.
     scores : mapping
-        Group's name -> Tensor (units,); the least go first.
+        Group -> Tensor (units,); units with the lowest scores are removed first.
     goal : float
-        What may be left of the cost.
+        Target cost.
     window_samples : int
+        Samples per window.
     settings : Trim
+        Settings of the step.
     ui : Ui
+        Progress display.
 
     Returns
     -------
     dict
-        Group's name -> units to keep.
+        Group -> units to keep.
 
     Raises
     ------
     EdgepruneError
-        One unit of each group still costs more, by over two points of the whole.
+        With one unit per group, the cost still exceeds the target by over 2 % of the whole.
 
     """
     if settings.of == "latency":
@@ -126,8 +132,8 @@ def choose(
     table = cost_model.tabulate(terms)
     full, left = float(cost_model.total(table, {})), cost_left(table, scores, keep)
     if abs(left - goal) > WITHIN * full:
-        ui.say(f"  not met: the nearest that units allow leaves {points(left / full)} of the "
-               f"{settings.of} that this round began with, not {points(goal / full)}")  # fmt: skip
+        ui.say(f"  target not met: the units allow {points(left / full)} of the {settings.of} at "
+               f"the start of this round, not {points(goal / full)}")  # fmt: skip
     return keep
 
 
@@ -135,7 +141,7 @@ def _choose_by_clock(
     model: Any, terms: Sequence[cost_model.Term], scores: Mapping[str, Tensor], goal: float,
     window_samples: int, settings: Trim, ui: Ui,
 ) -> dict[str, list[int]]:  # fmt: skip
-    """Choose, trim a copy, time it, and aim again by what it took; return the nearest (ms)."""
+    """Choose units, measure a trimmed copy, and correct the target; return the closest choice."""
     table = cost_model.tabulate(terms)
     full = float(cost_model.total(table, {}))
     best: tuple[float, dict[str, list[int]]] | None = None
@@ -143,11 +149,11 @@ def _choose_by_clock(
     for _ in range(CORRECTIONS):
         last, keep = keep, choose_units(scores, terms, aim, asked_of(settings))
         if keep == last:
-            break  # units allow nothing nearer
+            break  # units allow nothing closer
         trial = copy.deepcopy(model)
         trim_to(trial, keep)
         measured = timing.measure_latency(trial, window_samples)
-        ui.say(f"  {measured:.2f} ms measured, {goal:.2f} ms asked")
+        ui.say(f"  latency {measured:.2f} ms, target {goal:.2f} ms")
         if best is None or abs(measured - goal) < abs(best[0] - goal):
             best = (measured, keep)
         if abs(measured - goal) <= 0.5 * WITHIN * full:
@@ -156,20 +162,20 @@ def _choose_by_clock(
     if best is None:
         raise RuntimeError("no choice was measured")
     if abs(best[0] - goal) > WITHIN * full:
-        ui.say(f"  not met: the nearest that was measured is {best[0]:.2f} ms, over two points from "
-               "what was asked: times here vary, or units are too coarse")  # fmt: skip
+        ui.say(f"  target not met: the closest measured latency is {best[0]:.2f} ms, more than 2 "
+               "percentage points off (measurements vary, or units are too coarse)")  # fmt: skip
     return best[1]
 
 
 def cost_of(model: Any, window_samples: int) -> dict[str, float]:
-    """Return what a model costs: ``parameters``, ``macs`` a window, ``latency`` in ms."""
+    """Return a model's costs: ``parameters``, ``macs`` per window, ``latency`` in ms."""
     return {"parameters": loading.count_parameters(model),
             "macs": count_macs(model, window_samples),
             "latency": timing.measure_latency(model, window_samples)}  # fmt: skip
 
 
 def in_words(keep: Mapping[str, Sequence[int]], groups: Sequence[Group]) -> str:
-    """Say how many units of each kind stay."""
+    """Describe how many units of each kind are kept."""
     said = []
     for kind in dict.fromkeys(group.kind for group in groups):
         these = [group for group in groups if group.kind == kind]

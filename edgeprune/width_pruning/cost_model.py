@@ -1,9 +1,9 @@
-"""What a model costs as a function of the units it keeps: parameters, work, time.
+"""Cost of a model as a function of the units it keeps: parameters, computation, latency.
 
-A cost is a list of terms: an amount at full width, times the kept share of what it is made of. A
-linear layer's work goes with the share of its inputs and with that of its outputs, an attention's
-products with that of its heads; all are exact, and differentiable in masks. Time is the same terms
-again with a price for each kind of work, fitted to measured files (``latencies``).
+A cost is a list of terms: an amount at full width, times the kept shares of its dimensions. The
+computation of a linear layer is proportional to the shares of its inputs and outputs, attention's
+products to the share of its heads; all terms are exact, and differentiable in the masks. Latency
+uses the same terms with a price per kind of operation, fitted to measurements (``latency_model``).
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from edgeprune.width_pruning.unit_table import HEADS
 from edgeprune.width_pruning.units import Group, Slice
 
 Dimension = tuple[str, int]
-"""A tensor's name and one of its dimensions."""
+"""Name of a tensor, and one of its dimensions."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """The share of some coordinates that a group's mask keeps."""
+    """Share of some coordinates that a group's mask keeps."""
 
     group: str
     counts: Tensor
-    """(units,): coordinates of each unit, as a share of all; they sum to 1."""
+    """(units,): coordinates of each unit, as a share of all; the sum is 1."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """A part of a cost."""
+    """One term of a cost."""
 
     amount: float
-    """With every unit kept."""
+    """Cost with all units kept."""
     component: str
-    """What kind of work it is."""
+    """Kind of operation."""
     factors: tuple[Factor, ...] = ()
 
 
 @dataclass(frozen=True)
 class CostTerms:
-    """Terms side by side, to be summed under many masks."""
+    """Terms as arrays, to be summed under many masks."""
 
     amounts: Tensor
     """(terms,), float64."""
     places: Tensor
-    """(terms, most factors of a term): which factors, from 1; 0 stands for none."""
+    """(terms, most factors of a term): indices of the factors from 1; 0: none."""
     factors: tuple[Factor, ...]
-    """Every different one."""
+    """All distinct factors."""
 
 
 def tabulate(terms: Iterable[Term]) -> CostTerms:
-    """Put terms side by side; factors that are alike become one."""
+    """Collect terms into arrays; equal factors are merged."""
     listed = list(terms)
     known: dict[tuple[str, bytes], int] = {}
     factors: list[Factor] = []
@@ -84,8 +84,9 @@ def total(table: CostTerms, values: Mapping[str, Tensor]) -> Tensor:
     Parameters
     ----------
     table : CostTerms
+        Terms of the cost.
     values : mapping
-        Group's name -> mask (units,); groups that are not named are whole.
+        Group -> mask (units,); groups that are not listed keep all units.
 
     Returns
     -------
@@ -103,12 +104,12 @@ def total(table: CostTerms, values: Mapping[str, Tensor]) -> Tensor:
 
 
 class CostTable:
-    """A cost in numpy: while units are switched off one by one, or under masks.
+    """A cost in numpy, for switching units off one by one, or under masks.
 
     Parameters
     ----------
     table : CostTerms
-        It is whole to begin with.
+        Terms of the cost; all units are on at first.
 
     """
 
@@ -126,11 +127,11 @@ class CostTable:
 
     @property
     def cost(self) -> float:
-        """What is left."""
+        """Cost of the units that are on."""
         return self._sum(self._shares)
 
     def under(self, masks: Mapping[str, NDArray[Any]]) -> float:
-        """Return what masks (units,) leave, whatever is switched; groups not named are whole."""
+        """Return the cost under masks (units,), ignoring switches; other groups are whole."""
         shares = np.ones(len(self._shares))
         for group, mask in masks.items():
             for place, counts in self._of.get(group, ()):
@@ -155,9 +156,9 @@ def parameter_terms(model: nn.Module, groups: Sequence[Group]) -> list[Term]:
 def mac_terms(model: Any, groups: Sequence[Group], window_samples: int) -> list[Term]:
     """Return the terms of the multiply-accumulates of one window.
 
-    Each module's are counted on a window of zeros. What an attention does beside its linear layers
-    are its products, and go with its heads; of an LSTM, the products with its inputs go with them;
-    what belongs to nothing that can be trimmed (a spectrogram) is fixed.
+    Each module's are counted on a window of zeros. What an attention computes besides its linear
+    layers are its products, proportional to its heads; an LSTM's input products are proportional to
+    its inputs; modules without units (a spectrogram) are fixed.
     """
     counts = macs_by_module(model, window_samples)
     factors = _factors(model, groups)
@@ -193,7 +194,7 @@ def mac_terms(model: Any, groups: Sequence[Group], window_samples: int) -> list[
 
 
 def priced(terms: Iterable[Term], prices: Mapping[str, float]) -> list[Term]:
-    """Return terms times the price of their component; what has no price is free.
+    """Return terms multiplied by the price of their component; without a price, the cost is zero.
 
     The price of ``always`` is a term of its own.
     """
@@ -211,29 +212,29 @@ def by_component(terms: Iterable[Term], values: Mapping[str, Tensor]) -> dict[st
 
 
 def whole(groups: Iterable[Group]) -> dict[str, Tensor]:
-    """Return the masks that keep every unit."""
+    """Return the masks that keep all units."""
     return {group.name: torch.ones(group.units) for group in groups}
 
 
 def _component(module: nn.Module) -> str:
-    """Name the kind of work: what a multiply-accumulate takes differs between them."""
+    """Return the kind of operation; the time of a multiply-accumulate differs between kinds."""
     if isinstance(module, nn.Linear):
         return "linear"
     if isinstance(module, nn.modules.conv._ConvNd):
         if module.groups > 1:
             return "grouped convolution"
         return "first convolution" if module.in_channels == 1 else "convolution"
-    raise TypeError(f"no kind of work is known for a {type(module).__name__}")
+    raise TypeError(f"no kind of operation is known for a {type(module).__name__}")
 
 
 def _factor(name: str, part: Slice) -> Factor:
-    """Return the factor of a place's coordinates."""
+    """Return the factor of a slice's coordinates."""
     counts = torch.bincount(torch.from_numpy(part.index)).double()
     return Factor(name, counts / counts.sum())
 
 
 def _factors(model: nn.Module, groups: Sequence[Group]) -> dict[Dimension, Factor]:
-    """Return which dimension of which tensor shrinks with which group."""
+    """Return the factor by which each dimension of each tensor shrinks with a group."""
     found: dict[Dimension, Factor] = {}
     for group in groups:
         for part in group.slices:
@@ -256,14 +257,14 @@ def _factors(model: nn.Module, groups: Sequence[Group]) -> dict[Dimension, Facto
 
 
 def _weight_name(module: nn.Module, path: str) -> str:
-    """Name a module's weight among its parameters; weight-norm calls it another name."""
+    """Return the name of a module's weight among its parameters, also with weight norm."""
     return f"{path}.parametrizations.weight.original1" if hasattr(
         module, "parametrizations"
     ) else f"{path}.weight"  # fmt: skip
 
 
 def _attentions(groups: Sequence[Group]) -> dict[str, list[tuple[str, Slice]]]:
-    """Return attention module -> the groups of its heads, each with its first place."""
+    """Return attention module -> the groups of its heads, each with its first slice."""
     found: dict[str, list[tuple[str, Slice]]] = {}
     for group in groups:
         if group.kind == HEADS:

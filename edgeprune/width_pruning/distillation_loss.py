@@ -1,8 +1,8 @@
-"""Train a model that was or is being trimmed against its teacher: answers, labels, last states.
+"""Distillation loss for a model that is masked or trimmed: logits, labels, last hidden states.
 
-Where the student's states are narrower than the teacher's, a linear layer maps them to the
+If the student's hidden states are narrower than the teacher's, a linear layer maps them to the
 teacher's (DPHuBERT, Peng et al. 2023, arXiv 2305.17651). It is fitted in closed form before the
-training, learns with the student, and is gone afterwards.
+training, trained with the student, and removed afterwards.
 """
 
 from __future__ import annotations
@@ -23,38 +23,39 @@ from edgeprune.nn import losses
 from edgeprune.training.distill import Teacher, columns_of, teacher_targets
 
 MATCH = "edgeprune_match"
-"""Name of the mapping among a model's modules while it trains."""
+"""Name of that linear layer among a model's modules during training."""
 MATCH_WINDOWS = 128
 MATCH_BATCH = 32
-RIDGE = 1e-3  # of the mean squared state
+RIDGE = 1e-3  # as a share of the mean squared hidden state
 
 StateMask = Callable[[], Tensor | None]
-"""Gives the mask (hidden,) of the states at this forward pass; None: they are whole."""
+"""Returns the mask (hidden,) of the hidden states in this forward pass; None: not masked."""
 
 
 def masked_distillation_loss(
     task: Task, teacher: Teacher, labels: Sequence[str], settings: Distill, state_mask: StateMask,
     nothing_share: float = 0.0,
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:  # fmt: skip
-    """Return the loss: labels, the teacher's answers and its last states, together.
+    """Return the combined loss on labels, the teacher's logits and its last hidden states.
 
-    A part that weighs nothing is left out: with ``label_share`` 1 and ``hidden_weight`` 0 the
-    teacher is not asked, and the loss is the task's own.
+    A part with weight zero is skipped: with ``label_share`` 1 and ``hidden_weight`` 0 the teacher
+    is not run, and the loss is the task's own.
 
     Parameters
     ----------
     task : Task
-        What the labels are.
+        The task.
     teacher : Teacher
+        The teacher.
     labels : sequence of str
-        In the order of the student's outputs.
+        Labels in the order of the student's outputs.
     settings : Distill
-        The weights of the parts.
+        Weights of the parts.
     state_mask : callable
         See ``StateMask``.
     nothing_share : float
-        Share of the student's windows that hold nothing: there, no label may stand out in its
-        answers. None does where the teacher's answers weigh nothing.
+        Share of the student's windows that are replaced by background, for which all labels should
+        score low; not used if the teacher's logits have weight zero.
 
     """
     share, weight = settings.label_share, settings.hidden_weight
@@ -75,7 +76,7 @@ def masked_distillation_loss(
             soft = task.soft_loss(logits, given.logits, settings.temperature)
             value = value + (1 - share) * soft
         own = _comparable(student, states[-1], state_mask()) if weight and states else None
-        if own is None or own.shape != last.shape:  # other frames: only logits compare
+        if own is None or own.shape != last.shape:  # other frame rate: logits only
             return value
         return value + weight * losses.hidden_loss(own[full], last[full])
 
@@ -83,7 +84,7 @@ def masked_distillation_loss(
 
 
 def _comparable(student: Any, own: Tensor, mask: Tensor | None) -> Tensor:
-    """Return a student's states as they compare with the teacher's: masked, and mapped."""
+    """Return a student's hidden states, masked and mapped, for comparison with the teacher's."""
     if mask is not None:
         own = own * mask
     if hasattr(student, MATCH):
@@ -93,16 +94,18 @@ def _comparable(student: Any, own: Tensor, mask: Tensor | None) -> Tensor:
 
 @contextmanager
 def matched(student: Any, teacher: Teacher, train: Windows, always: bool) -> Iterator[None]:
-    """Give a student the mapping to its teacher's states for a while, where it needs one.
+    """Add the linear layer from a student's hidden states to its teacher's, if needed, temporarily.
 
     Parameters
     ----------
     student : transformers.PreTrainedModel
+        Student.
     teacher : Teacher
+        Teacher.
     train : Windows
-        What it is fitted on.
+        Training windows to fit it on.
     always : bool
-        Even if the states are equally wide (masks will narrow them).
+        Add it even if both have the same width (because masks will reduce it).
 
     """
     device = next(teacher.model.parameters()).device
@@ -118,7 +121,7 @@ def matched(student: Any, teacher: Teacher, train: Windows, always: bool) -> Ite
 
 
 def fit_match(own: Tensor, other: Tensor) -> nn.Linear:
-    """Return the linear layer that maps states (n, a) to others (n, b) best, by ridge regression."""
+    """Return the linear layer from hidden states (n, a) to others (n, b), by ridge regression."""
     x, y = own.double(), other.double()
     mean_x, mean_y = x.mean(0), y.mean(0)
     x, y = x - mean_x, y - mean_y
@@ -135,7 +138,7 @@ def fit_match(own: Tensor, other: Tensor) -> nn.Linear:
 def _states(
     student: Any, teacher: Teacher, train: Windows, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return the last states of student and teacher, frames one under the other."""
+    """Return the last hidden states of student and teacher, all frames stacked."""
     student.eval()
     found: tuple[list[Tensor], list[Tensor]] = ([], [])
     count = min(MATCH_WINDOWS, len(train.samples))

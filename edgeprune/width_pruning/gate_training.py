@@ -1,9 +1,9 @@
-"""Learn which units to keep: gates sit on a model's groups and are trained with it.
+"""Learning which units to keep: gates on a model's groups that are trained with it.
 
-    model.edgeprune_gates         one number a unit; closed ones are masked in every forward pass
-    model.edgeprune_multipliers   the two numbers that weigh the cost (``gates.lagrangian``)
+    model.edgeprune_gates         one number per unit; closed gates mask units in the forward pass
+    model.edgeprune_multipliers   the two weights of the cost penalty (``gates.lagrangian``)
 
-Both are modules of the model while it trains, so that the training's checkpoints hold them.
+Both are modules of the model during training, so that the training's checkpoints contain them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from edgeprune.width_pruning.units import Group
 
 GATES, MULTIPLIERS = "edgeprune_gates", "edgeprune_multipliers"
 TINY = 1e-6
-SPREAD, HALVINGS = 10.0, 24  # a threshold this far from all gates opens or closes them
+SPREAD, HALVINGS = 10.0, 24  # a threshold this far from all gates opens or closes all of them
 MULTIPLIER_RATE = 0.5
-"""Learning rate of the multipliers: they reach the size of a loss's slope in a few hundred steps."""
+"""Learning rate of the multipliers, which reach the scale of the loss in a few hundred steps."""
 WARMUP = 0.5
-"""Share of the steps after which the cost should be what was asked."""
+"""Share of the steps after which the cost should reach its target."""
 
 
 class Gates(nn.Module):
@@ -37,21 +37,22 @@ class Gates(nn.Module):
     Parameters
     ----------
     groups : sequence of Group
+        Groups of units.
     kind : str
         ``straight-through`` or ``hard-concrete``.
     steps : int
-        Training steps to come.
-    table : Table
-        The cost.
+        Number of training steps.
+    table : CostTerms
+        Terms of the cost.
     share : float
-        What may be left of it in the end.
+        Share of the cost to keep in the end.
     budget : bool
-        The threshold stands where the cost that is left is the one it should be by now, whatever
-        the gates' values (the best stay, as in movement pruning: Sanh, Wolf, Rush 2020, arXiv
-        2005.07683); else it stands at 0.
+        Place the threshold so that the cost equals its current target, whatever the gates' values
+        (the best units stay, as in movement pruning: Sanh, Wolf, Rush 2020, arXiv 2005.07683);
+        otherwise the threshold is 0.
     ranks : mapping, optional
-        Group's name -> where each of its units stands among all (units,), from 0 to 1: gates begin
-        in this order; without it they begin alike.
+        Group -> rank of each unit among all (units,), from 0 to 1: initial order of the gates;
+        without it, all gates start equal.
 
     """
 
@@ -79,14 +80,14 @@ class Gates(nn.Module):
 
     @property
     def target(self) -> float:
-        """What should be left of the cost by now."""
+        """Share of the cost that should remain at the current step."""
         return gates.warmed_target(float(self.done), self.warmup, self.share)
 
     def draw(self) -> None:
-        """Draw the masks of a forward pass: all places of a unit see the same.
+        """Draw the masks of a forward pass; they are the same at all places of a unit.
 
-        The threshold is placed once for every step of the optimizer, and used again until the next:
-        evaluation's many passes see the same masks.
+        The threshold is placed once per optimizer step and kept until the next one, so that all
+        passes of an evaluation use the same masks.
         """
         state = tuple(tensor._version for tensor in (*self.values, self.done))
         if self.budget and state != self._placed_for:
@@ -95,14 +96,14 @@ class Gates(nn.Module):
             above = value - self.threshold
             if self.kind == "hard-concrete":
                 self.drawn[name] = gates.hard_concrete(above, self.training)
-            else:  # every group keeps its best
+            else:  # every group keeps its best unit
                 best = above.detach().max()
                 self.drawn[name] = gates.straight_through(
                     above - best.clamp_max(0.0) + TINY * (best <= 0)
                 )
 
     def _placed(self) -> float:
-        """Return the highest threshold that still leaves what should be left by now."""
+        """Return the highest threshold that leaves at least the current target."""
         every = torch.cat([value.detach() for value in self.values]).cpu().double().numpy()
         ends = np.cumsum([len(value) for value in self.values])[:-1]
         values = dict(zip(self.names, np.split(every, ends), strict=True))
@@ -114,7 +115,7 @@ class Gates(nn.Module):
     def _placed_at(
         self, values: Mapping[str, NDArray[np.float64]], ranks: NDArray[np.float64], wanted: float
     ) -> float:
-        """Place it at one of the gates (ranks, ascending), which closes: by bisection."""
+        """Place the threshold at one of the gates (ranks, ascending), by bisection; it closes."""
         low, high = -1, len(ranks)  # at -1 every gate is open
         while high - low > 1:
             middle = (low + high) // 2
@@ -126,7 +127,7 @@ class Gates(nn.Module):
     def _placed_between(
         self, values: Mapping[str, NDArray[np.float64]], least: float, most: float, wanted: float
     ) -> float:
-        """Place it by the chances that gates are open, which fall smoothly: by halving."""
+        """Place the threshold by the probabilities that gates are open, by bisection."""
         low, high = least - SPREAD, most + SPREAD
         for _ in range(HALVINGS):
             middle = (low + high) / 2
@@ -136,14 +137,14 @@ class Gates(nn.Module):
         return low
 
     def left(self) -> dict[str, Tensor]:
-        """Return what is left of each unit, for the cost: open or not, or the chance of it."""
+        """Return the masks for the cost: the drawn ones, or the probability of being open."""
         if self.kind == "straight-through":
             return dict(self.drawn)
         named = zip(self.names, self.values, strict=True)
         return {name: gates.chance_open(value - self.threshold) for name, value in named}
 
     def scores(self) -> dict[str, Tensor]:
-        """Return every unit's gate; the lowest goes first."""
+        """Return every unit's gate value; units with the lowest are removed first."""
         return {
             name: value.detach().cpu().clone()
             for name, value in zip(self.names, self.values, strict=True)
@@ -151,7 +152,7 @@ class Gates(nn.Module):
 
 
 class Multipliers(nn.Module):
-    """What the cost weighs (l1, l2)."""
+    """Multipliers (l1, l2) of the cost penalty."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class Multipliers(nn.Module):
 
 @contextmanager
 def gated(model: Any, groups: Sequence[Group], made: Gates) -> Iterator[Gates]:
-    """Put gates on a model's groups for a while."""
+    """Put gates on a model's groups, temporarily."""
     setattr(model, GATES, made)
     setattr(model, MULTIPLIERS, Multipliers())
     draws = {name: (lambda name=name: made.drawn[name]) for name in made.names}
@@ -177,17 +178,17 @@ def gated(model: Any, groups: Sequence[Group], made: Gates) -> Iterator[Gates]:
 def gated_loss(
     task: Callable[[Any, Tensor, Tensor, int], Tensor], share: float, mask_loss: str
 ) -> Callable[[Any, Tensor, Tensor, int], Tensor]:
-    """Return the loss of a gated model: the task's, and what closes the gates.
+    """Return the loss of a gated model: the task's loss plus a term that closes the gates.
 
     Parameters
     ----------
     task : callable
-        Loss of ``train.fit``.
+        Loss as for ``loop.fit``.
     share : float
-        What may be left of the cost.
+        Share of the cost to keep.
     mask_loss : str
-        ``budget``: nothing, the gates' threshold sees to the cost; ``lagrangian``: the share of the
-        cost that is left is driven to this one; ``genova``: the mean of the gates is.
+        ``budget``: no further term, the gates' threshold controls the cost; ``lagrangian``: drives
+        the kept share of the cost to ``share``; ``genova``: drives the mean of the gates to it.
 
     """
 
@@ -210,7 +211,7 @@ def gated_loss(
 
 
 def state_mask_of(groups: Sequence[Group], made: Gates) -> Callable[[], Tensor | None]:
-    """Return what gives the mask of the last states, coordinate by coordinate."""
+    """Return a function that returns the mask of the last hidden states, per coordinate."""
     with_states = [group for group in groups if group.states]
     if not with_states:
         return lambda: None
@@ -222,15 +223,16 @@ def state_mask_of(groups: Sequence[Group], made: Gates) -> Callable[[], Tensor |
 def ranks_of(
     scores: Mapping[str, Tensor], groups: Sequence[Group], table: CostTerms
 ) -> dict[str, Tensor]:
-    """Return where each unit stands among all by its importance for what it costs, from 0 to 1.
+    """Return each unit's rank among all by importance relative to its cost, from 0 to 1.
 
     Parameters
     ----------
     scores : mapping
-        Group's name -> importance (units,), comparable between groups (``taylor``).
+        Group -> importance (units,), comparable between groups (``taylor``).
     groups : sequence of Group
-    table : Table
-        The cost; a unit's is what the whole model would cost less without it.
+        Groups of units.
+    table : CostTerms
+        Terms of the cost; a unit's cost is that of the whole model minus the model without it.
 
     """
     masks = {name: mask.requires_grad_() for name, mask in whole(groups).items()}

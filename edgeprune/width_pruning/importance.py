@@ -1,11 +1,12 @@
-"""Rank units and choose which go: the criteria without learned gates, and the choice for all.
+"""Importance of units without learned gates, and the choice of the units to keep.
 
-- ``magnitude``: the norm of all of a unit's weights, over its group's mean (Li et al. 2017, arXiv
-  1608.08710; the group norm and its normalisation as DepGraph, Fang et al. 2023, arXiv 2301.12900);
-- ``taylor``: how much the loss changes to first order when the unit is switched off, |g dL/dg| at
-  its gate g = 1, over some batches (Molchanov et al. 2019, arXiv 1906.10771; Michel, Levy, Neubig
-  2019, arXiv 1905.10650);
-- ``random``: the control.
+- ``magnitude``: the norm of all weights of a unit, divided by its group's mean (Li et al. 2017,
+  arXiv 1608.08710; group norm and normalization as in DepGraph, Fang et al. 2023, arXiv
+  2301.12900);
+- ``taylor``: first-order change of the loss when the unit is switched off, |g dL/dg| at its gate
+  g = 1, over some batches (Molchanov et al. 2019, arXiv 1906.10771; Michel, Levy, Neubig 2019,
+  arXiv 1905.10650);
+- ``random``: a control.
 """
 
 from __future__ import annotations
@@ -22,34 +23,35 @@ from edgeprune.width_pruning.removal import ROWS_OF
 from edgeprune.width_pruning.units import Group, Slice
 from edgeprune_device.errors import EdgepruneError
 
-SLACK = 0.005  # as near as this share of the whole to what was asked is near enough
-WITHIN = 0.02  # further away than this share of the whole, what was asked is not met
+SLACK = 0.005  # a cost within this share of the whole from the target is close enough
+WITHIN = 0.02  # a cost further than this share of the whole from the target does not meet it
 
 
 def unit_importance(
     method: str, model: Any, groups: Sequence[Group], batches: Iterable[tuple[Tensor, Tensor]],
     loss: Callable[[Any, Tensor, Tensor, int], Tensor], seed: int,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Return how much each unit matters by a criterion; the least goes first.
+    """Return the importance of every unit; the least important are removed first.
 
     Parameters
     ----------
     method : str
         ``magnitude``, ``taylor`` or ``random``.
     model : transformers.PreTrainedModel
+        Model to trim.
     groups : sequence of Group
-        Of the model, as it is.
+        Groups of the model's units.
     batches : iterable of tuple
-        (samples (batch, window), targets): what ``taylor`` listens to; the others to nothing.
+        (samples (batch, window), targets), used by ``taylor`` only.
     loss : callable
-        Of ``train.fit``.
+        Loss as for ``loop.fit``.
     seed : int
-        Of the random control.
+        Random seed of ``random``.
 
     Returns
     -------
     dict
-        Group's name -> Tensor (units,).
+        Group -> Tensor (units,).
 
     """
     if method == "magnitude":
@@ -60,11 +62,11 @@ def unit_importance(
     if method == "random":
         generator = torch.Generator().manual_seed(seed)
         return {group.name: torch.rand(group.units, generator=generator) for group in groups}
-    raise ValueError(f"no criterion is called {method!r}")
+    raise ValueError(f"criterion {method!r} is not known")
 
 
 def group_norms(model: nn.Module, group: Group) -> Tensor:
-    """Return the L2 norm (units,) of all weights that go with each unit of a group."""
+    """Return the L2 norm (units,) of all weights of each unit of a group."""
     squares = torch.zeros(group.units, dtype=torch.float64)
     for part in group.slices:
         index = torch.from_numpy(part.index)
@@ -76,7 +78,7 @@ def group_norms(model: nn.Module, group: Group) -> Tensor:
 
 
 def _tensors(model: nn.Module, part: Slice) -> Iterable[tuple[Tensor, int]]:
-    """Yield the trained tensors of a place, each with the dimension that shrinks."""
+    """Yield the trained tensors of a slice, each with the dimension that shrinks."""
     if part.role == "param":
         owner, _, name = part.path.rpartition(".")
         tensor = getattr(model.get_submodule(owner), name)
@@ -116,33 +118,33 @@ def _taylor(
 def choose_units(
     scores: Mapping[str, Tensor], terms: Sequence[Term], goal: float, asked: str
 ) -> dict[str, list[int]]:
-    """Choose the units to keep so that a cost comes near a goal.
+    """Choose the units to keep so that a cost comes close to a target.
 
-    The units go in the order of their scores, over all groups, until the next would go too far;
-    from there on single units that still fit go. Where that stays over ``WITHIN`` away, units being
-    coarse, one more goes if that is nearer; what is then left can still be further away than that
-    (``cost_left`` tells). Every group keeps its best unit.
+    Units are removed in the order of their scores, over all groups, until the next one would exceed
+    the target; from there on, single units that still fit are removed. If the cost is then over
+    ``WITHIN`` away because units are coarse, one more is removed if that is closer; the result can
+    still be further away than that (see ``cost_left``). Every group keeps its best unit.
 
     Parameters
     ----------
     scores : mapping
-        Group's name -> Tensor (units,); the least go first.
+        Group -> Tensor (units,); units with the lowest scores are removed first.
     terms : sequence of Term
-        Of the cost.
+        Terms of the cost.
     goal : float
-        What may be left of it.
+        Target cost.
     asked : str
-        The request in words, for the refusal.
+        Description of the request, for the error message.
 
     Returns
     -------
     dict
-        Group's name -> units to keep, ascending.
+        Group -> units to keep, ascending.
 
     Raises
     ------
     EdgepruneError
-        One unit of each group still costs more, by over ``WITHIN`` of the whole.
+        With one unit per group, the cost still exceeds the target by over ``WITHIN`` of the whole.
 
     """
     table = tabulate(terms)
@@ -156,7 +158,7 @@ def choose_units(
     for _, name, unit in order:
         ledger.switch(name, unit, on=False)
         costs.append(ledger.cost)
-    count = sum(cost >= goal for cost in costs)  # each that goes makes it less
+    count = sum(cost >= goal for cost in costs)  # costs decrease
     gone = {(name, unit) for _, name, unit in order[:count]}
     gone |= _fill(table, gone, order[count:], goal)
     return {
@@ -168,30 +170,29 @@ def choose_units(
 def refuse_impossible(
     table: CostTerms, scores: Mapping[str, Tensor], goal: float, asked: str
 ) -> float:  # fmt: skip
-    """Return the share of a cost that can go, one unit of each group being left.
+    """Return the share of a cost that can be removed, with one unit kept per group.
 
-    Raises where what is left then is still more than a goal, by over ``WITHIN`` of the whole.
+    Raises if the remaining cost then still exceeds a target by over ``WITHIN`` of the whole.
     """
     whole, least = float(total(table, {})), least_cost(table, scores)
     most = 1 - least / whole
     if least > goal + WITHIN * whole:
         raise EdgepruneError(
-            f"{asked} cannot be trimmed: with one unit left of every group it would be "
-            f"{100 * most:.0f} %.",
-            "Ask for less, or let more kinds of units go (trim.what).",
+            f"{asked} cannot be removed: with one unit kept per group, {100 * most:.0f} % can.",
+            "Lower trim.ratio, or add kinds of units to trim.what.",
         )
     return most
 
 
 def least_cost(table: CostTerms, scores: Mapping[str, Tensor]) -> float:
-    """Return what a cost is when every group keeps its best unit alone."""
+    """Return a cost when every group keeps its best unit alone."""
     return cost_left(table, scores, {name: [int(all_.argmax())] for name, all_ in scores.items()})
 
 
 def cost_left(
     table: CostTerms, scores: Mapping[str, Tensor], keep: Mapping[str, Sequence[int]]
 ) -> float:
-    """Return what units to keep cost; ``scores`` tells how many there are of each group."""
+    """Return the cost of the units to keep; ``scores`` gives the number of units per group."""
     masks = {}
     for name, units in keep.items():
         masks[name] = torch.zeros(len(scores[name]))
@@ -205,7 +206,7 @@ def _fill(
     order: Sequence[tuple[float, str, int]],
     goal: float,
 ) -> set[tuple[str, int]]:
-    """Return further units to switch off, in order, that do not go too far: the goal is near."""
+    """Return further units to switch off, in order, without exceeding the target, which is near."""
     ledger = CostTable(table)
     whole = ledger.cost
     for name, unit in gone:
@@ -229,7 +230,7 @@ def _fill(
 def _one_too_many(
     ledger: CostTable, order: Sequence[tuple[float, str, int]], goal: float
 ) -> set[tuple[str, int]]:
-    """Return the unit whose going brings a cost nearest to a goal, from over it to under it."""
+    """Return the unit, if any, whose removal brings a cost above a target closer to it."""
     apart, chosen = ledger.cost - goal, set[tuple[str, int]]()
     for _, name, unit in order:
         ledger.switch(name, unit, on=False)

@@ -1,9 +1,9 @@
-"""Latency as a function of the units a model keeps: variants are exported, timed, and priced.
+"""Latency as a function of the units a model keeps, fitted to measured variants.
 
-Each kind of work whose amount the widths change (linear layers, convolutions of three kinds,
-attention's products, recurrent layers) gets a price in ms for a multiply-accumulate, and every
-window a price of its own, which holds all work that no width changes; both by non-negative least
-squares over variants of random widths. What was chosen by these prices is then measured.
+Each kind of operation whose amount depends on widths (linear layers, three kinds of convolutions,
+attention's products, recurrent layers) gets a price in ms per multiply-accumulate, and every window
+a constant price for everything else; both by non-negative least squares over variants of random
+widths. A choice made by these prices is measured afterwards.
 """
 
 from __future__ import annotations
@@ -24,33 +24,37 @@ from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.units import Group
 
 VARIANTS = 10
-"""Models that are timed, the whole one and others of random widths; there are seven prices at most:
-of six kinds of work (``costs``), and of a window."""
-ALIKE = 1e-9  # amounts that differ by less than this share are the same
+"""Number of models that are timed, the whole one and others of random widths. There are at most
+seven prices: of six kinds of operations (``cost_model``), and of a window."""
+ALIKE = 1e-9  # amounts whose relative difference is smaller are equal
 
 
 def fit_prices(
     model: Any, groups: Sequence[Group], terms: Sequence[Term], window_samples: int, seed: int,
     ui: Ui,
 ) -> dict[str, float]:  # fmt: skip
-    """Return what each kind of work takes here, in ms for a multiply-accumulate.
+    """Return the time of each kind of operation here, in ms per multiply-accumulate.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Copies of it are trimmed at random and timed.
+        Model; copies of it are trimmed at random and timed.
     groups : sequence of Group
+        Groups of its units.
     terms : sequence of Term
-        Its multiply-accumulates, of ``costs.mac_terms``.
+        Its multiply-accumulates, from ``cost_model.mac_terms``.
     window_samples : int
+        Samples per window.
     seed : int
-        Of the random widths.
+        Random seed of the widths.
+    ui : Ui
+        Progress display.
 
     Returns
     -------
     dict
-        Component -> ms for a multiply-accumulate; ``always`` -> ms for a window. Components that
-        cost the same in every variant have no price: they are part of ``always``.
+        Component -> ms per multiply-accumulate; ``always`` -> ms per window. Components with the
+        same amount in every variant have no price: they are part of ``always``.
 
     """
     generator = np.random.default_rng(seed)
@@ -65,9 +69,9 @@ def fit_prices(
 
 
 def price(amounts: Sequence[dict[str, float]], measured: Sequence[float]) -> dict[str, float]:
-    """Fit prices to amounts of work and the ms they took, by relative error.
+    """Fit prices to amounts of operations and measured ms, by relative error.
 
-    Work that is the same in every row cannot be told from a window's own price, and is part of it.
+    Operations with the same amount in every row are part of the price of a window.
     """
     from scipy.optimize import nnls
 
@@ -83,7 +87,7 @@ def price(amounts: Sequence[dict[str, float]], measured: Sequence[float]) -> dic
 def random_widths(
     model: Any, groups: Sequence[Group], generator: np.random.Generator
 ) -> dict[str, list[int]]:
-    """Draw how many units each group keeps: a share for all, and each group near it."""
+    """Draw how many units each group keeps: around a common random share."""
     base = generator.uniform(0.2, 0.9)
     scores = unit_importance("random", model, groups, (), _no_loss, int(generator.integers(2**31)))
     keep = {}
@@ -95,4 +99,4 @@ def random_widths(
 
 
 def _no_loss(*_: Any) -> Any:
-    raise RuntimeError("the random criterion asks for no loss")
+    raise RuntimeError("the criterion random has no loss")

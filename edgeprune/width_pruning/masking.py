@@ -1,10 +1,10 @@
-"""Masks on a model: units switched off in place, exactly as if they were trimmed.
+"""Masks on a model: units switched off in place, with the same result as trimming them.
 
-What reads a group's coordinates has its input multiplied by the mask, and a LayerNorm over them
-takes its statistics from those that are on. With a mask of zeros and ones the model's answer is
-that of the model trimmed to the ones; masks in between are for learning them (``gates``).
+The input of modules that use a group's coordinates is multiplied by the mask, and a LayerNorm over
+them computes its statistics from those that are on. With a mask of zeros and ones, the outputs
+equal those of the model trimmed to the ones; values in between are for learning masks (``gates``).
 
-    with masks(model, groups, values):      # values: group's name -> Tensor (units,)
+    with masks(model, groups, values):      # values: group -> Tensor (units,)
         logits_of(model, samples)
 """
 
@@ -19,27 +19,28 @@ from torch import Tensor, nn
 
 from edgeprune.width_pruning.units import Group, Slice
 
-LEAST = 1e-6  # of a norm's weights: drawn masks may all be 0
-BEYOND = 1.01  # of the bound: rounding must not reach it
+LEAST = 1e-6  # least sum of a norm's weights: sampled masks may all be 0
+BEYOND = 1.01  # factor on the bound, because rounding must not reach it
 Value = Callable[[], Tensor]
-"""Gives a group's mask (units,) in [0, 1], at every forward pass."""
+"""Returns a group's mask (units,) in [0, 1], in every forward pass."""
 
 
 def attach(model: nn.Module, groups: Sequence[Group], values: Mapping[str, Value]) -> list[Any]:
-    """Mask groups of a model from now on.
+    """Mask groups of a model.
 
     Parameters
     ----------
     model : nn.Module
+        Model to mask.
     groups : sequence of Group
-        Of this model, as it is.
+        Groups of this model's units.
     values : mapping
-        Group's name -> what gives its mask. Groups that are not named are not masked.
+        Group -> function that returns its mask. Groups that are not listed are not masked.
 
     Returns
     -------
     list
-        Handles; ``detach`` takes them off again.
+        Handles for ``detach``.
 
     """
     handles = []
@@ -61,7 +62,7 @@ def attach(model: nn.Module, groups: Sequence[Group], values: Mapping[str, Value
 
 
 def detach(handles: Sequence[Any]) -> None:
-    """Take masks off a model."""
+    """Remove masks from a model."""
     for handle in handles:
         handle.remove()
 
@@ -70,7 +71,7 @@ def detach(handles: Sequence[Any]) -> None:
 def masks(
     model: nn.Module, groups: Sequence[Group], values: Mapping[str, Tensor]
 ) -> Iterator[None]:
-    """Mask groups of a model for a while: group's name -> mask (units,)."""
+    """Mask groups of a model temporarily: group -> mask (units,)."""
     fixed = {name: (lambda value=value: value) for name, value in values.items()}
     handles = attach(model, groups, fixed)
     try:
@@ -80,7 +81,7 @@ def masks(
 
 
 def masks_of(groups: Sequence[Group], keep: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """Return masks of zeros and ones from the units to keep, for the groups that are named."""
+    """Return masks of zeros and ones from the units to keep, for the groups that are listed."""
     found = {}
     for group in groups:
         if group.name in keep:
@@ -90,15 +91,18 @@ def masks_of(groups: Sequence[Group], keep: Mapping[str, Sequence[int]]) -> dict
 
 
 def masked_norm(norm: nn.LayerNorm, states: Tensor, mask: Tensor) -> Tensor:
-    """Normalise states (..., n) over the coordinates that are on.
+    """Normalize hidden states (..., n) over the coordinates that are on.
 
-    Those that are off are held within what one that is on could reach, the root of their number:
-    measured by the others' spread they would grow from norm to norm, beyond what a float holds.
+    Coordinates that are off are clamped to the greatest value that one that is on could have, the
+    square root of their number: normalized by the spread of the others they would grow from norm to
+    norm until they overflow.
 
     Parameters
     ----------
     norm : nn.LayerNorm
+        Layer norm to apply.
     states : Tensor (..., n)
+        Hidden states.
     mask : Tensor (n,)
         Weights of the coordinates in mean and variance.
 
@@ -115,7 +119,7 @@ def masked_norm(norm: nn.LayerNorm, states: Tensor, mask: Tensor) -> Tensor:
 
 
 def _hook(module: nn.Module, part: Slice, value: Value) -> Any:
-    """Return what masks a place, or nothing where nothing need be done."""
+    """Return the hook that masks a slice, or None if none is needed."""
     index = torch.from_numpy(part.index)
     places: dict[torch.device, Tensor] = {}
 
@@ -150,7 +154,7 @@ def _hook(module: nn.Module, part: Slice, value: Value) -> Any:
 
 
 def _axis(module: nn.Module) -> int:
-    """Return the axis of the coordinates in what a module reads, counted from the last."""
+    """Return the axis of the coordinates in a module's input, counted from the last."""
     if isinstance(module, nn.Conv1d):
         return -2
     return -3 if isinstance(module, nn.Conv2d) else -1

@@ -1,7 +1,7 @@
-"""Trim units away for good: rows and columns of weights go, and the numbers that count them.
+"""Removing units from a model: rows and columns of weights, and the attributes that count them.
 
-What is left computes what the whole model computes with the other units masked (``masking``), and
-is saved and reloaded as ``surgery`` describes.
+The result computes the same as the whole model with the other units masked (``masking``), and is
+saved and reloaded as described in ``models.serialization``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZES: dict[type[nn.Module], dict[str, tuple[str, ...]]] = {
     nn.LSTM: {"in": ("input_size",)},
     nn.Embedding: {"out": ("embedding_dim",)},
 }  # fmt: skip
-"""Kind of module -> role -> attributes that count its coordinates."""
+"""Kind of module -> role -> attributes with its number of coordinates."""
 ROWS_OF = {"out": ("weight", "bias"), "gated": ("weight", "bias"),
            "norm": ("weight", "bias", "running_mean", "running_var"),
            "depthwise": ("weight", "bias")}  # fmt: skip
@@ -41,15 +41,15 @@ def trim_to(model: Any, keep: Mapping[str, Sequence[int]]) -> None:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        A classifier of a known family.
+        Classifier of a known family.
     keep : mapping
         Name of a group (``units.groups_of``) -> units to keep, counted from 0, ascending. Groups
-        that are not named stay whole.
+        that are not listed keep all units.
 
     Raises
     ------
     EdgepruneError
-        No such group, no unit of one, or one that is not there.
+        There is no such group or unit, or no unit is kept.
 
     """
     ready(model)
@@ -57,21 +57,21 @@ def trim_to(model: Any, keep: Mapping[str, Sequence[int]]) -> None:
     for name, units in keep.items():
         if name not in groups:
             raise EdgepruneError(
-                f"The model has no group of units called {name!r}.",
-                f"It has: {', '.join(groups)}.",
+                f"The model has no group of units {name!r}.",
+                f"Known: {', '.join(groups)}.",
             )
         known = groups[name].units
         if not units or list(units) != sorted(set(units)) or units[0] < 0 or units[-1] >= known:
             raise EdgepruneError(
-                f"Units {list(units)[:8]} of {name} cannot be kept of {known}.",
-                f"Name at least one, ascending, from 0 to {known - 1}.",
+                f"Units {list(units)[:8]} of {name} cannot be kept: it has {known} units.",
+                f"Give at least one, in ascending order, from 0 to {known - 1}.",
             )
     for name, units in keep.items():
         _trim(model, groups[name], units)
 
 
 def _trim(model: Any, group: Group, units: Sequence[int]) -> None:
-    """Trim one group; the places of another are other dimensions."""
+    """Trim one group; the places of other groups are other dimensions."""
     kept = torch.zeros(group.units, dtype=torch.bool)
     kept[list(units)] = True
     for part in group.slices:
@@ -112,8 +112,8 @@ def _trim_module(module: nn.Module, part: Slice, chosen: Tensor) -> None:
 def _trim_grouped(module: Any, chosen: Tensor) -> None:
     """Trim a grouped convolution: every group keeps the same of its coordinates.
 
-    One with weight-norm (Salimans and Kingma 2016, arXiv 1602.07868) is trimmed in what its weight
-    amounts to: the norm runs over coordinates that go, too.
+    With weight norm (Salimans and Kingma 2016, arXiv 1602.07868), the resulting weight is trimmed,
+    because the norm covers removed coordinates, too.
     """
     inside = module.in_channels // module.groups
     within = chosen[chosen < inside]
@@ -137,7 +137,7 @@ def _shrink(owner: nn.Module, name: str, dim: int, chosen: Tensor) -> None:
 
 
 def _replace(owner: nn.Module, name: str, value: Tensor) -> None:
-    """Put a tensor in the place of a parameter or buffer."""
+    """Replace a parameter or buffer."""
     old = getattr(owner, name)
     value = value.clone().contiguous()
     if isinstance(old, nn.Parameter):

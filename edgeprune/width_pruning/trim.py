@@ -1,15 +1,15 @@
-"""Trim a student to a share of its cost: the step ``trim`` of a recipe, see ``steps``.
+"""The step ``trim``: remove units of a student until a share of its cost is gone.
 
 In every round
 
-1. the units are ranked: by gates learned with the model against the teacher (Genova's masks; Seed
-   4), or by a criterion (``criteria``);
-2. the threshold is put where the cost that is left is nearest to the one that was asked;
-3. the units under it are trimmed away for good (``trimming``);
-4. the rest is trained against the teacher again.
+1. the units are ranked: by gates learned with the model against the teacher (as in Genova, Esling
+   and Hurlin, "Keep what you need"), or by a criterion (``importance``);
+2. the threshold is placed where the remaining cost is closest to the target;
+3. the units below it are removed (``removal``);
+4. the trimmed model is distilled from the teacher.
 
-What a cost is, and when what was asked is met: see ``budget``. What no choice of units can meet is
-refused before anything is trained; what was not met is said, and stands in ``step.json``.
+See ``budget`` for the costs, and for when a target is met. A target that no choice of units can
+meet is rejected before any training; a target that was not met is reported, also in ``step.json``.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ from edgeprune.width_pruning.units import Group, groups_of, ready, refusals
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 EXACT = 1e-5
-"""Largest difference of trimmed and masked logits, as a share of the largest logit; both are
-computed in double precision, so that rounding is no part of it."""
+"""Largest difference between trimmed and masked logits, as a share of the largest logit; both are
+computed in double precision to exclude rounding."""
 
 
 def trim(
@@ -59,20 +59,20 @@ def trim(
 ) -> None:  # fmt: skip
     """Write the trimmed and recovered student ``model/``, and ``step.json``.
 
-    Its ``met`` tells whether what went is within two points of what was asked.
+    Its ``met`` says whether the removed share is within two percentage points of the requested one.
 
     Parameters
     ----------
     teacher, student, clips : Path
         Folders of the earlier stages.
     context : StepContext
-        What every step is given.
+        Context of the step.
 
     Raises
     ------
     EdgepruneError
-        The model has no unit of the kinds that may go, or they cost less than what is to go: both
-        before anything is trained.
+        The model has no units of the allowed kinds, or they have a lower cost than is to be
+        removed; both are checked before any training.
 
     """
     device = distributed.choose_device(context.accelerator)
@@ -108,7 +108,7 @@ def one_round(
     number: int,
     work: Path,
 ) -> tuple[Any, list[dict[str, float]]]:
-    """Rank, choose, trim and recover once; returns the model and its learning curve."""
+    """Rank, choose, trim and recover once; return the model and its learning curve."""
     torch.manual_seed(trimming.step.seed * 1009 + number)
     s, groups = trimming.settings, _groups(model, trimming.settings)
     work.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def one_round(
         )
     keep = read_json(work / "keep.json")
     _trim_exactly(model, groups, keep, trimming.windows)
-    trimming.ui.say(f"  round {number} of {s.rounds}: {in_words(keep, groups)}")
+    trimming.ui.say(f"  round {number} of {s.rounds}: kept {in_words(keep, groups)}")
     if s.recovery_epochs:
         curve += recover(model, trimming, work / "recover")
     return model, curve
@@ -140,8 +140,8 @@ def _trim_exactly(
         expected = loading.logits_of(masked, samples.double())
     del masked
     trim_to(model, keep)
-    unknown = "it has a part that reads trimmed units in a way that is not known"
-    hint = "Please report this with the model's config.json; trim.what names kinds of units."
+    unknown = "one of its parts uses trimmed units in an unknown way"
+    hint = "Please report this with the model's config.json; trim.what can exclude kinds of units."
     try:
         with torch.no_grad():
             found = loading.logits_of(copy.deepcopy(model).double().eval(), samples.double())
@@ -163,9 +163,9 @@ def _groups(model: Any, settings: Trim) -> tuple[Group, ...]:
     found = groups_of(model, settings.what)
     if not found:
         raise EdgepruneError(
-            f"A {model.config.model_type} model has none of {', '.join(settings.what) or '()'} "
-            "left to trim.",
-            "Name other kinds of units in trim.what.",
+            f"A {model.config.model_type} model has no units to trim of the kinds in trim.what = "
+            f"{', '.join(settings.what) or '()'}.",
+            "Add other kinds of units to trim.what.",
         )
     return found
 
@@ -174,7 +174,7 @@ def _report(
     out: Path, model: Any, trimming: TrimContext, before: Mapping[str, Any], curve: list[dict[str, float]],
     score: float, given: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Write ``step.json`` and say what was reached."""
+    """Write ``step.json`` and print the result."""
     s, window = trimming.settings, trimming.windows.window_samples
     after = distributed.same(cost_of(model, window))
     reached = {name: 1 - after[name] / before[name] for name in after}
@@ -187,12 +187,12 @@ def _report(
         units={group.name: group.units for group in groups_of(model)},
     )  # fmt: skip
     if not is_met(s.ratio, reached[s.of]):
-        trimming.ui.say(f"  not met: {points(s.ratio)} of the {s.of} were to go, and "
-                        f"{points(reached[s.of])} went")  # fmt: skip
+        trimming.ui.say(f"  target not met: {points(s.ratio)} of the {s.of} requested, "
+                        f"{points(reached[s.of])} removed")  # fmt: skip
     trimming.ui.say(
         f"  trimmed: {points(reached['macs'])} of the multiply-accumulates and "
-        f"{points(reached['parameters'])} of the parameters are gone, {before['latency']:.2f} ms "
-        f"became {after['latency']:.2f} ms; "
+        f"{points(reached['parameters'])} of the parameters removed, latency "
+        f"{before['latency']:.2f} ms -> {after['latency']:.2f} ms; "
         f"{trimming.task.metric} {points(score)} on the validation clips"
     )
 
@@ -200,7 +200,7 @@ def _report(
 def _before(
     model: Any, groups: Sequence[Group], window_samples: int, trimming: TrimContext, work: Path
 ) -> dict[str, Any]:
-    """Return what the given student costs, and the prices of work where latency was asked."""
+    """Return the given student's costs, and the prices of operations if latency was requested."""
     record = work / "before.json"
     if not record.exists():
         found = cost_of(model, window_samples)

@@ -1,4 +1,4 @@
-"""What a trim trains: the gates that rank its units, and what is left, against the teacher."""
+"""Training in the step ``trim``: gates that rank the units, and recovery of the trimmed model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TAYLOR_BATCHES = 16
 
 @dataclass(frozen=True)
 class TrimContext:
-    """What every round works with."""
+    """Common input of all rounds."""
 
     teacher: Teacher
     windows: Windows
@@ -54,26 +54,26 @@ class TrimContext:
 
     @property
     def task(self) -> Task:
-        """What the clips' labels are."""
+        """The task of the clips."""
         return task_of(self.windows.task)
 
     @property
     def distill(self) -> Distill:
-        """How a student is trained against its teacher."""
+        """Distillation settings."""
         return self.step.distill
 
     @property
     def on_labels(self) -> loop.Loss:
-        """The task's loss on the labels alone."""
+        """The task's loss on labels alone."""
         return loop.labels_loss(self.windows, 0.0)
 
     def against(self, state_mask: StateMask) -> loop.Loss:
-        """Return the loss against the teacher, as the settings weigh its parts."""
+        """Return the distillation loss, weighted by the settings."""
         return masked_distillation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
                                         nothing_share_of(self.windows, self.step))  # fmt: skip
 
     def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:
-        """Map a model's states to the teacher's for a while, where the loss compares them."""
+        """Map a model's hidden states to the teacher's temporarily, if the loss compares them."""
         if not self.distill.hidden_weight:
             return nullcontext()
         return matched(model, self.teacher, self.windows.split("train"), always)
@@ -123,7 +123,7 @@ def rank(
 
 
 def recover(model: Any, context: TrimContext, work: Path) -> list[dict[str, float]]:
-    """Train a trimmed model against the teacher and on the labels, in place; returns the curve."""
+    """Train a trimmed model on the teacher and the labels, in place; return the learning curve."""
     epochs = context.settings.recovery_epochs
     narrowed = any(group.states for group in groups_of(model, context.settings.what))
     with context.matched(model, always=narrowed):

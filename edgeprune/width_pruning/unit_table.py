@@ -1,30 +1,30 @@
-"""What of each model family can be trimmed: one literal table of its *units*.
+"""Table of the *units* of each model family: what can be trimmed.
 
-A unit is what goes or stays as one: an attention head, a column of a feed-forward layer, a channel
-of a convolution, a coordinate of the hidden state. A group is units that stand beside each other
-(the heads of block 3), with every place in the model that holds a coordinate of theirs. A row of
-the table describes such a group, or one for every block (``units`` reads it):
+A unit is kept or removed as a whole: an attention head, a column of a feed-forward layer, a channel
+of a convolution, a coordinate of the hidden state. A group is a set of units side by side (the
+heads of block 3), with every place in the model that holds their coordinates. A row of the table
+describes such a group, or one per block (``units`` finds them in a model):
 
-    #, &       a number: one group for each that the first place is found under; #+1 is the next one
-    $          the last number that there is
+    #, &       a number: one group for each that the first place is found with; #+1 is the next one
+    $          the highest number
     *          every number: all of these places belong to the one group
     ?          the place may be missing (not every model of the family has it)
     last       only in the last group of the row
-    with X     only if the model has X; without X: only if it has not
-    /          from the model; else from its ``base_model``
+    with X     only if the model has X; without X: only if it does not
+    /          path from the model; otherwise from its ``base_model``
 
 A place is a role and a path:
 
-    out        the module makes these coordinates: rows of its weight, and its bias
-    in         the module reads them: columns of its weight; its input is what a mask multiplies
-    gated      as ``out``, where what reads them is no module: its output is what a mask multiplies
-    norm       the module normalises over them, or each by itself
-    grouped    a grouped convolution reads and makes them: a unit is one coordinate of every group
+    out        the module computes these coordinates: rows of its weight, and its bias
+    in         the module takes them as input: columns of its weight; its input is masked
+    gated      as ``out``, if no module takes them as input: its output is masked
+    norm       the module normalizes over them, or each by itself
+    grouped    a grouped convolution takes and computes them: a unit is one coordinate per group
     depthwise  a convolution of each coordinate by itself
-    param N    a tensor whose dimension N they are
+    param N    they are dimension N of a tensor
 
-Where a place has several coordinates a unit, they come round again (0 1 2 0 1 2), as a gated linear
-unit or a flattened picture has them; heads, and what is marked ``:side``, lie side by side
+If a place has several coordinates per unit, they are interleaved (0 1 2 0 1 2), as in a gated
+linear unit or a flattened feature map; heads, and places marked ``:side``, are contiguous
 (0 0 1 1 2 2).
 """
 
@@ -40,42 +40,42 @@ HEADS, FEED_FORWARD, CHANNELS, HIDDEN = KINDS
 
 @dataclass(frozen=True)
 class UnitRow:
-    """A line of the table: a group, or one for every block."""
+    """A row of the table: a group, or one per block."""
 
     name: str
     kind: str
     places: tuple[str, ...]
-    """The first one counts the units."""
+    """Places; the first one gives the number of units."""
     size: str = ""
-    """Heads: attribute "path:name" that says how many coordinates each has, or, as "path:/name",
-    how many there are."""
+    """Heads: attribute "path:name" with the coordinates per head or, as "path:/name", the number of
+    heads."""
     counts: tuple[str, ...] = ()
-    """Attributes "path:name" that count the units."""
+    """Attributes "path:name" with the number of units."""
     widths: tuple[str, ...] = ()
-    """Attributes "path:name" that count the coordinates of the first place."""
+    """Attributes "path:name" with the number of coordinates of the first place."""
     each: int = 1
-    """Coordinates of the first place in a unit."""
+    """Coordinates of the first place per unit."""
     single: str = ""
-    """Only where this attribute is 1."""
+    """Only if this attribute is 1."""
     only: tuple[str, str] = ("", "")
-    """Only where this field of the config has this value."""
+    """Only if this field of the config has this value."""
     unless: tuple[str, str] = ("", "")
-    """Not where this field of the config has this value."""
+    """Not if this field of the config has this value."""
     why: str = ""
-    """Why it then cannot go, in a sentence."""
+    """Reason why it then cannot be trimmed, as a sentence."""
     states: bool = False
-    """The last hidden state has these coordinates."""
+    """Whether these are the coordinates of the last hidden state."""
 
 
 def _places(block: str, *places: str) -> tuple[str, ...]:
-    """Write the block's path into places that begin at it."""
+    """Insert the block's path into places that begin with it."""
     return tuple(place.replace("@", block) for place in places)
 
 
 def _attention(
     attention: str, made: str, output: str, name: str = "heads.#", **more: str
 ) -> UnitRow:
-    """Return the row of a block's heads: of the layers that make them, and the one that reads."""
+    """Return the row of a block's heads, from the layers that compute them and the one after."""
     size, count = more.get("size", "head_dim"), more.get("count", "num_heads")
     return UnitRow(name, HEADS, (*(f"out {attention}.{x}" for x in made.split()), f"in {attention}.{output}"),
                    size=f"{attention}:{size}", counts=(f"{attention}:{count}",))  # fmt: skip
@@ -86,7 +86,7 @@ def _feed(first: str, second: str, name: str = "feed-forward.#") -> UnitRow:
 
 
 def _ours(blocks: str) -> tuple[UnitRow, ...]:
-    """Return the rows of our own parts among the blocks: mimics."""
+    """Return the rows of edgeprune's own parts among the blocks: mimics."""
     part = f"{blocks}.#.layers.&"
     return (
         UnitRow("mimic.#.&", FEED_FORWARD, (f"out {part}.inner", f"norm? {part}.norm",
@@ -108,7 +108,7 @@ def _ours(blocks: str) -> tuple[UnitRow, ...]:
 
 
 def _ours_hidden(blocks: str) -> tuple[str, ...]:
-    """Return where our own parts among the blocks, and behind them, read the hidden state."""
+    """Return where edgeprune's own parts among and after the blocks use the hidden state."""
     part = f"{blocks}.*.layers.*"
     return (
         f"in? {blocks}.*.bridge", f"out? {blocks}.*.bridge", f"in? {part}.inner",
@@ -159,7 +159,7 @@ _SEW = (
     _WAVE_HEADS, _WAVE[2],
     replace(_WAVE_HIDDEN, places=(
         "grouped? encoder.pos_conv_embed.conv", "out? feature_projection",
-        # Without a projection the last convolution makes the hidden state.
+        # Without a projection the last convolution computes the hidden state.
         "without feature_projection out feature_extractor.conv_layers.$.conv",
         "without feature_projection norm? feature_extractor.conv_layers.$.layer_norm",
         "without feature_projection norm layer_norm",
@@ -174,7 +174,7 @@ _CONFORMER_HEADS = UnitRow("heads.#", HEADS, _places(
     "in @.linear_out", "out? @.linear_pos", "param? @.pos_bias_u 0", "param? @.pos_bias_v 0",
 ), size="encoder.layers.#.self_attn:head_size")  # fmt: skip
 _CONFORMER = (
-    # Rotary positions turn the whole state by its heads before any goes: it keeps counting them.
+    # Rotary positions are applied to the original number of heads, so their count stays.
     replace(_CONFORMER_HEADS, counts=("encoder.layers.#.self_attn:num_heads",),
             unless=("position_embeddings_type", "rotary")),
     replace(_CONFORMER_HEADS, only=("position_embeddings_type", "rotary")),
@@ -195,7 +195,7 @@ _CONFORMER = (
             "in? @.ffn2.intermediate_dense", "out? @.ffn2.output_dense", "norm? @.final_layer_norm",
         ), *_ours_hidden("encoder.layers"), *_READERS,
     ), states=True, unless=("position_embeddings_type", "rotary"),
-        why="the hidden size stays: rotary positions turn its coordinates in pairs"),
+        why="the hidden size cannot be trimmed: rotary positions rotate its coordinates in pairs"),
     *_ours("encoder.layers"), *_HEAD,
 )  # fmt: skip
 
@@ -247,7 +247,7 @@ _WHISPER = (
             "in? @.self_attn.k_proj", "in? @.self_attn.v_proj", "out? @.self_attn.out_proj",
             "norm? @.final_layer_norm", "in? @.fc1", "out? @.fc2",
         ), "norm encoder.layer_norm", *_ours_hidden("encoder.layers"), *_READERS,
-    ), states=True, each=2),  # transformers builds its sinusoids for even widths alone
+    ), states=True, each=2),  # transformers builds its sinusoids for even widths only
     *_ours("encoder.layers"), *_HEAD,
 )  # fmt: skip
 
@@ -263,8 +263,8 @@ _CLAP = (
     ),
     _feed(f"{_SWIN}.intermediate.dense", f"{_SWIN}.output.dense", "feed-forward.#.&"),
     UnitRow("hidden", HIDDEN, ("in /classifier",), states=True, unless=("model_type", "clap_audio_model"),
-            why="the hidden size stays: each stage of this tower is found by being twice as wide as "
-            "the one before"),
+            why="the hidden size cannot be trimmed: each stage of this model must be twice as wide "
+            "as the one before"),
     *_HEAD,
 )  # fmt: skip
 
@@ -312,7 +312,7 @@ ROWS: dict[str, tuple[UnitRow, ...]] = {  # by config.model_type
     "wav2vec2": _WAVE,
     "hubert": _WAVE,
     "unispeech-sat": _WAVE,
-    # Attention of our own, see gated_attention.py.
+    # Attention of edgeprune's own, see models.wavlm_attention.
     "wavlm": (_WAVE_FRONT, replace(_WAVE_HEADS, places=(
         *_WAVE_HEADS.places, "out encoder.layers.#.attention.gate",
         "param encoder.layers.#.attention.gru_rel_pos_const 1",

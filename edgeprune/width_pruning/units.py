@@ -1,4 +1,4 @@
-"""The units of a model that can be trimmed: the table's rows, found in the model as it is."""
+"""The units of a model that can be trimmed: finding the rows of ``unit_table`` in a model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edgeprune.models.families import ALIASES
 from edgeprune.width_pruning.unit_table import KINDS, ROWS, UnitRow
 
 READY = {"wavlm": "edgeprune.models.wavlm_attention"}
-"""Families of which a part must be replaced by an equal one before it can be trimmed."""
+"""Family -> module whose ``ready`` replaces a part by an equal one that can be trimmed."""
 READERS = ("in", "gated", "grouped", "depthwise")
-"""Roles in which units are read, so that a mask reaches them."""
+"""Roles in which units are inputs, so that a mask applies to them."""
 MODULES = (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.GroupNorm, nn.Embedding, nn.LSTM,
            nn.modules.batchnorm._BatchNorm)  # fmt: skip
 
@@ -28,26 +28,26 @@ class Slice:
     """One place in a model that holds coordinates of a group's units."""
 
     path: str
-    """Of a module; with the role ``param``, of a tensor."""
+    """Path of a module or, with the role ``param``, of a tensor."""
     role: str
     index: NDArray[np.int64]
-    """(coordinates,): which unit each of them belongs to."""
+    """(coordinates,): index of the unit that each belongs to."""
     dim: int = 0
-    """With the role ``param``: the tensor's dimension."""
+    """With the role ``param``: dimension of the tensor."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Units beside each other."""
+    """A group of units."""
 
     name: str
     kind: str
     units: int
     slices: tuple[Slice, ...]
     counts: tuple[tuple[str, int], ...] = ()
-    """Attributes ("path:name") that count the kept units, times this."""
+    """Attributes ("path:name") with the number of kept units, times this factor."""
     states: bool = False
-    """The last hidden state has these coordinates."""
+    """Whether these are the coordinates of the last hidden state."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Place:
 
 
 def ready(model: Any) -> None:
-    """Put equal parts in the place of those that cannot be trimmed, in place."""
+    """Replace parts that cannot be trimmed by equal ones, in place."""
     if name := READY.get(model.config.model_type):
         importlib.import_module(name).ready(model)
 
@@ -69,14 +69,14 @@ def ready(model: Any) -> None:
 def groups_of(model: Any, kinds: Sequence[str] = KINDS) -> tuple[Group, ...]:
     """Return the groups of a model whose units can be trimmed, in the order of the table.
 
-    A group of one unit has nothing to trim and is left out.
+    A group with one unit cannot be trimmed and is left out.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        A classifier of a known family that is ``ready``, trimmed before or not.
+        Classifier of a known family after ``ready``, trimmed before or not.
     kinds : sequence of str
-        Of ``unit_table.KINDS``.
+        Kinds of units, of ``unit_table.KINDS``.
 
     """
     tree = _Tree(model)
@@ -87,7 +87,7 @@ def groups_of(model: Any, kinds: Sequence[str] = KINDS) -> tuple[Group, ...]:
 
 
 def refusals(model: Any, kinds: Sequence[str]) -> list[str]:
-    """Say why groups of some kinds cannot be trimmed in this model."""
+    """Return the reasons why groups of some kinds cannot be trimmed in this model."""
     return [
         row.why for row in _rows(model) if row.kind in kinds and row.why and _refused(row, model)
     ]  # fmt: skip
@@ -108,7 +108,7 @@ def _refused(row: UnitRow, model: Any) -> bool:
 
 
 class _Tree:
-    """The names of a model's modules and tensors, relative to where its rows begin."""
+    """The names of a model's modules and tensors, relative to the root of its rows."""
 
     def __init__(self, model: Any) -> None:
         prefix = model.base_model_prefix
@@ -123,7 +123,7 @@ class _Tree:
         return path[1:] if path.startswith("/") else self.base + path
 
     def find(self, pattern: str) -> list[tuple[str, dict[str, int]]]:
-        """Return every name that fits a pattern, with the numbers in it."""
+        """Return every name that matches a pattern, with the numbers in it."""
         if "$" in pattern:
             before, _, after = pattern.partition("$")
             count = len(self.modules[self.full(before).rstrip(".")])
@@ -143,14 +143,14 @@ class _Tree:
         return value
 
     def width(self, place: _Place) -> int:
-        """Count the coordinates of a place."""
+        """Return the number of coordinates of a place."""
         if place.role == "param":
             return int(self.tensors[place.path].shape[place.dim])
         return width_of(self.modules[place.path], place.role)
 
 
 def width_of(module: nn.Module, role: str) -> int:
-    """Count the coordinates that a module makes, reads or normalises."""
+    """Return the number of coordinates that a module outputs, takes as input or normalizes."""
     if isinstance(module, nn.Linear):
         return module.in_features if role == "in" else module.out_features
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -190,7 +190,7 @@ def _expand(row: UnitRow, tree: _Tree) -> Iterator[Group]:
 
 
 def _group(row: UnitRow, numbers: dict[str, int], places: Sequence[_Place], tree: _Tree) -> Group:
-    """Make a group of the places that were found."""
+    """Make a group from the places that were found."""
     width = tree.width(places[0])
     grouped = [place for place in places if place.role == "grouped"]
     size = tree.full(_filled(row.size, numbers))
@@ -214,9 +214,9 @@ def _group(row: UnitRow, numbers: dict[str, int], places: Sequence[_Place], tree
 
 
 def _index(width: int, units: int, side: bool) -> NDArray[np.int64]:
-    """Say which unit each coordinate belongs to: side by side, or round and round."""
+    """Return the unit of each coordinate: contiguous (``side``) or interleaved."""
     if width % units:
-        raise ValueError(f"{width} coordinates are not {units} units")
+        raise ValueError(f"{width} coordinates cannot be divided into {units} units")
     return np.arange(width) // (width // units) if side else np.arange(width) % units
 
 
@@ -226,7 +226,7 @@ def _filled(text: str, numbers: dict[str, int]) -> str:
 
 
 def _places(text: str, numbers: dict[str, int], last: bool, tree: _Tree) -> list[_Place]:
-    """Return what one place of a row stands for."""
+    """Return the places in a model that match one place of a row."""
     words = _filled(text, numbers).split()
     if words[0] == "last":
         if not last:
