@@ -81,7 +81,7 @@ from edgeprune.metrics.convexity import graph_convexity
 
 def profiled(**settings):
     profile = cProfile.Profile(time.process_time)
-    profile.runcall(convexity, points, labels, **settings)
+    profile.runcall(graph_convexity, points, labels, **settings)
     return {name: (own, whole)
             for (_, _, name), (_, _, own, whole, _) in pstats.Stats(profile).stats.items()}
 

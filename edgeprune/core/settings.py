@@ -1,4 +1,4 @@
-"""Every stage's settings: one frozen dataclass a stage. ``recipes`` reads and checks them."""
+"""Every stage's settings: one frozen dataclass per stage. ``recipe`` reads and checks them."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeprune.core.console import in_points
 from edgeprune.core.files import write_json
 from edgeprune.core.tables import table, to_text
 from edgeprune.deployment.evaluate import TASK_OF, Answers, answer, compare, measure
@@ -134,10 +135,12 @@ def verify(
     shown = worst.replace(", ", "'s ")
     lost = baseline - own[worst]["score"]
     held = lost <= max_drop + 1e-9
+    versus = "equals" if abs(lost) < 1e-9 else (
+        f"is {100 * abs(lost):.2f} percentage points {'below' if lost > 0 else 'above'}"
+    )  # fmt: skip
     verdict = (
-        f"The {shown} is {100 * abs(lost):.2f} percentage points "
-        f"{'below' if lost > 0 else 'above'} its teacher in {result['bundle']['metric']} on "
-        f"{len(clips)} {split} clips (allowed drop: {100 * max_drop:g})."
+        f"The {shown} {versus} its teacher in {result['bundle']['metric']} on {len(clips)} {split} "
+        f"clips (allowed drop: {in_points(max_drop)})."
     )
     done = {**result, "baseline": baseline, "split": split, "left_out": bad,
             "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip

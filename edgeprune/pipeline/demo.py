@@ -82,7 +82,8 @@ def demo(out: Path, ui: Terminal) -> dict[str, Any]:
     lines = [
         str(made), "", verified["verdict"],
         f"In {STREAM_MINUTES:g} minutes of audio, {heard.hits} of "
-        f"{heard.hits + heard.misses} songs were detected, with {heard.false_alarms} false alarms.",
+        f"{heard.hits + heard.misses} songs were detected, with {heard.false_alarms} false "
+        f"alarm{'s' * (heard.false_alarms != 1)}.",
         f"Total time: {duration(seconds)}.", "", "Next, with your own data:",
         "  edgeprune compress facebook/wav2vec2-base-960h my-clips/labels.csv -o runs/mine",
         "  edgeprune listen runs/mine/bundle",

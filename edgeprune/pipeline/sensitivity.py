@@ -83,7 +83,7 @@ def as_markdown(done: dict[str, Any]) -> str:
 
 def summary_text(done: dict[str, Any]) -> str:
     """Describe the loss of the whole model in int8, and what was measured."""
-    return (f"int8 with activation scales per {done['activations']}, {done['clips']} clips: "
+    return (f"int8 with activation scales per {done['activations'].rstrip('s')}, {done['clips']} clips: "
             f"{done['metric']} {100 * done['score']:.1f} % in float, "
             f"{100 * done['int8_loss']:.2f} percentage points less in int8, "
             f"{100 * done['int8_agreement']:.1f} % agreement, KL {done['int8_divergence']:.1e}; "

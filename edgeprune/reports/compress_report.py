@@ -196,7 +196,7 @@ def headline(r: dict[str, Any]) -> str:
             f"{before['parameters'] / 1e6:.2f} M)"
         )
     elif before["layers"] != after["layers"]:
-        smaller = f"From {before['layers']} to {after['layers']} layers"
+        smaller = f"From {before['layers']} layers to {after['layers']}"
     return (
         f"{smaller}, from {before['bytes'] / 1e6:.1f} MB to "
         f"{after['bytes'] / 1e6:.1f} MB, from {before['p50_ms']:.1f} ms to "

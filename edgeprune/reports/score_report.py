@@ -211,12 +211,7 @@ def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("model", f"{scores['model']}: {scores['layers']} layers of width {scores['hidden']}"),
         ("data", f"{scores['data']} (digest {scores['data_digest'][:16]})"),
-        (
-            "one point",
-            {"clips": "a clip (its first window)", "stretches": "a labelled segment"}[
-                scores["unit"]
-            ],
-        ),
+        ("one point", UNITS[scores["unit"]]),
         (
             "scored on",
             f"{scores['clips']} {scores['unit']}"

@@ -18,6 +18,7 @@ def test_every_part_is_a_frozen_dataclass_with_a_default_for_every_key() -> None
     for part in fields(Settings):
         made = getattr(Settings(), part.name)
         assert is_dataclass(made)
+        assert not isinstance(made, type)
         assert type(made)() == made
         first = fields(made)[0].name
         with pytest.raises(FrozenInstanceError):
