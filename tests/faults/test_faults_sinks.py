@@ -134,7 +134,7 @@ def test_a_recorder_that_is_killed_while_it_sends_leaves_no_message_out(
     program = (
         "import sys, time; sys.path.insert(0, sys.argv[3])\n"
         "from pathlib import Path\nfrom receivers import hear, recorder\n"
-        "from edgeprune_device.settings import build_settings\n"
+        "from edgeprune_device.settings_reader import build_settings\n"
         "from edgeprune_device.sinks.delivery import Sinks\n"
         "book = recorder(Path(sys.argv[1]))\n"
         "chosen = build_settings({'webhook': {'url': sys.argv[2]}}, 'the test')\n"
