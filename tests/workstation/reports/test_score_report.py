@@ -13,7 +13,6 @@ import matplotlib.image
 import pytest
 from scores_fixture import make_scores
 
-from edgeprune.core.console import layer_list
 from edgeprune.reports.results import ScoreResult
 from edgeprune.reports.score_plots import draw
 from edgeprune.reports.score_report import facts_of, make_tables, read_scores, score_report
@@ -208,11 +207,3 @@ def test_a_record_of_another_form_is_refused_in_a_sentence(
     with pytest.raises(EdgepruneError, match=said) as refused:
         read_scores(path)
     assert refused.value.hint
-
-
-@pytest.mark.parametrize(
-    ("layers", "text"),
-    [([0, 1, 2, 3, 8, 10, 11], "0-3, 8, 10-11"), ([5], "5"), ([], ""), ([0, 2], "0, 2")],
-)
-def test_layers_are_listed_as_ranges(layers: list[int], text: str) -> None:
-    assert layer_list(layers) == text
