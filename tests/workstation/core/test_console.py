@@ -108,6 +108,7 @@ def test_after_work_that_failed_lines_are_plain_again(monkeypatch: pytest.Monkey
     ui.say("next")
     assert shown.getvalue().endswith("next\n")
     assert list(ui.track([1], "again", 1)) == [1]
+    assert "again" in plain(shown), "and the next work has a bar of its own"
 
 
 def test_silence_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> None:

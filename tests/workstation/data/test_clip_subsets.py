@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def windows() -> Windows:
     """Thirty clips of two windows, the points in no order: every fifth is of the test split."""
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(CLIPS), EACH))
     samples = np.arange(CLIPS * EACH, dtype=np.float32)[:, None].repeat(4, axis=1)
-    rows = tuple(
+    rows: tuple[dict[str, Any], ...] = tuple(
         {"label": LABELS[i % 3], "split": "test" if i % 5 == 0 else "train", "group": f"g{i % 6}",
          "columns": {}}
         for i in range(CLIPS)
@@ -89,7 +90,7 @@ def test_at_most_so_many_clips_are_scored_spread_over_the_classes(windows: Windo
 
 
 def test_a_rare_class_is_not_drowned_by_a_common_one(windows: Windows) -> None:
-    rows = tuple(
+    rows: tuple[dict[str, Any], ...] = tuple(
         {**row, "label": "low" if i < 27 else "high"} for i, row in enumerate(windows.rows)
     )
     uneven = replace(windows, rows=rows)
