@@ -40,12 +40,15 @@ def test_each_point_is_joined_to_its_nearest_both_ways(n: int, k: int) -> None:
     np.testing.assert_allclose(graph[near], apart[near] + STEP * chosen.mean(), rtol=1e-12)
 
 
-def test_far_from_the_origin_neighbours_are_exact_all_the_same() -> None:
-    """A million away, products of single coordinates round off what tells near points apart."""
-    points = points_of(60)
-    near = neighbour_graph(points, 4).toarray()
-    far = neighbour_graph(points * 1e-3 + 1e6, 4).toarray()
-    assert ((near > 0) == (far > 0)).all()
+def test_clumps_a_million_apart_keep_their_exact_neighbours() -> None:
+    """There a product of coordinates rounds off all that tells the near points apart."""
+    clumps = [points_of(30, seed=s) * 1e-3 + side for s, side in ((1, 1e6), (2, -1e6))]
+    whole = neighbour_graph(np.concatenate(clumps), 4).toarray() > 0
+    for place, clump in enumerate(clumps):
+        alone = neighbour_graph(clump - clump.mean(axis=0), 4).toarray() > 0
+        part = slice(30 * place, 30 * place + 30)
+        assert (whole[part, part] == alone).all()
+    assert not whole[:30, 30:].any()
 
 
 def test_of_equally_near_points_the_first_is_taken() -> None:

@@ -43,9 +43,15 @@ def test_states_are_the_first_layers_input_and_every_layers_output(
         block.register_forward_hook(
             lambda _, __, out: made.append(out[0] if isinstance(out, tuple) else out)
         )
+    entered: list[torch.Tensor] = []
+    blocks_of(model)[0].register_forward_pre_hook(
+        lambda _, args, given: entered.append(args[0] if args else given["hidden_states"]),
+        with_kwargs=True,
+    )
     with torch.inference_mode(), block_states(model) as states:
         loading.logits_of(model, heard_by(model, 2))
     assert len(states) == len(ends) + 1
+    assert torch.equal(states[0], entered[0])
     assert all(torch.equal(a, b) for a, b in zip(states[1:], made, strict=True))
     if family != "clap_audio_model":  # between its stages a merging stands
         before: list[torch.Tensor] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
+from hand_graphs import FIRST, SECOND, answers_by_hand, kinds_of, operators, sounds, two_products
+from onnx import TensorProto
 from tiny_models import heard_by
 from tiny_windows import tone_windows
 from transformers import (
@@ -22,7 +26,7 @@ from edgeprune.models.families import (
     fixed_layers_of,
     keep_layers,
 )
-from edgeprune.quantization.dynamic_onnx import to_int8
+from edgeprune.quantization.dynamic_onnx import no_advice, to_int8
 
 
 def test_int8_is_smaller_and_agrees_where_the_weights_are_large(tmp_path: Path) -> None:
@@ -70,3 +74,31 @@ def test_int8_keeps_the_convolutions_and_the_front_end_in_float(family_folder: P
     integer = [node.name for node in graph.node if "Integer" in node.op_type]
     assert not [name for name in integer if any(f"/{scope}/" in name for scope in scopes)]
     onnxruntime.InferenceSession(small, providers=["CPUExecutionProvider"])
+
+
+def test_products_are_integers_but_for_those_of_the_scopes() -> None:
+    data = two_products()
+    plain, kept = to_int8(data), to_int8(data, float_scopes=("first",))
+    rows = to_int8(data, row_scopes=("encoder",))
+    assert not {FIRST, SECOND} & set(operators(plain).get("MatMul", []))
+    assert operators(kept)["MatMul"] == [FIRST]
+    assert kinds_of(kept)["w0"] == TensorProto.FLOAT
+    for small in (plain, kept, rows):
+        run = onnx_runner(small)
+        found = np.concatenate([run(clip[None]) for clip in sounds()])
+        expected = answers_by_hand(sounds())
+        assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_the_quantizers_advice_is_silenced_while_it_works_and_no_longer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logger = logging.getLogger("onnxruntime.quantization")
+    with no_advice():
+        logger.warning("Please consider pre-processing before quantization.")
+        logger.error("It is broken.")
+    logger.warning("heard again")
+    assert [record.message for record in caplog.records] == ["It is broken.", "heard again"]
+    with pytest.raises(ValueError, match="no"), no_advice():
+        raise ValueError("no")
+    assert logging.root.manager.disable == logging.NOTSET
