@@ -125,7 +125,7 @@ def test_without_a_teacher_labels_alone_count_smoothed(inputs: tuple[Path, Path]
 
 def test_every_matched_state_has_a_layer_to_the_teachers_width(inputs: tuple[Path, Path]) -> None:
     lesson, student, samples = lesson_of(inputs, intermediate=True)
-    layers = matching(student, lesson.teacher, samples, True)
+    layers: Any = matching(student, lesson.teacher, samples, True)
     assert {name: (layer.in_features, layer.out_features) for name, layer in layers.items()} == {
         "1": (16, 16), "2": (16, 16),
     }  # fmt: skip

@@ -68,7 +68,8 @@ def test_blocks_are_taken_evenly_spaced_and_the_last_from_the_last(tmp_path: Pat
     teacher = loading.load_model(str(folder))
     student = build(replace(SMALL, kind="transformer", heads=2, layers=3), one_window(), RATE)
     inherit(student, teacher)
-    sources = [layers_of(teacher)[i].attention.q_proj.weight for i in (1, 3, 5)]
+    blocks: Any = layers_of(teacher)
+    sources = [blocks[i].attention.q_proj.weight for i in (1, 3, 5)]
     for block, source in zip(student.student.blocks, sources, strict=True):
         assert torch.equal(block.q.weight, source)
 

@@ -67,7 +67,7 @@ def test_of_several_seeds_the_mean_is_drawn_and_the_spread_shaded(drawn: list[Fi
     (panel,) = drawn[0].axes
     np.testing.assert_allclose(np.asarray(panel.lines[0].get_ydata()), [30, 60])
     (band,) = panel.collections
-    corners = band.get_paths()[0].vertices
+    corners = np.asarray(band.get_paths()[0].vertices)
     for x, low, high in ((0, 20, 40), (1, 40, 80)):
         heights = corners[np.isclose(corners[:, 0], x), 1]
         assert (heights.min(), heights.max()) == pytest.approx((low, high))
@@ -129,6 +129,6 @@ def test_a_legend_below_makes_room_for_its_rows() -> None:
 def test_an_interval_is_a_band_in_per_cent() -> None:
     figure, panel = panel_of(3.0, 2.0, "x", "y")
     draw_band(panel, [0, 1], [(0.1, 0.3), (0.5, 0.6)], plots.ACCENT)
-    corners = panel.collections[0].get_paths()[0].vertices
+    corners = np.asarray(panel.collections[0].get_paths()[0].vertices)
     assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((10, 60))
     assert figure.axes == [panel]

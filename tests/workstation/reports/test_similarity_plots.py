@@ -20,12 +20,17 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Keep every figure that is finished, in order, and draw none."""
     kept: list[Figure] = []
 
-    def finished(figure: Figure, *about: Any) -> Plot:
+    def finished(figure: Figure, section: str, name: str, title: str, caption: str) -> Plot:
         kept.append(figure)
-        return Plot(*about, "", b"")
+        return Plot(section, name, title, caption, "", b"")
 
     monkeypatch.setattr(similarity_plots, "finished", finished)
     return kept
+
+
+def image_of(figure: Figure) -> Any:
+    """Return the map's values, blanks masked."""
+    return figure.axes[0].images[0].get_array()
 
 
 def test_every_measure_of_likeness_is_a_map_of_its_own_matrix(figures: list[Figure]) -> None:
@@ -33,7 +38,7 @@ def test_every_measure_of_likeness_is_a_map_of_its_own_matrix(figures: list[Figu
     plots = list(similarity(scores))
     assert [plot.title for plot in plots] == [SIMILARITIES[key][0] for key in scores["similarity"]]
     for figure, matrix in zip(figures, scores["similarity"].values(), strict=True):
-        np.testing.assert_allclose(figure.axes[0].images[0].get_array(), matrix)
+        np.testing.assert_allclose(image_of(figure), matrix)
         assert figure.axes[0].images[0].origin == "lower"
     assert [plot.name for plot in plots][:2] == [
         "similarity-cosine-flattened", "similarity-cosine-pooled",
@@ -52,7 +57,7 @@ def test_a_line_stands_where_a_block_begins_but_not_before_the_first(figures: li
 def test_the_angles_are_mapped_where_they_were_measured(figures: list[Figure]) -> None:
     scores = scores_with("angular", layers=4)
     (plot,) = angular(scores)
-    np.testing.assert_allclose(figures[0].axes[0].images[0].get_array(), scores["angular"])
+    np.testing.assert_allclose(image_of(figures[0]), scores["angular"])
     assert plot.section == "similarity"
     assert not list(angular(scores_with()))
 
@@ -60,7 +65,7 @@ def test_the_angles_are_mapped_where_they_were_measured(figures: list[Figure]) -
 def test_spans_are_in_per_cent_and_what_cannot_go_is_blank(figures: list[Figure]) -> None:
     scores = scores_with("ablation", layers=4)
     (plot,) = spans(scores)
-    shown = figures[0].axes[0].images[0].get_array()
+    shown = image_of(figures[0])
     for i, row in enumerate(scores["ablation"]["spans"]):
         for j, value in enumerate(row):
             blank = bool(np.ma.getmaskarray(shown)[i, j]) or bool(np.isnan(shown.data[i, j]))
@@ -78,11 +83,13 @@ def test_each_layers_influence_stands_beside_what_its_removal_costs(figures: lis
     scores["ablation"]["baseline"] = 0.951
     plots = list(influence(scores))
     assert [plot.name for plot in plots] == ["block-influence", "layer-removed"]
-    heights = [[bar.get_height() for bar in figure.axes[0].patches] for figure in figures]
+    bars: list[list[Any]] = [list(figure.axes[0].patches) for figure in figures]
+    heights = [[bar.get_height() for bar in row] for row in bars]
     assert heights[0] == pytest.approx(scores["block_influence"])
     assert np.isnan(heights[1][0])
     assert heights[1][1:] == pytest.approx([5.1, 0.0, -0.9])
-    assert 1.0 in [line.get_ydata()[0] for line in figures[1].axes[0].lines]  # one point may go
+    lines = [np.asarray(line.get_ydata())[0] for line in figures[1].axes[0].lines]
+    assert 1.0 in lines, "one point may go"
     assert "at most 1 point." in plots[1].caption
 
 

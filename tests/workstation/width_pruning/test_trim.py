@@ -24,7 +24,6 @@ from edgeprune.models import loading
 from edgeprune.pipeline.clips import clips
 from edgeprune.training.step_records import StepContext, count_macs, read_step
 from edgeprune.training.teach import teach
-from edgeprune.width_pruning import latency_model
 from edgeprune.width_pruning.trim import _trim_exactly, trim
 from edgeprune.width_pruning.unit_table import KINDS
 from edgeprune.width_pruning.units import groups_of
@@ -110,31 +109,6 @@ def test_a_latency_that_was_asked_is_measured_and_met(
     assert facts["reached"]["latency"] == pytest.approx(0.4, abs=0.02)
     left = loading.load_model(str(tmp_path / "out" / "model"))
     assert facts["latency_ms"]["after"] == pytest.approx(0.05 + 1e-6 * count_macs(left, WINDOW))
-
-
-def test_prices_are_found_again_from_what_variants_took() -> None:
-    true = {"linear": 2e-6, "convolution": 7e-6, "products": 0.0, "always": 0.3}
-    generator = torch.Generator().manual_seed(0)
-    amounts = [
-        {
-            name: float(1e6 * torch.rand((), generator=generator))
-            for name in true
-            if name != "always"
-        }
-        for _ in range(10)
-    ]
-    measured = [
-        true["always"] + sum(true[name] * amount for name, amount in row.items()) for row in amounts
-    ]
-    assert latency_model.price(amounts, measured) == pytest.approx(true, abs=1e-9)
-
-
-def test_work_that_no_width_changes_is_part_of_the_price_of_a_window() -> None:
-    """A spectrogram of 5e5 multiply-accumulates at 3e-7 ms, in every variant alike."""
-    amounts = [{"linear": 1e6 * n, "fixed": 5e5} for n in range(1, 8)]
-    measured = [0.3 + 2e-6 * row["linear"] + 3e-7 * row["fixed"] for row in amounts]
-    found = latency_model.price(amounts, measured)
-    assert found == pytest.approx({"linear": 2e-6, "always": 0.45}, abs=1e-9)
 
 
 def test_an_interrupted_trim_ends_where_an_uninterrupted_one_does(
