@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slow_cases import some_of
 
 from edgeprune.core.console import Silent
 from edgeprune.core.recipe import RECIPES, build_settings, find_recipe, read_recipe
@@ -40,7 +41,7 @@ def test_a_preset_says_what_it_is_for_and_sets_only_what_is_known(name: str) -> 
     assert list(built.steps) == tomllib.loads(text)["steps"]
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", some_of(PRESETS, "tiny"))
 def test_a_preset_goes_the_whole_way(
     name: str, backbone: Path, recordings: Path, tmp_path: Path
 ) -> None:

@@ -1,130 +1,44 @@
-"""The recipe: read, checked, and written back to the same settings."""
+"""Settings: one frozen dataclass a stage, every field explained, every step a stage that is there."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
-from pathlib import Path
-from typing import Any
 
 import pytest
+from settings_fields import undocumented
 
-from edgeprune.core import deployment_settings
 from edgeprune.core import settings as module
-from edgeprune.core.recipe import build_settings, read_recipe, to_toml
-from edgeprune.core.settings import Settings
-from edgeprune_device.errors import EdgepruneError
-
-
-def test_a_recipe_that_was_saved_reads_back_to_the_same_settings(tmp_path: Path) -> None:
-    changed = build_settings(
-        {"seeds": 7, "clips": {"label": 'a "b" \\ c'}, "prune": {"layers": [0, 2]},
-         "distill": {"temperature": 3}, "score": {"labelings": ["x", "y"]}}
-    )  # fmt: skip
-    for settings in (Settings(), changed):
-        (tmp_path / "recipe.toml").write_text(to_toml(settings), "utf-8")
-        assert build_settings(read_recipe(tmp_path / "recipe.toml")) == settings
-
-
-@pytest.mark.parametrize("label", ["a\nb", "tab\there", "\x7f", "\x01", "Möwe 🐦", "'\"\\", ""])
-def test_any_column_name_can_be_saved(label: str, tmp_path: Path) -> None:
-    settings = build_settings({"clips": {"label": label}})
-    (tmp_path / "recipe.toml").write_bytes(to_toml(settings).encode())
-    assert build_settings(read_recipe(tmp_path / "recipe.toml")).clips.label == label
-
-
-def test_the_command_line_wins_over_the_recipe() -> None:
-    built = build_settings({"seeds": 5, "prune": {"keep": 3}}, {"seeds": 2})
-    assert (built.seeds, built.prune.keep) == (2, 3)
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence", "hint"),
-    [
-        ({"sedes": 1}, "no setting sedes", "Did you mean seeds"),
-        ({"teach": {"epoch": 1}}, r"no setting teach\.epoch", r"Did you mean teach\.epochs"),
-        ({"seeds": "3"}, "seeds = '3' has the wrong type", "Its default is 3"),
-        ({"seeds": True}, "seeds = True has the wrong type", ""),
-        ({"teach": 3}, "teach = 3 has the wrong type", ""),
-        ({"seeds": 0}, "seeds = 0 must be at least 1", ""),
-        ({"max_drop": -0.1}, "max_drop = -0.1 must be at least 0", ""),
-        ({"max_drop": 1.5}, "max_drop = 1.5 would allow every clip to be wrong", ""),
-        ({"max_drop": float("nan")}, "max_drop = nan has the wrong type", ""),
-        (
-            {"clips": {"fractions": [0.7, 0.3]}},
-            r"clips\.fractions = \[0\.7, 0\.3\] has the wrong",
-            "",
-        ),
-        ({"clips": {"fractions": ["a", "b", "c"]}}, r"clips\.fractions .* has the wrong type", ""),
-        ({"clips": {"fractions": [1, -1, 1]}}, r"clips\.fractions .* at least 0", ""),
-        ({"clips": {"fractions": [0, 1, 1]}}, r"clips\.fractions .* trains on nothing", ""),
-        ({"prune": {"layers": [1.0]}}, r"prune\.layers = \[1\.0\] has the wrong type", ""),
-        ({"prune": {"layers": "12"}}, r"prune\.layers = '12' has the wrong type", ""),
-        ({"score": {"labelings": [3]}}, r"score\.labelings = \[3\] has the wrong type", ""),
-        ({"bench": {"threads": [1, 0]}}, r"bench\.threads = \(1, 0\) must be at least 1", ""),
-        ({"bench": {"threads": []}}, r"bench\.threads = \(\) names no thread count", ""),
-        ({"bench": {"seconds": 0}}, r"bench\.seconds = 0\.0 must be more than 0", ""),
-        ({"distill": {"temperature": 0}}, r"distill\.temperature = 0\.0 must be more than 0", ""),
-        ({"quantize": {"precision": 95}}, r"quantize\.precision = 95\.0 must be at most 1", ""),
-        ({"quantize": {"smoothing_windows": 0}}, r"smoothing_windows = 0 must be at least 1", ""),
-        ({"bench": {"rounds": 2}}, r"bench\.rounds = 2 must be from 3 to 7", ""),
-        ({"export": {"opset": 11}}, r"export\.opset = 11 must be from 17 to 20", ""),
-        ({"quantize": {"method": "int3"}}, r"quantize\.method = 'int3' is not known", "dynamic"),
-    ],
-)
-def test_what_makes_no_sense_is_named(values: dict[str, Any], sentence: str, hint: str) -> None:
-    with pytest.raises(EdgepruneError, match=sentence) as error:
-        build_settings(values)
-    assert hint.replace("\\", "") in error.value.hint
-
-
-def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text("seeds = = 3")
-    with pytest.raises(EdgepruneError, match=r"The recipe .*r\.toml is not TOML"):
-        read_recipe(tmp_path / "r.toml")
-    with pytest.raises(EdgepruneError, match="could not be read"):
-        read_recipe(tmp_path / "nothing.toml")
+from edgeprune.core.settings import STEPS, Settings
+from edgeprune_calibration.splits import PARTS
 
 
 def test_every_field_says_what_it_means() -> None:
-    source = inspect.getsource(module) + inspect.getsource(deployment_settings)
+    assert undocumented(module) == []
+
+
+def test_no_settings_can_be_changed_in_place() -> None:
+    settings = Settings()
     for item in dataclasses.fields(Settings):
-        for field in (
-            dataclasses.fields(getattr(Settings(), item.name))
-            if item.default is (dataclasses.MISSING)
-            else (item,)
-        ):
-            after = source.split(f"    {field.name}: ", 1)[1].split("\n    ", 3)
-            assert any(line.lstrip().startswith('"""') for line in after), field.name
+        section = getattr(settings, item.name)
+        if dataclasses.is_dataclass(section):
+            field = dataclasses.fields(section)[0].name
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(section, field, getattr(section, field))
 
 
-def test_a_rule_to_fine_tune_that_is_none_is_named() -> None:
-    with pytest.raises(EdgepruneError, match="names 'greedy', which is not known"):
-        build_settings({"finetune": {"rules": ["greedy"]}})
+def test_every_step_is_a_stage_that_is_there_and_has_settings_of_its_own() -> None:
+    sections = {item.name for item in dataclasses.fields(Settings)}
+    for where, section in STEPS.values():
+        name, function = where.split(":")
+        stage = getattr(importlib.import_module(name), function)
+        asked = inspect.signature(stage).parameters
+        assert section in sections
+        assert {"out", "settings", "ui"} <= set(asked)
 
 
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ({"augment": {"noise_share": 5.0}}, r"augment\.noise_share = 5\.0 must be at most 1"),
-        ({"augment": {"mask_time": 3.0}}, r"augment\.mask_time = 3\.0 must be at most 1"),
-        ({"mimic": {"kernel": 4}}, r"mimic\.kernel = 4 must be odd"),
-        ({"student": {"kernel": -1}}, r"student\.kernel = -1 must be odd"),
-        ({"steps": ["trim", "student"]}, "student begins anew"),
-        ({"steps": ["mimic", "depth"]}, "depth follows mimic"),
-        ({"steps": ["depth", "depth"]}, "depth follows depth"),
-        ({"precision": "fp16"}, "precision = 'fp16' is not known"),
-    ],
-)
-def test_what_could_not_work_is_refused_before_any_training(
-    values: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(EdgepruneError, match=sentence):
-        build_settings(values)
-
-
-@pytest.mark.parametrize(
-    "steps", [["trim", "depth", "mimic"], ["student", "trim"], ["depth", "trim", "trim"], []]
-)
-def test_steps_that_go_with_each_other_are_taken(steps: list[str]) -> None:
-    assert list(build_settings({"steps": steps}).steps) == steps
+def test_the_shares_of_a_split_are_one_a_part_and_make_up_all_clips() -> None:
+    shares = Settings().clips.fractions
+    assert len(shares) == len(PARTS)
+    assert sum(shares) == pytest.approx(1)

@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from tiny_bundle import make_bundle
 from tiny_recordings import TONES, make_recordings
 
 from edgeprune.core.console import Silent
-from edgeprune.deployment.evaluate import Answers, compare, measure
 from edgeprune.deployment.verify import clips_digest, verify
-from edgeprune.metrics.statistics import bootstrap_interval
 from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.manifest import Clip
 from edgeprune_calibration.splits import split_clips
@@ -22,54 +19,7 @@ from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.writer import write_bundle
 from edgeprune_device.errors import EdgepruneError
 
-CLIPS = [Clip(Path(__file__), label, f"s{i % 3}") for i, label in enumerate("aabbbb")]
 track = Silent().track
-
-
-def answers(said: str) -> Answers:
-    scores = np.array([[0.9, 0.1] if letter == "a" else [0.2, 0.8] for letter in said], np.float32)
-    return Answers(scores, ("a", "b"), 0.0)
-
-
-def test_accuracy_recall_precision_and_f1_are_those_counted_by_hand() -> None:
-    found = measure(answers("abbbba"), CLIPS)  # right: 1st, 3rd, 4th, 5th
-    assert (found["correct"], found["clips"]) == (4, 6)
-    assert found["per_label"]["a"] == {"recall": 0.5, "precision": 0.5}
-    assert found["per_label"]["b"] == {"recall": 0.75, "precision": 0.75}
-    assert found["metrics"]["macro F1"]["value"] == pytest.approx(0.625)
-    low, high = found["interval"]
-    assert (low, high) == pytest.approx((0.2999, 0.9032), abs=5e-4)  # Wilson for 4 of 6
-
-
-def test_accuracys_interval_is_drawn_over_groups_where_clips_have_them() -> None:
-    """Clips of a group are all right or all wrong: Wilson would take each for a draw of its own."""
-    clips = [Clip(Path(__file__), "a", f"s{i // 10}") for i in range(40)]
-    found = measure(answers("a" * 20 + "b" * 20), clips)
-    assert found["interval_over"] == "groups"
-    right = np.array([1.0] * 20 + [0.0] * 20)
-    expected = bootstrap_interval(right, [str(clip.group) for clip in clips])
-    assert found["interval"] == pytest.approx(list(expected))
-    assert found["metrics"]["accuracy"]["interval"] == found["interval"]
-    low, high = found["interval"]
-    assert (low, high) == (0.0, 1.0)  # of four groups, two right
-
-
-def test_agreement_of_tags_is_what_each_bundle_would_report() -> None:
-    clips = [Clip(Path(__file__), "a"), Clip(Path(__file__), "b")]
-    scores = np.array([[0.4, 0.1], [0.2, 0.6]], np.float32)
-    own, teacher = (
-        Answers(scores, ("a", "b"), 0.0, "sigmoid", {"a": least, "b": 0.5}) for least in (0.3, 0.7)
-    )
-    assert compare(own, own, clips)["agreement"] == 1.0
-    assert compare(own, teacher, clips)["agreement"] == 0.75  # the first clip's a alone differs
-
-
-def test_agreement_and_the_paired_difference() -> None:
-    found = compare(answers("abbbba"), answers("aabbba"), CLIPS)
-    assert found["agreement"] == pytest.approx(5 / 6)
-    assert found["difference"] == pytest.approx(-1 / 6)
-    low, high = found["difference_interval"]
-    assert low <= -1 / 6 <= high <= 0
 
 
 def test_a_bundle_is_verified_against_its_teacher(

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import scipy.fft
 import soundfile
 import torch
 from ai_edge_litert.interpreter import Interpreter
 from faults_table import Tally
+from mlperf_features import mfcc
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from repository import shared
@@ -23,12 +23,10 @@ from spoiled import strange_manifests
 from typer.testing import CliRunner
 
 from edgeprune.cli.app import app
-from edgeprune.deployment.known_models import KINDS
 from edgeprune.deployment.wrap import Wrap, wrap
 from edgeprune_device.audio.sound_files import read_clip
 from edgeprune_device.bundle.manifest import sealed
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.bundle.spectrogram import compute, features_of
 from edgeprune_device.bundle.writer import write_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import check_golden, open_model
@@ -107,54 +105,6 @@ def test_silero_answers_as_silero_does_frame_by_frame(
         assert ((mine > 0.5) == (np.array(endless) > 0.5)).all()
     run(sound[hop : hop + size])
     assert run(sound[:size])[0] == mine[0]  # nothing of one window is left for the next
-
-
-def mel(hertz: float) -> float:
-    return float(1127 * np.log(1 + hertz / 700))
-
-
-def mfcc(samples: Array) -> Array:
-    """MLPerf Tiny's features of a second by other means: torch's STFT, a loop of bands, scipy's DCT."""
-    sound = torch.tensor(samples, dtype=torch.float64)
-    sound = sound / sound.max()
-    frames: Any = sound.unfold(0, 480, 320) * torch.hann_window(480, dtype=torch.float64)
-    magnitudes = torch.fft.rfft(frames, 512).abs().numpy()
-    edges = mel(20) + (mel(4000) - mel(20)) * np.arange(42) / 41
-    bands = np.zeros((49, 40))
-    for band in range(40):
-        for place in range(1, 257):
-            here = mel(place * 31.25)
-            share = min((here - edges[band]) / (edges[band + 1] - edges[band]),
-                        (edges[band + 2] - here) / (edges[band + 2] - edges[band + 1]))  # fmt: skip
-            bands[:, band] += max(0.0, share) * magnitudes[:, place]
-    return np.asarray(scipy.fft.dct(np.log(bands + 1e-6), type=2, axis=1)[:, :10] / np.sqrt(80))
-
-
-def test_the_keyword_front_end_is_the_one_mlperf_describes() -> None:
-    kind = KINDS["mlperf-keywords"]
-    rng = np.random.default_rng(0)
-    for level in (1.0, 0.01):
-        samples = (level * rng.standard_normal(16000) * np.hanning(16000)).astype(np.float32)
-        found = compute(samples, features_of(kind.extras["frontend"]), kind.arrays)
-        assert found.shape == (49, 10)
-        assert np.abs(found - mfcc(samples)).max() < 1e-3
-    silence = compute(
-        np.zeros(16000, np.float32), features_of(kind.extras["frontend"]), kind.arrays
-    )
-    assert np.isfinite(silence).all()
-
-
-def test_the_wake_word_front_end_is_the_one_mlperf_describes() -> None:
-    kind = KINDS["mlperf-wakeword"]
-    samples = np.random.default_rng(1).standard_normal(16000).astype(np.float32) * 0.1
-    found = compute(samples, features_of(kind.extras["frontend"]), kind.arrays)
-    sound = torch.tensor(samples, dtype=torch.float64)
-    sound = sound - (1 - 2**-5) * torch.cat([torch.zeros(1), sound[:-1]])
-    frames = sound.unfold(0, 1024, 512) * torch.hamming_window(1024, False, dtype=torch.float64)
-    powers = (torch.fft.rfft(frames).abs() ** 2 / 1024).numpy()
-    bands = 10 * np.log10(powers @ kind.arrays["frontend/bands.npy"])
-    assert found.shape == (30, 40)
-    assert np.abs(found - np.clip((bands + 52) / 64, 0, 1)).max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model.tflite", "kws_ref_model_float32.tflite"])

@@ -13,7 +13,6 @@ from tiny_recordings import RATE, TONES, tone
 
 from edgeprune.core.console import Silent
 from edgeprune.core.settings import Clips, Score
-from edgeprune.data.clip_subsets import one_point_a_clip
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.depth_pruning.states import (
     choose_points,
@@ -175,19 +174,10 @@ def test_a_split_with_a_single_label_gives_way(clip_folder: Path) -> None:
     assert chosen == "train"
 
 
-def test_at_most_so_many_clips_are_scored_spread_over_the_classes(clip_folder: Path) -> None:
-    windows = load_windows(clip_folder).split("train")
-    every = np.arange(len(windows.clip))
-    index = one_point_a_clip(windows, every, 9)
-    chosen = windows.take(index).column("label")
-    assert {label: chosen.count(label) for label in TONES} == dict.fromkeys(TONES, 3)
-
-
-def test_windows_of_a_long_clip_belong_to_one_clip(
-    backbone: Path, recordings: Path, tmp_path: Path
-) -> None:
-    clips(backbone, recordings, "x", out=tmp_path, settings=Clips(window_seconds=0.1), ui=Silent())
-    windows: Windows = load_windows(tmp_path)
-    counts = np.bincount(windows.clip)
-    assert set(counts.tolist()) == {3}  # a quarter of a second in tenths; the last ends with it
-    assert len(one_point_a_clip(windows, np.arange(len(windows.clip)), 10**6)) == len(counts)
+def test_layers_are_scored_on_clips_of_one_tag() -> None:
+    cells = ["dog", "dog;rain", "", "rain", "dog", "rain", "rain"]
+    rows = tuple({"label": cell, "split": "valid", "columns": {}} for cell in cells)
+    windows = Windows(np.zeros((7, 4), np.float32), np.tile([0, 4], (7, 1)), np.arange(7), rows,
+                      ("dog", "rain"), RATE, task="tags")  # fmt: skip
+    split, chosen = choose_points(windows, Score(neighbours=3))
+    assert (split, chosen.tolist()) == ("valid", [0, 3, 4, 5, 6])

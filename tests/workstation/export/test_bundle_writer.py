@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from model_stamps import read_stamp
+from slow_cases import some_of
 from tiny_recordings import RATE
 from tiny_replacements import make_student_model
 from tiny_windows import windows_for
@@ -49,13 +50,18 @@ def test_a_bundle_of_either_format_goes_to_the_recorder(format: str, tmp_path: P
         np.testing.assert_allclose(run(sample), scores, rtol=0, atol=1e-4)
 
 
-def test_a_file_that_is_not_what_the_manifest_says_is_not_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", some_of(("onnx", "tflite"), "onnx"))
+def test_a_file_that_is_not_what_the_manifest_says_is_not_written(
+    format: str, tmp_path: Path
+) -> None:
     model = make_student_model("plain stem")
     windows = windows_for(model)
     manifest = describe(
-        "tones", model, windows, quantization="none", opset=None, licence="test", hop_seconds=0.0,
-        format="tflite",
+        "tones", model, windows, quantization="none", opset=None if format == "tflite" else 18,
+        licence="test", hop_seconds=0.0, format=format,
     )  # fmt: skip
-    with pytest.raises(EdgepruneError, match="other shapes or types"):
-        write(tmp_path / "b", manifest, to_tflite(model, 3000), golden_inputs(windows))
+    short = to_onnx(model, 3000, 18) if format == "onnx" else to_tflite(model, 3000)
+    sentence = {"onnx": "has another input", "tflite": "other shapes or types"}[format]
+    with pytest.raises(EdgepruneError, match=sentence):
+        write(tmp_path / "b", manifest, short, golden_inputs(windows))
     assert not (tmp_path / "b").exists()

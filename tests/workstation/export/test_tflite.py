@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from slow_cases import some_of
 from tiny_heads import CTC_FAMILIES, LETTERS, TAGS, load_with_head
 from tiny_models import FAMILY_NAMES, enliven, make_mert, make_model, tiny_config
 from tiny_recordings import RATE, TONES
@@ -26,11 +26,6 @@ from edgeprune.models import loading
 from edgeprune_device.errors import EdgepruneError
 
 
-def some_of(names: Iterable[str], *often: str) -> list[Any]:
-    """Mark all but a few cases slow: a conversion takes seconds."""
-    return [name if name in often else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
 def agrees(model: Any, seconds: float = 0.25) -> bytes:
     """Convert a model, and compare what the file answers with torch; returns the file."""
     windows = windows_for(model, seconds)
@@ -39,7 +34,7 @@ def agrees(model: Any, seconds: float = 0.25) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", some_of(FAMILY_NAMES, "hubert"))
 def test_every_family_answers_as_torch_does(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", family, tuple(TONES), layers=2)
     model = loading.load_model(str(folder))
@@ -50,6 +45,7 @@ def test_every_family_answers_as_torch_does(family: str, tmp_path: Path) -> None
     assert list(model.state_dict()) == names  # folding is done to a copy
 
 
+@pytest.mark.slow
 def test_mert_answers_as_torch_does(tmp_path: Path) -> None:
     make_mert(tmp_path)
     agrees(loading.load_model(str(tmp_path), tuple(TONES)))
@@ -66,12 +62,13 @@ def test_a_conformer_with_relative_positions_answers_as_torch_does(tmp_path: Pat
     agrees(loading.load_model(str(tmp_path)))
 
 
-@pytest.mark.parametrize("kind", some_of(STUDENT_KINDS, "transformer", "mfcc", "waveform"))
+@pytest.mark.parametrize("kind", some_of(STUDENT_KINDS, "mfcc"))
 def test_every_kind_of_student_answers_as_torch_does(kind: str) -> None:
     agrees(make_student(kind), seconds=1.0 if kind == "cnn" else 0.5)
 
 
-@pytest.mark.parametrize("kind", some_of(("frame", "conv", "transformer"), "conv"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["frame", "conv", "transformer"])
 def test_every_kind_of_mimic_answers_as_torch_does(kind: str, tmp_path: Path) -> None:
     agrees(make_mimic(tmp_path, "wav2vec2", (1, 3), kind=kind, layers=1))
 
@@ -98,6 +95,7 @@ def test_every_family_with_frames_recognises_as_torch_does(family: str, tmp_path
     agrees(load_with_head(make_model(tmp_path, family, layers=2), "ctc", "own", LETTERS))
 
 
+@pytest.mark.slow
 def test_a_transcript_keeps_its_frames(backbone: Path) -> None:
     model = load_with_head(backbone, "ctc", "own", LETTERS)
     scores = tflite_runner(agrees(model))(windows_for(model).samples[:1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +15,10 @@ from edgeprune.data.tasks import TASKS
 from edgeprune.data.windows import Windows
 from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
 from edgeprune.models import loading
-from edgeprune.models.checkpoints import check_task, read_checkpoint, read_config
+from edgeprune.models.checkpoints import read_checkpoint, read_config
 from edgeprune.models.heads import put_head
 from edgeprune.nn.heads import BiLstmHead, MlpHead
 from edgeprune.quantization.dynamic_onnx import to_int8
-from edgeprune.width_pruning.removal import trim_to
-from edgeprune.width_pruning.units import groups_of
-from edgeprune_device.errors import EdgepruneError
 
 CASES = [("classes", "mlp", TAGS), ("tags", "mlp", TAGS), ("tags", "own", TAGS),
          ("ctc", "own", LETTERS), ("ctc", "bilstm", LETTERS)]  # fmt: skip
@@ -103,25 +99,6 @@ def test_a_students_own_pooling_stays_under_an_mlp(pooling: str, tmp_path: Path)
     assert model.head.pooling == pooling
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_a_fresh_head_is_fresh_whatever_the_number_of_labels(family: str, tmp_path: Path) -> None:
-    """As many labels as the checkpoint knows, but others: nothing of its head is left."""
-    folder = make_model(tmp_path / "m", family, tuple(TONES))
-    own = loading.load_model(str(folder))
-    fresh = loading.load_model(str(folder), ("x", "y", "z"))
-    same = loading.load_model(str(folder), tuple(TONES))
-    old, new, kept = (
-        [p for p in loading.head_parameters(m) if p.dim() > 1] for m in (own, fresh, same)
-    )
-    assert old
-    assert not any(torch.equal(a, b) for a, b in zip(old, new, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(old, kept, strict=True))
-    assert all(torch.isfinite(p).all() for p in loading.head_parameters(fresh))
-    heads = {id(p) for m in (own, fresh) for p in loading.head_parameters(m)}
-    for (name, a), b in zip(own.named_parameters(), fresh.parameters(), strict=True):
-        assert id(a) in heads or torch.equal(a, b), name
-
-
 def test_a_bilstm_for_other_tokens_is_drawn_anew(backbone: Path, tmp_path: Path) -> None:
     loading.save(load_with_head(backbone, "ctc", "bilstm", LETTERS), tmp_path / "m")
     own = loading.load_model(str(tmp_path / "m"))
@@ -151,39 +128,6 @@ def test_an_mlp_reads_the_last_state_even_of_a_model_that_summed_them_all(tmp_pa
     assert fresh.layer_weights.tolist() == [0.25] * 4
 
 
-@pytest.mark.parametrize("head", ["own", "mlp"])
-@pytest.mark.parametrize("family", ["kwt", "wav2vec2", "audio-spectrogram-transformer",
-                                    "edgeprune-student"])  # fmt: skip
-def test_a_model_trimmed_in_width_takes_other_labels(
-    family: str, head: str, tmp_path: Path
-) -> None:
-    """The head reads the trimmed width and gives the new labels; what is under it stays."""
-    folder = make_model(tmp_path / "m", family, TAGS)
-    model = loading.load_model(str(folder), TAGS, head=head, window_samples=RATE)
-    width = narrow_hidden(model)
-    loading.save(model, tmp_path / "narrow")
-    sound = torch.randn(2, RATE) * 0.1
-    for asked in ("own", "mlp"):
-        other = loading.load_model(str(tmp_path / "narrow"), ("x", "y", "z"), head=asked)
-        with torch.inference_mode():
-            logits, states = loading.logits_and_states(other, sound)
-            before = loading.logits_and_states(model, sound)[1]
-        assert logits.shape == (2, 3)
-        assert states[-1].shape[-1] == width
-        assert torch.equal(states[-1], before[-1])
-        loading.save(other, tmp_path / f"other-{asked}")
-        again = loading.load_model(str(tmp_path / f"other-{asked}"))
-        with torch.inference_mode():
-            assert torch.equal(loading.logits_of(again, sound), logits)
-
-
-def narrow_hidden(model: Any) -> int:
-    """Leave five eighths of the hidden coordinates, as the step trim does; returns how many."""
-    (group,) = groups_of(model, ("hidden",))
-    trim_to(model, {group.name: range(group.units * 5 // 8)})
-    return 10
-
-
 def test_the_bilstm_hears_both_ways(backbone: Path) -> None:
     model = load_with_head(backbone, "ctc", "bilstm", LETTERS)
     assert isinstance(model.lm_head, BiLstmHead)
@@ -195,37 +139,6 @@ def test_the_bilstm_hears_both_ways(backbone: Path) -> None:
             changed = states.clone()
             changed[:, frame] += 1.0
             assert not torch.allclose(model.lm_head(changed)[:, 3], before[:, 3])
-
-
-def test_a_head_of_another_task_is_not_taken_for_ones_own(backbone: Path, tmp_path: Path) -> None:
-    loading.save(load_with_head(backbone, "tags", "own", TAGS), tmp_path / "m")
-    assert loading.load_for(str(tmp_path / "m"), TAGS, task="tags")[2]
-    assert not loading.load_for(str(tmp_path / "m"), TAGS, task="classes")[2]
-
-
-def test_other_labels_take_the_place_of_a_head_of_ours(backbone: Path, tmp_path: Path) -> None:
-    loading.save(load_with_head(backbone, "classes", "mlp", TAGS), tmp_path / "m")
-    other = loading.load_model(str(tmp_path / "m"), ("x", "y", "z"))
-    with torch.inference_mode():
-        assert loading.logits_of(other, torch.zeros(1, SAMPLES)).shape == (1, 3)
-
-
-def test_a_checkpoints_vocabulary_is_that_of_its_vocab_json(backbone: Path, tmp_path: Path) -> None:
-    """As Hugging Face's CTC checkpoints have it: the config names no labels, vocab.json does."""
-    model = load_with_head(backbone, "ctc", "own", LETTERS)
-    model.config.id2label = {i: f"LABEL_{i}" for i in range(len(LETTERS))}
-    model.config.label2id = {}
-    model.save_pretrained(tmp_path / "m")
-    assert read_checkpoint(str(tmp_path / "m")).labels("ctc") == ()
-    (tmp_path / "m" / "vocab.json").write_text('{"<pad>": 0, "a": 1, "b": 2, "|": 3}', "utf-8")
-    assert read_checkpoint(str(tmp_path / "m")).labels("ctc") == LETTERS
-    found, labels, own = loading.load_for(str(tmp_path / "m"), ("<pad>", "b"), task="ctc")
-    assert own
-    assert labels == loading.labels_of(found) == LETTERS
-    for wrong in ("{", "[1]", '{"<pad>": "no number"}'):
-        (tmp_path / "m" / "vocab.json").write_text(wrong, "utf-8")
-        with pytest.raises(EdgepruneError, match=r"vocab\.json is not"):
-            read_checkpoint(str(tmp_path / "m")).labels("ctc")
 
 
 @pytest.mark.parametrize("family", CTC_FAMILIES)
@@ -241,11 +154,3 @@ def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> Non
     )
     loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss)
-
-
-def test_a_family_without_frames_is_refused_for_transcripts(tmp_path: Path) -> None:
-    folder = make_model(tmp_path / "kwt", "kwt", TAGS)
-    with pytest.raises(EdgepruneError, match="'kwt' give no frame by frame output"):
-        check_task(read_config(str(folder)), "ctc")
-    with pytest.raises(EdgepruneError, match="No bilstm head fits"):
-        loading.load_model(str(folder), TAGS, head="bilstm")

@@ -25,9 +25,7 @@ from edgeprune.nn.log_mel import (
 )
 from edgeprune.nn.spectrogram_specs import (
     SPECS,
-    record_of,
     spec_from_extractor,
-    spec_from_record,
 )
 from edgeprune_device.errors import EdgepruneError
 
@@ -160,16 +158,6 @@ def test_the_number_of_frames_is_known_beforehand(kind: str) -> None:
 def test_only_the_bins_that_a_filter_reads_are_computed() -> None:
     kernel = LogMel(SPECS["clap"]).kernel
     assert kernel.shape == (2 * 298, 1, 1024)  # 14 of 24 kHz, without the bin of 0 Hz
-
-
-@pytest.mark.parametrize("kind", SPECS)
-def test_a_recipe_is_read_from_the_config_as_it_was_written(kind: str) -> None:
-    assert spec_from_record(record_of(SPECS[kind])) == SPECS[kind]
-
-
-def test_a_front_end_of_a_later_version_is_refused() -> None:
-    with pytest.raises(EdgepruneError, match="edgeprune_frontend"):
-        spec_from_record({**record_of(SPECS["ast"]), "wavelets": True})
 
 
 def test_a_window_without_a_frame_is_refused() -> None:

@@ -14,7 +14,6 @@ from transformers import AutoModel, AutoModelForCTC
 from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
 from edgeprune.models.families import family_of
-from edgeprune.nn.stems import cnn_frames
 from edgeprune.nn.student import StudentConfig, StudentForAudioClassification, StudentForCTC
 from edgeprune.quantization.weight_only import store_int8
 
@@ -70,20 +69,6 @@ def test_a_transcript_is_read_frame_by_frame(tmp_path: Path) -> None:
     model = AutoModelForCTC.from_pretrained(tmp_path)
     assert isinstance(model, StudentForCTC)
     assert model(torch.zeros(2, RATE)).logits.shape == (2, 49, 7)
-
-
-def test_the_cnn_is_the_posters() -> None:
-    """As in torch.nn.Sequential(Conv1d(1, 16, 3), ReLU, MaxPool1d(5), Conv1d(16, 32, 3), ...)."""
-    from torch import nn
-
-    model = make_student_model("cnn")
-    theirs = nn.Sequential(
-        nn.Conv1d(1, 16, 3), nn.ReLU(), nn.MaxPool1d(5), nn.Conv1d(16, 32, 3), nn.ReLU(),
-        nn.MaxPool1d(5),
-    )  # fmt: skip
-    assert theirs(torch.zeros(1, 1, RATE)).shape[2] == cnn_frames(RATE)
-    sizes = [tuple(p.shape) for p in model.parameters() if p.dim() > 1]
-    assert sizes == [(16, 1, 3), (32, 16, 3), (128, 32 * cnn_frames(RATE)), (3, 128)]
 
 
 def test_what_is_no_student_is_refused() -> None:

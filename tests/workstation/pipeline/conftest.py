@@ -1,8 +1,9 @@
-"""Tiny data sets with several tags a clip, and with transcripts."""
+"""A finished run on tones, and tiny data sets with several tags a clip and with transcripts."""
 
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,26 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 from tiny_recordings import RATE, TONES, tone
+from tones_run import settings
+
+from edgeprune.core.console import Silent
+from edgeprune.pipeline.compress import compress
 
 SPEAKERS = 6
+
+
+@pytest.fixture(scope="session")
+def finished(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a run of two seeds; whoever changes it takes ``run_copy``."""
+    out = tmp_path_factory.mktemp("runs") / "tones"
+    compress(str(backbone), recordings, out, settings(), ui=Silent())
+    return out
+
+
+@pytest.fixture
+def run_copy(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "tones")
+    return tmp_path / "tones"
 
 
 def write(folder: Path, clips: list[tuple[str, NDArray[np.float32]]]) -> Path:
@@ -39,7 +58,7 @@ def melody(pitches: list[str], seed: int) -> NDArray[np.float32]:
     return np.concatenate(parts, dtype=np.float32)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chords(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(0)
     cells = []
@@ -49,7 +68,7 @@ def chords(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("chords") / "data", cells)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def melodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(1)
     cells = []

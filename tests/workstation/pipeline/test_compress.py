@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tiny_models import make_model
-from tiny_recipes import CLASSES_RECIPE
-from tiny_recordings import TONES, make_recordings
+from tiny_recordings import TONES
+from tones_run import HOP_SECONDS, STAGES, KeptLines, report_of, settings
 
 from edgeprune.core.console import Silent
-from edgeprune.core.recipe import build_settings
-from edgeprune.core.settings import Settings
 from edgeprune.pipeline.compress import check_floor, compress
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-
-STAGES = ("teach", "states", "score", "depth", "distill", "export-teacher", "export", "quantize",
-          "verify")  # fmt: skip
-
-
-class Lines(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    @property
-    def kept(self) -> set[str]:
-        return {line.split()[0] for line in self.said if line.endswith("kept")}
-
-
-def settings(**changes: Any) -> Settings:
-    return build_settings(CLASSES_RECIPE, changes)
-
-
-@pytest.fixture(scope="module")
-def finished(backbone: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "tones"
-    compress(str(backbone), recordings, out, settings(), ui=Silent())
-    return out
-
-
-@pytest.fixture
-def run_copy(finished: Path, tmp_path: Path) -> Path:
-    shutil.copytree(finished, tmp_path / "tones")
-    return tmp_path / "tones"
-
-
-def report_of(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
-    return found
 
 
 def test_every_stage_of_every_seed_leaves_a_whole_folder(finished: Path) -> None:
@@ -101,20 +60,6 @@ def test_parameters_and_bytes_are_counted_from_the_files(finished: Path) -> None
     onnx.checker.check_model(onnx.load(file))
 
 
-def test_the_bundle_says_where_it_came_from(finished: Path) -> None:
-    r, bundle = report_of(finished), read_bundle(finished / "bundle")
-    made = bundle.manifest["provenance"]
-    assert bundle.labels == tuple(sorted(TONES))
-    assert made["data_digest"] == r["data"]["digest"]
-    teach, depth = made["steps"]
-    assert (teach["step"], depth["step"]) == ("teach", "depth")
-    assert depth["kept"] == r["seeds"][r["best_seed"]]["steps"][1]["kept"]
-    assert depth["macs"] < teach["macs"]
-    assert made["metrics"]["bundle"]["score"] == r["delivered"]["bundle"]["score"]
-    tried = next(v for v in r["files"]["tried"] if v["chosen"])
-    assert bundle.manifest["model"]["quantization"] == tried["method"]
-
-
 def test_no_speaker_stands_on_two_sides(finished: Path) -> None:
     rows = json.loads((finished / "clips" / "clips.json").read_text("utf-8"))["rows"]
     sides: dict[str, set[str]] = {}
@@ -124,10 +69,26 @@ def test_no_speaker_stands_on_two_sides(finished: Path) -> None:
     assert {s for side in sides.values() for s in side} == {"train", "valid", "test"}
 
 
-def test_a_second_run_keeps_every_stage_and_says_so(
+def test_every_file_of_a_run_is_measured_at_the_same_hop(finished: Path) -> None:
+    best = finished / f"seed-{report_of(finished)['best_seed']}"
+    for folder in (finished, best / "export", best / "export-teacher"):
+        assert read_bundle(folder / "bundle").manifest["audio"]["hop_seconds"] == HOP_SECONDS
+
+
+def test_a_second_run_keeps_every_stage_but_those_named_with_redo_and_says_so(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
-    lines = Lines()
+    lines = KeptLines()
+    compress(str(backbone), recordings, run_copy, settings(), ui=lines, redo=("bench",))
+    expected = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES}
+    assert lines.kept == expected | {"clips", "untouched", "deploy"}
+
+
+@pytest.mark.slow
+def test_a_second_run_on_nothing_new_keeps_every_stage(
+    run_copy: Path, backbone: Path, recordings: Path
+) -> None:
+    lines = KeptLines()
     compress(str(backbone), recordings, run_copy, settings(), ui=lines)
     expected = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES}
     assert lines.kept == expected | {"clips", "untouched", "deploy", "bench"}
@@ -136,38 +97,16 @@ def test_a_second_run_keeps_every_stage_and_says_so(
 def test_a_changed_setting_reruns_only_what_reads_it(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
-    lines = Lines()
-    compress(
-        str(backbone), recordings, run_copy, settings(quantize={"method": "none"}), ui=lines
-    )  # fmt: skip
+    lines = KeptLines()
+    chosen = settings(quantize={"method": "none"})
+    compress(str(backbone), recordings, run_copy, chosen, ui=lines)
     again = {f"seed-{s}/{stage}" for s in (0, 1) for stage in ("quantize", "verify")}
     kept = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES} | {"clips", "untouched"}
     assert lines.kept == kept - again
     assert read_bundle(run_copy / "bundle").manifest["model"]["quantization"] == "none"
 
 
-def test_every_file_of_a_run_is_measured_at_the_same_hop(
-    run_copy: Path, backbone: Path, recordings: Path
-) -> None:
-    compress(
-        str(backbone), recordings, run_copy, settings(quantize={"hop_seconds": 0.2}), ui=Silent()
-    )  # fmt: skip
-    best = run_copy / f"seed-{report_of(run_copy)['best_seed']}"
-    for folder in (run_copy, best / "export", best / "export-teacher"):
-        assert read_bundle(folder / "bundle").manifest["audio"]["hop_seconds"] == 0.2
-
-
-def test_a_stage_named_with_redo_runs_again(
-    run_copy: Path, backbone: Path, recordings: Path
-) -> None:
-    lines = Lines()
-    compress(str(backbone), recordings, run_copy, settings(), ui=lines, redo=("bench",))
-    assert "bench" not in lines.kept
-    assert "seed-0/teach" in lines.kept
-    with pytest.raises(EdgepruneError, match="no stage 'benhc'"):
-        compress(str(backbone), recordings, run_copy, settings(), ui=lines, redo=("benhc",))
-
-
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_training_loses_nothing(
     finished: Path, backbone: Path, recordings: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +135,7 @@ def test_ctrl_c_in_the_middle_of_training_loses_nothing(
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
 def test_layers_named_by_the_user_are_kept(
     backbone: Path, recordings: Path, tmp_path: Path
 ) -> None:
@@ -206,6 +146,7 @@ def test_layers_named_by_the_user_are_kept(
     assert len(depth["tried"]) == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_the_labels_is_not_taught(recordings: Path, tmp_path: Path) -> None:
     taught = make_model(tmp_path / "taught", "hubert", tuple(sorted(TONES)), layers=2)
     chosen = settings(seeds=1, max_drop=0.9, prune={"keep": 1, "recovery_epochs": 0})
@@ -220,29 +161,3 @@ def test_a_bundle_under_the_floor_ends_with_status_1() -> None:
     with pytest.raises(EdgepruneError, match=r"2\.00 points under its teacher") as error:
         check_floor(done, 0.01)
     assert error.value.status == 1
-
-
-def test_an_output_folder_that_holds_another_run_is_left_alone(
-    finished: Path, backbone: Path, tmp_path: Path
-) -> None:
-    other = make_recordings(tmp_path / "other", speakers=4)
-    before = sorted(finished.rglob("*"))
-    with pytest.raises(EdgepruneError, match="holds another run: its data is"):
-        compress(str(backbone), other, finished, settings(), ui=Silent())
-    assert sorted(finished.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("family", "steps", "sentence"),
-    [
-        ("audio-spectrogram-transformer", ["mimic", "frontend"], "hear spectra already"),
-        ("clap_audio_model", ["mimic"], "differ in width and resolution"),
-    ],
-)
-def test_a_step_that_cannot_work_is_refused_before_anything_is_written(
-    family: str, steps: list[str], sentence: str, recordings: Path, tmp_path: Path
-) -> None:
-    model = make_model(tmp_path / "model", family)
-    with pytest.raises(EdgepruneError, match=sentence):
-        compress(str(model), recordings, tmp_path / "run", settings(steps=steps), ui=Silent())
-    assert not (tmp_path / "run").exists()

@@ -15,7 +15,6 @@ from edgeprune.core.console import Silent
 from edgeprune.core.recipe import build_settings
 from edgeprune.pipeline.compress import compress
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.choose_variant import pick
 
 
@@ -48,12 +47,6 @@ def test_both_formats_go_into_one_bundle(backbone: Path, tmp_path: Path) -> None
     assert pick(bundle).bundle.format in ("onnx", "tflite")
     rows = json.loads((tmp_path / "run" / "bench" / "bench.json").read_text("utf-8"))["variants"]
     assert [row["name"] for row in rows] == ["teacher", "student", "bundle", "other"]
-
-
-def test_together_asks_for_two_formats() -> None:
-    with pytest.raises(EdgepruneError, match=r"export\.formats names one") as error:
-        build_settings({}, {"export": {"together": True}})
-    assert "--format onnx,tflite" in error.value.hint
 
 
 def test_the_help_names_both_options() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from slow_cases import some_of
 from tiny_recipes import TASKS_RECIPE
 
 from edgeprune.core.console import Silent
@@ -33,8 +35,9 @@ def run(step: str, task: str, model: Path, data: Path, out: Path) -> None:
     compress(str(model), data, out, plan, ui=Silent())
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("task", ["tags", "ctc"])
+@pytest.mark.parametrize(
+    ("step", "task"), some_of(product(STEPS, ("tags", "ctc")), ("mimic", "ctc"))
+)
 def test_every_step_goes_through_the_house_for_every_task(
     step: str, task: str, backbone: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

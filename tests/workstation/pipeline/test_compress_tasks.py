@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slow_cases import some_of
 from tiny_recipes import TASKS_RECIPE
 from tiny_recordings import TONES
 
@@ -76,6 +77,7 @@ def test_a_tagging_bundle_has_a_sigmoid_and_a_threshold_a_tag(tagged: Path) -> N
     assert manifest["schema_version"] == SCHEMA_VERSION
 
 
+@pytest.mark.slow
 def test_a_recognition_run_reports_error_rates(recognised: Path) -> None:
     """Two epochs teach nothing: what a recogniser hears is tested in test_task_bundles.py."""
     r = report_of(recognised)
@@ -89,6 +91,7 @@ def test_a_recognition_run_reports_error_rates(recognised: Path) -> None:
     assert r["scores"][0]["curves"] == {"teacher": {}, "untouched": {}}
 
 
+@pytest.mark.slow
 def test_a_recognising_bundle_answers_frame_by_frame(recognised: Path) -> None:
     bundle = read_bundle(recognised / "bundle")
     assert (bundle.activation, bundle.tokens) == ("ctc", "words")
@@ -98,12 +101,12 @@ def test_a_recognising_bundle_answers_frame_by_frame(recognised: Path) -> None:
     assert bundle.manifest["decision"]["thresholds"] == {}
 
 
-@pytest.mark.parametrize("name", ["tagged", "recognised"])
+@pytest.mark.parametrize("name", some_of(("tagged", "recognised"), "tagged"))
 def test_the_bundle_is_verified_on_the_split_it_was_made_with(
-    name: str, chords: Path, melodies: Path, request: pytest.FixtureRequest
+    name: str, request: pytest.FixtureRequest
 ) -> None:
     out = request.getfixturevalue(name)
-    data = chords if name == "tagged" else melodies
+    data = request.getfixturevalue("chords" if name == "tagged" else "melodies")
     done = verify(out / "bundle", data, max_drop=0.9, track=untracked)
     r = report_of(out)
     assert done["bundle"]["score"] == r["delivered"]["bundle"]["score"]

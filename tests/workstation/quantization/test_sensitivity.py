@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ import torch
 from tiny_models import make_model
 from tiny_recordings import TONES
 from tiny_windows import tone_windows
-from typer.testing import CliRunner
 
-from edgeprune.cli.app import app
 from edgeprune.core.console import Silent
 from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
@@ -97,16 +94,6 @@ def test_every_unit_can_be_kept_in_float(model: Any) -> None:
         np.testing.assert_allclose(mixed(sample[None]), whole(sample[None]), atol=1e-5)
 
 
-def test_units_hold_every_layer_once(family_folder: Path) -> None:
-    model = loading.load_model(str(family_folder))
-    layers = [path for unit in units_of(model) for path in unit.layers]
-    assert len(layers) == len(set(layers)) > 0
-    missing = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
-    missing -= set(layers)
-    assert all("attention" in name for name in missing)  # WavLM's, which it never calls
-    assert bool(missing) == (model.config.model_type == "wavlm")
-
-
 def test_the_most_damage_for_a_millisecond_goes_to_float_first() -> None:
     made = table(row("cheap", 0.02, 0.1), row("dear", 0.03, 3.0), row("fine", 0.0, 1.0))
     assert choose_mixed(made, 0.025) == ("cheap",)  # two fifths of 4 points are won: 2.4 are left
@@ -128,61 +115,3 @@ def test_a_mixture_of_nothing_harmful_is_empty_and_a_negative_loss_is_refused() 
 def test_a_unit_that_is_not_there_is_refused(model: Any) -> None:
     with pytest.raises(EdgepruneError, match="no unit 'tail'"):
         to_mixed(b"", model, ["tail"])
-
-
-def test_the_command_writes_the_table_and_prints_json(
-    folder: Path, recordings: Path, tmp_path: Path
-) -> None:
-    asked = ["sensitivity", str(folder), str(recordings), "-o", str(tmp_path / "out"), "--clips",
-             "6", "--quick", "--json", "--label", "label"]  # fmt: skip
-    done = CliRunner().invoke(app, asked)
-    assert done.exit_code == 0, done.output
-    shown = json.loads(done.stdout)
-    assert shown == json.loads((tmp_path / "out/sensitivity.json").read_text("utf-8"))
-    assert shown["clips"] == 6
-    text = (tmp_path / "out/sensitivity.md").read_text("utf-8")
-    assert all(f"| {line['unit']} |" in text for line in shown["rows"])
-    table = CliRunner().invoke(app, [x for x in asked if x != "--json"])
-    assert "block 0 attention" in table.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [(["--activations", "columns"], "called 'columns'"), (["--clips", "0"], "at least 1")],
-)
-def test_bad_options_are_one_sentence(
-    folder: Path, recordings: Path, tmp_path: Path, options: list[str], said: str
-) -> None:
-    done = CliRunner().invoke(
-        app,
-        [
-            "sensitivity",
-            str(folder),
-            str(recordings),
-            "-o",
-            str(tmp_path / "out"),
-            "--label",
-            "label",
-            *options,
-        ],
-    )
-    assert isinstance(done.exception, EdgepruneError)
-    assert said in str(done.exception)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_model_that_does_not_know_the_labels_is_refused(recordings: Path, tmp_path: Path) -> None:
-    other = make_model(tmp_path / "other", "unispeech-sat", ("a", "b"))
-    done = CliRunner().invoke(
-        app,
-        [
-            "sensitivity",
-            str(other),
-            str(recordings),
-            "-o",
-            str(tmp_path / "out"),
-            "--label",
-            "label",
-        ],
-    )
-    assert "no output for" in str(done.exception)

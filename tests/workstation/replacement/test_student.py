@@ -7,32 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from steps_fixture import CONTEXT, make_inputs
-from tiny_models import FAMILY_NAMES, make_model, tiny_config
+from small_students import SMALL, one_window
+from steps_fixture import CONTEXT
+from tiny_models import make_model
 from tiny_recordings import RATE, TONES
 
 from edgeprune.core.console import Silent
-from edgeprune.core.settings import Distill, Student
-from edgeprune.data.tasks import task_of
-from edgeprune.data.windows import load_windows
+from edgeprune.core.settings import Student
 from edgeprune.models import loading
-from edgeprune.models.families import layers_of
-from edgeprune.nn import losses
-from edgeprune.nn.student import StudentForAudioClassification
 from edgeprune.replacement.student import build, make_student
-from edgeprune.replacement.student_loss import MATCHING, StudentLoss, matched_layers, matching, mix
-from edgeprune.replacement.weight_transfer import PARTS, inherit, part_of
 from edgeprune_device.errors import EdgepruneError
-
-SMALL = Student(width=16, layers=2, mels=12, stem_channels=2, epochs=4, label_epochs=2, kernel=3)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 def run(inputs: tuple[Path, Path], out: Path, settings: Student) -> dict[str, Any]:
@@ -89,112 +74,6 @@ def test_labels_can_be_learnt_where_the_teacher_does_not_know_them(
     assert (tmp_path / "out" / "model").is_dir()
 
 
-def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
-    """Without a label: its answers come near those of the teacher on what both hear."""
-    windows = load_windows(inputs[1])
-    teacher = loading.load_model(str(inputs[0] / "model")).requires_grad_(False)
-    torch.manual_seed(0)
-    for parameter in teacher.classifier.parameters():
-        parameter.mul_(30.0)  # a teacher with opinions
-    student = build(SMALL, windows, RATE).train()
-    lesson = StudentLoss(
-        teacher, windows.labels, SMALL, Distill(hidden_weight=0.0), 0.0, task_of("classes")
-    )
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
-    samples = torch.from_numpy(np.array(windows.samples[:24]))
-    found = []
-    for _ in range(40):
-        value = lesson.loss(student, samples, torch.zeros(24, dtype=torch.long), 0)
-        optimizer.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        found.append(float(value.detach()))
-    assert np.mean(found[-5:]) < 0.5 * found[0]
-
-
-@pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
-    folder = make_model(tmp_path / "m", family, tuple(sorted(TONES)))
-    teacher = loading.load_model(str(folder), window_samples=RATE)
-    settings = replace(SMALL, intermediate=True, relation_weight=1.0)
-    windows = replace(_labels(), labels=tuple(sorted(TONES)))
-    student = build(settings, windows, RATE).train()
-    sound = torch.randn(4, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
-    student.add_module(MATCHING, matching(student, teacher, sound, True))
-    lesson = StudentLoss(teacher, windows.labels, settings, Distill(), 0.5, task_of("classes"))
-    lesson.loss(student, sound, torch.tensor([0, 1, 2, 0]), 0).backward()  # type: ignore[no-untyped-call]
-    gradients = [p.grad for name, p in student.named_parameters() if "head" not in name]
-    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
-    assert not any(p.grad is not None for p in teacher.parameters())
-
-
-def test_only_the_answers_for_the_datas_labels_count(inputs: tuple[Path, Path]) -> None:
-    windows = load_windows(inputs[1])
-    teacher = loading.load_model(str(inputs[0] / "model"))
-    lesson = StudentLoss(teacher, windows.labels, SMALL, Distill(), 0.0, task_of("classes"))
-    known = loading.labels_of(teacher)
-    assert [known[i] for i in lesson.columns.tolist()] == list(windows.labels)
-
-
-def test_states_are_matched_from_the_top_or_level_by_level() -> None:
-    assert matched_layers(3, 12, False) == [(3, 12)]
-    assert matched_layers(3, 12, True) == [(1, 4), (2, 8), (3, 12)]
-    assert matched_layers(0, 12, True) == [(0, 12)]
-
-
-def test_mixed_windows_keep_their_sum_of_weights() -> None:
-    samples = torch.eye(8)
-    mixed = mix(samples, 1.0, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(mixed.sum(dim=1), torch.ones(8))
-    assert ((mixed > 0) & (mixed < 1)).any()
-    assert torch.equal(mix(samples, 0.0, torch.Generator()), samples)
-
-
-def test_frames_are_averaged_over_their_share_of_time() -> None:
-    states = torch.arange(6.0)[None, :, None]
-    assert losses.to_frames(states, 3).flatten().tolist() == [0.5, 2.5, 4.5]
-    assert losses.to_frames(states, 6) is states
-
-
-def test_relations_ignore_rotation_and_size() -> None:
-    torch.manual_seed(0)
-    clips = torch.randn(5, 4)
-    turned = clips @ torch.linalg.qr(torch.randn(4, 4))[0] * 3.0
-    assert losses.relation_loss(clips, turned).item() < 1e-10
-    assert losses.relation_loss(clips, torch.randn(5, 4)).item() > 1e-2
-
-
-@pytest.mark.parametrize("family", ["wav2vec2", "kwt"])
-def test_transformer_blocks_begin_as_the_teachers(tmp_path: Path, family: str) -> None:
-    teacher = loading.load_model(str(make_model(tmp_path / "m", family, tuple(TONES))))
-    settings = replace(SMALL, kind="transformer", heads=tiny_config(family).num_attention_heads)
-    student = build(settings, _labels(), RATE)
-    taken = inherit(student, teacher)
-    assert len(taken) == 2 * 6 * 2  # blocks, layers, weight and bias
-    theirs = dict(teacher.base_model.named_parameters())
-    name = "blocks.2.mlp.fc1.weight" if family == "kwt" else (
-        "encoder.layers.2.feed_forward.intermediate_dense.weight")  # fmt: skip
-    assert torch.equal(student.student.blocks[1].inner.weight, theirs[name])
-
-
-@pytest.mark.parametrize("family", [name for name in FAMILY_NAMES if name != "cnn14"])
-def test_every_part_is_found_in_every_transformer_family(family: str, tmp_path: Path) -> None:
-    """By shape and, of what comes out of attention, by its place: no part is another's."""
-    if family == "edgeprune-student":
-        config = tiny_config(family)
-        config.block = "transformer"
-        model: Any = StudentForAudioClassification(config)
-    else:
-        model = loading.load_model(str(make_model(tmp_path / "m", family, tuple(TONES))))
-    block = layers_of(model)[-1]
-    found = {part: layer for part, endings in PARTS.items() if (layer := part_of(block, endings))}
-    assert len({id(layer) for layer in found.values()}) == len(PARTS)
-    assert found["inner"].weight.shape == found["outer"].weight.T.shape
-    size = found["q"].weight.shape
-    assert all(found[part].weight.shape == size for part in ("k", "v"))
-    assert found["out"].weight.shape == size[::-1]
-
-
 def test_nothing_to_inherit_is_said(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="No weight of the teacher has the shape"):
         run(inputs, tmp_path / "out", replace(SMALL, init="teacher"))
@@ -212,11 +91,4 @@ def test_nothing_to_inherit_is_said(inputs: tuple[Path, Path], tmp_path: Path) -
 )
 def test_settings_that_are_no_student_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(EdgepruneError):
-        build(replace(SMALL, **wrong), _labels(), RATE)
-
-
-def _labels() -> Any:
-    from edgeprune.data.windows import Windows
-
-    empty = np.zeros((1, 2), dtype=np.int64)
-    return Windows(np.zeros((1, RATE), np.float32), empty, np.zeros(1, np.int64), (), ("a",), RATE)
+        build(replace(SMALL, **wrong), one_window(), RATE)

@@ -129,25 +129,6 @@ def test_the_learning_rate_rises_then_falls_to_one_per_cent() -> None:
     assert factor(100) == pytest.approx(0.01)
 
 
-def test_a_front_end_that_is_no_longer_the_teachers_is_trained_with_the_rest(
-    backbone: Path,
-) -> None:
-    from edgeprune.training.distill import same_front_end
-    from edgeprune.training.teach import freeze
-
-    student, teacher = (loading.load_model(str(backbone), LABELS) for _ in range(2))
-    assert same_front_end(student, teacher)
-    first = student.wav2vec2.feature_extractor.conv_layers[0].conv.weight
-    with torch.no_grad():
-        first.mul_(0.5)
-    assert not same_front_end(student, teacher)
-    freeze(student, "whole")
-    assert not first.requires_grad
-    student.requires_grad_(True)
-    freeze(student, "all")
-    assert first.requires_grad
-
-
 def test_what_is_frozen_keeps_its_statistics_while_the_rest_is_trained() -> None:
     first, second = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), first), second)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_models import make_model
 from tiny_recordings import TONES, make_recordings
@@ -14,14 +15,15 @@ from tiny_recordings import TONES, make_recordings
 from edgeprune.core.console import Silent
 from edgeprune.core.recipe import build_settings
 from edgeprune.core.settings import Augment, Clips, Teach
-from edgeprune.data.windows import load_windows
+from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.models.checkpoints import read_config
 from edgeprune.pipeline.clips import clips
 from edgeprune.pipeline.compress import compress
 from edgeprune.training.step_records import count_macs, read_step
-from edgeprune.training.teach import teach
+from edgeprune.training.teach import _check_frames, teach
 from edgeprune_device.bundle.reader import read_bundle
+from edgeprune_device.errors import EdgepruneError
 
 FITTED = ("audio-spectrogram-transformer", "whisper", "clap_audio_model")
 
@@ -74,3 +76,15 @@ def test_a_whisper_with_an_mlp_head_loses_layers_and_is_deployed(few: Path, tmp_
     assert made["edgeprune_parts"]["classifier"]["part"] == "mlp"
     bundle = read_bundle(tmp_path / "run" / "seed-0" / "quantize" / "bundle")
     assert bundle.labels == tuple(sorted(TONES))
+
+
+def test_a_transcript_with_more_tokens_than_frames_is_an_error(backbone: Path) -> None:
+    from edgeprune.models import loading
+
+    rows = tuple({"label": label, "split": "train", "columns": {}} for label in ("ab", "a" * 9))
+    labels = ("<pad>", "a", "b")
+    windows = Windows(np.zeros((2, 4000), np.float32), np.tile([0, 4000], (2, 1)), np.arange(2),
+                      rows, labels, 16000, task="ctc")  # fmt: skip
+    model = loading.load_model(str(backbone), labels, task="ctc")
+    with pytest.raises(EdgepruneError, match="1 of 2 transcripts have more tokens"):
+        _check_frames(model, windows, labels)  # nine times a: eight blanks between, 17 of 12 frames

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from shaken_models import random_keep, shaken
-from tiny_models import FAMILY_NAMES, heard_by, make_model
-from tiny_recordings import TONES
+from tiny_models import heard_by
 
-from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
 from edgeprune.width_pruning.masking import masked_norm, masks, masks_of
 from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.unit_table import CHANNELS, HEADS, HIDDEN, KINDS
-from edgeprune.width_pruning.units import groups_of, ready
-from edgeprune_device.errors import EdgepruneError
+from edgeprune.width_pruning.units import groups_of
 
 CASES = (*KINDS, "all")
 NOTHING = {
@@ -49,25 +45,6 @@ def test_a_trimmed_model_answers_as_the_masked_one(family_folder: Path, case: st
     torch.testing.assert_close(trimmed, masked, rtol=0, atol=1e-5)
 
 
-def test_a_model_trimmed_twice_saves_reloads_and_exports(
-    family_folder: Path, tmp_path: Path
-) -> None:
-    model = shaken(family_folder)
-    for seed in range(2):
-        trim_to(model, random_keep(model, KINDS, seed))
-    samples = heard_by(model)
-    with torch.inference_mode():
-        expected = loading.logits_of(model, samples)
-    loading.save(model, tmp_path / "trimmed")
-    again = loading.load_model(str(tmp_path / "trimmed"))
-    with torch.inference_mode():
-        torch.testing.assert_close(loading.logits_of(again, samples), expected, rtol=0, atol=1e-6)
-    scores = torch.softmax(expected, dim=-1).numpy()
-    run = onnx_runner(to_onnx(again, samples.shape[1], 18))
-    for sample, expected_scores in zip(samples.numpy(), scores, strict=True):
-        np.testing.assert_allclose(run(sample[None])[0], expected_scores, rtol=0, atol=1e-4)
-
-
 def test_a_masked_norm_is_the_norm_of_what_is_on() -> None:
     norm = torch.nn.LayerNorm(6)
     torch.nn.init.normal_(norm.weight)
@@ -91,37 +68,3 @@ def test_coordinates_that_are_off_do_not_grow_from_norm_to_norm() -> None:
         states, alone = masked_norm(norm, states, mask), other(alone)
     assert states.abs().max() < 2
     torch.testing.assert_close(states[:, :3], alone)
-
-
-def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_path: Path) -> None:
-    folder = make_model(tmp_path / "m", "wavlm", tuple(TONES))
-    model, other = (loading.load_model(str(folder)) for _ in range(2))
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter, same in zip(model.parameters(), other.parameters(), strict=True):
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
-            same.copy_(parameter)
-    ready(other)
-    ready(other)  # once more changes nothing
-    with torch.inference_mode():
-        expected, states = loading.logits_and_states(model, heard_by(model))
-        logits, own = loading.logits_and_states(other, heard_by(model))
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
-    for state, wanted in zip(own, states, strict=True):
-        torch.testing.assert_close(state, wanted, rtol=0, atol=2e-5)
-
-
-@pytest.mark.parametrize("units", [[], [1, 0], [0, 0], [0, 99], [-1, 0]])
-def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: list[int]) -> None:
-    model = loading.load_model(str(family_folder))
-    ready(model)
-    name = groups_of(model)[0].name
-    with pytest.raises(EdgepruneError, match="cannot be kept"):
-        trim_to(model, {name: units})
-
-
-def test_a_group_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    model = loading.load_model(str(make_model(tmp_path / "m", FAMILY_NAMES[0], tuple(TONES))))
-    with pytest.raises(EdgepruneError, match=r"no group of units called 'front\.9'") as error:
-        trim_to(model, {"front.9": [0]})
-    assert "front.0" in error.value.hint

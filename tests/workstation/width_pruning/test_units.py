@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from shaken_models import random_keep, shaken
-from tiny_models import FAMILY_NAMES, heard_by, make_model
+from tiny_models import heard_by, make_model
 from tiny_recordings import TONES
 
-from edgeprune.core.recipe import CHOICES, EACH_OF, build_settings
-from edgeprune.core.settings import Trim
 from edgeprune.models import loading, serialization
-from edgeprune.models.families import FAMILIES
 from edgeprune.models.heads import put_head
 from edgeprune.replacement.mimic_placement import put_mimic
 from edgeprune.width_pruning.masking import masks, masks_of
 from edgeprune.width_pruning.removal import trim_to
-from edgeprune.width_pruning.unit_table import KINDS, ROWS
+from edgeprune.width_pruning.unit_table import KINDS
 from edgeprune.width_pruning.units import groups_of, ready, refusals
-from edgeprune_device.errors import EdgepruneError
-
-
-def test_every_family_has_rows() -> None:
-    assert set(ROWS) == set(FAMILIES) == set(FAMILY_NAMES)
-
-
-def test_the_settings_name_the_kinds_of_the_table() -> None:
-    assert EACH_OF["trim.what"] == Trim().what == KINDS
-    assert all(asdict(Trim())[name.removeprefix("trim.")] in known
-               for name, known in CHOICES.items() if name.startswith("trim."))  # fmt: skip
-    with pytest.raises(EdgepruneError, match=r"trim\.what"):
-        build_settings({"trim": {"what": ["tails"]}})
 
 
 def test_every_coordinate_of_a_place_belongs_to_a_unit(family_folder: Path) -> None:

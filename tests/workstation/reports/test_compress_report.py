@@ -1,0 +1,105 @@
+"""The report of compress: its sentence, its facts, its page and its figures, all from the numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from compress_report_fixture import make_report
+from scores_fixture import make_scores
+
+from edgeprune.core.tables import to_html
+from edgeprune.reports.compress_report import (
+    TEMPLATE,
+    facts_of,
+    headline,
+    make_figures,
+    scores_of,
+    to_page,
+)
+from edgeprune.reports.compress_tables import make_tables
+from edgeprune.reports.html import render
+
+NASTY = '<b>&"x"'
+
+
+def test_the_headline_tells_size_speed_and_what_was_lost() -> None:
+    assert headline(make_report()) == (
+        "12 layers became 6, 378.0 MB became 95.0 MB, 40.0 ms a window became 10.0 ms; test accuracy "
+        "went from 95.0 % to 93.0 % (-2.0 points, 95 % interval -3.0 to +1.0)."
+    )
+
+
+def test_where_no_layer_went_parameters_are_compared() -> None:
+    r = make_report()
+    r["summary"]["bundle"]["layers"] = 12
+    assert headline(r).startswith("94.00 M parameters became 47.50 M, 378.0 MB became")
+
+
+@pytest.mark.parametrize(("column", "said"), [("speaker", "speaker"),
+                                              ("", "nothing: clips are split one by one")])  # fmt: skip
+def test_the_facts_say_what_was_kept_apart_and_what_the_bench_noted(column: str, said: str) -> None:
+    r = make_report()
+    r["data"]["group_column"] = column
+    facts = dict(facts_of(r))
+    assert facts["kept apart by"] == said
+    assert facts["clips"] == "70 train, 15 valid, 23 test"
+    assert facts["labels"] == "3 of column label"
+    assert facts["speed, note"] == "The processor was throttled."
+    assert facts["data digest"] == "abababababababab"
+
+
+def test_the_markdown_page_has_every_table_that_has_rows() -> None:
+    r = make_report()
+    page = to_page(r, make_tables(r))
+    headings = re.findall(r"^## (.*)", page, re.MULTILINE)
+    assert headings == ["Before and after", "Metrics", "Seeds", "Steps", "Cuts tried", "Files tried",
+                        "Speed here", "Labels", "How this was made"]  # fmt: skip
+    for seed in r["seeds"]:
+        seed["steps"] = seed["steps"][:1]
+    assert "## Cuts tried" not in to_page(r, make_tables(r))
+
+
+def test_the_page_is_whole_in_one_file_and_escapes_what_the_data_says() -> None:
+    r = make_report() | {"model": NASTY, "headline": NASTY}
+    r["data"]["source"] = NASTY
+    page = render(
+        TEMPLATE, r=r, tables={name: to_html(t) for name, t in make_tables(r).items()},
+        figures={"convexity": "", "latency": "<svg></svg>", "learning": ""}, facts=facts_of(r),
+        has_depth=True, recipe=f"seeds = 1 # {NASTY}",
+    )  # fmt: skip
+    assert "<b>" not in page
+    assert page.count("&lt;b&gt;&amp;") >= 3
+    assert not re.search(r"url\(|@import|<script|<link|src=", page)
+    assert "What made it smaller" in page
+
+
+def test_figures_are_drawn_of_what_there_is() -> None:
+    r = make_report()
+    figures = make_figures(r)
+    assert figures["convexity"] == ""
+    assert "teacher, float32" in figures["latency"]
+    assert "distill, seed 1" in figures["learning"]
+    assert "depth, seed 0" not in figures["learning"], "it trained nothing"
+    for seed in r["seeds"]:
+        seed["learning"] = {"teach": []}
+    assert make_figures(r)["learning"] == ""
+
+
+def test_convexity_is_drawn_where_a_task_has_classes() -> None:
+    scores = make_scores(12, ("word",), full=False)
+    r = make_report() | {"scores": [scores, scores]}
+    assert "cut 6" in make_figures(r)["convexity"]
+    assert make_figures(r | {"scores": [scores | {"task": ""}]})["convexity"] == ""
+
+
+def test_scores_are_read_of_the_seeds_that_have_them(tmp_path: Path) -> None:
+    for seed in range(3):
+        folder = tmp_path / f"seed-{seed}" / "score"
+        if seed != 1:
+            folder.mkdir(parents=True)
+            (folder / "layers.json").write_text(json.dumps({"layers": seed}), "utf-8")
+    found = scores_of([tmp_path / f"seed-{seed}" for seed in range(3)])
+    assert found == [{"layers": 0}, {"layers": 2}]
