@@ -15,9 +15,9 @@ from edgeprune.export.tflite import to_tflite
 from edgeprune_device.bundle.reader import read_bundle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a bundle of one network in both formats, each file's golden outputs its own."""
+    """Give a bundle of one network in both formats, each file's golden outputs its own; for reading."""
     folder = tmp_path_factory.mktemp("formats")
     network = make_student_model("plain stem")
     windows = windows_for(network)
