@@ -85,7 +85,7 @@ def test_a_clip_decodes_to_what_the_model_heard_rounded_to_16_bits(tmp_path: Pat
 @tries(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 5999), max_size=30), st.integers(1, 300))
 def test_the_files_are_the_same_however_the_stream_is_cut(
-    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], size: int
+    new_folder: Callable[[], Path], cuts: list[int], size: int
 ) -> None:
     stream = noise(6000)
     wishes = [("a", 100, 500, 800), ("b", 1900, 2300, 2400), ("c", 2000, 2400, 2400),
@@ -93,7 +93,7 @@ def test_the_files_are_the_same_however_the_stream_is_cut(
     gaps = {2500: 300, 4444: 7}
     results = []
     for edges in ([6000], cuts, list(range(size, 6000, size))):
-        folder = tmp_path_factory.mktemp("clips")
+        folder = new_folder()
         done = feed(ClipRecorder(SETTINGS, folder, RATE), stream, edges, wishes, gaps)
         results.append((sorted(clip.id for clip in done), contents(folder)))
     assert results[0] == results[1] == results[2]
@@ -118,12 +118,12 @@ def scenes(draw: st.DrawFn) -> tuple[dict[int, int], list[tuple[int, int]], list
 @tries(max_examples=60, deadline=None)
 @given(scenes())
 def test_every_clip_is_the_part_of_its_stretch_that_was_asked_for(
-    tmp_path_factory: pytest.TempPathFactory,
+    new_folder: Callable[[], Path],
     scene: tuple[dict[int, int], list[tuple[int, int]], list[int]],
 ) -> None:
     """The oracle goes through the stream sample by sample."""
     gaps, events, cuts = scene
-    stream, folder = noise(6000), tmp_path_factory.mktemp("clips")
+    stream, folder = noise(6000), new_folder()
     wishes = [(f"e{n}", first, last, min(-(-last // WINDOW) * WINDOW, 6000))
               for n, (first, last) in enumerate(events)]  # fmt: skip
     done = {c.id: c for c in feed(ClipRecorder(SETTINGS, folder, RATE), stream, cuts, wishes, gaps)}

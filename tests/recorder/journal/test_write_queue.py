@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -157,10 +158,10 @@ STEPS = st.lists(st.tuples(st.sampled_from("psd"), st.integers(0, 5)), max_size=
 
 @given(steps=STEPS)
 def test_whatever_is_put_saved_and_done_the_disk_holds_the_newest_of_what_waits(
-    steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+    steps: list[tuple[str, int]], new_folder: Callable[[], Path]
 ) -> None:
     """Against a dictionary; a row that is done may still be on the disk, but not the last one."""
-    folder, oracle = tmp_path_factory.mktemp("spool"), dict[str, int]()
+    folder, oracle = new_folder(), dict[str, int]()
     with closing(Spool(folder, 100)) as spool:
         for number, (what, place) in enumerate(steps):
             key = f"{place}"
