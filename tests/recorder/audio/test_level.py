@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeprune_device.audio.level import level_db
 
@@ -16,7 +17,7 @@ from edgeprune_device.audio.level import level_db
      (np.sin(2 * np.pi * np.arange(4800) / 48), -3.0103),  # a sine of full scale: 1 / sqrt(2)
      (np.array([1.0, 0.0, 0.0, 0.0]), -6.0206), (np.linspace(-1, 1, 100_001), -4.7712)],
 )  # fmt: skip
-def test_a_level_is_the_root_mean_square(samples: np.ndarray, wanted: float) -> None:  # type: ignore[type-arg]
+def test_a_level_is_the_root_mean_square(samples: NDArray[np.float64], wanted: float) -> None:
     assert level_db(samples.astype(np.float32)) == pytest.approx(wanted, abs=1e-3)
 
 
