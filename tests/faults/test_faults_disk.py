@@ -218,7 +218,7 @@ import json, os, random, select, signal, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
-from edgeprune_device.clips.clip_recorder import Clips
+from edgeprune_device.clips.clip_recorder import ClipRecorder
 from edgeprune_device.settings import Clips as Settings
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 dice, settings = random.Random(0), Settings(save=True, before_seconds=0.1, after_seconds=0.1)
@@ -227,7 +227,7 @@ for life in range(kills):
     readable, writable = os.pipe()
     child = os.fork()
     if not child:
-        clips = Clips(settings, folder, 16000, reserve_bytes=0)
+        clips = ClipRecorder(settings, folder, 16000, reserve_bytes=0)
         for number in range(10_000):
             clips.push(8000 * number, noise)
             clips.want(f"{life}-{number}", "owl", 8000 * number + 2000, 8000 * number + 6000,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from bundle_edits import pair
+from memory_folders import memory_folder
 from tiny_replacements import make_student_model
 from tiny_windows import windows_for
 
@@ -15,9 +18,29 @@ from edgeprune.export.tflite import to_tflite
 from edgeprune_device.bundle.reader import read_bundle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """Give pytest's folder a place in memory."""
+    with memory_folder(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+    """Return a function that makes a folder: each example of a property has one of its own."""
+    numbers = count()
+    with memory_folder(tmp_path_factory.mktemp("examples")) as home:
+
+        def make() -> Path:
+            (folder := home / f"{next(numbers)}").mkdir()
+            return folder
+
+        yield make
+
+
+@pytest.fixture(scope="session")
 def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a bundle of one network in both formats, each file's golden outputs its own."""
+    """Give a bundle of one network in both formats, each file's golden outputs its own; for reading."""
     folder = tmp_path_factory.mktemp("formats")
     network = make_student_model("plain stem")
     windows = windows_for(network)

@@ -16,6 +16,7 @@ from edgeprune_device.percentiles import (
     discarded,
     interval,
     needed,
+    thin,
 )
 
 
@@ -104,3 +105,11 @@ def test_moments_are_scipys() -> None:
     assert found["median"] == found["p50"]["ms"] == np.median(samples)
     assert (found["n"], found["min"], found["max"]) == (999, samples.min(), samples.max())
     assert describe(np.array([3.0]))["std"] is None
+
+
+def test_thinned_samples_keep_their_order_their_ends_and_every_part() -> None:
+    kept = thin(np.arange(12_345.0), 2000)
+    assert len(kept) == 2000
+    assert (kept[0], kept[-1]) == (0, 12_344)
+    assert set(np.diff(kept)) == {6, 7}
+    assert thin(np.array([3.0, 1.0]), 2000) == [3, 1]

@@ -1,4 +1,4 @@
-"""Ways to change a bundle on the disk: its manifest, a file of it, a folder into a zip."""
+"""Ways to change a bundle on the disk: its manifest, a file of it, a folder into a zip; whom to trust."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from edgeprune_device.bundle.manifest import sealed
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.bundle.writer import with_alternative, write_bundle
+from edgeprune_device.settings import Security
 
 
 def zipped(folder: Path, target: Path) -> Path:
@@ -44,3 +45,8 @@ def pair(folder: Path, first: Path, other: Bundle) -> Path:
     """Write a bundle with another's model as the alternative."""
     write_bundle(folder, *with_alternative(*contents(first), other))
     return folder
+
+
+def trusted(*public: Path, require: bool = True) -> Security:
+    """Return settings that trust these public keys."""
+    return Security(require, tuple(str(path) for path in public))

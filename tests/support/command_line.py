@@ -38,3 +38,9 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     with pytest.raises(SystemExit) as end:
         app.main()
     return int(end.value.code or 0)
+
+
+def exit_status(*arguments: str) -> int:
+    """Run the command line without a monkeypatch, for fixtures; return its exit status."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return call(monkeypatch, *arguments)

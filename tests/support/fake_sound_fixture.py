@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,21 @@ def fake_sound(monkeypatch: pytest.MonkeyPatch) -> Fake:
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
 
     return use
+
+
+@pytest.fixture
+def nothing_is_left() -> Iterator[None]:
+    """Afterwards: no capture process, no open file, nothing in shared memory."""
+    files, shm = len(os.listdir("/proc/self/fd")), set(os.listdir("/dev/shm"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) <= files
+    assert not {name for name in os.listdir("/dev/shm") if "edgeprune" in name} - shm
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    for number in children.read_text().split() if children.exists() else ():
+        assert (
+            b"edgeprune_device.audio.capture_process"
+            not in Path(f"/proc/{number}/cmdline").read_bytes()
+        )
 
 
 class Heard:

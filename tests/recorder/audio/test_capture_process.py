@@ -6,9 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ from edgeprune_device.audio.capture_process import channels_of, heard, open_inpu
 from edgeprune_device.audio.devices import Device
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Audio
-from edgeprune_device.stream import Block
 
 CARD = Device(2, "USB: Audio (hw:1,0)", "ALSA", 2, 44100.0)
 SERVER = Device(4, "default", "ALSA", 32, 44100.0)
@@ -116,50 +113,25 @@ def test_a_channel_is_itself_and_the_average_is_of_all(kind: str) -> None:
     np.testing.assert_array_equal(heard(frames[:, 0].tobytes(), kind, 1, 0), frames[:, 0])
 
 
-def test_a_source_that_is_faster_than_its_reader_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "QUEUE_SECONDS", 2 * sources.BLOCK_SECONDS)
-    far = threading.Event()
-
-    def read() -> Iterator[Block]:
-        for number in range(5):
-            if number == 4:
-                far.set()
-            yield Block(np.full(10, number, np.float32))
-
-    source = sources._read_aside(read)
-    first = next(source)  # starts the thread
-    assert not far.wait(0.1)
-    blocks = [block for block in (first, *source) if block is not None]
-    assert [block.samples[0] for block in blocks] == [0, 1, 2, 3, 4]
-
-
-def test_an_unforeseen_error_of_a_source_reaches_the_reader() -> None:
-    def read() -> Iterator[Block]:
-        yield Block(np.ones(10, np.float32))
-        raise RuntimeError("the resampler broke")
-
-    with pytest.raises(RuntimeError, match="the resampler broke"):
-        for _, _ in zip(sources._read_aside(read), range(20), strict=False):
-            pass
-
-
 def test_what_is_played_is_heard_to_the_sample(
     pulse: Pulse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in pulse.environment.items():
         monkeypatch.setenv(name, value)
-    played = np.random.default_rng(1).integers(1, 9000, 2 * RATE).astype(np.int16)
+    played = np.random.default_rng(1).integers(1, 9000, RATE).astype(np.int16)
     soundfile.write(tmp_path / "played.wav", played, RATE, subtype="PCM_16")
     with closing(sources.from_microphone(Audio(), RATE)) as microphone:
-        listener = Heard(microphone).until(lambda h: h.captured > RATE // 2)
+        listener = Heard(microphone).until(lambda h: h.captured > RATE // 4)
         with pulse.play(tmp_path / "played.wav"):
-            listener.until(listener.more(4 * RATE))
+            listener.until(lambda h: bool(np.nanmax(np.abs(h.line[:-RATE]), initial=0.0)))
+            listener.until(listener.more(RATE // 2))
     line = np.rint(listener.line * 32768)
     first = int(np.flatnonzero(line)[0])
     np.testing.assert_array_equal(line[first : first + len(played)], played)
     assert not listener.losses
 
 
+@pytest.mark.slow
 def test_what_is_played_to_a_real_microphone_is_heard_and_ctrl_c_ends_it(
     pulse: Pulse, tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -178,10 +150,8 @@ def test_what_is_played_to_a_real_microphone_is_heard_and_ctrl_c_ends_it(
             subprocess.run(["paplay", "-d", "vmic", str(tmp_path / "played.wav")],
                            env=pulse.environment, check=True)  # fmt: skip
             time.sleep(0.3)
-        begin = time.monotonic()
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=5)
-        assert time.monotonic() - begin < 5
+        output, errors = process.communicate(timeout=30)
         assert process.returncode == 0, errors.decode()
     stats = json.loads(output)
     heard = [json.loads(line)["label"] for line in lines.read_text().splitlines()]

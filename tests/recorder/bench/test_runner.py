@@ -20,7 +20,6 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
-from edgeprune_device import percentiles
 from edgeprune_device.bench import plots, report, statistics, tables, wording, worker_client
 from edgeprune_device.bench import runner as bench_module
 from edgeprune_device.bench.runner import bench
@@ -28,7 +27,6 @@ from edgeprune_device.bench.worker_client import Round
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.writer import golden_files, write_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.system import machine
 
 RATE, WINDOW, LABELS = 1000, 500, ["blackbird", "robin"]
 Ran = tuple[dict[str, Any], Path, list[str]]
@@ -192,14 +190,6 @@ def test_rounds_that_are_not_paired_are_refused() -> None:
         statistics.speedup_interval([np.ones(3)] * 3, [np.ones(3)] * 4, 0.95)
 
 
-def test_thinned_samples_keep_their_order_their_ends_and_every_part() -> None:
-    kept = percentiles.thin(np.arange(12_345.0), 2000)
-    assert len(kept) == 2000
-    assert (kept[0], kept[-1]) == (0, 12_344)
-    assert set(np.diff(kept)) == {6, 7}
-    assert percentiles.thin(np.array([3.0, 1.0]), 2000) == [3, 1]
-
-
 def test_every_variant_is_measured_once_in_a_round_and_the_order_changes() -> None:
     orders = statistics.round_orders(6, 5)
     assert all(sorted(order) == list(range(6)) for order in orders)
@@ -307,56 +297,6 @@ def test_last_words_say_how_a_child_ended(code: int, stderr: str, words: str) ->
 
 
 # The machine
-
-
-def test_facts_of_a_board_are_read_from_its_files(tmp_path: Path) -> None:
-    for name, text in {
-        "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
-        "proc/device-tree/compatible": "raspberrypi,4-model-b\0brcm,bcm2711\0",
-        "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\n",
-        "proc/meminfo": "MemTotal:        3884360 kB\nSwapTotal: 102396 kB\nSwapFree: 100000 kB\n",
-        "proc/vmstat": "pgpgin 1\npswpin 12\npswpout 345\n",
-        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1500000\n",
-        "proc/loadavg": "2.52 0.58 0.59 1/971 26213\n",
-        "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n',
-        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
-        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_min_freq": "600000\n",
-        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1800000\n",
-        "sys/class/thermal/thermal_zone0/temp": "48686\n",
-        "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    facts, state = machine.machine_facts(tmp_path), machine.machine_state(tmp_path)
-    assert facts["model"] == "Raspberry Pi 4 Model B Rev 1.4"
-    assert facts["memory_mb"] == pytest.approx(3884360 * 1024 / 1e6, abs=0.05)
-    assert facts["os"] == "Debian GNU/Linux 12 (bookworm)"
-    assert (facts["governors"], facts["frequency_mhz"]) == (["ondemand"], [600, 1800])
-    assert facts["soc"] == "brcm,bcm2711"
-    assert facts["instructions"] == ["asimd"]
-    assert state == {
-        "load_average": 2.52, "temperature_c": 48.686, "throttled": 0x50005, "frequency_mhz": 1500,
-        "swap_used_mb": 2.5, "swap_in_pages": 12, "swap_out_pages": 345, "missing": {},
-    }  # fmt: skip
-    notes = machine.state_notes(facts | {"cores_of_machine": 4}, state, state)
-    assert notes == [
-        "The load average was 2.52 on 4 cores before the start.",
-        "The frequency governor was ondemand, not performance.",
-        "The board reports under-voltage now, throttled now, under-voltage since boot, "
-        "throttled since boot (0x50005).",
-    ]
-
-
-def test_facts_that_are_not_told_are_none_and_raise_no_note(tmp_path: Path) -> None:
-    facts, state = machine.machine_facts(tmp_path), machine.machine_state(tmp_path)
-    for key in ("soc", "memory_mb", "governors", "frequency_mhz", "instructions"):
-        assert facts[key] is None
-        assert facts["missing"][key]
-    reasons = state.pop("missing")
-    assert set(state) == set(reasons)
-    assert set(state.values()) == {None}  # and no made-up 0
-    assert all(reasons.values())
-    assert machine.state_notes(facts, state, state) == []
 
 
 # A real run

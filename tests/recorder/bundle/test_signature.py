@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import stat
 import sys
 from pathlib import Path
 
 import pytest
+from bundle_edits import trusted
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -19,29 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_public_key,
 )
-from typer.testing import CliRunner
 
-from edgeprune.cli.app import app
 from edgeprune_device.bundle.pack import pack_bundle, sign_bundle
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.bundle.signature import make_keys, read_private, read_public
 from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
-from edgeprune_device.settings import Security
-
-
-@pytest.fixture
-def folder(tiny_bundle: Path, tmp_path: Path) -> Path:
-    shutil.copytree(tiny_bundle, tmp_path / "bundle")
-    return tmp_path / "bundle"
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> tuple[Path, Path, str]:
-    return make_keys(tmp_path / "keys")
-
-
-def trusted(*public: Path, require: bool = True) -> Security:
-    return Security(require, tuple(str(path) for path in public))
 
 
 def test_a_signed_bundle_is_read_by_whom_trusts_its_maker(
@@ -56,17 +38,6 @@ def test_a_signed_bundle_is_read_by_whom_trusts_its_maker(
         read = read_bundle(bundle, trusted(public))
         assert (read.digest, read.signed_by) == (before.digest, identity)
         assert read_bundle(bundle).signed_by == ""  # nobody asked
-
-
-def test_a_zip_is_signed_in_place_and_stays_one_sealed_zip(
-    folder: Path, tmp_path: Path, keys: tuple[Path, Path, str]
-) -> None:
-    private, public, identity = keys
-    pack_bundle(folder, tmp_path / "b.zip")
-    sign_bundle(tmp_path / "b.zip", private)
-    assert read_bundle(tmp_path / "b.zip", trusted(public)).signed_by == identity
-    assert b"edgeprune sha256 " in (tmp_path / "b.zip").read_bytes()[-81:]
-    assert sorted(p.name for p in tmp_path.glob("b.zip*")) == ["b.zip"]
 
 
 def test_the_signature_is_ed25519_over_a_sentence_and_the_manifest(
@@ -180,27 +151,3 @@ def test_without_cryptography_signatures_are_refused_and_the_rest_works(
         read_bundle(folder, trusted(public))
     assert error.value.status == NOT_INSTALLED
     assert error.value.hint == "pip install 'edgeprune[sign]'"
-
-
-def test_a_bundle_that_is_not_whole_is_not_signed(
-    folder: Path, keys: tuple[Path, Path, str]
-) -> None:
-    (folder / "model.onnx").write_bytes(b"evil")
-    with pytest.raises(EdgepruneError, match="SHA-256 differs"):
-        sign_bundle(folder, keys[0])
-    assert not (folder / "bundle.json.sig").exists()
-
-
-def test_the_commands_make_keys_sign_and_pack(folder: Path, tmp_path: Path) -> None:
-    def done(*arguments: str) -> dict[str, object]:
-        result = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        read: dict[str, object] = json.loads(result.stdout)
-        return read
-
-    made = done("keys", "-o", str(tmp_path / "k"))
-    signed = done("sign", str(folder), "--key", str(made["private"]))
-    packed = done("pack", str(folder), "-o", str(tmp_path / "b.zip"))
-    read = read_bundle(tmp_path / "b.zip", trusted(Path(str(made["public"]))))
-    assert read.signed_by == made["identity"] == signed["identity"]
-    assert read.digest == packed["digest"]

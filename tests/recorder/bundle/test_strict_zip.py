@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_edits import zipped
 
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-
-
-def zipped(folder: Path, target: Path) -> Path:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            archive.write(path, path.relative_to(folder).as_posix())
-    return target
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -54,3 +49,26 @@ def test_a_zip_with_a_name_that_leaves_the_bundle_is_refused(
     with pytest.raises(EdgepruneError, match="does not list"):
         read_bundle(path)
     assert not list(tmp_path.rglob("evil.py"))
+
+
+def test_a_zip_that_names_a_file_twice_or_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = zipped(folder, tmp_path / "b.zip")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("model.onnx", b"evil")
+    with pytest.raises(EdgepruneError, match="names a file twice"):
+        read_bundle(path)
+    path.write_bytes(b"no zip")
+    with pytest.raises(EdgepruneError, match="neither a folder nor a zip"):
+        read_bundle(path)
+
+
+def test_no_more_bytes_are_unpacked_than_the_manifest_names(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.onnx").write_bytes(bytes(50_000_000))  # deflates to next to nothing
+    path = zipped(folder, tmp_path / "bomb.zip")
+    tracemalloc.start()
+    try:
+        with pytest.raises(EdgepruneError, match="claims to be 200 times its packed size"):
+            read_bundle(path)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()

@@ -11,7 +11,6 @@ from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import DecisionRule
 from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.temperature import temper
 
 LABELS = ("background", "robin", "wren")
 
@@ -157,30 +156,6 @@ def test_posteriors_of_another_shape_are_an_alarm() -> None:
     for bad in (np.zeros((4, 3)), np.zeros(2), np.full((4, 2), np.nan)):
         with pytest.raises(EdgepruneError, match="no usable scores"):
             Decider(letters).step(0.0, 1.0, bad.astype(np.float32))
-
-
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-def test_a_temperature_divides_the_logits_behind_the_scores(temperature: float) -> None:
-    logits = np.random.default_rng(0).normal(0, 3, (50, 4))
-
-    def softmax(x: np.ndarray) -> np.ndarray:
-        powers = np.exp(x - x.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-
-    def sigmoid(x: np.ndarray) -> np.ndarray:
-        return np.asarray(1 / (1 + np.exp(-x)), np.float32)
-
-    for function, name in ((softmax, "softmax"), (sigmoid, "sigmoid")):
-        found = temper(function(logits), temperature, name)
-        np.testing.assert_allclose(found, function(logits / temperature), atol=2e-5)
-        np.testing.assert_array_equal(found.argmax(axis=1), logits.argmax(axis=1))
-
-
-def test_sure_scores_stay_numbers_under_any_temperature() -> None:
-    for name in ("softmax", "sigmoid"):
-        found = temper(np.array([1.0, 0.0, 0.0], np.float32), 0.05, name)
-        assert np.isfinite(found).all()
-        assert found.argmax() == 0
 
 
 def test_the_recorder_applies_the_temperature_before_it_smooths_and_decides() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune_device.audio.windowing import Windower
-from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.detection.decider import Decider
-from edgeprune_device.detection.decision_rule import DecisionRule, rule_of
+from edgeprune_device.detection.decision_rule import DecisionRule
 from edgeprune_device.detection.events import Detection
-from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.settings import Decide
 
 LABELS = ("background", "robin", "wren")
 Found = tuple[str, float, float, float, float, float]
@@ -64,11 +60,6 @@ def test_an_event_lasts_from_its_first_window_to_its_last_and_keeps_its_most_cer
     (event,) = decide(". r7 r9 . .")
     assert (event.from_seconds, event.to_seconds) == (0.5, 2.0)
     assert (event.start_seconds, event.end_seconds) == (1.0, 2.0)
-
-
-def test_an_event_of_one_window_has_its_times() -> None:
-    event = Detection("robin", 0.9, 3.0, 4.0)
-    assert (event.from_seconds, event.to_seconds) == (3.0, 4.0)
 
 
 def test_two_of_three_windows_confirm_an_event_which_begins_with_the_first_of_them() -> None:
@@ -279,63 +270,3 @@ def test_blocks_of_any_size_give_the_same_events_over_gaps_too(
         return found
 
     assert heard(chunks) == heard(None)
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_bundle: Path) -> Bundle:
-    return read_bundle(tiny_bundle)
-
-
-def test_settings_that_say_nothing_leave_a_bundles_rule_as_it_is(tiny: Bundle) -> None:
-    made, decision = rule_of(tiny), tiny.manifest["decision"]
-    assert made == rule_of(tiny, Decide())
-    assert made.thresholds == decision["thresholds"]
-    assert (made.smoothing_windows, made.refractory_seconds, made.ignore) == (1, 0.5, frozenset())
-    assert (made.confirm_windows, made.of_windows, made.release, made.merge_seconds) == (1, 1, 0, 0)
-
-
-def test_a_single_labels_threshold_wins_over_that_of_all_and_that_over_the_bundles(
-    tiny: Bundle,
-) -> None:
-    made = rule_of(tiny, Decide(threshold=0.3, thresholds={"high": 0.9}))
-    assert made.thresholds == {"low": 0.3, "middle": 0.3, "high": 0.9}
-    assert rule_of(tiny, Decide(thresholds={"high": 0.9})).thresholds == {
-        "low": 0.8, "middle": 0.8, "high": 0.9
-    }  # fmt: skip
-
-
-def test_only_allowed_labels_are_reported_and_denied_ones_never(tiny: Bundle) -> None:
-    assert rule_of(tiny, Decide(allow=("low",))).ignore == {"middle", "high"}
-    assert rule_of(tiny, Decide(deny=("low",))).ignore == {"low"}
-    decision = tiny.manifest["decision"] | {"ignore": ["low"]}
-    quiet = dataclasses.replace(tiny, manifest=dict(tiny.manifest) | {"decision": decision})
-    assert rule_of(quiet, Decide(deny=("high",))).ignore == {"low", "high"}
-    assert rule_of(quiet, Decide(allow=("low", "high"))).ignore == {"middle"}  # asked for by name
-
-
-@pytest.mark.parametrize(
-    ("decide", "sentence"),
-    [
-        (Decide(allow=("lo",)), r"decide\.allow names 'lo'"),
-        (Decide(deny=("owl",)), r"decide\.deny names 'owl'"),
-        (Decide(thresholds={"owl": 0.5}), r"decide\.thresholds names 'owl'"),
-        (Decide(deny=("low", "middle", "high")), "nothing would ever be reported"),
-    ],
-)
-def test_a_label_that_is_not_there_is_refused(tiny: Bundle, decide: Decide, sentence: str) -> None:
-    with pytest.raises(EdgepruneError, match=sentence) as error:
-        rule_of(tiny, decide)
-    assert error.value.hint
-
-
-def test_transcripts_refuse_settings_that_say_nothing_about_them(tiny: Bundle) -> None:
-    decision = {"thresholds": {}, "smoothing_windows": 1, "refractory_seconds": 0, "ignore": []}
-    texts = dataclasses.replace(
-        tiny,
-        manifest=dict(tiny.manifest)
-        | {"activation": "ctc", "tokens": "words", "decision": decision},
-    )
-    assert rule_of(texts, Decide(threshold=0.4)).least_score == 0.4
-    for decide in (Decide(deny=("low",)), Decide(release=0.1), Decide(merge_seconds=1.0)):
-        with pytest.raises(EdgepruneError, match="says nothing about transcripts"):
-            rule_of(texts, decide)

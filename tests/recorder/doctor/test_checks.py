@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.doctor.checks import CHECKS, STATES, CheckRow, MachineFacts, judged
 from edgeprune_device.doctor.probe import Failure, Opened
-from edgeprune_device.doctor.sound_check import Recording, clock_ratio
+from edgeprune_device.doctor.sound_check import Recording
 from edgeprune_device.settings_reader import build_settings
 from edgeprune_device.system.clock import ClockState
 
@@ -172,12 +172,3 @@ def test_a_microphone_that_a_running_recorder_holds_is_said_to_be(facts: Machine
 def test_a_quiet_limit_of_the_settings_counts(facts: MachineFacts) -> None:
     settings = build_settings({"retention": {"free_megabytes": 10_000}}, "r.toml")
     assert row_of(replace(facts, settings=settings), "disk").state == "warning"
-
-
-def test_the_rate_is_the_slope_after_the_first_burst() -> None:
-    burst = [(10.0, 8000)] + [(10.0 + n / 10, 8000 + 1600 * n) for n in range(1, 50)]
-    assert clock_ratio(burst, RATE) == pytest.approx(1.0)
-    slow = [(10.0 + n / 10, 1470 * n) for n in range(1, 50)]
-    assert clock_ratio(slow, RATE) == pytest.approx(1470 / 1600)
-    assert clock_ratio(burst[:5], RATE) is None
-    assert clock_ratio([], RATE) is None

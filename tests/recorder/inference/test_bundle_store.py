@@ -18,7 +18,6 @@ from tiny_bundle import make_bundle
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.bundle_store import Installed, install, resolve, rollback
-from edgeprune_device.inference.self_test import prove_in_child
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +144,6 @@ def test_a_model_that_kills_its_process_kills_only_the_child(
     with pytest.raises(EdgepruneError, match="SIGABRT"):
         install(bundles[0], tmp_path / "store")
     assert not entries(tmp_path / "store")
-
-
-def test_the_child_says_what_is_wrong(bundles: list[Path]) -> None:
-    with pytest.raises(EdgepruneError, match="another than a moment ago"):
-        prove_in_child(bundles[0], "0" * 64)
 
 
 def test_a_damaged_bundle_in_the_store_is_replaced(bundles: list[Path], tmp_path: Path) -> None:

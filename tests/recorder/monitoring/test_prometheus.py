@@ -17,8 +17,9 @@ from edgeprune_device.monitoring.prometheus import MOST_LABELS, OTHERS, Metrics,
 from edgeprune_device.monitoring.status import Status
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def metrics() -> Iterator[Metrics]:
+    """Serve; each test sets the status that it asks for. (The end of a server takes half a second.)"""
     made = Metrics(0, clock=lambda: 110.0)
     yield made
     made.close()

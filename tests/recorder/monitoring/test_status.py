@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faults_table import Tally
 from running_status import HOUR, RUNNING
+from tries import tries
 from typer.testing import CliRunner
 
 from edgeprune.cli.app import app
@@ -34,8 +35,6 @@ from edgeprune_device.monitoring.status import (
     process_facts,
     read_status,
 )
-from edgeprune_device.monitoring.status_text import coverage_text, screen, share_text
-from edgeprune_device.sinks.delivery import DeliveryStats as SinkAccount
 
 
 def test_it_is_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -158,50 +157,6 @@ def test_what_is_worst_is_the_state() -> None:
     assert overall(paused=True, lost=True, alarms={"x": "y"}) == LOST
 
 
-def test_a_share_that_is_not_all_is_not_written_as_all() -> None:
-    assert [share_text(s) for s in (0, 1e-6, 0.5, 0.9999, 1)] == [
-        "0.0 %", "< 0.1 %", "50.0 %", "> 99.9 %", "100.0 %",
-    ]  # fmt: skip
-
-
-def test_the_screen_says_what_a_person_asks(tmp_path: Path) -> None:
-    StatusFile(tmp_path, {}).write(RUNNING)
-    found = read_status(tmp_path)
-    text = screen(found, judge(found, time.monotonic()))
-    for line in (
-        "listening  microphone USB, birds 3f2a91c0",
-        "coverage   4.2 days: 97.0 % analysed; 2.0 % not captured (microphone lost 2.0 %); "
-        "1.0 % dropped (backlog 1.0 %)",
-        "detections 1200 (robin 800, wren 400); last robin 0.93 at 2026-05-01T05:12:33+00:00",
-        "latency    p50 41.0, p90 56.2, p99 59.6, max 60.0 ms of the last 3 windows; "
-        "0.082 of real time",
-        "backlog    0.0 s, nothing given up",
-        "sink       mqtt: 1230 sent, 4 waiting",
-        "board      61.3 C, under-voltage since boot, throttled since boot, 12,346 MB of disk free",
-        "clock      synchronised to 0.01 s (kernel)",
-    ):
-        assert line in text.splitlines(), text
-    assert coverage_text({}, 16_000) == "nothing yet"
-
-
-def test_the_screen_says_why_detections_wait_for_a_receiver(tmp_path: Path) -> None:
-    file = StatusFile(tmp_path, {})
-    for waiting, said in ((4, "4 waiting; broker:1883 cannot be reached"), (0, "0 waiting")):
-        account = asdict(SinkAccount(3, waiting, last_error="broker:1883 cannot be reached"))
-        file.write(replace(RUNNING, sinks={"mqtt": account}))
-        found = read_status(tmp_path)
-        lines = screen(found, judge(found, time.monotonic())).splitlines()
-        assert next(line for line in lines if "mqtt" in line).endswith(f"mqtt: 3 sent, {said}")
-
-
-def test_a_recorder_that_has_just_started_has_a_screen_too(tmp_path: Path) -> None:
-    StatusFile(tmp_path, {}).write(Status("starting"))
-    found = read_status(tmp_path)
-    text = screen(found, judge(found, time.monotonic()))
-    assert "no window yet" in text
-    assert "not known whether it is synchronised" in text
-
-
 def test_ctrl_c_ends_following_without_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,10 +184,11 @@ def test_the_command_ends_with_1_where_the_recorder_is_not_well(tmp_path: Path) 
 
 
 @pytest.mark.fault("F1")
+@tries(6, 20)
 def test_a_reader_never_sees_half_a_status_however_its_writer_dies(
-    tmp_path: Path, tally: Tally
+    tmp_path: Path, tries: int, tally: Tally
 ) -> None:
-    """Twenty SIGKILLs while it is written as fast as possible: each time it can be read whole."""
+    """Six (twenty) SIGKILLs while it is written as fast as possible: each time it can be read whole."""
     code = (
         "import sys; from pathlib import Path\n"
         "from edgeprune_device.monitoring.status import Status, StatusFile\n"
@@ -241,7 +197,7 @@ def test_a_reader_never_sees_half_a_status_however_its_writer_dies(
         "while True:\n    file.write(Status('listening', text='x' * 20000))"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for attempt in range(20):
+    for attempt in range(tries):
         with subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=environ
         ) as process:
@@ -250,4 +206,4 @@ def test_a_reader_never_sees_half_a_status_however_its_writer_dies(
             time.sleep(0.005 * attempt)
             process.kill()
         assert read_status(tmp_path)["state"] == LISTENING
-    tally(20, 0, "status.json whole each time")
+    tally(tries, 0, "status.json whole each time")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -31,9 +31,9 @@ from edgeprune_device.stream import Block, Notice
 @how(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.integers(1, 30_000), max_size=60))
 def test_detections_clips_and_coverage_do_not_depend_on_the_blocks(
-    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+    tiny_bundle: Path, new_folder: Callable[[], Path], sizes: list[int]
 ) -> None:
-    folder = tmp_path_factory.mktemp("blocks")
+    folder = new_folder()
     settings = Settings(clips=Clips(save=True, before_seconds=0.5, after_seconds=0.25))
     whole = Run(tiny_bundle, folder / "whole", [Block(stream())], settings)
     parts = Run(tiny_bundle, folder / "parts", in_blocks(stream(), sizes), settings)
@@ -53,7 +53,7 @@ def test_detections_clips_and_coverage_do_not_depend_on_the_blocks(
                   st.sampled_from(["stalled", "microphone lost", BACKLOG])), max_size=12),
 )  # fmt: skip
 def test_whatever_is_lost_every_sample_is_accounted_for(
-    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory,
+    tiny_bundle: Path, new_folder: Callable[[], Path],
     pieces: list[tuple[int, int, str]],
 ) -> None:  # fmt: skip
     sound = stream(20)
@@ -61,7 +61,7 @@ def test_whatever_is_lost_every_sample_is_accounted_for(
     for size, lost, reason in pieces:
         items.append(Block(sound[first : first + size], lost, reason))
         first += size
-    run = Run(tiny_bundle, tmp_path_factory.mktemp("gaps") / "j", items)
+    run = Run(tiny_bundle, new_folder() / "j", items)
     run.check()
     heard = sum(min(size, 1 << 30) for size, _, _ in pieces)
     assert run.loop.done.captured == min(heard, len(sound))
