@@ -86,7 +86,9 @@ def latencies(measured: list[Round]) -> list[NDArray[np.float64]]:
     return [one.latencies_ms for one in measured]
 
 
-def measured_without_a_clock(bundles: list[Path], out: Path) -> dict[str, Any]:
+def measured_without_a_clock(
+    bundles: list[Path], out: Path, earlier: tuple[Path, ...] = ()
+) -> dict[str, Any]:
     """Run the benchmark with everything in it on latencies that are made up: the second is twice as fast."""
     turns = itertools.count()
 
@@ -113,7 +115,7 @@ def measured_without_a_clock(bundles: list[Path], out: Path) -> dict[str, Any]:
         )  # fmt: skip
 
     extras = Extras(paced=True, sustained_minutes=1.0, watts=(2.0, 5.0), note="in a box",
-                    command="edgeprune bench")  # fmt: skip
+                    command="edgeprune bench", earlier=earlier)  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "run_child", child)
         return runner.bench(bundles, out, threads=(1,), rounds=3, say=lambda _: None, extras=extras)
