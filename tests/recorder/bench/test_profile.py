@@ -67,6 +67,20 @@ def test_a_profile_names_the_kernels_that_ran_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tflite_file_has_no_operators_and_the_reason_is_given(tiny_bundle: Path) -> None:
+    entry = {"format": "tflite", "runtime": "ai-edge-litert 2.1", "digest": "", "file": "m.tflite"}
+    assert "offers no profile" in operators_of(tiny_bundle, entry, 1)["missing"]
+
+
+def test_operators_are_measured_apart_in_a_process_of_their_own(tiny_bundle: Path) -> None:
+    bundle = read_bundle(tiny_bundle)
+    entry = {"format": "onnx", "runtime": "", "digest": bundle.digest, "file": bundle.file}
+    found = operators_of(tiny_bundle, entry, 1)
+    assert {row["type"] for row in found["types"]} == {"MatMul", "Mul", "Softmax"}
+    assert found["windows"] == 20
+
+
+@pytest.mark.slow
 def test_bench_shows_the_operators_of_onnx_and_says_why_tflite_has_none(
     formats: Path,
     tmp_path: Path,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_rounds import measured_without_a_clock
 from repository import ROOT
 
 from edgeprune_device.bench.check import Extras
@@ -23,9 +24,17 @@ OWN_KEYS = {"execution", "runtimes", "missing"}
 """Their keys are names of formats, packages and fields."""
 
 
-@pytest.fixture(scope="module")
-def result(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["made", pytest.param("real", marks=pytest.mark.slow)])
+def result(
+    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Give a run with everything in it: of latencies that are made up, and a real one."""
     out = tmp_path_factory.mktemp("fields")
+    if request.param == "made":
+        measured_without_a_clock([tiny_bundle], out / "first")
+        return measured_without_a_clock(
+            [tiny_bundle], out / "second", earlier=(out / "first" / "bench.json",)
+        )
     plain: dict[str, Any] = {"threads": (1,), "seconds": 0.05, "rounds": 3, "say": lambda _: None}
     bench([tiny_bundle], out / "first", **plain)
     more = Extras(paced=True, sustained_minutes=0.02, watts=(2.0, 4.0), note="in a box",
