@@ -42,7 +42,7 @@ def heard(
 @pytest.fixture
 def hours(heard: list[tuple[Path, Path]]) -> float:
     """Of one recording."""
-    return soundfile.info(heard[0][0]).duration / 3600
+    return float(soundfile.info(heard[0][0]).duration) / 3600
 
 
 def test_a_stream_is_scored_as_listen_hears_it(

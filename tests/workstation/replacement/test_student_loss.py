@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slow_cases import families
 from small_students import SMALL, one_window
 from tiny_models import FAMILY_NAMES, make_model
 from tiny_recordings import RATE, TONES
@@ -45,7 +46,7 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
     assert np.mean(found[-5:]) < 0.5 * found[0]
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", family, tuple(sorted(TONES)))
     teacher = loading.load_model(str(folder), window_samples=RATE)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from slow_cases import families
 from small_students import SMALL, one_window
 from tiny_models import FAMILY_NAMES, make_model, tiny_config
 from tiny_recordings import RATE, TONES
@@ -33,7 +34,7 @@ def test_transformer_blocks_begin_as_the_teachers(tmp_path: Path, family: str) -
     assert torch.equal(student.student.blocks[1].inner.weight, theirs[name])
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILY_NAMES if name != "cnn14"])
+@pytest.mark.parametrize("family", families(name for name in FAMILY_NAMES if name != "cnn14"))
 def test_every_part_is_found_in_every_transformer_family(family: str, tmp_path: Path) -> None:
     """By shape and, of what comes out of attention, by its place: no part is another's."""
     if family == "edgeprune-student":
