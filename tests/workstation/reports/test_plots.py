@@ -95,7 +95,7 @@ def test_learning_is_drawn_in_per_cent_over_epochs_however_many_trainings(
 
 
 def figure_of(title: str) -> Figure:
-    with plots.plt.rc_context(plots.STYLE):
+    with matplotlib.rc_context(plots.STYLE):
         figure, panel = panel_of(3.0, 2.0, "layers", "points")
         panel.plot([0, 1], [0, 1], label="a line")
         panel.set_title(title)
