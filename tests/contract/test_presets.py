@@ -13,6 +13,7 @@ from slow_cases import some_of
 from edgeprune.core.console import Silent
 from edgeprune.core.recipe import RECIPES, build_settings, find_recipe, read_recipe
 from edgeprune.deployment.candidates import AUTO
+from edgeprune.export import timing
 from edgeprune.pipeline.compress import compress
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
@@ -43,8 +44,9 @@ def test_a_preset_says_what_it_is_for_and_sets_only_what_is_known(name: str) -> 
 
 @pytest.mark.parametrize("name", some_of(PRESETS, "tiny"))
 def test_a_preset_goes_the_whole_way(
-    name: str, backbone: Path, recordings: Path, tmp_path: Path
+    name: str, backbone: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(timing, "TIMED_SECONDS", 0.02)
     settings = build_settings(read_recipe(find_recipe(name)), SHORT)
     done = compress(str(backbone), recordings, tmp_path / "run", settings, ui=Silent())
     steps = done.report["seeds"][0]["steps"]

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+OFTEN = ("wav2vec2", "wavlm", "audio-spectrogram-transformer", "whisper", "kwt", "cnn14",
+         "edgeprune-student")  # fmt: skip
+"""The families that run every time: one of each kind of front end and of layer stack."""
+
 
 def some_of(cases: Iterable[Any], *often: Any) -> list[Any]:
     """Return all cases for ``pytest.mark.parametrize``, marked slow but for those named.
@@ -25,3 +29,9 @@ def some_of(cases: Iterable[Any], *often: Any) -> list[Any]:
         else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
         for case in listed
     ]  # fmt: skip
+
+
+def families(names: Iterable[str]) -> list[Any]:
+    """Return names of families for ``parametrize``, marked slow but for those of ``OFTEN``."""
+    listed = list(names)
+    return some_of(listed, *(name for name in listed if name in OFTEN))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slow_cases import families
 from streamed_models import (
     LAYER_NORMED,
     OTHERS,
@@ -30,7 +31,7 @@ from edgeprune.quantization.module_scopes import scopes_of
 from edgeprune.replacement.frontend_placement import put_light
 
 
-@pytest.mark.parametrize("family", [*LAYER_NORMED, *OTHERS])
+@pytest.mark.parametrize("family", families([*LAYER_NORMED, *OTHERS]))
 def test_every_other_family_scores_overlapping_windows_as_the_whole_file(
     family: str, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slow_cases import families
 from tiny_models import FAMILY_NAMES, make_model, tiny_config
 from tiny_recordings import TONES
 
@@ -55,7 +56,9 @@ def test_the_states_are_those_of_a_whole_run(family_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "family_folder", [name for name in FAMILY_NAMES if name != "clap_audio_model"], indirect=True
+    "family_folder",
+    families(name for name in FAMILY_NAMES if name != "clap_audio_model"),
+    indirect=True,
 )  # transformers gives CLAP's states by stage
 def test_the_states_are_those_that_transformers_gives(family_folder: Path) -> None:
     model = loading.load_model(str(family_folder))
@@ -74,7 +77,7 @@ STABLE, WEIGHTED = {"do_stable_layer_norm": True}, {"use_weighted_layer_sum": Tr
 
 
 @pytest.mark.parametrize("changes", [STABLE, WEIGHTED, STABLE | WEIGHTED])
-@pytest.mark.parametrize("family", SUMMED)
+@pytest.mark.parametrize("family", families(SUMMED))
 def test_last_norms_and_weighted_heads_are_part_of_it(
     family: str, changes: dict[str, bool], tmp_path: Path
 ) -> None:

@@ -32,9 +32,10 @@ REMOVAL = {"plain": [2, 1, 0], "bridged": [1, 2, 0]}
 
 
 def test_every_rule_keeps_layers_at_every_depth_and_the_control_in_every_order() -> None:
-    found = keeps_of(evidence(), REMOVAL, 3, ())
+    found = keeps_of(evidence(), REMOVAL, 8, ())
     once = {name for name in RULES if name != RANDOM}
-    assert set(found) == once | {f"{RANDOM} {seed}" for seed in range(3)}
+    assert set(found) == once | {f"{RANDOM} {seed}" for seed in range(8)}
+    assert len({tuple(found[f"{RANDOM} {seed}"]["2"]) for seed in range(8)}) > 1
     for depths in found.values():
         assert {depth: len(keep) for depth, keep in depths.items()} == {"1": 1, "2": 2, "3": 3}
     assert found["greedy-ablation"]["1"] == [0]
@@ -86,6 +87,21 @@ def test_accuracies_are_counted_from_the_clips_that_were_right(
         assert cut_name(row["keep"]) == name
     assert facts["measured_on"]["baseline"] == facts["cuts"]["0-1-2"]["accuracy"]
     assert facts["measured_on"]["clips"] == len(right["0-1-2"])
+
+
+def test_the_clips_that_are_told_to_be_right_are_the_test_clips(
+    model_folder: Path, clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rights(_: Path, evaluators: Any, cuts: Any, *__: Any) -> dict[tuple[str, Any], Any]:
+        valid, test = (len(evaluator.windows.samples) for evaluator in evaluators)
+        return {key: value for cut in cuts for key, value in (
+            (("valid", cut), np.zeros(valid, bool)), (("test", cut), np.ones(test, bool)),
+        )}  # fmt: skip
+
+    monkeypatch.setattr(module, "_rights", rights)
+    facts, _ = run(model_folder, clips_folder, tmp_path, QUICK)
+    assert all(right.all() for right in load_file(tmp_path / "right.safetensors").values())
+    assert {(row["valid_accuracy"], row["accuracy"]) for row in facts["cuts"].values()} == {(0, 1)}
 
 
 def test_a_layer_alone_is_the_span_of_one_and_what_costs_least_goes_first(

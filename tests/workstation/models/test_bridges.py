@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slow_cases import families
 from tiny_models import FAMILY_NAMES
 from tiny_recordings import TONES
 
@@ -20,7 +21,9 @@ from edgeprune.models.families import FAMILIES, keep_layers, layers_of
 from edgeprune_device.errors import EdgepruneError
 
 one_width = pytest.mark.parametrize(
-    "family_folder", [name for name in FAMILY_NAMES if FAMILIES[name].bridges], indirect=True
+    "family_folder",
+    families(name for name in FAMILY_NAMES if FAMILIES[name].bridges),
+    indirect=True,
 )
 """Every family whose states have one width, in turn."""
 

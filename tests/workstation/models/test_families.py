@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from model_sounds import sounds
+from slow_cases import families
 from tiny_models import FAMILY_NAMES, enliven, heard_by, make_model, tone_batch
 from tiny_recordings import TONES
 from transformers import AutoModelForAudioClassification
@@ -43,7 +44,7 @@ def test_the_table_holds_the_families_that_the_readme_promises() -> None:
     assert set(FAMILY_NAMES) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Path) -> None:
     """Clips, fresh head, states, cut, a training step, save, reload, export, int8."""
     source = make_model(tmp_path / "backbone", family)
@@ -87,7 +88,9 @@ def test_a_family_goes_the_whole_way(family: str, recordings: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "family_folder", [name for name in FAMILY_NAMES if not FAMILIES[name].whole], indirect=True
+    "family_folder",
+    families(name for name in FAMILY_NAMES if not FAMILIES[name].whole),
+    indirect=True,
 )
 def test_a_pruned_model_computes_what_its_kept_blocks_compute(family_folder: Path) -> None:
     """An oracle of its own: the full model with the other blocks replaced by the identity."""

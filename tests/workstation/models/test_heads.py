@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slow_cases import families
 from tiny_heads import CTC_FAMILIES, LETTERS, TAGS, load_with_head
 from tiny_models import FAMILY_NAMES, make_model
 from tiny_recordings import RATE, TONES
@@ -68,7 +69,7 @@ def test_the_mlp_is_seed_4s_mean_over_time_and_1024_units(backbone: Path) -> Non
     assert torch.allclose(logits, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_the_mlp_reads_of_a_clip_what_the_familys_own_head_reads(
     family: str, tmp_path: Path
 ) -> None:
@@ -141,7 +142,7 @@ def test_the_bilstm_hears_both_ways(backbone: Path) -> None:
             assert not torch.allclose(model.lm_head(changed)[:, 3], before[:, 3])
 
 
-@pytest.mark.parametrize("family", CTC_FAMILIES)
+@pytest.mark.parametrize("family", families(CTC_FAMILIES))
 def test_every_family_with_frames_recognises(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "backbone", family)
     model = load_with_head(folder, "ctc", "own", LETTERS)

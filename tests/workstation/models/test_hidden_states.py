@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slow_cases import families
 from tiny_models import FAMILY_NAMES, heard_by, make_model
 from tiny_recordings import TONES
 
@@ -31,7 +32,7 @@ def test_claps_frames_run_through_its_strips_in_the_order_of_time(tmp_path: Path
     assert float(apart[:14].max()) < 0.1 * float(apart.max())
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_states_are_the_first_layers_input_and_every_layers_output(
     family: str, tmp_path: Path
 ) -> None:

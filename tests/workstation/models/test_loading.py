@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from model_sounds import sounds
+from slow_cases import families
 from tiny_heads import TAGS, load_with_head
 from tiny_models import FAMILY_NAMES, heard_by, make_model
 from tiny_recordings import RATE, TONES
@@ -23,7 +24,7 @@ LABELS = tuple(TONES)
 SAMPLES = 4000
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_a_fresh_head_is_fresh_whatever_the_number_of_labels(family: str, tmp_path: Path) -> None:
     """As many labels as the checkpoint knows, but others: nothing of its head is left."""
     folder = make_model(tmp_path / "m", family, LABELS)
@@ -88,7 +89,7 @@ def test_other_labels_take_the_place_of_a_head_of_ours(backbone: Path, tmp_path:
         assert loading.logits_of(other, torch.zeros(1, SAMPLES)).shape == (1, 3)
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_a_model_without_a_head_gets_one_for_the_labels(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / family, family)
     assert checkpoints.read_checkpoint(str(folder)).labels() == ()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slow_cases import families
 from small_students import SMALL, one_window
 from tiny_models import FAMILY_NAMES, make_model
 from tiny_recordings import RATE, TONES
@@ -45,7 +46,7 @@ def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
     assert np.mean(found[-5:]) < 0.5 * found[0]
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_every_family_can_be_the_teacher(family: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", family, tuple(sorted(TONES)))
     teacher = loading.load_model(str(folder), window_samples=RATE)
@@ -92,19 +93,28 @@ def lesson_of(inputs: tuple[Path, Path], **changes: Any) -> tuple[StudentLoss, A
     student = build(settings, windows, RATE)
     samples = torch.from_numpy(np.array(windows.samples[:4]))
     student.add_module(MATCHING, matching(student, teacher, samples, settings.intermediate))
+    with torch.no_grad():
+        for parameter in student.head.parameters():
+            parameter.normal_()  # a student with opinions
     lesson = StudentLoss(teacher, windows.labels, settings, Distill(), 0.0, task_of("classes"))
     return lesson, student.eval(), samples
 
 
-def test_answers_and_states_are_weighed_as_the_settings_say(inputs: tuple[Path, Path]) -> None:
-    lesson, student, samples = lesson_of(inputs, relation_weight=0.7)
+@pytest.mark.parametrize("pairs", [[(2, 3)], [(1, 2), (2, 3)]], ids=["top", "levels"])
+def test_answers_and_states_are_weighed_as_the_settings_say(
+    pairs: list[tuple[int, int]], inputs: tuple[Path, Path]
+) -> None:
+    lesson, student, samples = lesson_of(inputs, relation_weight=0.7, intermediate=len(pairs) > 1)
     targets = torch.tensor([0, 1, 2, 0])
     with torch.no_grad():
         logits, own = loading.logits_and_states(student, samples)
         theirs, states = loading.logits_and_states(lesson.teacher, samples)
         soft = losses.logit_loss(logits, theirs[:, lesson.columns], Distill().temperature)
-        mine = student.get_submodule(f"{MATCHING}.2")(own[-1])
-        hidden = losses.hidden_loss(mine, losses.to_frames(states[-1], mine.shape[1]))
+        hidden = torch.zeros(())
+        for own_layer, other in pairs:
+            mine = student.get_submodule(f"{MATCHING}.{own_layer}")(own[own_layer])
+            target = losses.to_frames(states[other], mine.shape[1])
+            hidden = hidden + losses.hidden_loss(mine, target) / len(pairs)
         related = losses.relation_loss(own[-1].mean(dim=1), states[-1].mean(dim=1))
         expected = soft + Distill().hidden_weight * hidden + 0.7 * related
         torch.testing.assert_close(lesson.loss(student, samples, targets, 0), expected)

@@ -42,6 +42,15 @@ def test_without_measured_cuts_the_depth_near_the_peak_is_marked_and_no_rule() -
     assert not [text for text in texts(plot) if text.startswith("convexity-")]
 
 
+def test_where_cuts_were_measured_the_depths_that_convexity_proposes_are_marked() -> None:
+    scores = scores_with("picks")
+    rule, other = [*PROPOSALS][:2]
+    scores["picks"][rule]["proposed"], scores["picks"][other]["proposed"] = 2, None
+    said = texts(draw(scores)[0])
+    assert f"{rule}: depth 2" in said
+    assert not [text for text in said if text.startswith((f"{other}: depth", "within 1 %"))]
+
+
 def test_euclidean_convexity_stands_beside_the_graphs_where_it_was_measured() -> None:
     with_, without = draw(scores_with("euclidean")), draw(scores_with())
     assert "Euclidean convexity (straight lines)" in texts(with_[0])

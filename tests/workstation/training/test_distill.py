@@ -120,6 +120,7 @@ def test_a_share_of_the_windows_holds_nothing_and_the_first_never_does(
     assert 0.3 < float(empty.float().mean()) < 0.5
     assert torch.equal(heard[~empty], many[~empty])
     assert not any(torch.equal(a, b) for a, b in zip(heard[empty], many[empty], strict=True))
+    assert with_nothing(samples, 1.0)[1].tolist() == [False] + [True] * (len(samples) - 1)
     same, none = with_nothing(many, 0.0)
     assert same is many
     assert not none.any()
@@ -147,8 +148,8 @@ def test_first_answers_and_states_count_then_answers_and_labels(
     settings = Distill(temperature=3.0, hidden_weight=0.7, label_share=0.25)
     student, teacher = model_of(backbone), Teacher(model_of(backbone), CPU)
     with torch.no_grad():
-        for parameter in student.parameters():
-            parameter.add_(0.02)
+        for parameter in (*student.parameters(), *teacher.model.classifier.parameters()):
+            parameter.add_(0.1 * torch.randn_like(parameter))  # the two disagree
     targets = torch.arange(len(samples)) % 3
     loss = distillation_loss(CLASSES, teacher, LABELS, settings, 1, 0.0)
     with torch.no_grad():
@@ -156,6 +157,7 @@ def test_first_answers_and_states_count_then_answers_and_labels(
         logits, own = loading.logits_and_states(student, samples)
         wanted, last = teacher(samples)
         soft = losses.logit_loss(logits, wanted, 3.0)
+        assert soft > 1e-3
         expected = (soft + 0.7 * losses.hidden_loss(own[-1], last) if epoch == 0
                     else 0.25 * losses.label_loss(logits, targets) + 0.75 * soft)  # fmt: skip
     torch.testing.assert_close(found, expected)

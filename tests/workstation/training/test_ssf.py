@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slow_cases import families
 from steps_fixture import make_inputs
 from tiny_models import FAMILY_NAMES, make_model
 from tiny_recordings import RATE, TONES
@@ -38,7 +39,7 @@ def stir(model: Any) -> int:
     return len(changed)
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", families(FAMILY_NAMES))
 def test_folded_weights_compute_what_factors_and_offsets_did(family: str, tmp_path: Path) -> None:
     model = load(tmp_path / "m", family)
     sound = torch.randn(2, RATE, generator=torch.Generator().manual_seed(0)) * 0.1

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from slow_cases import families
 from tiny_models import make_model
 from tiny_recordings import TONES, make_recordings
 
@@ -51,7 +52,7 @@ def taught(folder: Path, family: str, few: Path, settings: Teach) -> tuple[Any, 
 
 
 @pytest.mark.parametrize("when", ["auto", "always"])
-@pytest.mark.parametrize("family", FITTED)
+@pytest.mark.parametrize("family", families(FITTED))
 def test_a_teacher_hears_the_clips_window_and_no_silence_behind_it(
     family: str, when: str, few: Path, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_teacher_hears_the_clips_window_and_no_silence_behind_it(
     assert loading.labels_of(left) == tuple(sorted(TONES))
 
 
+@pytest.mark.slow
 def test_a_whisper_with_an_mlp_head_loses_layers_and_is_deployed(few: Path, tmp_path: Path) -> None:
     recipe: dict[str, Any] = {
         "seeds": 1, "max_drop": 0.9, "clips": {"group": "speaker"},
