@@ -95,7 +95,9 @@ def test_a_hop_is_in_samples_and_at_least_one(
 
 
 def test_a_hop_of_less_than_a_sample_is_one_sentence(bundle: Bundle) -> None:
-    with pytest.raises(EdgepruneError, match=r"A hop of 1e-05 s is less than a sample at 16000 Hz"):
+    with pytest.raises(
+        EdgepruneError, match=r"hop_seconds = 1e-05 is less than one sample at 16000 Hz"
+    ):
         hop_of(bundle, Settings(decide=Decide(hop_seconds=1e-5)))
 
 
