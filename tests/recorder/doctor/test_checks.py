@@ -36,7 +36,7 @@ def well(bundle: Bundle) -> MachineFacts:
         journal={"ok": True, "said": "ok", "detections": 1234}, available_mb=1500.0,
         rights={"root": False, "audio": True, "devices": ["/dev/snd/pcmC1D0c"], "closed": []},
         clock=ClockState(True, "kernel", 0.02), zone="CEST",
-        schedule=("It listens now, until 2026-05-01 09:00.",), sinks={"mqtt": ""},
+        schedule=("It records now, until 2026-05-01 09:00.",), sinks={"mqtt": ""},
     )  # fmt: skip
 
 
