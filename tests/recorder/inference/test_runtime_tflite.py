@@ -128,7 +128,7 @@ def test_tflite_runtime_answers_as_ai_edge_litert_or_is_refused(
     assert found["weights"] < 1e-5
     assert found["per-tensor"] < 2e-2  # its kernels round the activations otherwise
     sentence, hint, status = found["per-channel"]
-    assert "cannot read int8 weights that have a scale for each output" in sentence
+    assert "cannot read int8 weights with one scale per output" in sentence
     assert "pip install ai-edge-litert in place of tflite-runtime" in hint
     assert status == 2
 

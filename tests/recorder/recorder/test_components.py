@@ -110,13 +110,13 @@ def test_frames_that_cannot_be_kept_are_news_and_the_whole_model_runs(
     picked: Picked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
-        raise EdgepruneError("its halves answer differently here.")
+        raise EdgepruneError("its incremental files have other scores.")
 
     monkeypatch.setattr(components, "open_incremental", refuse)
     parts = parts_of(picked, tmp_path)
     (notice,) = parts.news
     assert notice.kind == "incremental-refused"
-    assert notice.text.endswith("its halves answer differently here.")
+    assert notice.text.endswith("its incremental files have other scores.")
     window = tone(TONES["low"], WINDOW / RATE, 1)
     np.testing.assert_array_equal(parts.model(0, window), picked.run(window))
 
