@@ -161,7 +161,9 @@ def test_a_device_that_takes_no_rate_at_all_is_one_sentence(
     fake_sound(rates=[], devices=[["counter", 1, 44100]])
     with (
         closing(from_microphone(Audio(), 22050, wait=wait)) as microphone,
-        pytest.raises(EdgepruneError, match="sample rates 22050, 44100, 48000, 32000, 16000 Hz"),
+        pytest.raises(
+            EdgepruneError, match="supports none of the sample rates 22050, 44100, 48000, 32000"
+        ),
     ):
         Heard(microphone).until(lambda h: False)
     tally(1, 0)

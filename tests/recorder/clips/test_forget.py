@@ -146,7 +146,7 @@ def test_a_locked_database_leaves_the_rows_and_says_so(
     other = sqlite3.connect(journal / "journal.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(
-        EdgepruneError, match="4 clips were deleted; their rows could not"
+        EdgepruneError, match="4 clips were deleted; their rows could not be deleted"
     ) as raised:
         forget(journal, Which(), rows=True)
     assert raised.value.status == 1
