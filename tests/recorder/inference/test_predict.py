@@ -207,8 +207,8 @@ def reading_bundle(folder: Path, letters: tuple[str, ...]) -> Any:
 
 
 BAD: list[tuple[Any, int | None, str]] = [
-    (np.zeros(1600, np.float32), None, r"sample_rate = None of an array is out of range"),
-    (np.zeros(1600, np.float32), 16, r"sample_rate = 16 of an array is out of range .*1000 to 768000 Hz"),
+    (np.zeros(1600, np.float32), None, r"sample_rate is missing: an array does not say"),
+    (np.zeros(1600, np.float32), 16, r"sample_rate = 16 is out of range .*1000 to 768000 Hz"),
     (np.zeros((2, 1600), np.float32), RATE, "more channels than samples"),
     (np.zeros((1, 2, 3), np.float32), RATE, r"shape \(1, 2, 3\) is not audio"),
     (np.zeros(0, np.float32), RATE, r"shape \(0,\) is not audio"), (1.0, RATE, "is not audio"),
