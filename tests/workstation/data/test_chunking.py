@@ -81,7 +81,7 @@ def test_a_row_without_times_is_its_whole_file_if_one_window_holds_it(
             assert len(heard(windows, point)) in FILES[:2]
     (tmp_path / "long").mkdir()
     data = write_ramps(tmp_path / "long", [*stretches, (2, "", "")])
-    with pytest.raises(EdgepruneError, match=r"2\.wav gives no start and end, .* longer than"):
+    with pytest.raises(EdgepruneError, match=r"2\.wav has no start and end, .* is longer than"):
         cut(backbone, data, tmp_path / "out2")
 
 
