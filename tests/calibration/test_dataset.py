@@ -133,7 +133,7 @@ def test_unreadable_clips_are_named_and_left_out_if_they_are_few(tmp_path: Path)
         check_audio(data)
 
 
-def test_stretches_in_files_are_left_out_if_their_file_or_their_place_is_bad(
+def test_segments_of_files_are_left_out_if_their_file_or_their_place_is_bad(
     tmp_path: Path,
 ) -> None:
     write_sounds(tmp_path, ["1.wav", "2.wav"])  # 800 samples each
@@ -151,7 +151,7 @@ def test_stretches_in_files_are_left_out_if_their_file_or_their_place_is_bad(
     assert "3.wav cannot be read as audio" in bad[1]
 
 
-def test_a_stretch_shorter_than_a_sample_is_left_out(tmp_path: Path) -> None:
+def test_a_segment_shorter_than_a_sample_is_left_out(tmp_path: Path) -> None:
     write_sounds(tmp_path, ["1.wav"])
     rows = "".join(f"1.wav,0.0{1 + i % 9},,{'ab'[i % 2]}\n" for i in range(100))
     data = read_data(

@@ -106,7 +106,7 @@ def test_folds_are_kept_as_they_are_called(tmp_path: Path) -> None:
     assert [clip.split for clip in found] == ["train", "train", "fold12", "test"]
 
 
-def test_each_header_is_read_once_however_many_stretches_a_file_has(
+def test_each_header_is_read_once_however_many_segments_a_file_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
