@@ -43,9 +43,9 @@ def test_the_command_line_wins_over_the_recipe() -> None:
         ({"seeds": "3"}, "seeds = '3' has the wrong type", "Its default is 3"),
         ({"seeds": True}, "seeds = True has the wrong type", ""),
         ({"teach": 3}, "teach = 3 has the wrong type", ""),
-        ({"seeds": 0}, "seeds = 0 is out of range .allowed: from 1.", ""),
-        ({"max_drop": -0.1}, "max_drop = -0.1 is out of range .allowed: from 0.", ""),
-        ({"max_drop": 1.5}, "max_drop = 1.5 is out of range .allowed: less than 1.", ""),
+        ({"seeds": 0}, r"seeds = 0 is out of range \(allowed: from 1\)", ""),
+        ({"max_drop": -0.1}, r"max_drop = -0.1 is out of range \(allowed: from 0\)", ""),
+        ({"max_drop": 1.5}, r"max_drop = 1.5 is out of range \(allowed: less than 1\)", ""),
         ({"max_drop": float("nan")}, "max_drop = nan has the wrong type", ""),
         (
             {"clips": {"fractions": [0.7, 0.3]}},
@@ -55,7 +55,7 @@ def test_the_command_line_wins_over_the_recipe() -> None:
         ({"clips": {"fractions": ["a", "b", "c"]}}, r"clips\.fractions .* has the wrong type", ""),
         (
             {"clips": {"fractions": [1, -1, 1]}},
-            r"clips\.fractions .* is out of range .allowed: from 0.",
+            r"clips\.fractions .* is out of range \(allowed: from 0\)",
             "",
         ),
         (
@@ -68,32 +68,36 @@ def test_the_command_line_wins_over_the_recipe() -> None:
         ({"score": {"labelings": [3]}}, r"score\.labelings = \[3\] has the wrong type", ""),
         (
             {"bench": {"threads": [1, 0]}},
-            r"bench\.threads = \(1, 0\) is out of range .allowed: from 1.",
+            r"bench\.threads = \(1, 0\) is out of range \(allowed: from 1\)",
             "",
         ),
         ({"bench": {"threads": []}}, r"bench\.threads = \(\) is empty; it needs at least one", ""),
         (
             {"bench": {"seconds": 0}},
-            r"bench\.seconds = 0\.0 is out of range .allowed: more than 0.",
+            r"bench\.seconds = 0\.0 is out of range \(allowed: more than 0\)",
             "",
         ),
         (
             {"distill": {"temperature": 0}},
-            r"distill\.temperature = 0\.0 is out of range .allowed: more than 0.",
+            r"distill\.temperature = 0\.0 is out of range \(allowed: more than 0\)",
             "",
         ),
         (
             {"quantize": {"precision": 95}},
-            r"quantize\.precision = 95\.0 is out of range .allowed: at most 1.",
+            r"quantize\.precision = 95\.0 is out of range \(allowed: at most 1\)",
             "",
         ),
         (
             {"quantize": {"smoothing_windows": 0}},
-            r"smoothing_windows = 0 is out of range .allowed: from 1.",
+            r"smoothing_windows = 0 is out of range \(allowed: from 1\)",
             "",
         ),
-        ({"bench": {"rounds": 2}}, r"bench\.rounds = 2 is out of range .allowed: 3 to 7.", ""),
-        ({"export": {"opset": 11}}, r"export\.opset = 11 is out of range .allowed: 17 to 20.", ""),
+        ({"bench": {"rounds": 2}}, r"bench\.rounds = 2 is out of range \(allowed: 3 to 7\)", ""),
+        (
+            {"export": {"opset": 11}},
+            r"export\.opset = 11 is out of range \(allowed: 17 to 20\)",
+            "",
+        ),
         ({"quantize": {"method": "int3"}}, r"quantize\.method = 'int3' is not known", "dynamic"),
     ],
 )
@@ -107,7 +111,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("seeds = = 3")
     with pytest.raises(EdgepruneError, match=r"The recipe .*r\.toml is not TOML"):
         read_recipe(tmp_path / "r.toml")
-    with pytest.raises(EdgepruneError, match="The recipe .*nothing.toml cannot be read"):
+    with pytest.raises(EdgepruneError, match=r"The recipe .*nothing\.toml cannot be read"):
         read_recipe(tmp_path / "nothing.toml")
 
 
@@ -121,19 +125,19 @@ def test_a_rule_to_fine_tune_that_is_none_is_named() -> None:
     [
         (
             {"augment": {"noise_share": 5.0}},
-            r"augment\.noise_share = 5\.0 is out of range .allowed: at most 1.",
+            r"augment\.noise_share = 5\.0 is out of range \(allowed: at most 1\)",
         ),
         (
             {"augment": {"mask_time": 3.0}},
-            r"augment\.mask_time = 3\.0 is out of range .allowed: at most 1.",
+            r"augment\.mask_time = 3\.0 is out of range \(allowed: at most 1\)",
         ),
         (
             {"mimic": {"kernel": 4}},
-            r"mimic\.kernel = 4 is out of range .allowed: odd numbers from 1.",
+            r"mimic\.kernel = 4 is out of range \(allowed: odd numbers from 1\)",
         ),
         (
             {"student": {"kernel": -1}},
-            r"student\.kernel = -1 is out of range .allowed: odd numbers from 1.",
+            r"student\.kernel = -1 is out of range \(allowed: odd numbers from 1\)",
         ),
         ({"steps": ["trim", "student"]}, "step student starts a new model"),
         ({"steps": ["mimic", "depth"]}, "depth cannot follow mimic"),

@@ -31,7 +31,7 @@ def test_frames_at_a_reflected_edge_are_counted(tmp_path: Path) -> None:
     assert (ast.left, ast.right, ast.step, ast.frames) == (0, 0, 160, 48)
 
 
-def test_what_hangs_on_the_whole_window_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_what_depends_on_the_whole_window_is_refused_in_a_sentence(tmp_path: Path) -> None:
     grouped = loading.load_model(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
     grouped.config.edgeprune_normalize = True
     assert "zero mean and unit variance" in plan_for(grouped, WINDOW, 1600)[1]
