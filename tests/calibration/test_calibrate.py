@@ -93,13 +93,13 @@ def test_the_new_bundle_does_in_listen_what_calibrate_said(
     json.dumps(done)
 
 
-def test_a_rate_that_is_too_low_for_the_surest_score_is_said_so(
+def test_a_rate_that_is_too_low_for_the_highest_score_is_said_so(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
     """The loud tones all score exactly 1, those that the list lacks among them."""
     recording, truth = make_stream(tmp_path, 0, LONG)
     done = calibrate(tiny_bundle, [recording], [truth], tmp_path / "new", Target(160.0))
-    assert "surest" in done["missed"]
+    assert "more than that have the highest score of the model" in done["missed"]
     assert done["missed"] in done["text"]
 
 
@@ -108,7 +108,7 @@ def test_a_rate_that_no_threshold_is_low_enough_for_is_said_so(
 ) -> None:
     recording, truth = heard[0]
     done = calibrate(tiny_bundle, [recording], [truth], tmp_path / "new", Target(20_000.0))
-    assert "let fewer through" in done["missed"]
+    assert "even the lowest thresholds give fewer" in done["missed"]
     assert done["missed"] in done["text"]
 
 
@@ -131,16 +131,16 @@ def test_few_labelled_windows_leave_the_temperature_and_say_so(
     recording, truth = make_stream(tmp_path, 5, 30.0)
     done = calibrate(tiny_bundle, [recording], [truth], tmp_path / "new", Target(5000.0))
     assert done["temperature"] == 1.0
-    assert "30 are needed" in done["text"]
+    assert "only 13 labelled windows (at least 30 to fit one)" in done["text"]
 
 
 def test_streams_that_are_too_short_name_the_hours_that_are_needed(
     tiny_bundle: Path, heard: list[tuple[Path, Path]], hours: float, tmp_path: Path
 ) -> None:
-    with pytest.raises(EdgepruneError, match="cannot tell 2 false alarms an hour") as error:
+    with pytest.raises(EdgepruneError, match="distinguish 2 false alarms per hour from 4") as error:
         calibrate(tiny_bundle, [heard[0][0]], [heard[0][1]], tmp_path / "new", Target(2.0))
     assert "5 hours are needed" in str(error.value)
-    assert f"{10 / hours:.3g} an hour" in error.value.hint
+    assert f"allow {10 / hours:.3g} or more per hour" in error.value.hint
     assert error.value.status == 2
     assert not (tmp_path / "new").exists()
 
@@ -154,12 +154,12 @@ def test_what_makes_no_sense_is_refused_before_anything_is_scored(
     strange = tmp_path / "strange.csv"
     write_truth(strange, [Event("owl", 1, 2)])
     cases: list[tuple[str, list[Path], Target, Path]] = [
-        ("1 recordings and 2 lists", [truth, truth], Target(10.0), tmp_path / "new"),
-        ("Name one target", [truth], Target(), tmp_path / "new"),
-        ("Name one target", [truth], Target(1.0, 0.9), tmp_path / "new"),
-        ("--false-alarms-per-hour -1", [truth], Target(-1.0), tmp_path / "new"),
-        ("--precision 1.5", [truth], Target(precision=1.5), tmp_path / "new"),
-        ("names 'owl', which the bundle does not know", [strange], Target(9.0), tmp_path / "new"),
+        ("1 recordings but 2 lists", [truth, truth], Target(10.0), tmp_path / "new"),
+        ("Exactly one target is needed", [truth], Target(), tmp_path / "new"),
+        ("Exactly one target is needed", [truth], Target(1.0, 0.9), tmp_path / "new"),
+        ("--false-alarms-per-hour -1 is out of range", [truth], Target(-1.0), tmp_path / "new"),
+        ("--precision 1.5 is out of range", [truth], Target(precision=1.5), tmp_path / "new"),
+        ("has the label 'owl', which the bundle lacks", [strange], Target(9.0), tmp_path / "new"),
         ("would replace the old one", [truth], Target(9.0), tiny_bundle),
     ]
     for sentence, lists, target, out in cases:
@@ -172,7 +172,7 @@ def test_an_event_after_the_end_belongs_to_another_recording(
     tiny_bundle: Path, heard: list[tuple[Path, Path]], tmp_path: Path
 ) -> None:
     write_truth(tmp_path / "late.csv", [Event("low", 500, 501)])
-    with pytest.raises(EdgepruneError, match="at 500 s is not in"):
+    with pytest.raises(EdgepruneError, match="at 500 s is outside"):
         calibrate(tiny_bundle, [heard[0][0]], [tmp_path / "late.csv"], tmp_path / "new",
                   Target(300.0))  # fmt: skip
 

@@ -39,5 +39,5 @@ def test_silence_is_no_false_alarm() -> None:
 
 def test_a_file_that_is_no_list_of_events_is_named(tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("start,label\n1,robin\n")
-    with pytest.raises(EdgepruneError, match=r"truth\.csv is no list of events"):
+    with pytest.raises(EdgepruneError, match=r"truth\.csv is not a list of events"):
         read_truth(tmp_path / "truth.csv")

@@ -29,7 +29,7 @@ def test_a_cell_may_hold_several_tags_or_none(tmp_path: Path) -> None:
 def test_tags_that_cannot_be_split_are_named(tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match=r"The label 'owl' of .* has a single clip"):
         read_data(write_noises(tmp_path, ["a,dog;owl,", "b,dog,"]), task="tags")
-    with pytest.raises(EdgepruneError, match="names no label in column 'label'"):
+    with pytest.raises(EdgepruneError, match="has no label in column 'label'"):
         read_data(write_noises(tmp_path, ["a,,", "b,;,"]), task="tags")
 
 

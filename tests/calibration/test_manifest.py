@@ -38,7 +38,7 @@ def test_folders_have_no_other_labelling_than_their_names(tmp_path: Path) -> Non
         clips_of_folders(tmp_path, "species")
     assert "manifest" in error.value.hint
     (tmp_path / "empty" / "wren").mkdir(parents=True)
-    with pytest.raises(EdgepruneError, match="holds no class folders with sound files"):
+    with pytest.raises(EdgepruneError, match="has no class folders with sound files"):
         clips_of_folders(tmp_path / "empty", "label")
 
 
@@ -106,7 +106,7 @@ def test_folds_are_kept_as_they_are_called(tmp_path: Path) -> None:
     assert [clip.split for clip in found] == ["train", "train", "fold12", "test"]
 
 
-def test_each_header_is_read_once_however_many_stretches_a_file_has(
+def test_each_header_is_read_once_however_many_segments_a_file_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
@@ -131,18 +131,21 @@ BAD = [
     ("path,label\n1.wav,a\n,a\n", "Line 3 of .* has no path"),
     ("path,label\n1.wav,a,b\n", "Line 2 of .* another number of columns"),
     ("path,label,start,end\n1.wav,a,2,1\n", "Line 2 of .* ends .1 s. before it starts"),
-    ("path,label,start,end\n1.wav,a,soon,\n", "Line 2 of .* has the start 'soon', not seconds"),
-    ("path,label,start,end\n1.wav,a,-1,\n", "has the start '-1', not seconds"),
+    (
+        "path,label,start,end\n1.wav,a,soon,\n",
+        "Line 2 of .*: start = 'soon' is not a number of seconds",
+    ),
+    ("path,label,start,end\n1.wav,a,-1,\n", "start = '-1' is not a number of seconds"),
     (HEAD + FOUR.replace("valid", "maybe"), "Line 4 of .* has the split 'maybe'"),
     (HEAD + FOUR.replace("valid", "3"), "Line 4 of .* has the split '3'"),
     (HEAD + FOUR.replace("valid", "fold"), "Line 4 of .* has the split 'fold'"),
-    ("path,label,start,end\n1.wav,a,,nan\n", "has the end 'nan', not seconds"),
-    ("path,label,start,end\n1.wav,a,,inf\n", "has the end 'inf', not seconds"),
+    ("path,label,start,end\n1.wav,a,,nan\n", "end = 'nan' is not a number of seconds"),
+    ("path,label,start,end\n1.wav,a,,inf\n", "end = 'inf' is not a number of seconds"),
     (
         "path,label,end_sample\n1.wav,a,1.5\n",
-        "Line 2 of .*labels.csv has the end_sample '1.5', not samples",
+        "Line 2 of .*labels.csv: end_sample = '1.5' is not a number of samples",
     ),
-    ("path,label,start_sample\n1.wav,a,-1\n", "has the start_sample '-1', not samples"),
+    ("path,label,start_sample\n1.wav,a,-1\n", "start_sample = '-1' is not a number of samples"),
     (
         "path,label,start_sample,end_sample\n1.wav,a,1234567,1234567\n",
         "Line 2 of .* ends .1234567 samples. before it starts",

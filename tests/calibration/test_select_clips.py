@@ -116,11 +116,11 @@ def test_a_set_of_one_class_all_silence_nan_or_another_rate_is_refused(tmp_path:
     half = write_set(tmp_path / "half", {n: sound * (n[0] == "a") for n in names})
     assert "All clips of 'b'" in refusal(half, out)
     bad = write_set(tmp_path / "nan", dict.fromkeys(names, sound) | {"b2": sound * np.nan})
-    assert "b2.wav holds samples that are not finite numbers" in refusal(bad, out)
+    assert "b2.wav has samples that are not finite numbers" in refusal(bad, out)
     slow = write_set(tmp_path / "slow", dict.fromkeys(names, sound), 8000)
-    assert "4 of 4 files have not the 16000 Hz asked for" in refusal(slow, out, rate=16000)
+    assert "4 of 4 files do not have the requested 16000 Hz" in refusal(slow, out, rate=16000)
     good = write_set(tmp_path / "good", dict.fromkeys(names, sound))
-    assert "have no clip" not in refusal(good, out, split="valid")
-    assert "cannot be picked" in refusal(good, out, rule="best")
-    with pytest.raises(EdgepruneError, match="5 clips cannot be picked of 4"):
+    assert "has no clips in the split 'valid'" in refusal(good, out, split="valid")
+    assert "is not possible" in refusal(good, out, rule="best")
+    with pytest.raises(EdgepruneError, match="5 clips cannot be selected from 4"):
         select(good, 5, out)

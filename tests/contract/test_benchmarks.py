@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,20 +15,25 @@ from repository import ROOT
 from tiny_models import make_model
 from tiny_recordings import TONES
 
+from edgeprune.core.settings import STEPS
 from edgeprune.models import loading
 
 PROGRAM = ROOT / "benchmarks" / "compression.py"
 
 
 @pytest.fixture
-def compression(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def compression(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Give the program; the step that it adds is gone afterwards."""
+    known = dict(STEPS)
     monkeypatch.setattr(sys, "path", list(sys.path))
     spec = importlib.util.spec_from_file_location("compression", PROGRAM)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    STEPS.clear()
+    STEPS.update(known)
 
 
 def test_every_row_is_a_recipe_and_none_is_forgotten_in_its_own_words(

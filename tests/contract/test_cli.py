@@ -100,11 +100,11 @@ BAD_INPUT: list[tuple[Callable[[Path, Path], Path], str, tuple[str, ...]]] = [
     (single_clip, "The label 'once'", ()),
     (empty_clips, "5 of 54 clips", ()),
     (unreadable_clips, "5 of 54 clips", ()),
-    (odd_rate, "200 Hz, cannot be resampled", ()),
-    (crossing_group, "stands in two splits", ("--group", "speaker")),
-    (unknown_family, "model type 'bert'", ()),
+    (odd_rate, "high_s0_0.wav, 200 Hz, is out of range", ()),
+    (crossing_group, "is in two splits", ("--group", "speaker")),
+    (unknown_family, "Model type 'bert' is not supported", ()),
     (pickle_only, "a pickle that could run code", ()),
-    (cut_weights, "is damaged or no safetensors file", ()),
+    (cut_weights, "is damaged or not a safetensors file", ()),
     (no_model, "There is no model folder", ()),
 ]
 
@@ -135,7 +135,7 @@ def test_an_output_folder_with_other_things_in_it_is_left_alone(
 ) -> None:  # fmt: skip
     (tmp_path / "thesis.txt").write_text("precious")
     assert call(monkeypatch, "compress", backbone, recordings, "-o", tmp_path) == 2
-    assert "is not empty and holds no run of edgeprune" in capsys.readouterr().err
+    assert "is not empty and holds no edgeprune run" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_written_outside_a_stage_is_one_sentence_too(
         (("--layers", "1,x"), "is not a list of whole numbers"),
         (("--keep", "2", "--layers", "0"), "Both --keep and --layers"),
         (("--accelerator", "abacus"), "accelerator = 'abacus' is not known"),
-        (("--redo", "everything"), "no stage 'everything'"),
+        (("--redo", "everything"), "--redo 'everything' is not a stage"),
         (("--recipe", "nowhere.toml"), "There is no recipe 'nowhere.toml'"),
     ],
 )

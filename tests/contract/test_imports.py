@@ -131,7 +131,7 @@ def test_every_name_that_is_loaded_by_a_string_is_there() -> None:
 def test_every_module_that_is_started_as_a_program_is_there() -> None:
     """``python -m edgeprune...``, in the code, the tests and the benchmarks."""
     started = re.compile(
-        r"[\"']-m[\"'],\s*[\"'](edgeprune[\w.]*)[\"']|run_module\(\s*[\"']([\w.]+)"
+        r"[\"']-m[\"'],\s*[\"'](edgeprune[\w.]*)[\"']|run_module\(\s*[\"'](edgeprune[\w.]*)"
     )
     folders = (*PACKAGES.values(), ROOT / "tests", ROOT / "benchmarks")
     found = {

@@ -33,7 +33,7 @@ def make_report(
             {"format": "onnx", "method": "none", "bytes": 4_000_000, "milliseconds": 5.0,
              "score": 0.934, "loss": 0.0, "agreement": 1.0, "chosen": False, "why": ""},
         ]},
-        "headline": "12 layers became 6.",
+        "headline": "From 12 layers to 6.",
     }  # fmt: skip
 
 

@@ -26,9 +26,9 @@ def report_of(out: Path) -> dict[str, Any]:
     return found
 
 
-class KeptLines(Lines):
-    """Tells which stages were kept."""
+class ReusedLines(Lines):
+    """Tells which stages were reused."""
 
     @property
-    def kept(self) -> set[str]:
-        return {line.split()[0] for line in self.said if line.endswith("kept")}
+    def reused(self) -> set[str]:
+        return {line.split()[0] for line in self.said if line.endswith("reused")}

@@ -69,4 +69,4 @@ def test_devices_prints_a_table(
 ) -> None:
     replace_work(monkeypatch, "edgeprune_device.audio.devices.list_aside", [])
     assert call(monkeypatch, "devices") == 0
-    assert capsys.readouterr().out == "No input was found: plug a microphone in.\n"
+    assert capsys.readouterr().out == "No input was found; plug in a microphone.\n"

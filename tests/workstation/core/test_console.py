@@ -49,10 +49,11 @@ def test_time_is_told_as_a_person_would(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_shares_are_percentages_and_differences_are_points() -> None:
+def test_shares_are_percentages_and_differences_are_percentage_points() -> None:
     assert [points(share) for share in (1.0, 0.12345, 0.0)] == ["100.0 %", "12.3 %", "0.0 %"]
     assert [in_points(share) for share in (0.01, 0.025, 0.0, 0.1)] == [
-        "1 point", "2.5 points", "0 points", "10 points",
+        "1 percentage point", "2.5 percentage points", "0 percentage points",
+        "10 percentage points",
     ]  # fmt: skip
 
 

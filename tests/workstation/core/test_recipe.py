@@ -43,9 +43,9 @@ def test_the_command_line_wins_over_the_recipe() -> None:
         ({"seeds": "3"}, "seeds = '3' has the wrong type", "Its default is 3"),
         ({"seeds": True}, "seeds = True has the wrong type", ""),
         ({"teach": 3}, "teach = 3 has the wrong type", ""),
-        ({"seeds": 0}, "seeds = 0 must be at least 1", ""),
-        ({"max_drop": -0.1}, "max_drop = -0.1 must be at least 0", ""),
-        ({"max_drop": 1.5}, "max_drop = 1.5 would allow every clip to be wrong", ""),
+        ({"seeds": 0}, r"seeds = 0 is out of range \(allowed: from 1\)", ""),
+        ({"max_drop": -0.1}, r"max_drop = -0.1 is out of range \(allowed: from 0\)", ""),
+        ({"max_drop": 1.5}, r"max_drop = 1.5 is out of range \(allowed: less than 1\)", ""),
         ({"max_drop": float("nan")}, "max_drop = nan has the wrong type", ""),
         (
             {"clips": {"fractions": [0.7, 0.3]}},
@@ -53,19 +53,51 @@ def test_the_command_line_wins_over_the_recipe() -> None:
             "",
         ),
         ({"clips": {"fractions": ["a", "b", "c"]}}, r"clips\.fractions .* has the wrong type", ""),
-        ({"clips": {"fractions": [1, -1, 1]}}, r"clips\.fractions .* at least 0", ""),
-        ({"clips": {"fractions": [0, 1, 1]}}, r"clips\.fractions .* trains on nothing", ""),
+        (
+            {"clips": {"fractions": [1, -1, 1]}},
+            r"clips\.fractions .* is out of range \(allowed: from 0\)",
+            "",
+        ),
+        (
+            {"clips": {"fractions": [0, 1, 1]}},
+            r"clips\.fractions .* leaves no clips for training",
+            "",
+        ),
         ({"prune": {"layers": [1.0]}}, r"prune\.layers = \[1\.0\] has the wrong type", ""),
         ({"prune": {"layers": "12"}}, r"prune\.layers = '12' has the wrong type", ""),
         ({"score": {"labelings": [3]}}, r"score\.labelings = \[3\] has the wrong type", ""),
-        ({"bench": {"threads": [1, 0]}}, r"bench\.threads = \(1, 0\) must be at least 1", ""),
-        ({"bench": {"threads": []}}, r"bench\.threads = \(\) names no thread count", ""),
-        ({"bench": {"seconds": 0}}, r"bench\.seconds = 0\.0 must be more than 0", ""),
-        ({"distill": {"temperature": 0}}, r"distill\.temperature = 0\.0 must be more than 0", ""),
-        ({"quantize": {"precision": 95}}, r"quantize\.precision = 95\.0 must be at most 1", ""),
-        ({"quantize": {"smoothing_windows": 0}}, r"smoothing_windows = 0 must be at least 1", ""),
-        ({"bench": {"rounds": 2}}, r"bench\.rounds = 2 must be from 3 to 7", ""),
-        ({"export": {"opset": 11}}, r"export\.opset = 11 must be from 17 to 20", ""),
+        (
+            {"bench": {"threads": [1, 0]}},
+            r"bench\.threads = \(1, 0\) is out of range \(allowed: from 1\)",
+            "",
+        ),
+        ({"bench": {"threads": []}}, r"bench\.threads = \(\) is empty; it needs at least one", ""),
+        (
+            {"bench": {"seconds": 0}},
+            r"bench\.seconds = 0\.0 is out of range \(allowed: more than 0\)",
+            "",
+        ),
+        (
+            {"distill": {"temperature": 0}},
+            r"distill\.temperature = 0\.0 is out of range \(allowed: more than 0\)",
+            "",
+        ),
+        (
+            {"quantize": {"precision": 95}},
+            r"quantize\.precision = 95\.0 is out of range \(allowed: at most 1\)",
+            "",
+        ),
+        (
+            {"quantize": {"smoothing_windows": 0}},
+            r"smoothing_windows = 0 is out of range \(allowed: from 1\)",
+            "",
+        ),
+        ({"bench": {"rounds": 2}}, r"bench\.rounds = 2 is out of range \(allowed: 3 to 7\)", ""),
+        (
+            {"export": {"opset": 11}},
+            r"export\.opset = 11 is out of range \(allowed: 17 to 20\)",
+            "",
+        ),
         ({"quantize": {"method": "int3"}}, r"quantize\.method = 'int3' is not known", "dynamic"),
     ],
 )
@@ -79,25 +111,37 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("seeds = = 3")
     with pytest.raises(EdgepruneError, match=r"The recipe .*r\.toml is not TOML"):
         read_recipe(tmp_path / "r.toml")
-    with pytest.raises(EdgepruneError, match="could not be read"):
+    with pytest.raises(EdgepruneError, match=r"The recipe .*nothing\.toml cannot be read"):
         read_recipe(tmp_path / "nothing.toml")
 
 
 def test_a_rule_to_fine_tune_that_is_none_is_named() -> None:
-    with pytest.raises(EdgepruneError, match="names 'greedy', which is not known"):
+    with pytest.raises(EdgepruneError, match="contains 'greedy', which is not known"):
         build_settings({"finetune": {"rules": ["greedy"]}})
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"augment": {"noise_share": 5.0}}, r"augment\.noise_share = 5\.0 must be at most 1"),
-        ({"augment": {"mask_time": 3.0}}, r"augment\.mask_time = 3\.0 must be at most 1"),
-        ({"mimic": {"kernel": 4}}, r"mimic\.kernel = 4 must be odd"),
-        ({"student": {"kernel": -1}}, r"student\.kernel = -1 must be odd"),
-        ({"steps": ["trim", "student"]}, "student begins anew"),
-        ({"steps": ["mimic", "depth"]}, "depth follows mimic"),
-        ({"steps": ["depth", "depth"]}, "depth follows depth"),
+        (
+            {"augment": {"noise_share": 5.0}},
+            r"augment\.noise_share = 5\.0 is out of range \(allowed: at most 1\)",
+        ),
+        (
+            {"augment": {"mask_time": 3.0}},
+            r"augment\.mask_time = 3\.0 is out of range \(allowed: at most 1\)",
+        ),
+        (
+            {"mimic": {"kernel": 4}},
+            r"mimic\.kernel = 4 is out of range \(allowed: odd numbers from 1\)",
+        ),
+        (
+            {"student": {"kernel": -1}},
+            r"student\.kernel = -1 is out of range \(allowed: odd numbers from 1\)",
+        ),
+        ({"steps": ["trim", "student"]}, "step student starts a new model"),
+        ({"steps": ["mimic", "depth"]}, "depth cannot follow mimic"),
+        ({"steps": ["depth", "depth"]}, "depth cannot follow depth"),
         ({"precision": "fp16"}, "precision = 'fp16' is not known"),
     ],
 )
@@ -117,7 +161,7 @@ def test_steps_that_go_with_each_other_are_taken(steps: list[str]) -> None:
 
 def test_a_recipe_asks_for_halves_of_an_onnx_file_only() -> None:
     asked = {"quantize": {"incremental": "on"}}
-    with pytest.raises(EdgepruneError, match=r"export\.formats names no onnx"):
+    with pytest.raises(EdgepruneError, match=r"export\.formats does not include onnx"):
         build_settings(asked, {"export": {"formats": ("tflite",)}})
     build_settings(asked, {"export": {"formats": ("tflite", "onnx")}})
     with pytest.raises(EdgepruneError, match="is not known"):
@@ -125,7 +169,7 @@ def test_a_recipe_asks_for_halves_of_an_onnx_file_only() -> None:
 
 
 def test_together_asks_for_two_formats() -> None:
-    with pytest.raises(EdgepruneError, match=r"export\.formats names one") as error:
+    with pytest.raises(EdgepruneError, match=r"export\.formats has only one") as error:
         build_settings({}, {"export": {"together": True}})
     assert "--format onnx,tflite" in error.value.hint
 
@@ -135,10 +179,13 @@ def test_together_asks_for_two_formats() -> None:
     [
         ({"clips": {"task": "tag"}}, "clips.task = 'tag' is not known"),
         ({"clips": {"task": "ctc", "tokens": "phones"}}, "clips.tokens = 'phones' is not known"),
-        ({"clips": {"task": "ctc"}, "teach": {"head": "mlp"}}, "does not go with clips.task"),
-        ({"teach": {"head": "bilstm"}}, "'bilstm' does not go with clips.task = 'classes'"),
-        ({"clips": {"task": "tags", "context": "file"}}, "have one class each"),
-        ({"clips": {"task": "ctc"}, "score": {"labelings": ["speaker"]}}, "not scored as classes"),
+        ({"clips": {"task": "ctc"}, "teach": {"head": "mlp"}}, "does not fit clips.task"),
+        ({"teach": {"head": "bilstm"}}, "'bilstm' does not fit clips.task = 'classes'"),
+        ({"clips": {"task": "tags", "context": "file"}}, "needs classes, but clips.task = 'tags'"),
+        (
+            {"clips": {"task": "ctc"}, "score": {"labelings": ["speaker"]}},
+            "have no classes whose convexity",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(

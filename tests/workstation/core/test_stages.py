@@ -165,14 +165,14 @@ def test_a_folder_of_another_run_is_refused(run: Run) -> None:
     with pytest.raises(EdgepruneError, match="its command is test, not other"):
         open_run(run.folder, {"command": "other"}, Silent())
     (run.folder.parent / "file").write_text("x")
-    with pytest.raises(EdgepruneError, match="is a file, not a folder"):
+    with pytest.raises(EdgepruneError, match="is a file, but an output folder is needed"):
         open_run(run.folder.parent / "file", {}, Silent())
     assert json.loads((run.folder / "run.json").read_text()) == {"command": "test"}
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "cat.jpg").write_text("precious")
-    with pytest.raises(EdgepruneError, match="is not empty and holds no run"):
+    with pytest.raises(EdgepruneError, match="is not empty and holds no edgeprune run"):
         open_run(tmp_path, {"command": "test"}, Silent())
     assert [p.name for p in tmp_path.iterdir()] == ["cat.jpg"]
 
@@ -180,7 +180,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
 def test_a_damaged_run_record_is_one_sentence(run: Run) -> None:
     for text in ("", "{", "3"):
         (run.folder / "run.json").write_text(text)
-        with pytest.raises(EdgepruneError, match=r"run\.json is damaged"):
+        with pytest.raises(EdgepruneError, match=r"run\.json cannot be read, so the run"):
             open_run(run.folder, {"command": "test"}, Silent())
 
 

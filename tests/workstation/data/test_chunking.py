@@ -26,7 +26,7 @@ from edgeprune_device.audio.sound_files import read_clip
 from edgeprune_device.errors import EdgepruneError
 
 
-def test_a_stretch_of_up_to_half_a_window_is_heard_whole_in_its_place(
+def test_a_segment_of_up_to_half_a_window_is_heard_whole_in_its_place(
     backbone: Path, tmp_path: Path
 ) -> None:
     stretches = random_stretches(WINDOW // 2)
@@ -38,7 +38,7 @@ def test_a_stretch_of_up_to_half_a_window_is_heard_whole_in_its_place(
         np.testing.assert_array_equal(heard(windows, point), expected)
 
 
-def test_a_stretch_belongs_to_the_nearest_of_the_windows_that_overlap_by_half(
+def test_a_segment_belongs_to_the_nearest_of_the_windows_that_overlap_by_half(
     backbone: Path, tmp_path: Path
 ) -> None:
     data = write_ramps(tmp_path, random_stretches(3 * WINDOW))
@@ -65,7 +65,7 @@ def test_a_file_no_longer_than_the_window_stands_in_the_middle_of_zeros(
     assert sorted({tuple(s) for s in windows.sound.tolist()}) == [(300, 310), (1200, 1300)]
 
 
-def test_only_windows_with_a_stretch_in_them_are_kept(backbone: Path, tmp_path: Path) -> None:
+def test_only_windows_with_a_segment_in_them_are_kept(backbone: Path, tmp_path: Path) -> None:
     windows = cut(backbone, write_ramps(tmp_path, [(5, 0, 10), (5, 16000, 16001)] * 8),
                   tmp_path / "out")  # fmt: skip
     assert windows.samples[:, [0, -1]].tolist() == [[500001, 501600], [514402, 516001]]
@@ -81,7 +81,7 @@ def test_a_row_without_times_is_its_whole_file_if_one_window_holds_it(
             assert len(heard(windows, point)) in FILES[:2]
     (tmp_path / "long").mkdir()
     data = write_ramps(tmp_path / "long", [*stretches, (2, "", "")])
-    with pytest.raises(EdgepruneError, match=r"2\.wav gives no start and end, .* longer than"):
+    with pytest.raises(EdgepruneError, match=r"2\.wav has no start and end, .* is longer than"):
         cut(backbone, data, tmp_path / "out2")
 
 

@@ -54,5 +54,5 @@ def test_transcripts_are_judged_by_their_token_errors() -> None:
 
 
 def test_an_unknown_task_is_one_sentence() -> None:
-    with pytest.raises(EdgepruneError, match="No task is called 'tasg'"):
+    with pytest.raises(EdgepruneError, match=r"clips\.task = 'tasg' is not known"):
         task_of("tasg")

@@ -203,7 +203,7 @@ def test_both_answer_their_golden_inputs(tagger: Path, reader: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"tokens": "syllables"}, "its transcripts are made of 'syllables'"),
+        ({"tokens": "syllables"}, "its tokens 'syllables' are not known"),
         ({"activation": "softmax"}, "4 labels and scores of shape"),
         ({"decision": {"thresholds": {"low": 0.5}, "smoothing_windows": 1, "refractory_seconds": 0,
                        "ignore": []}}, "thresholds do not cover"),

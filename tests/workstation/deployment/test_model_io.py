@@ -82,7 +82,7 @@ def test_what_is_no_model_is_refused_in_one_line(form: str, data: bytes) -> None
 def test_what_the_runtime_says_of_a_graph_it_cannot_run_is_cut_to_one_line() -> None:
     model = onnx_file({"sound": (TensorProto.FLOAT, [1, 4])})
     model.graph.node[0].op_type = "NoSuchOperator" * 40
-    with pytest.raises(EdgepruneError, match=r"The runtime refuses m\.onnx: \S") as error:
+    with pytest.raises(EdgepruneError, match=r"The runtime rejects m\.onnx: \S") as error:
         tensors_of("onnx", model.SerializeToString(), "m.onnx")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250

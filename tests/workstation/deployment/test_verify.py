@@ -46,7 +46,7 @@ def test_a_bundle_that_hears_nothing_does_not_hold(recordings: Path, tmp_path: P
     write_bundle(deaf, manifest, files)
     done = verify(deaf, recordings, good, split="all", track=track)
     assert not done["held"]
-    assert "100.00 points under its teacher" in done["verdict"]
+    assert "100.00 percentage points below its teacher" in done["verdict"]
 
 
 def recorded(
@@ -70,7 +70,7 @@ def test_without_a_teacher_the_recorded_accuracy_counts_for_the_same_clips_alone
     bundle = recorded(tmp_path / "b", list(read_data(recordings).clips), 0.75)
     done = verify(bundle, recordings, split="all", track=track)
     assert done["baseline"] == 0.75
-    assert "25.00 points over its teacher" in done["verdict"]
+    assert "25.00 percentage points above its teacher" in done["verdict"]
     other = make_recordings(tmp_path / "other", speakers=4, each=2)
     with pytest.raises(EdgepruneError, match="does not record its teacher's score on these clips"):
         verify(bundle, other, split="all", track=track)
@@ -111,7 +111,7 @@ def test_parts_of_one_recording_are_told_apart_whether_or_not_they_name_their_st
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"split": "tset"}, "There is no split 'tset'"),
+        ({"split": "tset"}, "split = 'tset' is not known"),
         ({"label": "speaker"}, "does not know the label"),
     ],
 )

@@ -140,7 +140,7 @@ def test_logits_of_a_foreign_transformer_become_probabilities(
 ) -> None:
     path = models("kwt1_speech_commands/kwt1.tflite")
     labels = tuple((path.parent / "labels.txt").read_text("utf-8").split())
-    with pytest.raises(EdgepruneError, match="not 0 and 1") as error:
+    with pytest.raises(EdgepruneError, match="not 0 to 1") as error:
         wrap(path, tmp_path / "kwt", Wrap(labels=labels))
     assert "--logits" in error.value.hint
     wrap(path, tmp_path / "kwt", Wrap(labels=labels, logits=True))
@@ -157,13 +157,13 @@ def test_logits_of_a_foreign_transformer_become_probabilities(
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
-        ("mlperf_tiny/ad01_int8.tflite", {"labels": ("odd", "normal")}, "it is no classifier"),
+        ("mlperf_tiny/ad01_int8.tflite", {"labels": ("odd", "normal")}, "it is not a classifier"),
         ("mlperf_tiny/kws_ref_model.tflite", {"labels": ("a",) * 12}, "an array of 1 x 49 x 10 x 1"),
-        ("mlperf_tiny/kws_ref_model.tflite", {"kind": "kws"}, "There is no kind 'kws'"),
+        ("mlperf_tiny/kws_ref_model.tflite", {"kind": "kws"}, "kind = 'kws' is not known"),
         ("mlperf_tiny/kws_ref_model.tflite", {"kind": "mlperf-wakeword"}, "3 labels"),
-        ("kwt1_speech_commands/kwt1.tflite", {}, "does not name them"),
+        ("kwt1_speech_commands/kwt1.tflite", {}, "has 12 scores without names"),
         ("kwt1_speech_commands/kwt1.tflite", {"labels": ("a", "b")}, "There are 2 labels"),
-        ("kwt1_speech_commands/labels.txt", {}, "is no .onnx or .tflite"),
+        ("kwt1_speech_commands/labels.txt", {}, "is not a .onnx or .tflite file"),
         ("silero_vad/silero_vad.onnx", {"labels": ("voice",)}, "has the inputs input, state, sr"),
         ("yamnet/yamnet_audio_classifier_with_metadata.tflite", {"ignore": ("owl",)}, "no label"),
         ("yamnet/yamnet_audio_classifier_with_metadata.tflite", {"speech": ("owl",)}, "no label"),
@@ -216,7 +216,7 @@ def test_sound_of_any_rank_goes_in_and_scores_of_any_rank_come_out(
 
 def test_a_length_left_open_must_be_said(tmp_path: Path) -> None:
     model = foreign(tmp_path / "m.onnx", [None, None], [1, 2])
-    with pytest.raises(EdgepruneError, match="sound of any length") as error:
+    with pytest.raises(EdgepruneError, match="windows of any length") as error:
         wrap(model, tmp_path / "b", Wrap(labels=("a", "b")))
     assert "--window" in error.value.hint
 

@@ -93,7 +93,7 @@ def test_every_cut_is_trained_as_the_teacher_is_but_for_its_epochs(
         assert low <= one["accuracy"] <= high
         assert one["keep"] == [int(layer) for layer in name.split("-")]
     assert not (tmp_path / "out/work").exists()
-    assert "3 of 3:  1 layers fine-tuned" in said.text
+    assert "layer subset 3 of 3 ( 1 layers), fine-tuned: " in said.text
 
 
 def test_a_cut_that_is_done_is_not_trained_again_after_an_interruption(

@@ -101,8 +101,8 @@ def test_the_winner_keeps_the_most_over_all_depths_and_the_difference_is_tested(
     assert (found["winner"], found["runner_up"]) == ("forward", "backward")
     assert found["difference"] == pytest.approx(0.04)
     assert found["significant"]
-    assert "4.0 points over backward" in found["sentence"]
-    assert "the difference is significant" in found["sentence"]
+    assert "4.0 percentage points more than backward" in found["sentence"]
+    assert "The difference is significant" in found["sentence"]
     assert set(found["mean_accuracy"]) == {"backward", "forward"}
 
 
@@ -112,7 +112,7 @@ def test_a_difference_within_chance_is_said_not_to_be_significant() -> None:
     found = compare(KEEPS, right, None, "Here")
     assert found is not None
     assert not found["significant"]
-    assert "not significant" in found["sentence"]
+    assert "The difference is not significant" in found["sentence"]
 
 
 def test_few_speakers_make_no_significance() -> None:
@@ -133,9 +133,12 @@ def test_the_headline_names_the_layers_to_keep_and_what_they_are_worth() -> None
     assert "Keep layers 0-2 of 4 (backward)" in line
     assert "89.0 %" in line
     assert "its peak after 3 of 4 layers" in line
-    assert "layers 0-1 alone (backward) get 86.0 %, 95.6 % of that, without 50.0 %" in line
+    assert (
+        "layers 0-1 alone (backward) reach 86.0 % (95.6 % of the whole model's accuracy), "
+        "with 50.0 % of the layers removed" in line
+    )
     facts |= {"picks": None}
-    assert "No cut was measured" in headline(facts)
+    assert "No layer subset was measured" in headline(facts)
 
 
 def test_where_no_layer_can_go_the_headline_says_so() -> None:
@@ -143,7 +146,7 @@ def test_where_no_layer_can_go_the_headline_says_so() -> None:
     facts = {"layers": LAYERS, "first_within_1_percent": {"teacher": 3}, "task": "word",
              "picks": table, "max_drop": 0.01, "measured_on": {"baseline": 0.0}}  # fmt: skip
     line = headline(facts)
-    assert line.startswith("Keep all 4 layers unless you retrain")
+    assert line.startswith("Keep all 4 layers unless the model is retrained")
     assert "bridges" not in line
 
 

@@ -89,7 +89,7 @@ def test_the_order_of_the_points_and_the_batches_do_not_matter(
     np.testing.assert_allclose(again, cosines, atol=1e-6)
 
 
-def test_stretches_are_averaged_in_the_place_they_have_in_their_file(
+def test_segments_are_averaged_in_the_place_they_have_in_their_file(
     backbone: Path, tmp_path: Path
 ) -> None:
     """Two stretches of one file: frames of the file's own states, not those of a cut-out clip."""
@@ -162,7 +162,9 @@ def test_every_clip_can_be_scored(clip_folder: Path) -> None:
 
 
 def test_too_few_clips_for_the_graph_are_refused(clip_folder: Path) -> None:
-    with pytest.raises(EdgepruneError, match="a graph of 500 neighbours needs more"):
+    with pytest.raises(
+        EdgepruneError, match=r"Too few clips to score: .* A graph with 500 neighbours needs more"
+    ):
         choose_points(load_windows(clip_folder), Score(neighbours=500))
 
 

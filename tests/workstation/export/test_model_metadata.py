@@ -79,7 +79,7 @@ def test_an_onnx_file_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_what_is_no_tflite_file_is_refused() -> None:
-    with pytest.raises(EdgepruneError, match="no TFLite file"):
+    with pytest.raises(EdgepruneError, match="is not a TFLite file"):
         stamped(b"nonsense that is long enough", "tflite", {})
 
 

@@ -83,8 +83,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("points", "k", "sentence"),
     [
-        (np.zeros((3, 2)), 3, r"shape \(3, 2\) do not have k = 3 neighbours"),
-        (np.zeros((3, 2)), 0, "k = 0 neighbours"),
+        (np.zeros((3, 2)), 3, r"k = 3 is out of range for points of shape \(3, 2\)"),
+        (np.zeros((3, 2)), 0, "k = 0 is out of range"),
         (np.zeros(5), 1, r"shape \(5,\)"),
         (np.array([[0.0], [np.inf], [1.0]]), 1, "not finite"),
     ],

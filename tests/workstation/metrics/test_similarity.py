@@ -123,7 +123,7 @@ def test_the_cut_into_blocks_is_the_best_of_all() -> None:
 
 @pytest.mark.parametrize("blocks", [0, 9])
 def test_more_blocks_than_states_are_refused(blocks: int) -> None:
-    with pytest.raises(ValueError, match="cannot be cut"):
+    with pytest.raises(ValueError, match="cannot be split into"):
         segment(np.ones((8, 8)), blocks)
 
 

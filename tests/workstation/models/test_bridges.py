@@ -104,9 +104,7 @@ def test_weights_without_the_bridges_that_the_config_names_are_refused(
     model = loading.load_model(str(family_folder))
     model.config.edgeprune_bridges = [1]
     loading.save(model, tmp_path / "model")
-    with pytest.raises(
-        EdgepruneError, match=r"do not hold .*bridge.*, which config.json describes"
-    ):
+    with pytest.raises(EdgepruneError, match=r"lack .*bridge.*, which config.json describes"):
         loading.load_model(str(tmp_path / "model"))
 
 

@@ -101,14 +101,14 @@ def test_a_mert_that_is_no_hubert_is_refused(name: str, tmp_path: Path) -> None:
         config_of_mert({name: True})
 
 
-def test_a_bert_with_a_layer_that_no_score_would_cover_is_refused(tmp_path: Path) -> None:
+def test_a_bert_with_a_layer_that_layer_scores_do_not_cover_is_refused(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m", "wav2vec2-bert", LABELS)
     stated = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(
         json.dumps(stated | {"use_intermediate_ffn_before_adapter": True, "add_adapter": True}),
         "utf-8",
     )
-    with pytest.raises(EdgepruneError, match="which no layer score would cover") as error:
+    with pytest.raises(EdgepruneError, match="which layer scores do not cover") as error:
         read_config(str(folder))
     assert "without an adapter" in error.value.hint
 

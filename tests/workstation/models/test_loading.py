@@ -162,7 +162,7 @@ def test_weights_that_do_not_belong_to_their_config_are_refused_in_a_sentence(
     stated = json.loads((one / "config.json").read_text("utf-8"))
     stated["hidden_size"], stated["num_attention_heads"] = 32, 4
     (other / "config.json").write_text(json.dumps(stated), "utf-8")
-    with pytest.raises(EdgepruneError, match=r"weights of .* could not be loaded") as error:
+    with pytest.raises(EdgepruneError, match=r"weights of .* cannot be loaded") as error:
         loading.load_model(str(other))
     assert "belongs to config.json" in error.value.hint
     assert "\n" not in str(error.value)

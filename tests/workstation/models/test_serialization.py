@@ -94,5 +94,5 @@ def test_an_untouched_model_records_nothing(model: Any, tmp_path: Path) -> None:
 
 
 def test_a_part_nobody_knows_is_named() -> None:
-    with pytest.raises(EdgepruneError, match="a part 'whole', which this edgeprune does not know"):
+    with pytest.raises(EdgepruneError, match="a part 'whole', which is not known to this version"):
         serialization.make_part({"part": "whole"})

@@ -59,7 +59,7 @@ def test_only_the_first_block_makes_the_bias_and_the_others_take_it() -> None:
     first, other = part_of(), part_of(owner=False)
     _, _, bias = first(hidden)
     torch.testing.assert_close(other(hidden, position_bias=bias)[2], bias)
-    with pytest.raises(RuntimeError, match="makes none"):
+    with pytest.raises(RuntimeError, match="computes none"):
         other(hidden)
 
 

@@ -46,7 +46,7 @@ def test_attention_is_torchs() -> None:
 
 
 def test_widths_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 heads do not share a width of 8"):
+    with pytest.raises(ValueError, match="width = 8 is not a multiple of heads = 3"):
         TransformerBlock(8, 12, 3)
-    with pytest.raises(ValueError, match="a kernel of 4 frames has no middle"):
+    with pytest.raises(ValueError, match=r"kernel = 4 is out of range \(allowed: odd numbers\)"):
         ConvBlock(8, 12, 4)

@@ -64,5 +64,5 @@ def test_a_record_is_plain_values_that_json_keeps() -> None:
 def test_a_record_that_is_not_whole_is_refused(change: dict[str, Any]) -> None:
     record = {**record_of(SPECS["ast"]), **change}
     record = {name: value for name, value in record.items() if value is not ...}
-    with pytest.raises(EdgepruneError, match="is not one that this edgeprune knows"):
+    with pytest.raises(EdgepruneError, match="is not known to this version of edgeprune"):
         spec_from_record(record)

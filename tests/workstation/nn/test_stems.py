@@ -81,7 +81,7 @@ def test_the_bands_of_a_waveform_stem_are_the_energies_of_pairs_of_filters() -> 
 
 
 def test_what_cannot_be_a_stem_is_refused() -> None:
-    with pytest.raises(ValueError, match="321 is odd"):
+    with pytest.raises(ValueError, match="an even frame_step, not 321"):
         stem_of("waveform", frame_step=321)
-    with pytest.raises(ValueError, match="has 32 channels, not 16"):
+    with pytest.raises(ValueError, match="hidden_size must be 32 for cnn, not 16"):
         stem_of("cnn")

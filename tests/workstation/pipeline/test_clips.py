@@ -21,13 +21,13 @@ from edgeprune.pipeline.clips import clips
 from edgeprune_device.errors import EdgepruneError
 
 
-def test_the_summary_counts_stretches_and_files(backbone: Path, tmp_path: Path) -> None:
+def test_the_summary_counts_segments_and_files(backbone: Path, tmp_path: Path) -> None:
     data, lines = write_ramps(tmp_path, random_stretches(500, each=10)), Lines()
     clips(backbone, data, "x", out=tmp_path, settings=Clips(context="file"), ui=lines)
-    assert "60 stretches of 6 files, 2 labels, windows of" in lines.said[-1]
+    assert "60 segments of 6 files, 2 labels, windows of" in lines.said[-1]
 
 
-def test_stretches_are_all_scored_and_a_label_may_have_one(backbone: Path, tmp_path: Path) -> None:
+def test_segments_are_all_scored_and_a_label_may_have_one(backbone: Path, tmp_path: Path) -> None:
     """Nothing is trained on them: no split is made, and a rare phone stands in no way."""
     rows = [(0, 0, 10), (4, 5, 15), (5, 20, 40)]  # labels a, b, a
     windows = cut(backbone, write_ramps(tmp_path, rows), tmp_path / "out")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_models import make_model
 from tiny_recordings import TONES
-from tones_run import HOP_SECONDS, STAGES, KeptLines, report_of, settings
+from tones_run import HOP_SECONDS, STAGES, ReusedLines, report_of, settings
 
 from edgeprune.core.console import Silent
 from edgeprune.pipeline.compress import check_floor, compress
@@ -75,34 +75,34 @@ def test_every_file_of_a_run_is_measured_at_the_same_hop(finished: Path) -> None
         assert read_bundle(folder / "bundle").manifest["audio"]["hop_seconds"] == HOP_SECONDS
 
 
-def test_a_second_run_keeps_every_stage_but_those_named_with_redo_and_says_so(
+def test_a_second_run_reuses_every_stage_but_those_named_with_redo_and_says_so(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
-    lines = KeptLines()
+    lines = ReusedLines()
     compress(str(backbone), recordings, run_copy, settings(), ui=lines, redo=("bench",))
     expected = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES}
-    assert lines.kept == expected | {"clips", "untouched", "deploy"}
+    assert lines.reused == expected | {"clips", "untouched", "deploy"}
 
 
 @pytest.mark.slow
-def test_a_second_run_on_nothing_new_keeps_every_stage(
+def test_a_second_run_on_nothing_new_reuses_every_stage(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
-    lines = KeptLines()
+    lines = ReusedLines()
     compress(str(backbone), recordings, run_copy, settings(), ui=lines)
     expected = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES}
-    assert lines.kept == expected | {"clips", "untouched", "deploy", "bench"}
+    assert lines.reused == expected | {"clips", "untouched", "deploy", "bench"}
 
 
 def test_a_changed_setting_reruns_only_what_reads_it(
     run_copy: Path, backbone: Path, recordings: Path
 ) -> None:
-    lines = KeptLines()
+    lines = ReusedLines()
     chosen = settings(quantize={"method": "none"})
     compress(str(backbone), recordings, run_copy, chosen, ui=lines)
     again = {f"seed-{s}/{stage}" for s in (0, 1) for stage in ("quantize", "verify")}
-    kept = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES} | {"clips", "untouched"}
-    assert lines.kept == kept - again
+    reused = {f"seed-{s}/{stage}" for s in (0, 1) for stage in STAGES} | {"clips", "untouched"}
+    assert lines.reused == reused - again
     assert read_bundle(run_copy / "bundle").manifest["model"]["quantization"] == "none"
 
 
@@ -155,9 +155,9 @@ def test_a_model_that_knows_the_labels_is_not_taught(recordings: Path, tmp_path:
     assert list(done.report["scores"][0]["curves"]) == ["teacher"]
 
 
-def test_a_bundle_under_the_floor_ends_with_status_1() -> None:
+def test_a_bundle_below_the_floor_ends_with_status_1() -> None:
     done = {"delivered": {"bundle": {"difference": -0.02}}}
     check_floor(done, 0.02)
-    with pytest.raises(EdgepruneError, match=r"2\.00 points under its teacher") as error:
+    with pytest.raises(EdgepruneError, match=r"2\.00 percentage points below its teacher") as error:
         check_floor(done, 0.01)
     assert error.value.status == 1

@@ -83,7 +83,7 @@ def test_what_it_found_is_told_in_words_and_numbers(
     found = demo(tmp_path / "out", Terminal())
     assert (found["hits"], found["misses"], found["false_alarms"]) == (31, 9, 2)
     assert found["hits"] + found["misses"] == SONGS
-    assert "it found 31 of 40 songs, with 2 false alarms." in found["text"]
+    assert "31 of 40 songs were detected, with 2 false alarms." in found["text"]
     assert found["text"].startswith("the table\n\nIt holds.\n")
     json.dumps(found)
 
@@ -110,6 +110,6 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(
         (out / "mine.txt").write_text("mine", "utf-8")
     with pytest.raises(EdgepruneError, match="exists and holds no demonstration") as error:
         demo(out, Terminal())
-    assert error.value.hint == "Name another folder with -o."
+    assert error.value.hint == "Choose another folder with -o."
     assert parts == []
     assert not (out / RECORD).exists()

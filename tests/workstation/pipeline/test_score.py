@@ -37,8 +37,8 @@ class Lines(Silent):
         self.said.append(text)
 
     @property
-    def kept(self) -> set[str]:
-        return {line.split()[0] for line in self.said if line.endswith("kept")}
+    def reused(self) -> set[str]:
+        return {line.split()[0] for line in self.said if line.endswith("reused")}
 
 
 def settings(**changes: Any) -> Settings:
@@ -119,7 +119,7 @@ def test_a_second_run_keeps_every_stage(
 ) -> None:
     out, lines = shutil.copytree(finished, tmp_path / "score"), Lines()
     score(str(labelled), recordings, out, settings(), ui=lines, finetune=True)
-    assert lines.kept == {"clips", "states", "score", "measure", "finetune", "scores"}
+    assert lines.reused == {"clips", "states", "score", "measure", "finetune", "scores"}
 
 
 def test_another_null_measures_nothing_again(
@@ -129,7 +129,7 @@ def test_another_null_measures_nothing_again(
     out, lines = shutil.copytree(finished, tmp_path / "score"), Lines()
     changed = settings(score={"permutations": 4})
     score(str(labelled), recordings, out, changed, ui=lines, finetune=True)
-    assert lines.kept == {"clips", "states", "measure", "finetune"}
+    assert lines.reused == {"clips", "states", "measure", "finetune"}
 
 
 def test_what_was_measured_before_an_interruption_is_not_measured_again(
@@ -202,7 +202,7 @@ def test_a_labelling_that_cannot_be_scored_leaves_nothing_behind(
 def test_an_unknown_stage_to_redo_is_named(
     labelled: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(EdgepruneError, match="no stage 'teach' to redo") as error:
+    with pytest.raises(EdgepruneError, match="--redo 'teach' is not a stage") as error:
         score(str(labelled), recordings, tmp_path / "run", settings(), ui=Silent(), redo=("teach",))
     assert "measure" in error.value.hint
 
@@ -230,16 +230,18 @@ def test_compress_cuts_by_any_rule_and_puts_bridges_over_the_gaps(
     assert json.loads((tmp_path / "run/seed-0/depth/step.json").read_text())["rule"] == rule
 
 
-def test_stretches_can_be_scored_but_not_compressed(
+def test_segments_can_be_scored_but_not_compressed(
     labelled: Path, recordings: Path, tmp_path: Path
 ) -> None:
     asked = settings(clips={"context": "file"})
     found = score(str(labelled), recordings, tmp_path / "run", asked, ui=Silent()).scores
     assert found["unit"] == "stretches"
     assert found["picks"] is None
-    with pytest.raises(EdgepruneError, match="can be scored, not learnt"):
+    with pytest.raises(
+        EdgepruneError, match="is for edgeprune score only: segments cannot be trained on"
+    ):
         compress(str(labelled), recordings, tmp_path / "other", asked, ui=Silent())
-    with pytest.raises(EdgepruneError, match="not fine-tuned on"):
+    with pytest.raises(EdgepruneError, match="--finetune cannot train on segments of files"):
         score(str(labelled), recordings, tmp_path / "third", asked, ui=Silent(), finetune=True)
 
 
@@ -254,7 +256,7 @@ def test_layers_are_not_chosen_on_the_test_clips(
 def test_the_fine_tuned_rules_are_compared_too(scores: dict[str, Any]) -> None:
     after = scores["verdict"]["finetuned"]
     assert {after["winner"], after["runner_up"]} == {"backward", "forward"}
-    assert after["sentence"].startswith("Fine-tuned after the cut")
+    assert after["sentence"].startswith("Fine-tuned after removal")
     random = scores["picks"]["random"]["depths"][1]
     assert random["interval"] is None
     assert len(random["draws"]) == 2

@@ -42,8 +42,8 @@ DONE: dict[str, Any] = {
 
 def test_a_row_has_a_cell_for_every_head_and_none_for_what_was_not_measured() -> None:
     assert dict(zip(HEADS, cells_of(ROW), strict=True)) == {
-        "unit": "block 0 attention", "lost": "1.25", "same %": "97.50", "KL": "1.2e-03",
-        "back %": "", "KL back": "", "ms": "0.50",
+        "unit": "block 0 attention", "loss pp": "1.25", "agree %": "97.50", "KL": "1.2e-03",
+        "gain %": "", "KL gain": "", "ms saved": "0.50",
     }  # fmt: skip
     reversed_ = cells_of(ROW | {"saved_agreement": 0.02, "saved_divergence": 0.0005})
     assert reversed_[4:6] == ("2.00", "5.0e-04")
@@ -52,16 +52,18 @@ def test_a_row_has_a_cell_for_every_head_and_none_for_what_was_not_measured() ->
 def test_the_page_is_a_summary_a_table_and_the_choice() -> None:
     lines = as_markdown(DONE).splitlines()
     assert lines[0] == summary_text(DONE)
-    assert "accuracy 90.0 % in float, 4.00 points less in int8" in lines[0]
+    assert "accuracy 90.0 % in float, 4.00 percentage points less in int8" in lines[0]
     assert "20.0 -> 10.0 ms" in lines[0]
     assert [line.count("|") for line in lines[2:5]] == [len(HEADS) + 1] * 3
     assert lines[-2 if not lines[-1] else -1] == choice_text(DONE)
 
 
 def test_what_is_to_stay_in_float_is_named() -> None:
-    assert choice_text(DONE) == "For at most 0.5 points lost, all can be int8."
+    assert (
+        choice_text(DONE) == "For a loss of at most 0.5 percentage points, all units can be int8."
+    )
     chosen = choice_text(DONE | {"float": ["head", "front end"]})
-    assert chosen == "For at most 0.5 points lost, leave in float: head, front end."
+    assert chosen == "For a loss of at most 0.5 percentage points, keep in float: head, front end."
 
 
 def test_the_command_writes_the_table_and_prints_json(
@@ -82,8 +84,8 @@ def test_the_command_writes_the_table_and_prints_json(
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"activations": "columns"}, "called 'columns'"), ({"clips": 0}, "at least 1"),
-     ({"most_lost": -0.1}, "not negative")],
+    [({"activations": "columns"}, "activations = 'columns' is not known"), ({"clips": 0}, "--clips from 1"),
+     ({"most_lost": -0.1}, "--most-lost from 0")],
 )  # fmt: skip
 def test_bad_options_are_one_sentence(
     folder: Path, recordings: Path, tmp_path: Path, options: dict[str, Any], said: str

@@ -165,8 +165,8 @@ def test_a_window_of_zeros_stays_zeros() -> None:
     ("modules", "activations", "bits", "said"),
     [
         (["nowhere"], "rows", 8, "no linear layer or convolution over time at 'nowhere'"),
-        ([""], "columns", 8, "called 'columns'"),
-        ([""], "rows", 1, "1 bits"),
+        ([""], "columns", 8, "activations = 'columns' is not known"),
+        ([""], "rows", 1, "bits = 1 is out of range"),
     ],
 )
 def test_what_cannot_be_rounded_is_refused(

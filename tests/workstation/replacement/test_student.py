@@ -75,7 +75,7 @@ def test_labels_can_be_learnt_where_the_teacher_does_not_know_them(
 
 
 def test_nothing_to_inherit_is_said(inputs: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(EdgepruneError, match="No weight of the teacher has the shape"):
+    with pytest.raises(EdgepruneError, match="No weights of the teacher have the shape"):
         run(inputs, tmp_path / "out", replace(SMALL, init="teacher"))
 
 

@@ -27,27 +27,27 @@ NASTY = '<b>&"x"'
 
 def test_the_headline_tells_size_speed_and_what_was_lost() -> None:
     assert headline(make_report()) == (
-        "12 layers became 6, 378.0 MB became 95.0 MB, 40.0 ms a window became 10.0 ms; test accuracy "
-        "went from 95.0 % to 93.0 % (-2.0 points, 95 % interval -3.0 to +1.0)."
+        "From 12 layers to 6, from 378.0 MB to 95.0 MB, from 40.0 ms to 10.0 ms per window; test accuracy "
+        "went from 95.0 % to 93.0 % (-2.0 percentage points, 95 % interval -3.0 to +1.0)."
     )
 
 
 def test_where_no_layer_went_parameters_are_compared() -> None:
     r = make_report()
     r["summary"]["bundle"]["layers"] = 12
-    assert headline(r).startswith("94.00 M parameters became 47.50 M, 378.0 MB became")
+    assert headline(r).startswith("From 94.00 M to 47.50 M parameters, from 378.0 MB to")
 
 
 @pytest.mark.parametrize(("column", "said"), [("speaker", "speaker"),
-                                              ("", "nothing: clips are split one by one")])  # fmt: skip
-def test_the_facts_say_what_was_kept_apart_and_what_the_bench_noted(column: str, said: str) -> None:
+                                              ("", "clip (no group column)")])  # fmt: skip
+def test_the_facts_say_what_was_split_by_and_what_the_bench_noted(column: str, said: str) -> None:
     r = make_report()
     r["data"]["group_column"] = column
     facts = dict(facts_of(r))
-    assert facts["kept apart by"] == said
+    assert facts["split by"] == said
     assert facts["clips"] == "70 train, 15 valid, 23 test"
-    assert facts["labels"] == "3 of column label"
-    assert facts["speed, note"] == "The processor was throttled."
+    assert facts["labels"] == "3 in column label"
+    assert facts["note on latency"] == "The processor was throttled."
     assert facts["data digest"] == "abababababababab"
 
 
@@ -55,11 +55,11 @@ def test_the_markdown_page_has_every_table_that_has_rows() -> None:
     r = make_report()
     page = to_markdown_page(r, make_tables(r))
     headings = re.findall(r"^## (.*)", page, re.MULTILINE)
-    assert headings == ["Before and after", "Metrics", "Seeds", "Steps", "Cuts tried", "Files tried",
-                        "Speed here", "Labels", "How this was made"]  # fmt: skip
+    assert headings == ["Before and after", "Metrics", "Seeds", "Compression steps", "Layer subsets tried",
+                        "Candidate files", "Latency on this machine", "Labels", "Details"]  # fmt: skip
     for seed in r["seeds"]:
         seed["steps"] = seed["steps"][:1]
-    assert "## Cuts tried" not in to_markdown_page(r, make_tables(r))
+    assert "## Layer subsets tried" not in to_markdown_page(r, make_tables(r))
 
 
 def test_the_page_is_whole_in_one_file_and_escapes_what_the_data_says() -> None:
@@ -73,7 +73,7 @@ def test_the_page_is_whole_in_one_file_and_escapes_what_the_data_says() -> None:
     assert "<b>" not in page
     assert page.count("&lt;b&gt;&amp;") >= 3
     assert not re.search(r"url\(|@import|<script|<link|src=", page)
-    assert "What made it smaller" in page
+    assert "Compression steps" in page
 
 
 def test_figures_are_drawn_of_what_there_is() -> None:
@@ -91,7 +91,7 @@ def test_figures_are_drawn_of_what_there_is() -> None:
 def test_convexity_is_drawn_where_a_task_has_classes() -> None:
     scores = make_scores(12, ("word",), full=False)
     r = make_report() | {"scores": [scores, scores]}
-    assert "cut 6" in make_figures(r)["convexity"]
+    assert "kept: 6" in make_figures(r)["convexity"]
     assert make_figures(r | {"scores": [scores | {"task": ""}]})["convexity"] == ""
 
 

@@ -37,8 +37,10 @@ def test_before_and_after_are_rows_and_the_bundle_is_the_one_that_matters() -> N
         "10.0 / 44.0 / 60.5", "4.00 x", "512 MB",
     )  # fmt: skip
     teacher = dict(zip(shown.headers, shown.rows[0], strict=True))
-    assert (teacher["points"], teacher["agreement"]) == ("", ""), "it is not held against itself"
-    assert teacher["speed"] == "1.00 x"
+    assert (teacher["change (pp)"], teacher["agreement"]) == ("", ""), (
+        "it is not held against itself"
+    )
+    assert teacher["speedup"] == "1.00 x"
 
 
 def test_of_two_formats_both_are_named() -> None:
@@ -53,7 +55,7 @@ def test_every_method_has_a_name_for_people() -> None:
 
 def test_every_metric_of_a_task_is_a_row_with_its_interval() -> None:
     shown = make_tables(make_report())["metrics"]
-    assert column(shown, "test clips") == ["accuracy", "balanced accuracy", "macro F1"]
+    assert column(shown, "metric (test clips)") == ["accuracy", "balanced accuracy", "macro F1"]
     assert column(shown, "bundle [95 %]")[1] == "92.0 % [89.0, 94.0]"
 
 
@@ -68,15 +70,15 @@ def test_every_step_tells_its_share_of_the_teachers_work() -> None:
     shown = make_tables(make_report())["steps"]
     assert column(shown, "") == ["seed 0", "", "", "seed 1", "", ""]
     assert column(shown, "step")[:3] == ["teach", "depth", "trim"]
-    assert column(shown, "of the teacher's")[:3] == ["100 %", "50 %", "25 %"]
-    assert column(shown, "asked and reached")[:3] == ["", "", "50 % of macs asked, 49.8 % removed"]
+    assert column(shown, "% of teacher")[:3] == ["100 %", "50 %", "25 %"]
+    assert column(shown, "requested / removed")[:3] == ["", "", "50 % / 49.8 % of macs"]
 
 
 @pytest.mark.parametrize(
     ("step", "text"),
     [({"step": "depth"}, ""),
      ({"requested": 0.3, "of": "latency", "reached": {"latency": 0.312, "macs": 0.5}},
-      "30 % of latency asked, 31.2 % removed")],
+      "30 % / 31.2 % of latency")],
 )  # fmt: skip
 def test_only_what_was_asked_for_a_share_says_what_it_reached(
     step: dict[str, object], text: str
@@ -84,10 +86,10 @@ def test_only_what_was_asked_for_a_share_says_what_it_reached(
     assert asked_and_reached(step) == text
 
 
-def test_cuts_are_listed_in_the_order_they_were_tried_with_their_verdict() -> None:
+def test_layer_subsets_are_listed_in_the_order_they_were_tried_with_their_result() -> None:
     shown = make_tables(make_report())["candidates"]
-    assert column(shown, "layers")[:2] == ["6 of 12", "2 of 12"]
-    assert column(shown, "verdict")[:2] == ["holds, kept", "under the floor"]
+    assert column(shown, "layers kept")[:2] == ["6 of 12", "2 of 12"]
+    assert column(shown, "result")[:2] == ["accepted, chosen", "rejected"]
     assert column(shown, "convexity")[:2] == ["80.0 %", ""]
     without = make_report()
     for seed in without["seeds"]:
@@ -95,12 +97,12 @@ def test_cuts_are_listed_in_the_order_they_were_tried_with_their_verdict() -> No
     assert not make_tables(without)["candidates"].rows
 
 
-def test_files_that_were_tried_say_what_they_lose_and_which_was_kept() -> None:
+def test_candidate_files_say_what_they_lose_and_why_one_was_chosen() -> None:
     shown = make_tables(make_report())["files"]
     assert column(shown, "") == ["onnx, int8", "onnx, float32"]
-    assert column(shown, "points") == ["-0.40", "-0.00"]
-    assert column(shown, "kept") == ["fastest here", ""]
-    assert shown.title == "Files tried; target: here"
+    assert column(shown, "change (pp)") == ["-0.40", "-0.00"]
+    assert column(shown, "reason chosen") == ["fastest here", ""]
+    assert shown.title == "Candidate files; target: here"
 
 
 def test_the_smallest_thread_count_is_the_one_compared_and_all_are_listed() -> None:

@@ -47,7 +47,7 @@ def curves(*means: float) -> dict[str, Any]:
     return {"word": [layer(mean, 0.2) for mean in means], "speaker": [layer(0.4, 0.1)] * len(means)}
 
 
-def test_convexity_has_a_panel_for_every_labelling_and_the_cut_on_the_tasks(
+def test_convexity_has_a_panel_for_every_labelling_and_the_kept_depth_on_the_tasks(
     drawn: list[Figure],
 ) -> None:
     seeds = [{"teacher": curves(0.2, 0.6, 0.9), "untouched": curves(0.2, 0.3, 0.4)}]
@@ -56,10 +56,10 @@ def test_convexity_has_a_panel_for_every_labelling_and_the_cut_on_the_tasks(
     assert word.get_title(loc="left") == "classes: word (the task)"
     assert speaker.get_title(loc="left") == "classes: speaker"
     values = {line.get_label(): np.asarray(line.get_ydata()) for line in word.lines}
-    np.testing.assert_allclose(values["taught model"], [20, 60, 90])
-    np.testing.assert_allclose(values["model as it came"], [20, 30, 40])
+    np.testing.assert_allclose(values["teacher"], [20, 60, 90])
+    np.testing.assert_allclose(values["before fine-tuning"], [20, 30, 40])
     np.testing.assert_allclose(values["97.5 % of permuted labels"], [20, 20, 20])
-    assert [text.get_text() for text in word.texts] == ["cut 2"]
+    assert [text.get_text() for text in word.texts] == ["kept: 2"]
     assert not speaker.texts
 
 

@@ -73,12 +73,12 @@ def test_printed_it_is_the_table_the_headline_and_where_everything_is() -> None:
     lines = str(compressed()).splitlines()
     assert "bundle, onnx, int8" in "\n".join(lines)
     assert lines[-3:] == [
-        "12 layers became 6.", "Report: /runs/tones/report.html", "Bundle: /runs/tones/bundle",
+        "From 12 layers to 6.", "Report: /runs/tones/report.html", "Bundle: /runs/tones/bundle",
     ]  # fmt: skip
 
 
 def test_a_result_names_itself_in_one_line() -> None:
-    assert repr(compressed()) == "CompressResult('/runs/tones': 12 layers became 6.)"
+    assert repr(compressed()) == "CompressResult('/runs/tones': From 12 layers to 6.)"
 
 
 def test_in_a_notebook_it_is_the_table_and_nothing_in_it_is_markup() -> None:

@@ -76,7 +76,7 @@ def test_every_way_of_measuring_has_a_plot_with_a_line_for_every_rule() -> None:
     for plot in plots.values():
         said = {text.removesuffix(" (band: 95 %)") for text in texts(plot)}
         assert {rule for rule in scores["picks"] if rule not in PROPOSALS} <= said
-        assert {"whole model", "1 point less", "95 % of it"} <= said
+        assert {"whole model", "1 percentage point less", "95 % of the whole model"} <= said
         assert {text.split(" proposes ")[0] for text in said if "proposes" in text} == set(
             PROPOSALS
         )
@@ -100,11 +100,11 @@ def test_what_nobody_measured_makes_no_plot() -> None:
     assert [plot.section for plot in draw(scores_with("picks", "verdict"))] == ["convexity"]
 
 
-def test_a_model_that_was_taught_is_drawn_beside_itself_before() -> None:
+def test_a_fine_tuned_model_is_drawn_beside_itself_before() -> None:
     scores = scores_with()
-    assert "model before it was taught" not in texts(draw(scores)[0])
+    assert "model before fine-tuning" not in texts(draw(scores)[0])
     scores["curves"]["untouched"] = scores["curves"]["teacher"]
-    assert "model before it was taught" in texts(draw(scores)[0])
+    assert "model before fine-tuning" in texts(draw(scores)[0])
 
 
 @pytest.mark.slow

@@ -89,10 +89,10 @@ def test_the_summary_links_every_figure(twelve: Path) -> None:
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
 def test_what_was_not_measured_is_left_out(twelve: Path, bare: Path, name: str) -> None:
-    for heading in ("What is left at every depth", "Does convexity tell where to cut?"):
+    for heading in ("Accuracy by number of layers", "Does convexity predict accuracy?"):
         assert heading in (twelve / name).read_text("utf-8")
         assert heading not in (bare / name).read_text("utf-8")
-    assert "Where the classes are convex" in (bare / name).read_text("utf-8")
+    assert "Convexity of the classes" in (bare / name).read_text("utf-8")
 
 
 def test_without_measured_cuts_the_curve_shows_where_it_comes_near_its_peak(bare: Path) -> None:
@@ -178,9 +178,12 @@ def test_the_same_record_draws_the_same_bytes(every: bool, twelve: Path) -> None
     ("change", "said"),
     [
         (lambda text: text.replace('"schema_version": 1', '"schema_version": 2'), "version 2"),
-        (lambda text: text.replace("schema_version", "schema"), "is not what edgeprune score"),
-        (lambda text: text[:100], "is not what edgeprune score writes"),
-        (lambda text: "[]", "is not what edgeprune score writes"),
+        (
+            lambda text: text.replace("schema_version", "schema"),
+            "is not a scores.json of edgeprune score .KeyError",
+        ),
+        (lambda text: text[:100], "is not a scores.json of edgeprune score"),
+        (lambda text: "[]", "is not a scores.json of edgeprune score"),
     ],
 )
 def test_a_record_of_another_form_is_refused_in_a_sentence(

@@ -90,7 +90,7 @@ def test_each_layers_influence_stands_beside_what_its_removal_costs(figures: lis
     assert heights[1][1:] == pytest.approx([5.1, 0.0, -0.9])
     lines = [np.asarray(line.get_ydata())[0] for line in figures[1].axes[0].lines]
     assert 1.0 in lines, "one point may go"
-    assert "at most 1 point." in plots[1].caption
+    assert "at most 1 percentage point." in plots[1].caption
 
 
 def test_what_was_not_measured_makes_no_plot(figures: list[Figure]) -> None:
@@ -104,7 +104,7 @@ def test_every_map_says_how_to_read_it_and_whose_idea_it_is(figures: list[Figure
     plots = [*similarity(scores), *angular(scores), *spans(scores), *influence(scores)]
     for plot in plots:
         assert plot.caption.endswith(".")
-        assert re.search(r"arXiv|20\d\d|truth beside it", plot.caption), plot.name
+        assert re.search(r"arXiv|20\d\d|Measured loss", plot.caption), plot.name
 
 
 def test_a_map_is_drawn_as_text_and_picture() -> None:

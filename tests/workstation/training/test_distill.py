@@ -200,7 +200,10 @@ def cut(inputs: tuple[Path, Path], folder: Path, *, unchanged: bool) -> Path:
 
 @pytest.mark.parametrize(
     ("unchanged", "epochs", "said"),
-    [(True, 3, "the student is the teacher"), (False, 0, "asks for no epoch")],
+    [
+        (True, 3, "identical to the teacher, not trained"),
+        (False, 0, "not trained (no epochs in the recipe)"),
+    ],
 )
 def test_where_there_is_nothing_to_learn_the_model_is_copied(
     unchanged: bool, epochs: int, said: str, inputs: tuple[Path, Path], tmp_path: Path,

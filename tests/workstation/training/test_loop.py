@@ -98,7 +98,7 @@ def test_training_that_diverges_says_so(
         return whole(*_) * float("nan")
 
     monkeypatch.setattr(f"{__name__}.loss", lost)
-    with pytest.raises(EdgepruneError, match="The loss in epoch 1 is no number"):
+    with pytest.raises(EdgepruneError, match="the loss in epoch 1 is NaN or infinite"):
         run(backbone, tmp_path)
 
 

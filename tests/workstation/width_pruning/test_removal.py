@@ -52,7 +52,7 @@ def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: lis
 
 def test_a_group_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     model = loading.load_model(str(make_model(tmp_path / "m", FAMILY_NAMES[0], tuple(TONES))))
-    with pytest.raises(EdgepruneError, match=r"no group of units called 'front\.9'") as error:
+    with pytest.raises(EdgepruneError, match=r"no group of units 'front\.9'") as error:
         trim_to(model, {"front.9": [0]})
     assert "front.0" in error.value.hint
 
