@@ -63,15 +63,10 @@ def report(
     clip_folder, speed_folder, final, *folders = inputs
     r = gather(out, model, best_seed, settings, clip_folder, speed_folder, final, folders)
     tables = make_tables(r)
-    figures = make_figures(r)
+    recipe = (out / "recipe.toml").read_text("utf-8")
     write_whole(out / "report.json", json.dumps(r, indent=1, ensure_ascii=False) + "\n")
-    write_whole(out / "report.md", to_page(r, tables))
-    page = render(
-        TEMPLATE, r=r, tables={name: to_html(t) for name, t in tables.items()}, figures=figures,
-        facts=facts_of(r), has_depth=bool(tables["candidates"].rows),
-        recipe=(out / "recipe.toml").read_text("utf-8"),
-    )  # fmt: skip
-    write_whole(out / "report.html", page)
+    write_whole(out / "report.md", to_markdown_page(r, tables))
+    write_whole(out / "report.html", to_html_page(r, tables, recipe))
     ui.say(f"report           {out / 'report.html'}")
     return compress_result(out, r, tables["summary"])
 
@@ -246,7 +241,16 @@ def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def to_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
+def to_html_page(r: dict[str, Any], tables: dict[str, Table], recipe: str) -> str:
+    """Return report.html: one file that loads nothing, figures and recipe in it."""
+    return render(
+        TEMPLATE, r=r, tables={name: to_html(t) for name, t in tables.items()},
+        figures=make_figures(r), facts=facts_of(r), has_depth=bool(tables["candidates"].rows),
+        recipe=recipe,
+    )  # fmt: skip
+
+
+def to_markdown_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
     """Return report.md."""
     titles = {"summary": "Before and after", "metrics": "Metrics", "seeds": "Seeds",
               "steps": "Compression steps", "candidates": "Layer subsets tried",

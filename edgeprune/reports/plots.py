@@ -1,4 +1,7 @@
-"""Figures of the ``compress`` report as inline SVG, and the style of all figures."""
+"""Figures of the ``compress`` report as inline SVG, and the style of all figures.
+
+They are drawn without pyplot: its backend is the caller's, who may plot in the same notebook.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ from html import escape
 from typing import Any
 
 import matplotlib
+import matplotlib.ticker
 import numpy as np
-
-matplotlib.use("svg")
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -61,10 +62,9 @@ def convexity_figure(
 
     """
     names = list(curves[0]["teacher"])
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(
-            1, len(names), figsize=(1.2 + 4.6 * len(names), 3.6), sharey=True, squeeze=False
-        )
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((1.2 + 4.6 * len(names), 3.6))
+        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)
         for panel, name in zip(panels[0], names, strict=True):
             for model, colour in (("teacher", ACCENT), ("untouched", SOFT)):
                 runs = [run[model][name] for run in curves if model in run]
@@ -101,8 +101,9 @@ def _curve(
 
 def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
     """Draw the cumulative distribution of latencies by file."""
-    with plt.rc_context(STYLE):
-        figure, panel = plt.subplots(figsize=(7.2, 3.4))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((7.2, 3.4))
+        panel = figure.subplots()
         for (name, samples), colour in zip(samples_ms.items(), SERIES * 4, strict=False):
             ordered = np.sort(np.asarray(samples))
             panel.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered) * 100, color=colour,
@@ -119,8 +120,9 @@ def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
 
 def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Draw the validation score over epochs by training."""
-    with plt.rc_context(STYLE):
-        figure, panel = plt.subplots(figsize=(7.2, 3.0))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((7.2, 3.0))
+        panel = figure.subplots()
         for (name, curve), colour in zip(curves.items(), SERIES * 4, strict=False):
             panel.plot([step["epoch"] for step in curve],
                        [100 * step["valid_score"] for step in curve],
@@ -134,9 +136,8 @@ def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 def to_svg(figure: Any) -> str:
     """Return a figure as inline SVG, with texts as text, reproducible byte by byte."""
     text = io.StringIO()
-    with plt.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", bbox_inches="tight", metadata=NO_METADATA)
-    plt.close(figure)
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 

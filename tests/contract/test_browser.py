@@ -1,4 +1,4 @@
-"""The page of ``edgeprune score`` in a real browser: nothing fetched, all drawn, no side-scrolling."""
+"""The reports of score and compress in a real browser: nothing fetched, all drawn, no side-scrolling."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compress_report_fixture import make_report
 from scores_fixture import make_scores
 
+from edgeprune.reports.compress_report import to_html_page
+from edgeprune.reports.compress_tables import make_tables
 from edgeprune.reports.score_report import score_report
 
 pytestmark = pytest.mark.slow
@@ -56,6 +59,45 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return out / "report.html"
 
 
+@pytest.fixture(scope="module", params=["classes", "tags"])
+def compress_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the report of a compressed model, with long names and paths in it."""
+    page: Path = tmp_path_factory.mktemp("compress") / "report.html"
+    r = make_report(request.param, ("teacher", "student", "bundle", "other"))
+    r["data"]["source"] = "/data/" + "a_very_long_folder_name/" * 8
+    page.write_text(to_html_page(r, make_tables(r), 'data = "' + "long/" * 60 + '"'), "utf-8")
+    return page
+
+
+def requests_of(browser: Any) -> set[str]:
+    """Return what the browser asked for since its log was last read, but for data in the page."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {event["params"]["request"]["url"] for event in events
+             if event["method"] == "Network.requestWillBeSent"}  # fmt: skip
+    return {url for url in asked if not url.startswith("data:")}
+
+
+def widths_of(browser: Any, selector: str) -> list[tuple[int, int]]:
+    """Return, of all such elements, how wide their content is and how much of it shows."""
+    return [
+        tuple(pair)
+        for pair in browser.execute_script(
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".map(element => [element.scrollWidth, element.clientWidth])",
+            selector,
+        )
+    ]
+
+
+def assert_no_side_scrolling(browser: Any, width: int) -> None:
+    """Hold that the page is as wide as its window; a page too wide makes a phone zoom out."""
+    wide, inner = browser.execute_script(
+        "return [document.documentElement.scrollWidth, window.innerWidth]"
+    )
+    assert inner == width
+    assert wide <= inner
+
+
 def opened(browser: Any, page: Path, width: int) -> None:
     """Open the page in a window of so many CSS pixels, everything unfolded."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -70,10 +112,7 @@ def test_the_page_asks_for_nothing_but_itself_and_has_nothing_to_complain_of(
     for kind in ("performance", "browser"):
         browser.get_log(kind)  # what was before
     opened(browser, page, 1280)
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {event["params"]["request"]["url"] for event in events
-             if event["method"] == "Network.requestWillBeSent"}  # fmt: skip
-    assert {url for url in asked if not url.startswith("data:")} == {page.as_uri()}
+    assert requests_of(browser) == {page.as_uri()}
     assert browser.get_log("browser") == []
 
 
@@ -102,13 +141,35 @@ def test_every_plot_is_drawn(browser: Any, page: Path) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_fits_its_window(browser: Any, page: Path, width: int) -> None:
     opened(browser, page, width)
-    wide, inner = browser.execute_script(
-        "return [document.documentElement.scrollWidth, window.innerWidth]"
-    )
-    assert inner == width
-    assert wide <= inner
+    assert_no_side_scrolling(browser, width)
     cut = browser.execute_script(
         "return [...document.querySelectorAll('figure svg')]"
         ".filter(svg => svg.getBoundingClientRect().right > window.innerWidth).length"
     )
     assert cut == 0
+
+
+def test_the_report_of_compress_asks_for_nothing_but_itself(
+    browser: Any, compress_page: Path
+) -> None:
+    for kind in ("performance", "browser"):
+        browser.get_log(kind)
+    opened(browser, compress_page, 1280)
+    assert requests_of(browser) == {compress_page.as_uri()}
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_report_of_compress_fits_its_window(
+    browser: Any, compress_page: Path, width: int
+) -> None:
+    opened(browser, compress_page, width)
+    assert_no_side_scrolling(browser, width)
+
+
+def test_the_table_before_and_after_needs_no_scrolling_at_1100_pixels(
+    browser: Any, compress_page: Path
+) -> None:
+    opened(browser, compress_page, 1100)
+    table, *_ = widths_of(browser, ".scroll")
+    assert table[0] <= table[1], "the table before and after is wider than its place"

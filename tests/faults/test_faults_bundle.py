@@ -342,7 +342,9 @@ def test_a_folder_with_anything_but_files_is_refused_at_once(folder: Path, tally
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.mkdir() if name.endswith("/") else path.write_bytes(b"x")
-        with pytest.raises(EdgepruneError, match=r"does not list|lists nothing|folder in a folder"):
+        with pytest.raises(
+            EdgepruneError, match=r"does not list|lists no file|folder inside a folder"
+        ):
             read_bundle(folder)
         path.rmdir() if name.endswith("/") else path.unlink()
         if name.count("/") == 2:
@@ -357,7 +359,7 @@ def test_a_folder_with_anything_but_files_is_refused_at_once(folder: Path, tally
 def test_what_is_no_bundle_at_all_is_refused_without_reading_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(EdgepruneError, match="neither a folder nor a zip"):
+        with pytest.raises(EdgepruneError, match="is a device, a pipe or a socket"):
             read_bundle(path)
     for path in (Path("/"), Path("/proc")):  # not walked through
         with pytest.raises(EdgepruneError, match=r"it has no file bundle\.json"):

@@ -210,7 +210,7 @@ def test_what_waited_when_the_recorder_was_killed_is_taken_in_once(
     names = []
     for _ in range(10):
         child = subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path / "j", KILLS.parent], text=True,
+            [sys.executable, "-c", script, tmp_path / "j", Path(__file__).parent], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip

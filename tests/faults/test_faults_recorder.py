@@ -334,7 +334,7 @@ def test_a_model_that_hangs_ends_the_program_and_the_journal_opens(
     taken = time.monotonic() - began
     assert 5 < taken < 5 + 2.5
     assert listener.said.splitlines()[-2:] == [
-        "error: The model has been at work on one window for 5 s.",
+        "error: The model has taken more than 5 s for one window.",
         "hint: Is the board out of memory? edgeprune doctor times the bundle.",
     ]
     assert max(manager.times("WATCHDOG=1")) < began + 2 * BEAT

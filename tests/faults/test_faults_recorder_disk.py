@@ -54,7 +54,7 @@ def test_a_read_only_disk_is_one_sentence_at_the_start(
     lines = listener.said.splitlines()
     assert lines == [
         f"error: The journal {disk}/j cannot be written: Read-only file system.",
-        "hint: Is the disk full, or the folder another user's?",
+        "hint: Is the disk full, or does the folder belong to another user?",
     ]
     assert not pulse.capture_processes()
     tally(1, 0, f"listen to a {source}: status 2")

@@ -81,13 +81,13 @@ class LoadedBundle:
         return self.bundle.hop_samples / self.bundle.sample_rate
 
     def predict(
-        self, sound: NDArray[Any] | str | Path, sample_rate: int | None = None
+        self, audio: NDArray[Any] | str | Path, sample_rate: int | None = None
     ) -> Predictions:
         """Score audio window by window.
 
         Parameters
         ----------
-        sound : array (samples,) or (samples, channels), or path
+        audio : array (samples,) or (samples, channels), or path
             Samples in [-1, 1], or 16-bit or 32-bit integers; channels are averaged. Or a file that
             libsndfile reads.
         sample_rate : int, optional
@@ -108,7 +108,7 @@ class LoadedBundle:
         """
         windower = Windower(self.bundle.window_samples, self.bundle.hop_samples)
         starts, scores = [], []
-        for block in self._blocks(sound, sample_rate):
+        for block in self._blocks(audio, sample_rate):
             for first, window in windower.push(block):
                 starts.append(first)
                 scores.append(self._score(window))
@@ -122,23 +122,28 @@ class LoadedBundle:
                            self.window_seconds, self.bundle.tokens)  # fmt: skip
 
     def _blocks(
-        self, sound: NDArray[Any] | str | Path, sample_rate: int | None
+        self, audio: NDArray[Any] | str | Path, sample_rate: int | None
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the audio at the model's rate."""
-        if isinstance(sound, str | Path):
+        if isinstance(audio, str | Path):
             if sample_rate is not None:
                 raise EdgepruneError(
-                    f"A file has its own sample rate; {sample_rate} Hz was given for {sound}.",
+                    f"A file has its own sample rate; {sample_rate} Hz was given for {audio}.",
                     "Leave sample_rate out.",
                 )
             yield from stream_file(
-                Path(sound), self.sample_rate, round(BLOCK_SECONDS * self.sample_rate)
+                Path(audio), self.sample_rate, round(BLOCK_SECONDS * self.sample_rate)
             )
             return
-        samples = to_mono(np.asarray(sound))
-        if sample_rate is None or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        samples = to_mono(np.asarray(audio))
+        if sample_rate is None:
             raise EdgepruneError(
-                f"sample_rate = {sample_rate} of an array is out of range "
+                "sample_rate is missing: an array does not say at what rate it was recorded.",
+                "Example: model.predict(samples, sample_rate=16000)",
+            )
+        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+            raise EdgepruneError(
+                f"sample_rate = {sample_rate} is out of range "
                 f"(allowed: {LOWEST_RATE} to {HIGHEST_RATE} Hz).",
                 "Example: model.predict(samples, sample_rate=16000)",
             )

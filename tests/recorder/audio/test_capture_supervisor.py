@@ -107,8 +107,8 @@ def test_without_sound_a_wait_ends_in_its_time_and_gives_nothing(fake_sound: Fak
 @pytest.mark.parametrize(
     ("told", "wanted", "trouble"),
     [({}, "gramophone", ("absent", "There is no input 'gramophone'.", 2)),
-     ({"rates": []}, "", ("refused", "The input counter takes none of the rates 48000, 44100, 32000, "
-                          "16000 Hz in 16 bits or float32.", 2)),
+     ({"rates": []}, "", ("refused", "The input counter supports none of the sample rates 48000, 44100, "
+                          "32000, 16000 Hz in 16 bits or float32.", 2)),
      ({"stop": 4800}, "", ("lost", "The input counter has stopped.", 1))],
 )  # fmt: skip
 def test_why_it_ended_is_in_its_last_words(

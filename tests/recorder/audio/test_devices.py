@@ -90,7 +90,7 @@ def test_twins_without_a_serial_number_or_with_the_same_are_told_by_their_socket
         assert [d.identity for d in twins[:2]] == ["usb-path:1-1.2", "usb-path:1-1.3"]
         assert choose_device("usb-path:1-1.3", twins, -1).index == 1
         assert choose_device("alsa:Device_1", twins, -1).index == 1
-        with pytest.raises(EdgepruneError, match="2 inputs fit input 'usb:0d8c:0014'") as error:
+        with pytest.raises(EdgepruneError, match="2 inputs match input 'usb:0d8c:0014'") as error:
             choose_device("usb:0d8c:0014", twins, -1)
         assert not isinstance(error.value, NoInput)
         assert "usb-path:1-1.2" in error.value.hint
@@ -132,7 +132,7 @@ def test_an_input_is_chosen_by_number_name_or_part_of_a_name(
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [("7", "There is no input '7'"), ("webcam", "There is no input 'webcam'"),
-     ("USB", "2 inputs fit input 'USB'")],
+     ("USB", "2 inputs match input 'USB'")],
 )  # fmt: skip
 def test_another_input_is_never_taken_in_silence(wanted: str, sentence: str) -> None:
     with pytest.raises(EdgepruneError, match=sentence) as error:
@@ -143,7 +143,7 @@ def test_another_input_is_never_taken_in_silence(wanted: str, sentence: str) -> 
 def test_a_machine_without_inputs_says_so() -> None:
     with pytest.raises(EdgepruneError, match="There is no input"):
         choose_device(None, [], -1)
-    assert table([]) == "No input was found: plug a microphone in."
+    assert table([]) == "No input was found; plug in a microphone."
 
 
 def test_without_a_default_the_only_input_is_taken_and_of_several_none() -> None:
@@ -176,7 +176,7 @@ def test_a_sound_server_that_hangs_is_a_sentence_and_not_a_wait(
         monkeypatch.setenv(name, value)
     assert "default" in [device.name for device in list_aside()]
     pulse.freeze()
-    with pytest.raises(EdgepruneError, match="has not answered for 1 s") as error:
+    with pytest.raises(EdgepruneError, match="has not responded for 1 s") as error:
         list_aside(1)
     assert error.value.status == 1
 

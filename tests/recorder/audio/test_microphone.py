@@ -161,7 +161,9 @@ def test_a_device_that_takes_no_rate_at_all_is_one_sentence(
     fake_sound(rates=[], devices=[["counter", 1, 44100]])
     with (
         closing(from_microphone(Audio(), 22050, wait=wait)) as microphone,
-        pytest.raises(EdgepruneError, match="takes none of the rates 22050, 44100, 48000, 32000"),
+        pytest.raises(
+            EdgepruneError, match="supports none of the sample rates 22050, 44100, 48000, 32000"
+        ),
     ):
         Heard(microphone).until(lambda h: False)
     tally(1, 0)
@@ -170,7 +172,7 @@ def test_a_device_that_takes_no_rate_at_all_is_one_sentence(
 @pytest.mark.parametrize(
     ("audio", "sentence"),
     [(Audio(device="gramophone"), "There is no input 'gramophone'"),
-     (Audio(channel=3), "has 2 channel"), (Audio(device="count"), "2 inputs fit input 'count'")],
+     (Audio(channel=3), "has 2 channel"), (Audio(device="count"), "2 inputs match input 'count'")],
 )  # fmt: skip
 def test_what_can_not_be_opened_at_the_start_is_one_sentence(
     fake_sound: Fake, audio: Audio, sentence: str

@@ -93,9 +93,9 @@ def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nan.wav", np.full(10, np.nan), 16000, subtype="FLOAT")
     soundfile.write(tmp_path / "slow.wav", np.zeros(10), 200)
     for name, sentence in (
-        ("nothing.wav", "There is no sound file"), ("text.wav", r"text\.wav cannot be read as sound"),
+        ("nothing.wav", "There is no sound file"), ("text.wav", r"text\.wav cannot be read as audio"),
         ("empty.wav", r"empty\.wav is empty"), ("nan.wav", "not finite numbers"),
-        ("slow.wav", "200 Hz, cannot be resampled"),
+        ("slow.wav", "200 Hz, is out of range"),
     ):  # fmt: skip
         with pytest.raises(EdgepruneError, match=sentence) as error:
             read_clip(tmp_path / name, 16000)
@@ -120,7 +120,7 @@ def test_a_file_cut_short_is_said_wherever_reading_starts(tmp_path: Path) -> Non
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
     path.write_bytes(path.read_bytes()[:9000])
     for start in (None, 0.9):
-        with pytest.raises(EdgepruneError, match=r"s\.flac cannot be read as sound"):
+        with pytest.raises(EdgepruneError, match=r"s\.flac cannot be read as audio"):
             read_clip(path, 16000, start)
 
 

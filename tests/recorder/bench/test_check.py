@@ -31,19 +31,21 @@ def test_thread_counts_come_once_each_in_the_order_they_were_given(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [({"bundles": []}, "No bundle was given"), ({"threads": ()}, "No thread count was given"),
-     ({"threads": (1, 0)}, "0 threads cannot be measured"),
-     ({"threads": (5,)}, "5 threads were asked for, and this process may use 4 of the cores"),
-     ({"seconds": 0.0}, "0 seconds"), ({"seconds": math.inf}, "inf seconds"),
-     ({"rounds": 2}, "2 rounds were asked for; 3 to 7"), ({"rounds": 8}, "8 rounds"),
-     ({"extras": Extras(sustained_minutes=-1)}, "-1 minutes"),
-     ({"extras": Extras(sustained_minutes=1e6)}, r"1e\+06 minutes"),
-     ({"extras": Extras(sustained_minutes=math.nan)}, "nan minutes"),
-     ({"extras": Extras(watts=(5, 3))}, "5 W idle and 3 W busy"),
-     ({"extras": Extras(watts=(0, 0))}, "0 W idle and 0 W busy"),
-     ({"extras": Extras(watts=(1, math.nan))}, "1 W idle and nan W busy"),
-     ({"extras": Extras(watts=(1, math.inf))}, "1 W idle and inf W busy")],
+     ({"threads": (1, 0)}, "--threads 0 is out of range"),
+     ({"threads": (5,)}, "5 threads requested, but this process may use only 4 cores"),
+     ({"seconds": 0.0}, "--seconds 0 is out of range"),
+     ({"seconds": math.inf}, "--seconds inf is out of range"),
+     ({"rounds": 2}, r"--rounds 2 is out of range \(allowed: 3 to 7\)"),
+     ({"rounds": 8}, "--rounds 8 is out of range"),
+     ({"extras": Extras(sustained_minutes=-1)}, "--sustained -1 is out of range"),
+     ({"extras": Extras(sustained_minutes=1e6)}, r"--sustained 1e\+06 is out of range"),
+     ({"extras": Extras(sustained_minutes=math.nan)}, "--sustained nan is out of range"),
+     ({"extras": Extras(watts=(5, 3))}, "--watts 5,3 is out of range"),
+     ({"extras": Extras(watts=(0, 0))}, "--watts 0,0 is out of range"),
+     ({"extras": Extras(watts=(1, math.nan))}, "--watts 1,nan is out of range"),
+     ({"extras": Extras(watts=(1, math.inf))}, "--watts 1,inf is out of range")],
 )  # fmt: skip
-def test_what_makes_no_sense_is_one_sentence(
+def test_what_is_out_of_range_is_one_sentence(
     change: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
@@ -60,7 +62,7 @@ def test_a_folder_that_cannot_be_made_or_written_is_refused(
     with pytest.raises(EdgepruneError, match="file is a file, not a folder"):
         check(out=tmp_path / "file" / "deeper", **GOOD)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(EdgepruneError, match="Nothing can be written in"):
+    with pytest.raises(EdgepruneError, match=f"{tmp_path} cannot be written"):
         check(out=tmp_path / "new", **GOOD)
 
 
@@ -127,7 +129,9 @@ def test_given_names_are_as_many_as_files_and_different() -> None:
     both = [entry("birds"), entry("birds")]
     assert names_of(both, [A, B], ["old", "new"]) == ["old", "new"]
     for names in (["one"], ["one", "one"], []):
-        with pytest.raises(EdgepruneError, match="2 model files need as many different names"):
+        with pytest.raises(
+            EdgepruneError, match="2 different names are needed, one per model file"
+        ):
             names_of(both, [A, B], names)
     with pytest.raises(EdgepruneError, match="birds was given more than once"):
         names_of(both, [A, A], None)

@@ -69,7 +69,7 @@ def test_a_profile_names_the_kernels_that_ran_and_leaves_no_file(
 
 def test_a_tflite_file_has_no_operators_and_the_reason_is_given(tiny_bundle: Path) -> None:
     entry = {"format": "tflite", "runtime": "ai-edge-litert 2.1", "digest": "", "file": "m.tflite"}
-    assert "offers no profile" in operators_of(tiny_bundle, entry, 1)["missing"]
+    assert "has no operator profiler for Python" in operators_of(tiny_bundle, entry, 1)["missing"]
 
 
 def test_operators_are_measured_apart_in_a_process_of_their_own(tiny_bundle: Path) -> None:
@@ -91,14 +91,14 @@ def test_bench_shows_the_operators_of_onnx_and_says_why_tflite_has_none(
     onnx, tflite = json.loads((tmp_path / "bench.json").read_text("utf-8"))["variants"]
     assert onnx["operators"]["windows"] == 20
     assert sum(row["share"] for row in onnx["operators"]["types"]) == pytest.approx(1)
-    assert "offers no profile" in tflite["operators"]["missing"]
+    assert "has no operator profiler for Python" in tflite["operators"]["missing"]
     for text in (
         (tmp_path / "bench.md").read_text("utf-8"),
         (tmp_path / "bench.html").read_text("utf-8"),
     ):
         assert "Operators of tones, model.onnx, 1 thread, after the runtime" in text
         assert onnx["operators"]["types"][0]["type"] in text
-        assert "model.tflite has none" in text
+        assert "model.tflite was not profiled" in text
     assert "operators" not in (tmp_path / "bench.csv").read_text("utf-8")
 
 

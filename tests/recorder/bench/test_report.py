@@ -98,7 +98,7 @@ def test_the_page_loads_nothing_runs_nothing_and_draws_every_variant(made: dict[
     page = report.html_text(made)
     assert not re.search(r"<script|<link|src=|https?://|@import|url\(", page)
     assert page.count("<svg") == 3
-    for title in ("Latency of a window, ms", "Latency over time", "Sustained", "Energy"):
+    for title in ("Latency per window, ms", "Latency over time", "Sustained", "Energy"):
         assert f"<h2>{title}</h2>" in page
 
 

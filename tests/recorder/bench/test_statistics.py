@@ -100,7 +100,10 @@ def test_unsteady_and_few_windows_are_noted_and_steady_ones_are_not() -> None:
     assert statistics.sample_notes([entry]) == []
     unsteady = entry | {"round_medians_ms": [10.0, 10.4, 11.9], "n": 60}
     drift, few = statistics.sample_notes([unsteady])
-    assert "bats at 1 thread: the rounds' medians lie 18% apart" in drift
+    assert (
+        "bats at 1 thread: the rounds' medians differ by 18%, so the machine was not stable"
+        in drift
+    )
     assert few == "A p99 needs 662 windows; too few had: bats at 1 thread (60)."
 
 
@@ -111,7 +114,7 @@ def test_the_phases_of_all_rounds_are_described_and_those_of_a_start_come_once_a
     assert (found["load"]["n"], found["load"]["median"]) == (3, 2.0)
     assert (found["write"]["n"], found["write"]["samples_ms"]) == (6, [1, 3, 2, 4, 6, 8])
     assert found["inference"]["n"] == 60
-    assert found["features"] == {"n": 0, "missing": "the front end is a part of the model's file"}
+    assert found["features"] == {"n": 0, "missing": "the front end is part of the model file"}
 
 
 def test_memory_is_the_highest_of_the_rounds_and_what_is_not_told_says_why() -> None:

@@ -44,9 +44,9 @@ def test_a_p99_of_too_few_windows_and_what_a_bundle_does_not_say_are_no_numbers(
 
 def test_the_tables_come_in_the_order_a_reader_wants_them(result: dict[str, Any]) -> None:
     assert [one.title for one in tables.sections(result)] == [
-        "Real time, and whether to trust it", "Inference", "From the start of the process",
-        "From a window's last sample to the disk", "Paced", "Sustained", "Memory",
-        "The machine meanwhile", "Energy",
+        "Real-time factor and stability", "Inference", "Start-up",
+        "From the last sample of a window to disk", "Paced", "Sustained", "Memory", "Machine state",
+        "Energy",
     ]  # fmt: skip
     for one in tables.sections(result):
         assert one.text
@@ -59,12 +59,11 @@ def test_what_was_not_measured_has_no_table(result: dict[str, Any]) -> None:
         for name in ("cold_start", "end_to_end"):
             del one["phases"][name]
     titles = [one.title for one in tables.sections(result)]
-    assert titles == ["Real time, and whether to trust it", "Inference", "Memory",
-                      "The machine meanwhile"]  # fmt: skip
+    assert titles == ["Real-time factor and stability", "Inference", "Memory", "Machine state"]
 
 
 def test_the_verdict_says_whether_it_keeps_up_and_by_what(result: dict[str, Any]) -> None:
-    found = section(result, "Real time")
+    found = section(result, "Real-time factor")
     assert [row[0:3] for row in found.rows] == [
         ["large, 1 thread", "yes", "unstable"], ["small, 1 thread", "yes", "unstable"],
     ]  # fmt: skip  # the sustained part became slower
@@ -72,8 +71,8 @@ def test_the_verdict_says_whether_it_keeps_up_and_by_what(result: dict[str, Any]
     assert "Unstable: " in found.text
     result["verdict"] = {"stable": True, "reasons": []}
     result["variants"][0]["real_time"].update(keeps_up=False, rtf_p99=None, max_overlap=None)
-    found = section(result, "Real time")
-    assert found.text.startswith("The run was steady.")
+    found = section(result, "Real-time factor")
+    assert found.text.startswith("The run was stable.")
     assert (found.rows[0][1], found.rows[0][4], found.rows[0][6]) == ("no", "too few", "none")
 
 
@@ -99,16 +98,18 @@ def test_operators_have_types_first_then_the_slowest_nodes_or_a_reason(
     types = [{"type": f"Op{n}", "nodes": 1, "ms": 1.0, "share": 0.05} for n in range(12)]
     node = {"node": "MatMul_3", "type": "MatMul", "ms": 0.5, "share": 0.25}
     large["operators"] = {"ms": 4.0, "windows": 20, "types": types, "slowest": [node]}
-    small["operators"] = {"missing": "LiteRT offers no profile"}
+    small["operators"] = {"missing": "LiteRT has no operator profiler"}
     (text, rows), (why, none) = tables.operator_parts(result)
-    assert "4.00 ms a window" in text
+    assert "4.00 ms per window" in text
     assert len(rows) == tables.TYPES_SHOWN + 1
     assert rows[0] == ["Op0", "1", "1.00", "5.0%"]
     assert rows[-1] == ["MatMul_3 (MatMul)", "", "0.500", "25.0%"]
-    assert why.endswith("LiteRT offers no profile")
+    assert why.endswith("LiteRT has no operator profiler")
     assert none == []
 
 
 def test_an_earlier_result_beside_this_one_comes_last(result: dict[str, Any]) -> None:
     compared = {"source": "old.json", "rows": []}
-    assert tables.sections(result | {"comparisons": [compared]})[-1].title == "Beside old.json"
+    assert (
+        tables.sections(result | {"comparisons": [compared]})[-1].title == "Compared with old.json"
+    )

@@ -54,11 +54,11 @@ def test_the_method_names_what_was_heard_once_and_how_sure_the_brackets_are(
     made: dict[str, Any],
 ) -> None:
     line = wording.method_line(made)
-    assert "Single windows of sound (golden: 1 golden inputs), back to back, 3 rounds of" in line
+    assert "Single windows of audio (golden: 1 golden inputs), back to back, 3 rounds of" in line
     assert "(75.0% interval)" in line
     assert "speed-up over large" in line
     untold = made | {"variants": [one | {"sound": None} for one in made["variants"]]}
-    assert "(not told)" in wording.method_line(untold)
+    assert "(unknown)" in wording.method_line(untold)
 
 
 def test_memory_that_is_not_told_is_an_empty_cell(made: dict[str, Any]) -> None:
@@ -79,8 +79,8 @@ def test_what_the_machine_did_is_said_or_why_it_is_not_known() -> None:
         ["temperature", "", "45 °C", "61.5 °C", "60 °C"], ["frequency", "no cpufreq", "", "", ""],
         ["load average", "", "", "", ""],
         ["throttling", "", "under-voltage since boot, throttled since boot", "none", ""],
-        ["swapped meanwhile", "3 pages in, 0 out", "", "", ""],
-        ["others", "kept 0.25 cores busy", "", "", ""], ["busiest of them", "nobody", "", "", ""],
+        ["swap", "3 pages in, 0 out", "", "", ""],
+        ["other processes", "kept 0.25 cores busy", "", "", ""], ["busiest process", "nobody", "", "", ""],
     ]  # fmt: skip
 
 
@@ -106,8 +106,8 @@ def test_a_comparison_shows_the_change_with_its_sign_or_why_there_is_none() -> N
          "p99": {"before_ms": 1.0, "now_ms": 1.0, "ratio": 1.0, "interval": None}},
     ]  # fmt: skip
     found = wording.comparison({"source": "old.json", "rows": rows})
-    assert found.title == "Beside old.json"
-    assert found.text.endswith("What else differs: load: 1 then, 3 now.")
+    assert found.title == "Compared with old.json"
+    assert found.text.endswith("Other differences: load: 1 then, 3 now.")
     assert [list(row)[1:] for row in found.rows] == [
         ["p50", "10.0", "12.0", "+20.0 %", "+10.0 to +35.0 %"],
         ["p99: 100 samples; 662 are needed", "", "", "", ""],

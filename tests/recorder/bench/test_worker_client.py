@@ -81,9 +81,9 @@ def test_child_that_fails_is_told_in_its_last_words(two_bundles: list[Path]) -> 
 
 @pytest.mark.parametrize(("code", "stderr", "words"), [
     (1, "Traceback\n  File\nValueError: no\n\n", "ValueError: no"),
-    (-9, "", "ended by SIGKILL (out of memory?)."),
-    (-11, "noise", "ended by SIGSEGV."),
-    (3, "", "status 3, without a word."),
+    (-9, "", "killed by SIGKILL (out of memory?)."),
+    (-11, "noise", "killed by SIGSEGV."),
+    (3, "", "status 3, no message."),
 ])  # fmt: skip
 def test_last_words_say_how_a_child_ended(code: int, stderr: str, words: str) -> None:
     done = subprocess.CompletedProcess([], code, "", stderr)

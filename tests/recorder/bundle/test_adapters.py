@@ -155,19 +155,20 @@ def test_a_model_without_an_adapter_and_one_that_fits_have_no_problem() -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"teleport": 1}, "'teleport', which cannot be read here"),
-     ({"input": {**SOUND, "dtype": "int64"}}, "the input of its adapter makes no sense"),
-     ({"input": {**SOUND, "shape": [1, True]}}, "the input of its adapter makes no sense"),
-     ({"input": {**SOUND, "name": ""}}, "the input of its adapter makes no sense"),
-     ({"input": {**INT8, "scale": 0.0}}, "the input of its adapter makes no sense"),
-     ({"input": {**INT8, "zero_point": 0.5}}, "the input of its adapter makes no sense"),
-     ({"input": {**SOUND, "shape": [2**30, 6]}}, "the input of its adapter makes no sense"),
-     ({"then": "sharpen"}, "ends with 'sharpen'"),
-     ({"constants": [{"name": "k", "dtype": "int64", "shape": [1], "value": math.nan}]}, "a constant"),
-     ({"state": [{"input": "h", "output": 3, "shape": [1]}]}, "a state of its adapter"),
-     ({"state": [{"input": "h", "output": "n", "shape": [1]}]}, "no frames to hand it on between"),
-     ({"output": {**SCORES, "shape": [1, 3]}}, "it has 2 labels and its model gives [1, 3]"),
-     ({"input": {**SOUND, "shape": [1, 7]}}, "its window is 6 samples; its model takes 7"),
+    [({"teleport": 1}, "has the unknown key 'teleport'"),
+     ({"input": {**SOUND, "dtype": "int64"}}, "the input of its adapter has an invalid"),
+     ({"input": {**SOUND, "shape": [1, True]}}, "the input of its adapter has an invalid"),
+     ({"input": {**SOUND, "name": ""}}, "the input of its adapter has an invalid"),
+     ({"input": {**INT8, "scale": 0.0}}, "the input of its adapter has an invalid"),
+     ({"input": {**INT8, "zero_point": 0.5}}, "the input of its adapter has an invalid"),
+     ({"input": {**SOUND, "shape": [2**30, 6]}}, "the input of its adapter has an invalid"),
+     ({"then": "sharpen"}, "the activation of its adapter, 'sharpen', is not known"),
+     ({"constants": [{"name": "k", "dtype": "int64", "shape": [1], "value": math.nan}]},
+      "a constant of its adapter has an invalid"),
+     ({"state": [{"input": "h", "output": 3, "shape": [1]}]}, "a state of its adapter has an invalid"),
+     ({"state": [{"input": "h", "output": "n", "shape": [1]}]}, "a state but no frames"),
+     ({"output": {**SCORES, "shape": [1, 3]}}, "it has 2 labels, but its model returns the shape [1, 3]"),
+     ({"input": {**SOUND, "shape": [1, 7]}}, "its window is 6 samples, but its model expects 7"),
      ({"frames": {"samples": 4, "context": 2, "run_in": 0}}, "do not fit its window"),
      ({"frames": {"samples": 2, "context": 4, "run_in": 0}}, "do not fit its window"),
      ({"frames": {"samples": 6, "context": 0, "run_in": 1}}, "do not fit its window"),
@@ -191,7 +192,7 @@ def test_a_front_ends_files_are_named_and_its_features_are_what_the_model_gets()
     assert adapter_problem(entry, 4, 2) == ""
     assert frontend_problem(entry, arrays, 4) == ""
     assert frontend_problem({}, {}, 4) == ""
-    assert "gives 3 x 2 numbers and the model takes 4" in frontend_problem(entry, arrays, 6)
+    assert "gives 3 x 2 values, but the model expects 4" in frontend_problem(entry, arrays, 6)
     seen = list[Feeds]()
 
     def call(feeds: Feeds) -> Feeds:

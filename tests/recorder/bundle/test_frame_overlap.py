@@ -94,12 +94,12 @@ def test_a_manifest_gives_the_plan() -> None:
         ({"step": 10}, "has no samples"),
         ({"step": 4}, "has the shape"),
         ({"axis": 2}, "frames"),
-        ({"left": 2, "right": 2}, "2 and 2 of them at the edges"),
-        ({"left": -1}, "at the edges"),
+        ({"left": 2, "right": 2}, "with 2 and 2 edge frames"),
+        ({"left": -1}, "with -1 and 0 edge frames"),
         ({"front": {"file": "f", "input": {"shape": [1, 31]}, "output": {"shape": [1, 4, 3]}}},
          "has the shape [1, 31]"),
         ({"front": {"file": "f", "input": {"shape": [1, 30]}, "output": {"shape": [1, 4, 2]}}},
-         "do not fit"),
+         "different frame shapes: [1, 4, 2] and [1, 10, 3]"),
         ({"front": {"file": 5, "input": {"shape": [1, 30]}, "output": {"shape": [1, 4, 3]}}},
          "no name"),
         ({"back": {"file": "b", "input": {"shape": [1, 1 << 30, 3]}}}, "frames"),
@@ -110,5 +110,7 @@ def test_a_manifest_whose_halves_do_not_fit_is_refused(changes: dict[str, Any], 
 
 
 def test_only_an_onnx_model_has_halves_and_the_reason_against_them_is_a_sentence() -> None:
-    assert "another format" in problem_of_incremental({**model(), "format": "tflite"})
-    assert "no sentence" in problem_of_incremental({"not_incremental": 5})
+    assert "its incremental model is not ONNX" in problem_of_incremental(
+        {**model(), "format": "tflite"}
+    )
+    assert "not_incremental is not a text" in problem_of_incremental({"not_incremental": 5})

@@ -21,7 +21,9 @@ from edgeprune_device.errors import EdgepruneError
 
 def test_a_bundle_of_another_schema_names_both_versions(folder: Path) -> None:
     edit(folder, lambda m: m.update(schema_version=99))
-    with pytest.raises(EdgepruneError, match="has schema version 99; 2 can be read here"):
+    with pytest.raises(
+        EdgepruneError, match="has schema version 99, but this edgeprune reads version 2"
+    ):
         read_bundle(folder)
 
 
@@ -83,7 +85,7 @@ def test_transcripts_have_frames_tokens_and_no_thresholds(manifest: dict[str, An
     found["labels"][0] = "\n"  # a token need not be printable
     assert problem_of(found) == ""
     for change, words in (
-        ({"tokens": "syllables"}, "made of 'syllables'"),
+        ({"tokens": "syllables"}, "its tokens 'syllables' are not known"),
         ({"activation": "softmax", "labels": manifest["labels"]}, "scores of shape [1, 7, 3]"),
         ({"decision": manifest["decision"]}, "thresholds do not cover"),
         ({"decision": {**found["decision"], "temperature": 2.0}}, "its temperature 2"),
@@ -95,17 +97,17 @@ PROBLEMS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda m: m["files"].update({"a/b/c": m["files"]["model.onnx"]}), "'a/b/c' is not allowed"),
     (lambda m: m["files"].update({"CON.npy": m["files"]["model.onnx"]}), "'CON.npy' is not allowed"),
     (lambda m: m["files"].update({"bundle.json": m["files"]["model.onnx"]}), "is not allowed"),
-    (lambda m: m["files"].update({"Model.onnx": m["files"]["model.onnx"]}), "only in its case"),
-    (lambda m: m["files"].update({"golden": m["files"]["model.onnx"]}), "a file and a folder"),
-    (lambda m: m["files"]["model.onnx"].update(sha256="0" * 63), "no SHA-256 or no size"),
-    (lambda m: m["files"]["model.onnx"].update(bytes=-1), "no SHA-256 or no size"),
+    (lambda m: m["files"].update({"Model.onnx": m["files"]["model.onnx"]}), "another one only in case"),
+    (lambda m: m["files"].update({"golden": m["files"]["model.onnx"]}), "both a file and a folder"),
+    (lambda m: m["files"]["model.onnx"].update(sha256="0" * 63), "no valid SHA-256 or size"),
+    (lambda m: m["files"]["model.onnx"].update(bytes=-1), "no valid SHA-256 or size"),
     (lambda m: m["files"].update({f"{i}.x": m["files"]["model.onnx"] for i in range(1001)}),
      "over 1000 files"),
-    (lambda m: m["files"].pop("golden/0.input.npy"), "golden/0.input.npy is used and not listed"),
-    (lambda m: m.update(privacy={"labels": ["a voice"]}), "privacy entry names labels"),
+    (lambda m: m["files"].pop("golden/0.input.npy"), "golden/0.input.npy is used but not listed"),
+    (lambda m: m.update(privacy={"labels": ["a voice"]}), "privacy entry names unknown labels"),
     (lambda m: m["decision"].update(temperature=0.01), "its temperature 0.01"),
     (lambda m: m["decision"].update(refractory_seconds=-1), "decision rule"),
-    (lambda m: m["labels"].__setitem__(0, "\x1b[2J"), "cannot be printed"),
+    (lambda m: m["labels"].__setitem__(0, "\x1b[2J"), "is not printable"),
     (lambda m: m.update(name=""), "it has no name"),
     (lambda m: m["model"]["input"].update(dtype="int8"), "its input is int8"),
     (lambda m: m["audio"].update(hop_seconds=0), "its rate 16000 Hz or hop 0 s"),

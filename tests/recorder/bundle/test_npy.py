@@ -40,10 +40,10 @@ def header(shape: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(header("(1000000000000000,)"), "is no array"), (header("(((("), "is no array"),
-     (saved(np.array([{}], dtype=object), allow_pickle=True), "is no array"),
-     (pickle.dumps(np.zeros(3)), "is no array"), (b"", "is no array"),
-     (saved(np.zeros(1000, np.float32))[:-1], "is no array"),
+    [(header("(1000000000000000,)"), "is not an array"), (header("(((("), "is not an array"),
+     (saved(np.array([{}], dtype=object), allow_pickle=True), "is not an array"),
+     (pickle.dumps(np.zeros(3)), "is not an array"), (b"", "is not an array"),
+     (saved(np.zeros(1000, np.float32))[:-1], "is not an array"),
      (saved(np.zeros(3)), "is not finite float32"), (saved(np.zeros(3, int)), "not finite float32"),
      (saved(np.array([1, np.nan], np.float32)), "is not finite float32"),
      (saved(np.array([np.inf], np.float32)), "is not finite float32")],
@@ -59,6 +59,6 @@ def test_any_bytes_behind_the_magic_give_an_array_or_that_error(tail: bytes) -> 
     try:
         found = from_npy(b"\x93NUMPY" + tail)
     except ValueError as error:
-        assert str(error).startswith(("is no array", "is not finite"))  # noqa: PT017
+        assert str(error).startswith(("is not an array", "is not finite"))  # noqa: PT017
     else:
         assert found.dtype == np.float32

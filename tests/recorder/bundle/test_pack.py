@@ -72,7 +72,7 @@ def test_a_bundle_that_is_not_whole_is_not_packed_and_the_last_zip_stays(
     with pytest.raises(EdgepruneError, match="SHA-256 differs"):
         pack_bundle(folder, tmp_path / "b.zip")
     assert (tmp_path / "b.zip").read_bytes() == b"precious"
-    with pytest.raises(EdgepruneError, match="exists and is no file"):
+    with pytest.raises(EdgepruneError, match="exists and is not a file"):
         pack_bundle(folder, tmp_path)
 
 

@@ -103,15 +103,15 @@ def test_arrays_that_fit_have_no_problem() -> None:
 
 @pytest.mark.parametrize(
     ("change", "arrays", "words"),
-    [({}, {"window": np.ones(17)}, "window of its front end has another length"),
-     ({}, {"window": np.ones((2, 4))}, "window of its front end has another length"),
-     ({}, {"window": np.ones(0)}, "window of its front end has another length"),
-     ({}, {"bands": np.ones((8, 3))}, "do not fit its transform"),
-     ({}, {"bands": -np.ones((9, 3))}, "the logarithm of nothing"),
-     ({"add": 0.0}, {}, "the logarithm of nothing"),
-     ({"add": 0.0, "floor": 0.1}, {"bands": np.zeros((9, 3))}, "the logarithm of nothing"),
-     ({"cosines": "cosines"}, {"cosines": np.ones((4, 2))}, "do not fit its bands"),
-     ({"step": 4}, {}, "its front end gives 9 x 3 numbers and the model takes 21")],
+    [({}, {"window": np.ones(17)}, "window of its front end has the wrong length"),
+     ({}, {"window": np.ones((2, 4))}, "window of its front end has the wrong length"),
+     ({}, {"window": np.ones(0)}, "window of its front end has the wrong length"),
+     ({}, {"bands": np.ones((8, 3))}, "does not fit its FFT"),
+     ({}, {"bands": -np.ones((9, 3))}, "the logarithm of 0"),
+     ({"add": 0.0}, {}, "the logarithm of 0"),
+     ({"add": 0.0, "floor": 0.1}, {"bands": np.zeros((9, 3))}, "the logarithm of 0"),
+     ({"cosines": "cosines"}, {"cosines": np.ones((4, 2))}, "does not fit its filter bank"),
+     ({"step": 4}, {}, "its front end gives 9 x 3 values, but the model expects 21")],
     ids=lambda value: value if isinstance(value, str) else None,
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_said(

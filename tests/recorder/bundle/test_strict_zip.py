@@ -55,10 +55,10 @@ def test_a_zip_that_names_a_file_twice_or_is_none_is_refused(folder: Path, tmp_p
     path = zipped(folder, tmp_path / "b.zip")
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("model.onnx", b"evil")
-    with pytest.raises(EdgepruneError, match="names a file twice"):
+    with pytest.raises(EdgepruneError, match=r"the zip contains 'model\.onnx' twice"):
         read_bundle(path)
     path.write_bytes(b"no zip")
-    with pytest.raises(EdgepruneError, match="neither a folder nor a zip"):
+    with pytest.raises(EdgepruneError, match="neither a folder nor a complete zip"):
         read_bundle(path)
 
 
@@ -67,7 +67,7 @@ def test_no_more_bytes_are_unpacked_than_the_manifest_names(folder: Path, tmp_pa
     path = zipped(folder, tmp_path / "bomb.zip")
     tracemalloc.start()
     try:
-        with pytest.raises(EdgepruneError, match="claims to be 200 times its packed size"):
+        with pytest.raises(EdgepruneError, match=r"claimed size of model\.onnx is over 200 times"):
             read_bundle(path)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:

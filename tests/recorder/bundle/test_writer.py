@@ -99,7 +99,9 @@ def test_two_bundles_of_one_model_become_one_with_an_alternative(
 
 def test_two_models_of_one_file_name_are_no_pair(folder: Path) -> None:
     manifest, files = contents(folder)
-    with pytest.raises(EdgepruneError, match=r"Both models of bundle tiny are called model\.onnx"):
+    with pytest.raises(
+        EdgepruneError, match=r"Both models of bundle tiny have the file name model\.onnx"
+    ):
         with_alternative(manifest, files, read_bundle(folder))
 
 

@@ -289,7 +289,7 @@ def test_what_a_crash_left_half_written_is_removed_at_the_start(tmp_path: Path) 
 
 
 def test_a_rate_that_flac_has_not_is_refused_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(EdgepruneError, match="FLAC ends at 655350 Hz"):
+    with pytest.raises(EdgepruneError, match="FLAC supports up to 655350 Hz"):
         ClipRecorder(SETTINGS, tmp_path, 768_000)
 
 

@@ -104,7 +104,7 @@ def test_a_voice_opens_the_gate_and_so_does_not_knowing() -> None:
 
 
 def test_a_gate_for_voices_needs_a_detector() -> None:
-    with pytest.raises(EdgepruneError, match="no voice detector"):
+    with pytest.raises(EdgepruneError, match="needs a voice activity detector, but there is none"):
         ActivityGate(Asked("vad", vad_model="x"), RATE)
 
 

@@ -60,7 +60,7 @@ def test_a_label_that_is_not_there_is_refused(tiny: Bundle, decide: Decide, sent
     assert error.value.hint
 
 
-def test_transcripts_refuse_settings_that_say_nothing_about_them(tiny: Bundle) -> None:
+def test_transcripts_refuse_settings_that_do_not_apply_to_them(tiny: Bundle) -> None:
     decision = {"thresholds": {}, "smoothing_windows": 1, "refractory_seconds": 0, "ignore": []}
     texts = dataclasses.replace(
         tiny,
@@ -69,5 +69,5 @@ def test_transcripts_refuse_settings_that_say_nothing_about_them(tiny: Bundle) -
     )
     assert rule_of(texts, Decide(threshold=0.4)).least_score == 0.4
     for decide in (Decide(deny=("low",)), Decide(release=0.1), Decide(merge_seconds=1.0)):
-        with pytest.raises(EdgepruneError, match="says nothing about transcripts"):
+        with pytest.raises(EdgepruneError, match="does not apply to the transcripts of tiny"):
             rule_of(texts, decide)

@@ -194,14 +194,16 @@ def test_the_bundle_s_labels_and_the_settings_are_taken_together(tiny: Bundle) -
 
 
 def test_a_label_that_the_bundle_does_not_have_is_refused_at_the_start(tiny: Bundle) -> None:
-    with pytest.raises(EdgepruneError, match=r"privacy\.labels names 'human', a label") as error:
+    with pytest.raises(
+        EdgepruneError, match=r"privacy\.labels names 'human', which is not a label"
+    ) as error:
         speech_rule(tiny, Privacy(labels=("human",)))
     assert "low, middle, high" in error.value.hint
 
 
-def test_labels_of_speech_say_nothing_about_transcripts(tiny: Bundle) -> None:
+def test_labels_of_speech_do_not_apply_to_transcripts(tiny: Bundle) -> None:
     texts = dataclasses.replace(tiny, manifest=dict(tiny.manifest) | {"activation": "ctc"})
-    with pytest.raises(EdgepruneError, match="makes transcripts"):
+    with pytest.raises(EdgepruneError, match="does not apply to the transcripts"):
         speech_rule(texts, Privacy(labels=("low",)))
     assert speech_rule(texts, Privacy(vad=True)).vad
 

@@ -1,4 +1,4 @@
-"""The voice detector: silero's own frames, in any chunks, on real speech and real rain."""
+"""The voice activity detector: silero's own frames, in any chunks, on real speech and real rain."""
 
 from __future__ import annotations
 
@@ -179,8 +179,8 @@ def test_a_model_that_is_not_there_or_another_is_one_sentence(
 ) -> None:
     (tmp_path / "broken.onnx").write_bytes((models / VARIANTS[1]).read_bytes()[:5000])
     for path, sentence in (
-        (tmp_path / "none.onnx", "cannot be read"), (tmp_path / "broken.onnx", "is no model"),
-        (tiny_bundle / "model.onnx", "not silero's"), (tmp_path, "cannot be read"),
+        (tmp_path / "none.onnx", "cannot be read"), (tmp_path / "broken.onnx", "is not a model"),
+        (tiny_bundle / "model.onnx", "but not silero's"), (tmp_path, "cannot be read"),
     ):  # fmt: skip
         with pytest.raises(EdgepruneError, match=sentence) as error:
             Vad(path, RATE)

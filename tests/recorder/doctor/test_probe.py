@@ -221,13 +221,11 @@ def test_without_sinks_there_is_nothing_to_ask_and_a_program_is_looked_for() -> 
     assert probe.sinks(settings, {}) == {"command": ""}
 
 
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [("ftp://x/", "no http:// or https://"), ("https:///x", "no http:// or https://")],
-)
-def test_an_address_that_is_none_is_said(url: str, said: str) -> None:
+@pytest.mark.parametrize("url", ["ftp://x/", "https:///x"])
+def test_an_address_that_is_none_is_said(url: str) -> None:
     settings = build_settings({"webhook": {"url": url}}, "r.toml")
-    assert said in probe.sinks(settings, {})["webhook"]
+    said = "webhook.url is not an http:// or https:// address."
+    assert probe.sinks(settings, {})["webhook"] == said
 
 
 def test_a_web_server_without_a_certificate_is_not_taken_for_a_secure_one(

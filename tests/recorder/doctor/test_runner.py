@@ -79,7 +79,7 @@ def test_an_input_that_is_not_there_is_a_row_with_those_that_are(
     assert "default" in rows["microphone"]["remedy"]
 
 
-def test_a_schedule_is_told_for_now_and_one_that_never_listens_is_a_failure(
+def test_a_schedule_is_told_for_now_and_one_that_never_records_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
@@ -89,8 +89,8 @@ def test_a_schedule_is_told_for_now_and_one_that_never_listens_is_a_failure(
         return schedule_said(build_settings({"schedule": entries}, "r.toml"), noon)
 
     assert said() is None
-    assert said(listen=["05:00-09:00"]) == ("It pauses now, until 2025-06-22 05:00.",)
-    assert said(quiet=["18:00-20:00"]) == ("It listens now, until 2025-06-21 18:00.",)
+    assert said(listen=["05:00-09:00"]) == ("It is paused now, until 2025-06-22 05:00.",)
+    assert said(quiet=["18:00-20:00"]) == ("It records now, until 2025-06-21 18:00.",)
     never = said(listen=["05:00-09:00"], quiet=["00:00-24:00"])
     assert isinstance(never, Failure)
     assert isinstance(said(listen=["soon"]), Failure)

@@ -99,20 +99,22 @@ def of_other(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], Non
 
 SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("a changed file", lambda f: (f / OTHER).write_bytes(b"x"), "SHA-256 differs"),
-    ("one file twice", of_other(lambda m: m.update(file=FIRST)), "its two models are one file"),
-    ("a file that is not listed", of_other(lambda m: m.update(file="z.onnx")), "used and not listed"),
+    ("one file twice", of_other(lambda m: m.update(file=FIRST)), "its two models are the same file"),
+    ("a file that is not listed", of_other(lambda m: m.update(file="z.onnx")), "used but not listed"),
     ("another format", of_other(lambda m: m.update(format="pickle")), "format 'pickle'"),
     ("another window", of_other(lambda m: m["input"].update(shape=[1, 1601])), "inputs of its two models"),
     ("another type", of_other(lambda m: m["input"].update(dtype="int8")), "its input is int8"),
     ("fewer scores", of_other(lambda m: m["output"].update(shape=[1, 2])), "3 labels and scores"),
-    ("no golden outputs", lambda f: edit(f, lambda m: m.update(alternative_golden=[])), "no golden outputs"),
-    ("none at all", lambda f: edit(f, lambda m: m.pop("alternative_golden")), "lacks or mistypes"),
-    ("no alternative", lambda f: edit(f, lambda m: m.pop("alternative")), "and no alternative"),
+    ("no golden outputs", lambda f: edit(f, lambda m: m.update(alternative_golden=[])),
+     "no reference inputs"),
+    ("none at all", lambda f: edit(f, lambda m: m.pop("alternative_golden")),
+     "is missing or has the wrong type"),
+    ("no alternative", lambda f: edit(f, lambda m: m.pop("alternative")), "but no alternative"),
     ("a tolerance of everything",
      lambda f: edit(f, lambda m: m["alternative_golden"][0].update(tolerance=2)), "golden tolerance"),
-    ("requirements in words", of_other(lambda m: m.update(requirements="new")), "are no table"),
+    ("requirements in words", of_other(lambda m: m.update(requirements="new")), "are not a table"),
     ("a golden file of nothing",
-     lambda f: replace_file(f, "golden/0.alternative.output.npy", b""), "is no array"),
+     lambda f: replace_file(f, "golden/0.alternative.output.npy", b""), "is not an array"),
 ]  # fmt: skip
 
 
@@ -126,7 +128,7 @@ def test_the_alternative_is_held_to_the_rules_of_the_first(
 
 
 def test_two_models_of_one_name_are_not_written(tiny_bundle: Path) -> None:
-    with pytest.raises(EdgepruneError, match=r"are called model\.onnx"):
+    with pytest.raises(EdgepruneError, match=r"have the file name model\.onnx"):
         with_alternative(*contents(tiny_bundle), read_bundle(tiny_bundle))
 
 
@@ -144,7 +146,10 @@ def test_the_board_takes_the_faster_file(
     assert picked.bundle.alternative is None  # the other's bytes are let go
     assert picked.facts is not None
     assert picked.facts["milliseconds"] == pytest.approx({FIRST: 1000 * first, OTHER: 1000 * other})
-    assert f"{1000 * (other if taken == OTHER else first):.3g} ms a window here" in picked.sentence
+    assert (
+        f"{1000 * (other if taken == OTHER else first):.3g} ms per window on this machine"
+        in picked.sentence
+    )
     timed = clock.order[
         2 * (3 + WARM_WINDOWS) :
     ]  # after three golden inputs and the warm-up of each
@@ -172,7 +177,7 @@ def test_a_choice_stands_until_what_it_was_made_on_changes(
     again = pick(bundle, 1, store, clock)
     assert again.bundle.file == OTHER
     assert clock.order == [OTHER] * 3  # golden inputs alone: the first is not even opened
-    assert "4 ms a window here" in again.sentence
+    assert "4 ms per window on this machine" in again.sentence
     for change in ("threads", "digest", "runtime", "machine"):
         with monkeypatch.context() as patch:
             if change == "runtime":
@@ -200,15 +205,20 @@ def wrong(bundle: Bundle) -> Bundle:
     return replace(bundle, golden=golden)
 
 
-def test_a_file_that_answers_differently_here_is_left_out_and_said(both: Path) -> None:
+def test_a_file_with_other_scores_here_is_left_out_and_said(both: Path) -> None:
     bundle = read_bundle(both)
     assert bundle.alternative is not None
     right = replace(bundle, alternative=wrong(bundle.alternative))
     picked = pick(right)
     assert picked.bundle.file == FIRST
-    assert "the only one that runs here" in picked.sentence
-    assert "other.onnx is left out: The bundle tiny answers differently here" in picked.sentence
-    with pytest.raises(EdgepruneError, match="answers differently here than where") as error:
+    assert "the only one that runs on this machine" in picked.sentence
+    assert (
+        "other.onnx is not used: The bundle tiny has other scores on this machine"
+        in picked.sentence
+    )
+    with pytest.raises(
+        EdgepruneError, match="has other scores on this machine than where"
+    ) as error:
         pick(replace(wrong(bundle), alternative=wrong(bundle.alternative)))
     assert error.value.status == 1
 
@@ -223,13 +233,17 @@ def test_a_missing_runtime_leaves_the_other_and_two_leave_none(
     assert "needs onnxruntime, which is not installed" in picked.sentence
     for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(EdgepruneError, match="Neither model of bundle tones runs here") as error:
+    with pytest.raises(
+        EdgepruneError, match="Neither model of bundle tones runs on this machine"
+    ) as error:
         pick(bundle)
     assert error.value.status == 3
 
 
 def test_wrong_use_is_said_once(both: Path) -> None:
-    with pytest.raises(EdgepruneError, match=r"^0 threads cannot run a model\.$"):
+    with pytest.raises(
+        EdgepruneError, match=r"^threads = 0 is out of range \(allowed: 1 or more\)\.$"
+    ):
         pick(read_bundle(both), 0)
 
 
@@ -276,7 +290,9 @@ def test_verify_measures_both_files_and_the_worse_one_must_hold(
     assert done["bundle"]["score"] == 1.0
     assert done[f"bundle, {OTHER}"]["score"] == 0.0
     assert not done["held"]
-    assert "The bundle's other.onnx is 100.00 points under its teacher" in done["verdict"]
+    assert (
+        "The bundle's other.onnx is 100.00 percentage points below its teacher" in done["verdict"]
+    )
     assert f"bundle, {OTHER}" in done["text"]
 
 

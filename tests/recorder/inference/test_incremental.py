@@ -281,7 +281,7 @@ def test_a_bundle_is_opened_where_its_hop_is_a_number_of_frames(bundle: Bundle) 
     assert isinstance(scorer, IncrementalScorer)
     assert (scorer.computed, scorer.kept) == (0, 0)
     assert why_not(bundle) == ""
-    for hop, said in ((25, "no multiple of the 8"), (WINDOW + STEP, "share no frame")):
+    for hop, said in ((25, "not a multiple of the 8 samples"), (WINDOW + STEP, "share no frame")):
         assert said in why_not(bundle, hop)
         assert open_incremental(bundle, hop_samples=hop) is None
 
@@ -291,7 +291,7 @@ def test_a_bundle_without_halves_says_why(
 ) -> None:
     plain = read_bundle(tiny_bundle)
     assert open_incremental(plain) is None
-    assert why_not(plain) == "model.onnx is not accompanied by its two halves."
+    assert why_not(plain) == "The bundle has no incremental files of model.onnx."
     manifest = {**plain.manifest, "model": {**plain.manifest["model"], "not_incremental": "No."}}
     assert why_not(Bundle(tmp_path, manifest, b"", (), "")) == "No."
 
@@ -304,7 +304,7 @@ def test_halves_that_answer_otherwise_than_the_golden_outputs_are_refused(
         first["output"], second["output"] = second["output"], first["output"]
 
     wrong = changed(bundle, tmp_path / "wrong", swap)
-    with pytest.raises(EdgepruneError, match="answer differently here than its model") as error:
+    with pytest.raises(EdgepruneError, match="have other scores than its model") as error:
         open_incremental(wrong)
     assert error.value.status == FAILED_CHECK
 
@@ -314,7 +314,7 @@ def test_edges_that_the_manifest_leaves_out_are_found_when_the_bundle_is_opened(
 ) -> None:
     """A plan without its two edge frames keeps what it must not; golden windows tell."""
     wrong = read_bundle(write(tmp_path / "pair", "reflected", left=0, right=0))
-    with pytest.raises(EdgepruneError, match="answer differently here"):
+    with pytest.raises(EdgepruneError, match="have other scores than its model"):
         open_incremental(wrong)
 
 
@@ -324,7 +324,9 @@ def test_a_half_of_other_shapes_than_the_manifests_is_refused(
     def rename(manifest: dict[str, Any]) -> None:
         manifest["model"]["incremental"]["front"]["output"]["name"] = "others"
 
-    with pytest.raises(EdgepruneError, match=r"front.onnx of bundle .* takes or gives something"):
+    with pytest.raises(
+        EdgepruneError, match=r"front.onnx of bundle .* has another input or output"
+    ):
         open_incremental(changed(bundle, tmp_path / "renamed", rename))
 
 

@@ -207,21 +207,21 @@ def reading_bundle(folder: Path, letters: tuple[str, ...]) -> Any:
 
 
 BAD: list[tuple[Any, int | None, str]] = [
-    (np.zeros(1600, np.float32), None, r"sample_rate = None is no sampling rate"),
-    (np.zeros(1600, np.float32), 16, r"sample_rate = 16 is no sampling rate .*1000 to 768000 Hz"),
+    (np.zeros(1600, np.float32), None, r"sample_rate is missing: an array does not say"),
+    (np.zeros(1600, np.float32), 16, r"sample_rate = 16 is out of range .*1000 to 768000 Hz"),
     (np.zeros((2, 1600), np.float32), RATE, "more channels than samples"),
-    (np.zeros((1, 2, 3), np.float32), RATE, r"shape \(1, 2, 3\) is no sound"),
-    (np.zeros(0, np.float32), RATE, r"shape \(0,\) is no sound"), (1.0, RATE, "is no sound"),
-    (np.zeros(1600, np.uint8), RATE, "type uint8 are not known"),
-    (np.zeros(1600, np.complex64), RATE, "type complex64 are not known"),
+    (np.zeros((1, 2, 3), np.float32), RATE, r"shape \(1, 2, 3\) is not audio"),
+    (np.zeros(0, np.float32), RATE, r"shape \(0,\) is not audio"), (1.0, RATE, "is not audio"),
+    (np.zeros(1600, np.uint8), RATE, "type uint8 are not supported"),
+    (np.zeros(1600, np.complex64), RATE, "type complex64 are not supported"),
     (np.full(1600, np.nan, np.float32), RATE, "samples that are not finite"),
     ("/no/such/file.wav", None, "There is no sound file /no/such/file.wav"),
-    ("/no/such/file.wav", RATE, "A file has its own sampling rate; 16000 Hz was given"),
+    ("/no/such/file.wav", RATE, "A file has its own sample rate; 16000 Hz was given"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("sound", "rate", "words"), BAD, ids=[words for *_, words in BAD])
-def test_what_is_no_sound_is_one_sentence(
+def test_what_is_not_audio_is_one_sentence(
     sound: Any, rate: int | None, words: str, model: LoadedBundle
 ) -> None:
     with pytest.raises(EdgepruneError, match=words) as caught:
@@ -230,9 +230,9 @@ def test_what_is_no_sound_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_sound_is_one_sentence(model: LoadedBundle, tmp_path: Path) -> None:
+def test_a_file_that_is_not_audio_is_one_sentence(model: LoadedBundle, tmp_path: Path) -> None:
     (tmp_path / "s.wav").write_bytes(b"no sound")
-    with pytest.raises(EdgepruneError, match=r"s\.wav cannot be read as sound"):
+    with pytest.raises(EdgepruneError, match=r"s\.wav cannot be read as audio"):
         model.predict(tmp_path / "s.wav")
 
 
@@ -259,14 +259,12 @@ def test_a_bundle_says_what_it_takes_and_is_opened_by_its_path_or_as_it_is(
         load_bundle(tmp_path / "nothing")
 
 
-def test_a_model_that_answers_differently_here_is_not_opened(
-    tiny_bundle: Path, tmp_path: Path
-) -> None:
+def test_a_model_with_other_scores_here_is_not_opened(tiny_bundle: Path, tmp_path: Path) -> None:
     manifest, files = contents(tiny_bundle)
     bundle = read_bundle(tiny_bundle)
     other, golden = golden_files([g.samples for g in bundle.golden],
                                  [np.roll(g.scores, 1) for g in bundle.golden], 1e-4)  # fmt: skip
     write_bundle(tmp_path / "b", {**manifest, "golden": golden}, {**files, **other})
-    with pytest.raises(EdgepruneError, match="answers differently here") as caught:
+    with pytest.raises(EdgepruneError, match="has other scores on this machine") as caught:
         load_bundle(tmp_path / "b")
     assert caught.value.status == 1

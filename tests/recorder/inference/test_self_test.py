@@ -22,7 +22,7 @@ def test_the_child_tells_the_difference_that_this_process_finds(tiny_bundle: Pat
     assert prove_in_child(tiny_bundle, bundle.digest) == pytest.approx(here, abs=1e-6)
 
 
-def test_a_model_that_answers_differently_fails_the_check_with_its_hint(
+def test_a_model_with_other_scores_fails_the_check_with_its_hint(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = read_bundle(tiny_bundle)
@@ -30,24 +30,24 @@ def test_a_model_that_answers_differently_fails_the_check_with_its_hint(
     files, golden = golden_files([golden.samples for golden in bundle.golden], other, 1e-4)
     manifest = {k: v for k, v in bundle.manifest.items() if k != "files"} | {"golden": golden}
     write_bundle(tmp_path / "b", manifest, {"model.onnx": bundle.model_bytes, **files})
-    with pytest.raises(EdgepruneError, match="answers differently here") as caught:
+    with pytest.raises(EdgepruneError, match="has other scores on this machine") as caught:
         prove_in_child(tmp_path / "b", read_bundle(tmp_path / "b").digest)
     assert caught.value.status == FAILED_CHECK
     assert "Update the runtime" in caught.value.hint
 
 
 def test_a_bundle_that_is_not_the_one_that_was_read_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(EdgepruneError, match="another than a moment ago"):
+    with pytest.raises(EdgepruneError, match="was changed a moment ago"):
         prove_in_child(tiny_bundle, "0" * 64)
 
 
 @pytest.mark.parametrize(
     ("done", "sentence"),
-    [((-9, "", "Killed"), r"ended its process \(SIGKILL\)"),
-     ((-11, "", ""), r"ended its process \(SIGSEGV\)"),
+    [((-9, "", "Killed"), r"crashed its process \(SIGKILL\)"),
+     ((-11, "", ""), r"crashed its process \(SIGSEGV\)"),
      ((3, "", "Traceback\nMemoryError: no room\n"), r"\(status 3, MemoryError: no room\)"),
-     ((0, "", ""), r"\(status 0, without a word\)"),
-     ((0, "a model that prints\n", ""), "ended its process"),
+     ((0, "", ""), r"\(status 0, no message\)"),
+     ((0, "a model that prints\n", ""), "crashed its process"),
      ((0, 'noise\n{"error": "It is wrong.", "hint": "Mend it."}\n', ""), "^It is wrong")],
 )  # fmt: skip
 def test_however_the_child_ends_it_is_one_sentence(
@@ -60,9 +60,9 @@ def test_however_the_child_ends_it_is_one_sentence(
     assert caught.value.status == FAILED_CHECK
 
 
-def test_a_child_that_does_not_answer_is_given_up(
+def test_a_child_that_does_not_finish_is_given_up(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(self_test, "PROVE_SECONDS", 0.001)
-    with pytest.raises(EdgepruneError, match=r"of tiny did not answer within 0\.001 s"):
+    with pytest.raises(EdgepruneError, match=r"of tiny did not finish within 0\.001 s"):
         prove_in_child(tiny_bundle, "d")

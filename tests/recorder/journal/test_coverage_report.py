@@ -138,7 +138,7 @@ def test_the_table_adds_up_as_its_rows_do_and_says_why(tmp_path: Path) -> None:
         book.close({})
     head, *table, unit = coverage(tmp_path / "j")["text"].splitlines()
     assert head.split() == ["hour", "analysed", "dropped", "invalid", "not", "captured", "not",
-                            "running", "why"]  # fmt: skip
+                            "running", "reasons"]  # fmt: skip
     assert [line.split() for line in table] == [
         ["2026-05-01T12", "1500.0", "300.0", "0.0", "0.0", "1800.0", "backlog", "300.0"],
         ["2026-05-01T13", "600.0", "0.0", "0.0", "0.0", "0.0"],
@@ -153,6 +153,6 @@ def test_a_journal_without_coverage_says_so_and_a_folder_without_a_journal_is_on
     clocked(tmp_path / "j", NOON, live=False)[0].close({})
     done = coverage(tmp_path / "j")
     assert done["hours"] == []
-    assert done["text"] == "The journal says nothing about when it listened."
-    with pytest.raises(EdgepruneError, match="holds no journal"):
+    assert done["text"] == "The journal has no coverage."
+    with pytest.raises(EdgepruneError, match="There is no journal in"):
         coverage(tmp_path)

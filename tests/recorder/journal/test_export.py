@@ -95,13 +95,13 @@ def test_a_journal_of_the_first_kind_is_read_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("missing", "-o", "out.csv"), "holds no journal"),
-        (("j", "-o", "out.txt"), "ends neither in .csv nor in .jsonl"),
+        (("missing", "-o", "out.csv"), "There is no journal in missing"),
+        (("j", "-o", "out.txt"), "out.txt is neither .csv nor .jsonl"),
         (("j", "-o", "nowhere/out.csv"), "There is no folder"),
-        (("j", "-o", "out.csv", "--since", "yesterday"), "is no time"),
+        (("j", "-o", "out.csv", "--since", "yesterday"), "'yesterday' is not a date or time"),
     ],
 )
-def test_what_makes_no_sense_is_one_sentence_and_no_file(
+def test_what_cannot_be_exported_is_one_sentence_and_no_file(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...],
     sentence: str, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -58,14 +58,14 @@ def test_live_detections_carry_the_time_of_day_and_two_sessions_differ(tmp_path:
 
 def test_a_folder_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"precious")
-    with pytest.raises(EdgepruneError, match="is not empty and holds no journal"):
+    with pytest.raises(EdgepruneError, match="is not empty and is not a journal"):
         journal(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
     with pytest.raises(EdgepruneError, match="is a file"):
         journal(tmp_path / "photo.jpg")
 
 
-def test_two_listeners_may_write_to_one_journal(tmp_path: Path) -> None:
+def test_two_recorders_may_write_to_one_journal(tmp_path: Path) -> None:
     with journal(tmp_path / "j", live=True, hour=9) as early:
         early.add(ROBIN, 48000)
         with journal(tmp_path / "j", live=True, hour=10) as late:

@@ -47,7 +47,7 @@ def test_a_journal_of_a_later_kind_is_refused(tmp_path: Path) -> None:
     journal(tmp_path / "j").close({})
     with closing(sqlite3.connect(tmp_path / "j" / "journal.sqlite")) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(EdgepruneError, match="written by a later edgeprune"):
+    with pytest.raises(EdgepruneError, match="written by a later version of edgeprune"):
         journal(tmp_path / "j")
 
 

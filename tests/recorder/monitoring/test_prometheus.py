@@ -108,7 +108,9 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(EdgepruneError, match=f"Port {port} for the metrics is taken") as error:
+        with pytest.raises(
+            EdgepruneError, match=f"Port {port} for the metrics is used by"
+        ) as error:
             Metrics(port)
         assert "operate.metrics_port" in error.value.hint
 

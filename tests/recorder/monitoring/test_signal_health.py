@@ -258,19 +258,25 @@ def test_chunks_do_not_matter(tries: int) -> None:
 def verdicts(
     sounds: list[Samples], sizes: list[int] | None, window: int
 ) -> tuple[list[Flag], list[Notice], list[str]]:
-    """Judge stretches of sound in chunks of these sizes, or each as a whole."""
+    """Judge stretches of sound in chunks of these sizes, or each as a whole.
+
+    A chunk is cut where a window ends: a window may be asked about only then.
+    """
     health, flags, found, position = Health(RATE), [], [], 0
     for sound in sounds:
-        start, done = position, position
+        start, first = position, position
+        end = start + len(sound)
         flags += health.gap(position)
         turn = itertools.cycle(sizes or [len(sound)])
-        while position < start + len(sound):
-            piece = sound[position - start : position - start + next(turn)]
-            flags += health.push(position, piece)
-            position += len(piece)
-            while done + window <= position:
-                found.append(health.invalid(done, done + window))
-                done += RATE // 2
+        while position < end:
+            chunk_end = min(position + next(turn), end)
+            while position < chunk_end:
+                cut = min(first + window, chunk_end)
+                flags += health.push(position, sound[position - start : cut - start])
+                position = cut
+                if position == first + window:
+                    found.append(health.invalid(first, position))
+                    first += RATE // 2
         position += 12_345
     return flags + health.flush(), health.notices(), found
 

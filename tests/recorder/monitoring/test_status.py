@@ -64,7 +64,7 @@ def test_in_a_service_it_lies_in_memory_and_the_journal_leads_there(tmp_path: Pa
     assert (journal / STATUS).readlink() == run / STATUS
     assert read_status(journal)["state"] == PAUSED
     (run / STATUS).unlink()  # the board was started anew
-    with pytest.raises(EdgepruneError, match="has not run since the board was started"):
+    with pytest.raises(EdgepruneError, match="has not run since the machine was booted"):
         read_status(journal)
     StatusFile(journal, {}).write(RUNNING)  # and by hand again
     assert read_status(journal)["state"] == LISTENING
@@ -125,12 +125,12 @@ def test_another_process_with_its_number_does_not_deceive(sleeper: subprocess.Po
     assert (verdict.state, verdict.age_seconds) == ("dead", None)
 
 
-def test_one_that_says_nothing_for_three_heartbeats_hangs(sleeper: subprocess.Popen[bytes]) -> None:
+def test_one_without_an_update_for_three_heartbeats_hangs(sleeper: subprocess.Popen[bytes]) -> None:
     found = told_by(sleeper, replace(RUNNING, heartbeat_seconds=10.0), 100.0)
     assert judge(found, 129.0).fine
     verdict = judge(found, 131.0)
     assert verdict.state == "stale"
-    assert "said nothing for 31 s" in verdict.text
+    assert "has not updated its status for 31 s" in verdict.text
 
 
 def test_one_that_said_good_bye_was_stopped_and_is_not_dead(

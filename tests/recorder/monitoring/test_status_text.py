@@ -38,10 +38,10 @@ def test_the_screen_says_what_a_person_asks(tmp_path: Path) -> None:
         "detections 1200 (robin 800, wren 400); last robin 0.93 at 2026-05-01T05:12:33+00:00",
         "latency    p50 41.0, p90 56.2, p99 59.6, max 60.0 ms of the last 3 windows; "
         "0.082 of real time",
-        "backlog    0.0 s, nothing given up",
+        "backlog    0.0 s, load not reduced",
         "sink       mqtt: 1230 sent, 4 waiting",
         "board      61.3 C, under-voltage since boot, throttled since boot, 12,346 MB of disk free",
-        "clock      synchronised to 0.01 s (kernel)",
+        "clock      synchronised within 0.01 s (kernel)",
     ):
         assert line in text.splitlines(), text
     assert coverage_text({}, 16_000) == "nothing yet"
@@ -62,7 +62,7 @@ def test_a_recorder_that_has_just_started_has_a_screen_too(tmp_path: Path) -> No
     found = read_status(tmp_path)
     text = screen(found, judge(found, time.monotonic()))
     assert "no window yet" in text
-    assert "not known whether it is synchronised" in text
+    assert "unknown whether it is synchronised" in text
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_of_many_labels_four_are_named_and_the_others_counted() -> None:
     assert lines(detections={}, last_detection=None)["detections"] == "none"
 
 
-def test_what_was_given_up_and_what_waits_is_said() -> None:
+def test_what_was_reduced_and_what_waits_is_said() -> None:
     found = lines(load="longer-hop", backlog_seconds=12.34, journal_pending=7)["backlog"]
-    assert found == "12.3 s, given up: longer-hop; 7 detections wait for the disk"
+    assert found == "12.3 s, load reduced: longer-hop; 7 detections wait to be written to disk"
 
 
 def test_what_the_board_does_not_tell_is_called_unknown() -> None:
     found = lines(machine={"temperature_c": None, "throttled": None}, free_disk_mb=None)["board"]
-    assert found == "temperature unknown, free disk unknown"
+    assert found == "temperature unknown, free disk space unknown"
     assert lines(machine={"temperature_c": 40.04, "throttled": 0})["board"].startswith(
         "40.0 C, never throttled, "
     )
@@ -118,7 +118,7 @@ def test_what_the_board_does_not_tell_is_called_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("clock", "text"),
-    [({"synchronised": None, "source": "unknown"}, "not known whether it is synchronised"),
+    [({"synchronised": None, "source": "unknown"}, "unknown whether it is synchronised"),
      ({"synchronised": False, "source": "calendar", "offset_bound_seconds": 0.5},
       "not synchronised (calendar)"),
      ({"synchronised": True, "source": "timesyncd", "offset_bound_seconds": None},

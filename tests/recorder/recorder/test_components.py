@@ -95,7 +95,9 @@ def test_a_hop_is_in_samples_and_at_least_one(
 
 
 def test_a_hop_of_less_than_a_sample_is_one_sentence(bundle: Bundle) -> None:
-    with pytest.raises(EdgepruneError, match=r"A hop of 1e-05 s is less than a sample at 16000 Hz"):
+    with pytest.raises(
+        EdgepruneError, match=r"hop_seconds = 1e-05 is less than one sample at 16000 Hz"
+    ):
         hop_of(bundle, Settings(decide=Decide(hop_seconds=1e-5)))
 
 
@@ -108,13 +110,13 @@ def test_frames_that_cannot_be_kept_are_news_and_the_whole_model_runs(
     picked: Picked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
-        raise EdgepruneError("its halves answer differently here.")
+        raise EdgepruneError("its incremental files have other scores.")
 
     monkeypatch.setattr(components, "open_incremental", refuse)
     parts = parts_of(picked, tmp_path)
     (notice,) = parts.news
     assert notice.kind == "incremental-refused"
-    assert notice.text.endswith("its halves answer differently here.")
+    assert notice.text.endswith("its incremental files have other scores.")
     window = tone(TONES["low"], WINDOW / RATE, 1)
     np.testing.assert_array_equal(parts.model(0, window), picked.run(window))
 

@@ -39,7 +39,7 @@ def test_what_the_sinks_say_last_is_in_the_journal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def last(_self: Sinks, _seconds: float) -> list[Notice]:
-        return [Notice("sink-failing", "webhook: gone. Detections wait.")]
+        return [Notice("sink-failing", "webhook: gone. Detections wait until it works again.")]
 
     monkeypatch.setattr(Sinks, "close", last)
     listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
@@ -53,7 +53,7 @@ def test_a_start_in_a_scheduled_pause_is_a_start(
     """Else ``systemctl start`` would wait for the dawn."""
 
     def paused(*_: Any, **__: Any) -> Iterator[Notice | Block]:
-        yield Notice("paused", "The schedule pauses listening.")
+        yield Notice("paused", "The schedule pauses recording.")
         yield Block(np.empty(0, np.float32), RATE, "schedule")
 
     monkeypatch.setattr(module, "open_source", paused)
@@ -83,7 +83,7 @@ def test_a_port_that_is_taken_is_an_alarm_and_nobody_goes_unheard(
         stats = listen(tiny_bundle, tmp_path / "j", settings, source="microphone",
                        say=lambda _: None)  # fmt: skip
     assert stats["captured_seconds"] == BLOCKS / 10
-    assert "taken by another program" in stats["alarms"]["metrics-off"]
+    assert "used by another program" in stats["alarms"]["metrics-off"]
 
 
 def test_what_a_failing_disk_keeps_a_live_recorder_from_reading_or_writing_stops_it_not(
@@ -114,10 +114,10 @@ def test_what_is_due_every_so_often_is_due_at_once_and_then_not_before_its_time(
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [(Settings(webhook=Webhook("ftp://x")), "no http:// or https:// address"),
+    [(Settings(webhook=Webhook("ftp://x")), "is not an http:// or https:// address"),
      (Settings(webhook=Webhook("http://x", token_env="EDGEPRUNE_NO_SUCH")), "is not set")],
 )  # fmt: skip
-def test_an_outlet_that_makes_no_sense_is_found_before_anything_is_begun(
+def test_an_outlet_that_cannot_work_is_found_before_anything_is_begun(
     settings: Settings, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgepruneError, match=sentence):

@@ -170,10 +170,10 @@ def test_an_event_that_is_going_on_when_the_source_fails_is_in_the_journal(
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"hop_seconds": 1e-5}, "A hop of 1e-05 s is less than a sample"),
+    [({"hop_seconds": 1e-5}, "decide.hop_seconds = 1e-05 is less than one sample"),
      ({"seconds": -2.0}, "--seconds -2")],
 )  # fmt: skip
-def test_options_that_make_no_sense_leave_no_journal(
+def test_options_out_of_range_leave_no_journal(
     options: dict[str, Any], sentence: str, tiny_bundle: Path, wav: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgepruneError, match=sentence):
@@ -183,7 +183,7 @@ def test_options_that_make_no_sense_leave_no_journal(
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [(("--hop", "-1"), "--hop -1 makes no sense"), (("--threshold", "1.5"), "--threshold 1.5"),
+    [(("--hop", "-1"), "--hop -1 is out of range"), (("--threshold", "1.5"), "--threshold 1.5"),
      (("--threads", "0"), "--threads 0")],
 )  # fmt: skip
 def test_options_of_the_command_line_are_refused_by_their_names(
@@ -199,9 +199,9 @@ def test_options_of_the_command_line_are_refused_by_their_names(
     assert not (tmp_path / "j").exists()
 
 
-def test_a_file_that_is_no_sound_leaves_no_journal(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_audio_leaves_no_journal(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("not a sound")
-    with pytest.raises(EdgepruneError, match=r"text\.wav cannot be read as sound"):
+    with pytest.raises(EdgepruneError, match=r"text\.wav cannot be read as audio"):
         hear(tiny_bundle, tmp_path / "j", tmp_path / "text.wav")
     with pytest.raises(EdgepruneError, match="There is no sound file"):
         hear(tiny_bundle, tmp_path / "j", tmp_path / "nothing.wav")
@@ -259,7 +259,7 @@ def test_scores_that_are_none_end_with_status_1_unless_a_recorder_has_got_over_t
 
     monkeypatch.setattr(parts_module, "_model", broken)
     monkeypatch.setattr(module, "open_source", lambda *_, **__: (Block(stream()) for _ in range(1)))
-    with pytest.raises(EdgepruneError, match="no usable scores") if fails else nullcontext():
+    with pytest.raises(EdgepruneError, match="no valid scores") if fails else nullcontext():
         listen(tiny_bundle, tmp_path / "j", source=source, from_wav=wav, say=lambda _: None)
     stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
     assert stats["bad_scores"] == min(windows, stats["windows"])

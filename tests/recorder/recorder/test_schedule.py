@@ -108,7 +108,7 @@ def test_the_polar_day_is_one_long_daylight_and_has_no_night() -> None:
     assert change.month == 8  # the first night with its dusk
     assert light.notes(date(2025, 6, 21)) == [
         "On 2025-06-21 the sun stays above 6 degrees below the horizon at 69.6492, 18.9553: "
-        f"{name} is taken at solar midnight." for name in ("dawn", "dusk")
+        f"{name} is assumed at solar midnight." for name in ("dawn", "dusk")
     ]  # fmt: skip
 
 
@@ -189,10 +189,10 @@ def test_where_the_calendar_is_a_day_ahead_of_the_sun_its_day_counts() -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("five to nine", "has 'five to nine', which is no stretch of the day"),
-        ("05:00", "no stretch"), ("05:00-09:60", "no stretch"), ("24:30-09:00", "no stretch"),
-        ("dawn-dusk", "no stretch"), ("dawn-13h..dusk", "no stretch"), ("down..dusk", "no stretch"),
-        ("dawn-1x..dusk", "no stretch"), ("", "no stretch"), ("dawn..noon..dusk", "no stretch"),
+        ("five to nine", "has 'five to nine', which is not a time range"),
+        *((entry, "which is not a time range") for entry in
+          ("05:00", "05:00-09:60", "24:30-09:00", "dawn-dusk", "dawn-13h..dusk", "down..dusk",
+           "dawn-1x..dusk", "", "dawn..noon..dusk")),
         ("05:00-05:00", "begins and ends at the same time"),
     ],
 )  # fmt: skip
@@ -204,7 +204,7 @@ def test_what_cannot_be_read_is_named_in_one_sentence(entry: str, said: str) -> 
 
 
 def test_the_sun_needs_a_place() -> None:
-    with pytest.raises(EdgepruneError, match=r"schedule\.quiet has 'dawn\.\.dusk', and dawn needs"):
+    with pytest.raises(EdgepruneError, match=r"schedule\.quiet has 'dawn\.\.dusk', but dawn needs"):
         schedule(quiet=("dawn..dusk",))
 
 
@@ -215,5 +215,5 @@ def test_the_local_zone_is_that_of_tz_or_of_etc_localtime(tmp_path: Path) -> Non
     (tmp_path / "etc/localtime").symlink_to("/usr/share/zoneinfo/Europe/Berlin")
     moment = datetime(2025, 7, 1, tzinfo=UTC).astimezone(local_zone({}, tmp_path))
     assert moment.utcoffset() == timedelta(hours=2)
-    with pytest.raises(EdgepruneError, match="TZ is 'Mars/Olympus'"):
+    with pytest.raises(EdgepruneError, match="TZ = 'Mars/Olympus' is not a known time zone"):
         local_zone({"TZ": "Mars/Olympus"})

@@ -127,6 +127,6 @@ def test_closing_ends_the_program_that_runs_and_starts_no_other(tmp_path: Path) 
     with pytest.raises(NotSentError) as after:
         one.send({"id": "b"})
     assert [str(error) for error in (*told, after.value)] == [
-        "the recorder ended it", "the recorder ends",
+        "the recorder stopped it", "the recorder is stopping",
     ]  # fmt: skip
     assert not any(error.refused for error in (*told, after.value))

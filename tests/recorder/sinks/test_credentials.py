@@ -47,7 +47,8 @@ def test_secrets_show_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("parts", "sentence"),
-    [({"webhook": {"url": "http://x", "token_env": "NOT_SET"}}, "webhook.token_env names NOT_SET"),
+    [({"webhook": {"url": "http://x", "token_env": "NOT_SET"}},
+      "webhook.token_env names the variable NOT_SET"),
      ({"mqtt": {"host": "x", "password_file": "/none"}}, "mqtt.password_file, /none, cannot be"),
      ({"mqtt": {"host": "x", "password_file": "/dev/null"}}, "is empty")],
 )  # fmt: skip
@@ -83,9 +84,9 @@ def test_a_relative_file_lies_in_systemds_credentials_folder_and_an_absolute_one
     assert read_secret("", "word", {}, "x").reveal() == "the folder's"
 
 
-def test_a_file_that_is_no_text_is_one_sentence_without_its_bytes(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_one_sentence_without_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "word").write_bytes(b"s3cret\xff\xfe")
-    with pytest.raises(EdgepruneError, match=r"cannot be read: it is no text\.$") as caught:
+    with pytest.raises(EdgepruneError, match=r"cannot be read: it is not text\.$") as caught:
         read_secret("", str(tmp_path / "word"), {}, "mqtt.password")
     assert "s3cret" not in str(caught.value)
 

@@ -132,7 +132,7 @@ def test_a_place_that_another_journal_does_not_know_is_told_and_begins_at_its_en
         box.done(9, "of another one")
         box.close()
         assert box.begin() == (
-            "The last detection that was sent is not in the journal; it begins at its end."
+            "The last sent detection is not in the journal; sending begins at its end."
         )
         assert box.waiting() == 0
         box.close()

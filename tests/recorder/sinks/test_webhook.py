@@ -72,7 +72,7 @@ def test_what_is_refused_is_left_out_and_everything_else_is_tried_again(
 
 
 def test_an_address_that_is_none_of_the_web_is_one_sentence_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(EdgepruneError, match=r"no http:// or https:// address"):
+    with pytest.raises(EdgepruneError, match=r"is not an http:// or https:// address"):
         Sinks(settings(webhook={"url": "ftp://x"}), tmp_path, lambda _: None, environ={})
 
 
@@ -115,9 +115,12 @@ def test_why_nobody_took_a_message_is_said_without_the_path_that_may_be_a_secret
         post(f"http://127.0.0.1:{free_port()}/s3cret?k=s3cret")
     with Web(lambda *_: 5.0) as web, pytest.raises(NotSentError) as late:
         post(f"http://127.0.0.1:{web.port}/s3cret", 0.1)
-    with Web(lambda *_: 503) as web, pytest.raises(NotSentError, match=r"answered 503$") as broken:
+    with (
+        Web(lambda *_: 503) as web,
+        pytest.raises(NotSentError, match=r"returned status 503$") as broken,
+    ):
         post(f"http://127.0.0.1:{web.port}/s3cret")
-    with garbage() as port, pytest.raises(NotSentError, match="did not answer") as silent:
+    with garbage() as port, pytest.raises(NotSentError, match="did not respond") as silent:
         post(f"http://127.0.0.1:{port}/s3cret")
     for caught in (refused, late, broken, silent):
         assert "s3cret" not in str(caught.value)

@@ -25,7 +25,7 @@ def test_a_model_that_never_answers_ends_the_program(
     assert done.wait(5)
     stop()
     assert ended == [1]
-    assert "at work on one window for 5 s" in capsys.readouterr().err
+    assert "has taken more than 5 s for one window" in capsys.readouterr().err
     tally(1, 0, "without systemd the program ends itself")
 
 

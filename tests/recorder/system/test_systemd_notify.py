@@ -98,13 +98,13 @@ def test_the_watchdog_is_asked_of_the_process_it_names(
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"WATCHDOG_USEC": "soon"}, "WATCHDOG_USEC is 'soon'"),
-        ({"WATCHDOG_USEC": "0"}, "WATCHDOG_USEC is '0'"),
-        ({"WATCHDOG_USEC": "5", "WATCHDOG_PID": "-1"}, "WATCHDOG_PID is '-1'"),
-        ({"NOTIFY_SOCKET": "vsock:2:1234"}, "NOTIFY_SOCKET is 'vsock:2:1234'"),
+        ({"WATCHDOG_USEC": "soon"}, "WATCHDOG_USEC = 'soon' is not"),
+        ({"WATCHDOG_USEC": "0"}, "WATCHDOG_USEC = '0' is not"),
+        ({"WATCHDOG_USEC": "5", "WATCHDOG_PID": "-1"}, "WATCHDOG_PID = '-1' is not"),
+        ({"NOTIFY_SOCKET": "vsock:2:1234"}, "NOTIFY_SOCKET = 'vsock:2:1234' is not"),
     ],
 )
-def test_what_makes_no_sense_is_named(environ: dict[str, str], said: str) -> None:
+def test_what_is_out_of_range_is_named(environ: dict[str, str], said: str) -> None:
     with pytest.raises(EdgepruneError, match=said):
         Notifier({"NOTIFY_SOCKET": "/run/x", **environ})
 

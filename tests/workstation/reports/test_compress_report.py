@@ -17,7 +17,7 @@ from edgeprune.reports.compress_report import (
     headline,
     make_figures,
     scores_of,
-    to_page,
+    to_markdown_page,
 )
 from edgeprune.reports.compress_tables import make_tables
 from edgeprune.reports.html import render
@@ -53,13 +53,13 @@ def test_the_facts_say_what_was_split_by_and_what_the_bench_noted(column: str, s
 
 def test_the_markdown_page_has_every_table_that_has_rows() -> None:
     r = make_report()
-    page = to_page(r, make_tables(r))
+    page = to_markdown_page(r, make_tables(r))
     headings = re.findall(r"^## (.*)", page, re.MULTILINE)
     assert headings == ["Before and after", "Metrics", "Seeds", "Compression steps", "Layer subsets tried",
                         "Candidate files", "Latency on this machine", "Labels", "Details"]  # fmt: skip
     for seed in r["seeds"]:
         seed["steps"] = seed["steps"][:1]
-    assert "## Layer subsets tried" not in to_page(r, make_tables(r))
+    assert "## Layer subsets tried" not in to_markdown_page(r, make_tables(r))
 
 
 def test_the_page_is_whole_in_one_file_and_escapes_what_the_data_says() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from typing import Any
 
 import matplotlib.image
@@ -133,3 +135,15 @@ def test_an_interval_is_a_band_in_per_cent() -> None:
     corners = np.asarray(panel.collections[0].get_paths()[0].vertices)
     assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((10, 60))
     assert figure.axes == [panel]
+
+
+def test_drawing_leaves_the_callers_backend_and_figures_alone() -> None:
+    """A notebook that plots after ``edgeprune.score`` keeps its inline plots."""
+    check = (
+        "import matplotlib, matplotlib.pyplot as plt; matplotlib.use('pdf');"
+        "from edgeprune.reports.plots import learning_figure;"
+        "learning_figure({'teach': [{'epoch': 1, 'valid_score': 0.5}]});"
+        "print(matplotlib.get_backend(), plt.get_fignums())"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "pdf []"
