@@ -32,7 +32,7 @@ from edgeprune.models.loading import count_parameters
 from edgeprune.quantization.methods import METHODS
 from edgeprune.quantization.module_scopes import scopes_of
 from edgeprune.replacement.frontend import features_of
-from edgeprune.replacement.frontend_placement import put_light
+from edgeprune.replacement.frontend_placement import insert_light_frontend
 from edgeprune.replacement.mimic_placement import drop_positions, mimic_spec, put_mimic
 from edgeprune.training.step_records import count_macs
 from edgeprune_device.system.machine import machine_facts
@@ -88,7 +88,7 @@ def make(mimic: Mimic | None, front: FrontEnd | None) -> Any:
     model.config.edgeprune_normalize = True
     if front is not None:
         usual = features_of(model, "feature_extractor", torch.zeros(1, RATE))
-        put_light(model, usual, RATE, front)
+        insert_light_frontend(model, usual, RATE, front)
     if mimic is not None:
         depth = model.config.num_hidden_layers
         put_mimic(model, 0, depth, torch.zeros(1, RATE), **mimic_spec(mimic))

@@ -38,7 +38,7 @@ from edgeprune_calibration.count_intervals import poisson_interval
 from edgeprune_calibration.dataset import read_data
 from edgeprune_calibration.event_matching import read_truth
 from edgeprune_calibration.manifest import Clip
-from edgeprune_calibration.operating_point import Chosen, evaluate
+from edgeprune_calibration.operating_point import ChosenRule, evaluate
 from edgeprune_calibration.splits import split_clips
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.detection.decision_rule import rule_of
@@ -145,7 +145,7 @@ def streams(
     return made
 
 
-def facts(chosen: Chosen, wanted: float | None) -> dict[str, Any]:
+def facts(chosen: ChosenRule, wanted: float | None) -> dict[str, Any]:
     """Return the results of a rule."""
     total = chosen.total
     low, high = poisson_interval(total.false_alarms)

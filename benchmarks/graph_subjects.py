@@ -138,7 +138,7 @@ def questions(subject: Subject, seconds: int, labels: Sequence[str]) -> list[Cli
 
 def of_split(data: str, split: str) -> list[Clip]:
     """Return the clips of a split as the manifest names it."""
-    found = read_data(SHARED / "data" / data / "labels.csv", stretches=True)
+    found = read_data(SHARED / "data" / data / "labels.csv", segments=True)
     return [clip for clip in found.clips if clip.split == split]
 
 

@@ -34,7 +34,7 @@ from graph_subjects import RATE, SUBJECTS, Subject, calibration, questions
 from graph_table import to_text
 from graph_variants import ONNX, VARIANTS, last_line
 
-from edgeprune.deployment.evaluate import Answers, answer, compare, measure
+from edgeprune.deployment.evaluate import BundleScores, compare, measure, score_clips
 from edgeprune.models import loading
 from edgeprune_calibration.dataset import untracked
 from edgeprune_device.bench.statistics import round_orders, summarize
@@ -252,13 +252,13 @@ def asked(task: Task) -> dict[str, dict[str, Any]]:
 
     """
     found: dict[str, dict[str, Any]] = {}
-    first: Answers | None = None
+    first: BundleScores | None = None
     for name in sorted(
         (n for n in task.made if VARIANTS[n].format != "torch"), key=lambda n: n != ONNX
     ):
         bundle = read_bundle(task.path(name))
         clips = questions(task.subject, task.seconds, bundle.labels)
-        said = answer(bundle, clips, untracked)
+        said = score_clips(bundle, clips, untracked)
         first = first or said
         against = compare(said, first, clips)
         apart = np.abs(said.scores - first.scores).max(axis=1)

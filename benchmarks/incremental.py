@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from edgeprune.core.settings import Mimic
 from edgeprune.core.tables import table, to_markdown
 from edgeprune.deployment.streaming import opened
-from edgeprune.deployment.streaming_frontend import fronts_of, plan_for
+from edgeprune.deployment.streaming_frontend import plan_for, window_front_end
 from edgeprune.deployment.streaming_split import halves_of
 from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import (
@@ -162,7 +162,7 @@ def measure(name: str, model: Any, stream: NDArray[np.float32], count: int) -> l
         method = method_of("onnx", kind)
         data = method(whole, scopes, clips)
         run = onnx_runner(data)
-        refused = fronts_of(model, RATE)[1]
+        refused = window_front_end(model, RATE)[1]
         for share in SHARES if not refused else SHARES[:1]:
             row: Row = {"model": name, "method": kind, "windows_a_hop": share}
             hop, scorer, why = RATE // share, None, refused or "no overlap"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.settings import Trim
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.export.model_rewrites import fold_weight_norm
@@ -69,7 +69,7 @@ def peers_trim(
     torch.manual_seed(context.seed)
     curve = recover(pruned, trimming, out / "work")  # as after a trim of ours
     score = loop.evaluate(pruned, windows.split("valid"), loading.labels_of(pruned), device)
-    ui.say(f"  after recovery: {points(score)} on the validation clips")
+    ui.say(f"  after recovery: {format_percent(score)} on the validation clips")
     loading.save(pruned.to("cpu"), out / "model")
     write_step(out, pruned, length, step="torch-pruning", valid_score=score, metric="accuracy",
                curve=curve, requested=settings.ratio, of="macs", reached={"macs": gone})  # fmt: skip
@@ -91,7 +91,7 @@ def prune_by(whole: Any, criterion: str, ratio: float, windows: Windows) -> Any:
     ]
     train_windows = windows.split("train")
     chosen = np.sort(np.random.default_rng(0).permutation(len(train_windows.clip))[:CLIPS])
-    samples = torch.from_numpy(train_windows.heard(chosen))
+    samples = torch.from_numpy(train_windows.read(chosen))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = tp.pruner.BasePruner(

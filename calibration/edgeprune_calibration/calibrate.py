@@ -20,7 +20,7 @@ from edgeprune_calibration import operating_point
 from edgeprune_calibration.count_intervals import poisson_interval, wilson_interval
 from edgeprune_calibration.dataset import Track, untracked
 from edgeprune_calibration.event_matching import Event, Outcome, read_truth
-from edgeprune_calibration.operating_point import Chosen, Heard
+from edgeprune_calibration.operating_point import ChosenRule, ScoredStream
 from edgeprune_calibration.thresholds import fit_temperature, nll
 from edgeprune_device.audio.sound_files import file_digest
 from edgeprune_device.audio.sources import from_file
@@ -30,7 +30,7 @@ from edgeprune_device.bundle.writer import golden_files, with_alternative, write
 from edgeprune_device.detection.decision_rule import DecisionRule, rule_of
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.runtime import Scorer, check_golden, open_model
-from edgeprune_device.inference.temperature import temper
+from edgeprune_device.inference.temperature import apply_temperature
 
 LEAST_FALSE_ALARMS = 10
 """Least number of false alarms that the target allows in all streams together; the Poisson interval
@@ -49,7 +49,9 @@ class Target:
     """Share of a label's detections that are correct, 0 to 1."""
 
 
-def score_stream(bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[Event]) -> Heard:
+def score_stream(
+    bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[Event]
+) -> ScoredStream:
     """Score a recording's windows as the recorder would.
 
     Parameters
@@ -92,11 +94,11 @@ def score_stream(bundle: Bundle, run: Scorer, recording: Path, truth: Sequence[E
                 "Check that the list belongs to this recording.",
             )
     starts = np.array(firsts, dtype=np.float64) / rate
-    return Heard(table, starts, starts + bundle.window_samples / rate, tuple(truth), seconds)
+    return ScoredStream(table, starts, starts + bundle.window_samples / rate, tuple(truth), seconds)
 
 
 def labelled_windows(
-    heard: Heard, labels: Sequence[str], activation: str
+    heard: ScoredStream, labels: Sequence[str], activation: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the windows with an unambiguous truth, on which a temperature is fitted.
 
@@ -196,26 +198,26 @@ def calibrate(
     return done | {"text": _text(done)}
 
 
-def choose(streams: Sequence[Heard], rule: DecisionRule, target: Target) -> Chosen:
+def choose(streams: Sequence[ScoredStream], rule: DecisionRule, target: Target) -> ChosenRule:
     """Choose thresholds and smoothing for the target that is set."""
     if target.false_alarms_per_hour is not None:
         return operating_point.at_false_alarms(streams, rule, target.false_alarms_per_hour)
     return operating_point.at_precision(streams, rule, float(target.precision or 0))
 
 
-def halves(heard: Heard) -> tuple[Heard, Heard]:
+def halves(heard: ScoredStream) -> tuple[ScoredStream, ScoredStream]:
     """Split a scored stream in the middle; windows that span the middle are in neither half."""
     middle = heard.seconds / 2
     parts = []
     for low, high in ((0.0, middle), (middle, heard.seconds + 1e9)):
         inside = (heard.starts >= low) & (heard.ends <= high)
         truth = [e for e in heard.truth if low <= (e.start_seconds + e.end_seconds) / 2 < high]
-        parts.append(Heard(heard.scores[inside], heard.starts[inside], heard.ends[inside],
+        parts.append(ScoredStream(heard.scores[inside], heard.starts[inside], heard.ends[inside],
                            tuple(truth), middle))  # fmt: skip
     return parts[0], parts[1]
 
 
-def _crossed(streams: Sequence[Heard], rule: DecisionRule, target: Target) -> Chosen:
+def _crossed(streams: Sequence[ScoredStream], rule: DecisionRule, target: Target) -> ChosenRule:
     """Evaluate on each half of the streams the rule that was chosen on the other half."""
     cut = [halves(heard) for heard in streams]
     parts = ([first for first, _ in cut], [second for _, second in cut])
@@ -223,16 +225,18 @@ def _crossed(streams: Sequence[Heard], rule: DecisionRule, target: Target) -> Ch
         operating_point.evaluate(parts[1 - i], choose(parts[i], rule, target).rule) for i in (0, 1)
     ]
     labels = tests[0].per_label
-    return Chosen(rule, operating_point.add([t.total for t in tests]),
+    return ChosenRule(rule, operating_point.add([t.total for t in tests]),
                   {x: operating_point.add([t.per_label[x] for t in tests]) for x in labels})  # fmt: skip
 
 
-def tempered(heard: Heard, temperature: float, activation: str) -> Heard:
+def tempered(heard: ScoredStream, temperature: float, activation: str) -> ScoredStream:
     """Return a stream with a temperature applied to its scores."""
-    return dataclasses.replace(heard, scores=temper(heard.scores, temperature, activation))
+    return dataclasses.replace(
+        heard, scores=apply_temperature(heard.scores, temperature, activation)
+    )
 
 
-def fitted_temperature(bundle: Bundle, streams: Sequence[Heard]) -> dict[str, Any]:
+def fitted_temperature(bundle: Bundle, streams: Sequence[ScoredStream]) -> dict[str, Any]:
     """Fit the temperature on streams, or return why the bundle's own is kept."""
     parts = [labelled_windows(heard, bundle.labels, bundle.activation) for heard in streams]
     scores = np.concatenate([part[0] for part in parts])
@@ -277,7 +281,7 @@ def _check(
     return lists
 
 
-def _check_hours(streams: Sequence[Heard], target: Target) -> None:
+def _check_hours(streams: Sequence[ScoredStream], target: Target) -> None:
     """Raise if the streams are too short for the target."""
     rate, hours = target.false_alarms_per_hour, sum(heard.seconds for heard in streams) / 3600
     if rate is not None and rate * hours < LEAST_FALSE_ALARMS:

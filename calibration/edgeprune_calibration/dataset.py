@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune_calibration.labels import LABELLINGS, Labelling
+from edgeprune_calibration.labels import LABEL_FORMATS, LabelFormat
 from edgeprune_calibration.manifest import Clip, clips_of_folders, clips_of_manifest
 from edgeprune_device.audio.sound_files import file_digest, read_clip, seconds_of
 from edgeprune_device.errors import EdgepruneError
@@ -42,14 +42,14 @@ class Dataset:
     group_column: str
     """Group column; empty if the clips have no groups."""
     task: str = "classes"
-    """Task of the label column, a row of ``labels.LABELLINGS``."""
+    """Task of the label column, a row of ``labels.LABEL_FORMATS``."""
     tokens: str = "characters"
     """Tokens of a transcript: ``characters`` or ``words``."""
 
     @property
-    def labelling(self) -> Labelling:
+    def labelling(self) -> LabelFormat:
         """How the label cells are read."""
-        return LABELLINGS[self.task]
+        return LABEL_FORMATS[self.task]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class Dataset:
 
 
 def read_data(
-    source: Path, label: str = "label", group: str | None = None, *, stretches: bool = False,
+    source: Path, label: str = "label", group: str | None = None, *, segments: bool = False,
     task: str = "classes", tokens: str = "characters",
 ) -> Dataset:  # fmt: skip
     """Read a data set's rows; of the sound files, at most the headers.
@@ -97,7 +97,7 @@ def read_data(
         Column whose values must not be in two splits. None: the first usual one (speaker,
         individual, recording, site) that has no empty cell and fits the given splits; ``none``: no
         groups.
-    stretches : bool
+    segments : bool
         Whether rows are segments that are scored only, so that one segment per label suffices.
     task : str
         Task of the label column: ``classes``, ``tags`` or ``ctc``, see ``labels``.
@@ -116,10 +116,10 @@ def read_data(
     if source.is_dir():
         clips = clips_of_folders(source, label)
     else:
-        clips = clips_of_manifest(source, label, may_be_empty=LABELLINGS[task].may_be_empty)
+        clips = clips_of_manifest(source, label, may_be_empty=LABEL_FORMATS[task].may_be_empty)
     if not clips:
         raise EdgepruneError(f"{source} has no clips.")
-    _check_labels(Dataset(source, tuple(clips), label, "", task, tokens), 1 if stretches else 2)
+    _check_labels(Dataset(source, tuple(clips), label, "", task, tokens), 1 if segments else 2)
     _check_splits(source, clips)
     chosen = _choose_group(source, clips, label, group)
     if chosen:

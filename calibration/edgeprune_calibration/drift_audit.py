@@ -26,9 +26,9 @@ from edgeprune_calibration.sound_features import NAMES, cut, features
 from edgeprune_device.audio.sound_files import rate_of, read_clip
 from edgeprune_device.errors import EdgepruneError
 
-DEALS = 499
-SURE = 0.99
-MATTERS = 0.25  # least distance that matters
+PERMUTATIONS = 499
+CONFIDENCE = 0.99
+MIN_DISTANCE = 0.25  # least distance that matters
 PSI_MATTERS = 0.25  # the usual rule: below 0.1 stable, above 0.25 shifted
 PSI_BINS = 10
 LEAST_RECORDINGS = 5  # on each side; with fewer, no permutation is significant
@@ -89,7 +89,7 @@ def stability_index(first: NDArray[np.float64], second: NDArray[np.float64]) -> 
 
 
 def chance_limits(
-    first: AuditWindows, second: AuditWindows, deals: int = DEALS, seed: int = 0
+    first: AuditWindows, second: AuditWindows, deals: int = PERMUTATIONS, seed: int = 0
 ) -> tuple[float, float]:
     """Return the 99th percentiles under random permutations of the recordings.
 
@@ -126,7 +126,7 @@ def chance_limits(
         steps = np.abs(np.cumsum(share[order], axis=0))
         worst.append(float(steps[last].max()))
         louder.append(_louder(peaks[chosen], peaks[~chosen]))
-    distance, share = (float(np.quantile(x, SURE, method="higher")) for x in (worst, louder))
+    distance, share = (float(np.quantile(x, CONFIDENCE, method="higher")) for x in (worst, louder))
     return distance, share
 
 
@@ -159,7 +159,7 @@ def compare(first: AuditWindows, second: AuditWindows) -> dict[str, Any]:
                "psi": stability_index(first.table[:, i], second.table[:, i])}
         for i, name in enumerate(NAMES)
     }  # fmt: skip
-    moved = [x for x in NAMES if found[x]["distance"] > limit and found[x]["distance"] >= MATTERS
+    moved = [x for x in NAMES if found[x]["distance"] > limit and found[x]["distance"] >= MIN_DISTANCE
              and found[x]["psi"] >= PSI_MATTERS]  # fmt: skip
     reasons = [
         f"{_name(x)} shifted by {found[x]['shift']:+.1f} dB" for x in moved if "band" not in x

@@ -15,14 +15,14 @@ TAG_BORDER = ";"
 
 
 @dataclass(frozen=True)
-class Labelling:
+class LabelFormat:
     """How a task reads label cells."""
 
     may_be_empty: bool
     """Whether cells may be empty."""
     least_labels: int
     """Least number of labels in the data."""
-    dealt_by: Callable[[str], tuple[str, ...]]
+    stratify_by: Callable[[str], tuple[str, ...]]
     """Cell -> strata that an automatic split distributes evenly; ("",) if there are none."""
     labels_of: Callable[[str, str], tuple[str, ...]]
     """(cell, kind of tokens) -> the labels in it, in order."""
@@ -37,10 +37,12 @@ def _class(cell: str, _: str = "") -> tuple[str, ...]:
     return (cell,)
 
 
-LABELLINGS: dict[str, Labelling] = {
-    "classes": Labelling(False, 2, _class, _class),
-    "tags": Labelling(True, 1, lambda cell: tags_of(cell) or ("",), lambda cell, _: tags_of(cell)),
-    "ctc": Labelling(False, 1, lambda _: ("",), to_tokens),
+LABEL_FORMATS: dict[str, LabelFormat] = {
+    "classes": LabelFormat(False, 2, _class, _class),
+    "tags": LabelFormat(
+        True, 1, lambda cell: tags_of(cell) or ("",), lambda cell, _: tags_of(cell)
+    ),
+    "ctc": LabelFormat(False, 1, lambda _: ("",), to_tokens),
 }
 
 

@@ -30,7 +30,7 @@ CANDIDATES = 400  # number of scores of a label that are tried for a precision
 
 
 @dataclass(frozen=True)
-class Heard:
+class ScoredStream:
     """Scores of a stream from the deployed file."""
 
     scores: NDArray[np.float32]
@@ -43,7 +43,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenRule:
     """A decision rule, and its results on the streams it was chosen on."""
 
     rule: DecisionRule
@@ -73,7 +73,7 @@ Asked = list[tuple[NDArray[np.int64], NDArray[np.float32]]]
 """Per independent sequence of events: candidate label of each window, and its score."""
 
 
-def asked_of(smoothed: NDArray[np.float32], activation: str) -> Asked:
+def candidate_labels(smoothed: NDArray[np.float32], activation: str) -> Asked:
     """Return the candidate labels of each window: its best label or, for tags, all.
 
     Parameters
@@ -90,7 +90,7 @@ def asked_of(smoothed: NDArray[np.float32], activation: str) -> Asked:
     return [(np.full(len(smoothed), i), column) for i, column in enumerate(smoothed.T.copy())]
 
 
-def replay(asked: Asked, heard: Heard, rule: DecisionRule) -> list[Event]:
+def replay(asked: Asked, heard: ScoredStream, rule: DecisionRule) -> list[Event]:
     """Return what the recorder would report; equal to ``listen_to``, but much faster.
 
     Windows below the threshold only end an event, so that the first of several in a row suffices.
@@ -98,8 +98,8 @@ def replay(asked: Asked, heard: Heard, rule: DecisionRule) -> list[Event]:
     Parameters
     ----------
     asked : list
-        Result of ``asked_of``.
-    heard : Heard
+        Result of ``candidate_labels``.
+    heard : ScoredStream
         Stream, for the times.
     rule : DecisionRule
         Thresholds and refractory time.
@@ -122,7 +122,7 @@ def replay(asked: Asked, heard: Heard, rule: DecisionRule) -> list[Event]:
     return [_event(x) for x in found]
 
 
-def listen_to(heard: Heard, rule: DecisionRule) -> list[Event]:
+def listen_to(heard: ScoredStream, rule: DecisionRule) -> list[Event]:
     """Return what the recorder's ``Decider`` reports for a scored stream, window by window."""
     decider = Decider(rule)
     found = []
@@ -131,12 +131,14 @@ def listen_to(heard: Heard, rule: DecisionRule) -> list[Event]:
     return [_event(x) for x in [*found, *decider.flush()]]
 
 
-def count(streams: Sequence[Heard], found: Sequence[Sequence[Event]], label: str = "") -> Outcome:
+def count(
+    streams: Sequence[ScoredStream], found: Sequence[Sequence[Event]], label: str = ""
+) -> Outcome:
     """Count hits and false alarms over several streams.
 
     Parameters
     ----------
-    streams : sequence of Heard
+    streams : sequence of ScoredStream
         Streams.
     found : sequence of sequence of Event
         Detections in each stream.
@@ -159,14 +161,14 @@ def add(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def at_false_alarms(
-    streams: Sequence[Heard], rule: DecisionRule, per_hour: float,
+    streams: Sequence[ScoredStream], rule: DecisionRule, per_hour: float,
     smoothings: Sequence[int] = SMOOTHINGS,
-) -> Chosen:  # fmt: skip
+) -> ChosenRule:  # fmt: skip
     """Choose thresholds and smoothing for a number of false alarms per hour of all labels.
 
     Parameters
     ----------
-    streams : sequence of Heard
+    streams : sequence of ScoredStream
         Scores after the temperature.
     rule : DecisionRule
         The bundle's rule, with temperature 1 (it was applied).
@@ -182,9 +184,9 @@ def at_false_alarms(
 
 
 def at_precision(
-    streams: Sequence[Heard], rule: DecisionRule, precision: float,
+    streams: Sequence[ScoredStream], rule: DecisionRule, precision: float,
     smoothings: Sequence[int] = SMOOTHINGS,
-) -> Chosen:  # fmt: skip
+) -> ChosenRule:  # fmt: skip
     """Choose for each label the lowest threshold with a given precision.
 
     Parameters
@@ -198,7 +200,7 @@ def at_precision(
     return _best([_Search(streams, rule, s).for_precision(precision) for s in smoothings])
 
 
-def evaluate(streams: Sequence[Heard], rule: DecisionRule) -> Chosen:
+def evaluate(streams: Sequence[ScoredStream], rule: DecisionRule) -> ChosenRule:
     """Count what a rule reports, by the recorder's own ``Decider``."""
     return _counted(streams, rule, [listen_to(heard, rule) for heard in streams])
 
@@ -206,10 +208,12 @@ def evaluate(streams: Sequence[Heard], rule: DecisionRule) -> Chosen:
 class _Search:
     """Search for the thresholds at one smoothing."""
 
-    def __init__(self, streams: Sequence[Heard], rule: DecisionRule, smoothing: int) -> None:
+    def __init__(self, streams: Sequence[ScoredStream], rule: DecisionRule, smoothing: int) -> None:
         self.streams, self.smoothing = streams, smoothing
         self.rule = dataclasses.replace(rule, smoothing_windows=smoothing)
-        self.asked = [asked_of(smooth(h.scores, smoothing), rule.activation) for h in streams]
+        self.asked = [
+            candidate_labels(smooth(h.scores, smoothing), rule.activation) for h in streams
+        ]
         self.labels = [label for label in rule.labels if label not in rule.ignore]
         self.candidates = {label: self._candidates(label) for label in self.labels}
         self.known: dict[tuple[str, float], Outcome] = {}
@@ -279,7 +283,7 @@ class _Search:
             thresholds[label] = self.found[key]
         return thresholds
 
-    def for_count(self, wanted: float) -> Chosen:
+    def for_count(self, wanted: float) -> ChosenRule:
         """Find the total that comes closest to a number of false alarms."""
         most = round(wanted) * len(self.labels) + 1
         low, high = 0, max(1, most)
@@ -301,7 +305,7 @@ class _Search:
         best = min(counts, key=lambda total: (abs(counts[total] - wanted), total))
         return self.done(self.dealt(best))
 
-    def for_precision(self, precision: float) -> Chosen:
+    def for_precision(self, precision: float) -> ChosenRule:
         """Find each label's lowest threshold with a given precision."""
         thresholds = dict.fromkeys(self.rule.labels, 1.0)
         for label in self.labels:
@@ -315,7 +319,7 @@ class _Search:
             thresholds[label] = chosen
         return self.done(thresholds)
 
-    def done(self, thresholds: dict[str, float]) -> Chosen:
+    def done(self, thresholds: dict[str, float]) -> ChosenRule:
         rule = dataclasses.replace(self.rule, thresholds=thresholds)
         pairs = zip(self.asked, self.streams, strict=True)
         found = [replay(asked, heard, rule) for asked, heard in pairs]
@@ -323,13 +327,13 @@ class _Search:
 
 
 def _counted(
-    streams: Sequence[Heard], rule: DecisionRule, found: Sequence[Sequence[Event]]
-) -> Chosen:
+    streams: Sequence[ScoredStream], rule: DecisionRule, found: Sequence[Sequence[Event]]
+) -> ChosenRule:
     labels = [label for label in rule.labels if label not in rule.ignore]
-    return Chosen(rule, count(streams, found), {x: count(streams, found, x) for x in labels})
+    return ChosenRule(rule, count(streams, found), {x: count(streams, found, x) for x in labels})
 
 
-def _best(tried: Sequence[Chosen]) -> Chosen:
+def _best(tried: Sequence[ChosenRule]) -> ChosenRule:
     return max(tried, key=lambda c: (c.total.recall, -c.rule.smoothing_windows))
 
 

@@ -28,7 +28,7 @@ from edgeprune_device.audio.level import level_db
 from edgeprune_device.audio.sources import from_file, from_microphone
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.monitoring.terminal import Say
-from edgeprune_device.recorder.listen import stopping
+from edgeprune_device.recorder.listen import stop_on_signals
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
 from edgeprune_device.system.files import written_whole
@@ -156,7 +156,7 @@ def record(
     patience = math.inf if from_wav else STALL_SECONDS
     with ExitStack() as stack:
         stack.enter_context(closing(blocks))  # type: ignore[type-var]
-        stopped = stack.enter_context(stopping())
+        stopped = stack.enter_context(stop_on_signals())
         try:
             _take(watched(blocks, patience), clipper, writer, stopped, say, done, now)
         finally:

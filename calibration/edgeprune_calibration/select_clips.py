@@ -241,7 +241,7 @@ def check_rates(files: Sequence[Path], rate: int | None) -> None:
 
 
 def _pieces(data: Dataset, split: str) -> list[Piece]:
-    kinds = data.labelling.dealt_by
+    kinds = data.labelling.stratify_by
     found = [Piece(c.path, c.label, kinds(c.label), c.start_seconds, c.end_seconds)
              for c in data.clips if split in ("", c.split)]  # fmt: skip
     if not found:

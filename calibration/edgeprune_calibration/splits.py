@@ -52,7 +52,7 @@ def split_clips(
     if missing:
         wanted = [part for part in PARTS if part == "train" or part in missing]
         shares = [fractions[PARTS.index(part)] for part in wanted]
-        parts |= _deal(parts["train"], dataset.labelling.dealt_by, wanted, shares, seed)
+        parts |= _deal(parts["train"], dataset.labelling.stratify_by, wanted, shares, seed)
     _check(dataset, parts, made=bool(missing))
     return parts
 
@@ -129,7 +129,7 @@ def _deal_once(
 
 
 def _check(dataset: Dataset, parts: dict[str, tuple[Clip, ...]], *, made: bool) -> None:
-    kinds = dataset.labelling.dealt_by
+    kinds = dataset.labelling.stratify_by
     there = {part: {kind for clip in parts[part] for kind in kinds(clip.label)} for part in PARTS}
     if empty := [part for part in PARTS if not parts[part]]:
         raise EdgepruneError(

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.bundle.manifest import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
-from edgeprune_device.inference.temperature import SMALLEST_SCORE, temper
+from edgeprune_device.inference.temperature import SMALLEST_SCORE, apply_temperature
 
 LOWEST = 0.5  # more likely than all other labels together
 LOWEST_TAG = 0.2  # the sigmoid of a rare tag seldom reaches 0.5
-LOWEST_UNTAUGHT = 0.8  # without background in training, a softmax gives unknown sounds up to this
+LOWEST_WITHOUT_BACKGROUND = (
+    0.8  # without background in training, a softmax gives unknown sounds up to this
+)
 HIGHEST = 0.995
 NO_LABEL = -1
 
@@ -82,7 +84,9 @@ def nll(
         ``softmax`` or ``sigmoid``.
 
     """
-    sure = temper(np.asarray(scores, np.float32), temperature, activation).astype(np.float64)
+    sure = apply_temperature(np.asarray(scores, np.float32), temperature, activation).astype(
+        np.float64
+    )
     if activation == "softmax":
         return -float(
             np.mean(np.log(np.maximum(sure[np.arange(len(sure)), truth], SMALLEST_SCORE)))

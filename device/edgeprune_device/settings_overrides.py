@@ -12,7 +12,7 @@ from edgeprune_device.settings import Settings
 from edgeprune_device.settings_reader import RANGES
 
 
-def changed(
+def apply_overrides(
     settings: Settings, given: Mapping[str, Mapping[str, Any]], options: Mapping[str, str]
 ) -> Settings:
     """Return the settings with some values replaced; a value of None changes nothing.

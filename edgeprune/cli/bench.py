@@ -64,7 +64,7 @@ def bench(
     any variant.
     """
     from edgeprune.core.console import Terminal
-    from edgeprune_device.bench.check import Extras
+    from edgeprune_device.bench.check import BenchOptions
     from edgeprune_device.bench.compare import check_gate
     from edgeprune_device.bench.report import terminal_text
     from edgeprune_device.bench.runner import bench as run
@@ -77,7 +77,7 @@ def bench(
             f"--fail-over {fail_over:g} is out of range (allowed: 0 or more).",
             "Example: --fail-over 5",
         )
-    extras = Extras(
+    extras = BenchOptions(
         wav=wav, paced=paced, sustained_minutes=sustained, note=note, watts=_watts(watts),
         earlier=tuple(path for path in (baseline, against) if path is not None),
         command=shlex.join(["edgeprune", *sys.argv[1:]]),

@@ -37,10 +37,10 @@ def export(
 
     In CSV a cell that a spreadsheet would evaluate as a formula gets an apostrophe in front.
     """
-    from edgeprune_device.journal.export import Wanted, moment
+    from edgeprune_device.journal.export import DetectionFilter, moment
     from edgeprune_device.journal.export import export as run
 
-    wanted = Wanted(tuple(label or ()), moment(since, "--since"), moment(until, "--until"),
+    wanted = DetectionFilter(tuple(label or ()), moment(since, "--since"), moment(until, "--until"),
                     min_score)  # fmt: skip
     number = run(journal, out, wanted)
     print_done({"detections": number, "file": str(out)}, f"{number} detections in {out}", as_json)

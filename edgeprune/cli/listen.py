@@ -22,9 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def devices(as_json: Json = False) -> None:
     """List the audio inputs of this machine."""
-    from edgeprune_device.audio.devices import list_aside, table
+    from edgeprune_device.audio.devices import list_devices_in_child, table
 
-    found = list_aside()
+    found = list_devices_in_child()
     print_done({"devices": [one.as_dict() for one in found]}, table(found), as_json)
 
 
@@ -97,10 +97,10 @@ def _settings(
 ) -> Any:  # fmt: skip
     """Return the file's settings with those of the command line in their place."""
     from edgeprune_device.settings import Settings
-    from edgeprune_device.settings_overrides import changed
+    from edgeprune_device.settings_overrides import apply_overrides
     from edgeprune_device.settings_reader import read_settings
 
-    return changed(
+    return apply_overrides(
         read_settings(path) if path else Settings(),
         {"audio": {"device": device or None},
          "decide": {"hop_seconds": hop, "threshold": threshold},

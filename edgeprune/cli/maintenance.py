@@ -62,12 +62,12 @@ def forget(
 
     Locked clips are included; with --rows their detections are deleted too.
     """
-    from edgeprune_device.clips.forget import Which, moment_of, to_forget
+    from edgeprune_device.clips.forget import ClipFilter, moment_of, to_forget
     from edgeprune_device.clips.forget import forget as run
 
     if everything == (label is not None or before is not None):
         raise EdgepruneError("Which clips?", "Give --label, --before or both, or else --all.")
-    which = Which(label, moment_of(before) if before else None)
+    which = ClipFilter(label, moment_of(before) if before else None)
     found = to_forget(journal, which)
     locked = sum(clip.locked for clip in found)
     if not yes:

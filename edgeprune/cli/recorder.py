@@ -114,10 +114,10 @@ def doctor(
     from edgeprune_device.doctor.runner import doctor as run
     from edgeprune_device.doctor.runner import write
     from edgeprune_device.settings import Settings
-    from edgeprune_device.settings_overrides import changed
+    from edgeprune_device.settings_overrides import apply_overrides
     from edgeprune_device.settings_reader import read_settings
 
-    chosen = changed(read_settings(settings) if settings else Settings(),
+    chosen = apply_overrides(read_settings(settings) if settings else Settings(),
                      {"audio": {"device": device or None}}, {})  # fmt: skip
     found = run(bundle, chosen, journal, seconds=seconds, say=Terminal().say)
     if out is not None:

@@ -108,7 +108,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def points(share: float) -> str:
+def format_percent(share: float) -> str:
     """Format a share as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
 
@@ -124,6 +124,6 @@ def layer_list(layers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def in_points(share: float) -> str:
+def format_percentage_points(share: float) -> str:
     """Format a difference of accuracies: 1 percentage point, 2.5 percentage points."""
     return f"{100 * share:g} percentage point" + "s" * (100 * share != 1)

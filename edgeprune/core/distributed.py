@@ -97,7 +97,7 @@ def make_accelerator(device: torch.device) -> Any:
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no")  # see ``autocast``
 
 
-def share_buffers(model: torch.nn.Module) -> None:
+def broadcast_buffers(model: torch.nn.Module) -> None:
     """Copy the main process's buffers, such as batch-norm statistics, to every process."""
     if processes() > 1:
         from accelerate.utils import broadcast
@@ -123,7 +123,7 @@ def wait() -> None:
         _meet().wait_for_everyone()
 
 
-def same(value: Any) -> Any:
+def broadcast_from_main(value: Any) -> Any:
     """Return the main process's value in every process (broadcast), for timing-based decisions."""
     if processes() == 1:
         return value

@@ -81,7 +81,7 @@ class Run:
         if _recorded_key(out) == key:
             shutil.rmtree(partial, ignore_errors=True)  # from an attempt with other settings
             self.ui.say(f"{name:<16} reused")
-            distributed.same(False)
+            distributed.broadcast_from_main(False)
             return out
         if partial.exists() and _recorded_key(partial) != key:
             shutil.rmtree(partial)
@@ -89,7 +89,7 @@ class Run:
         try:
             partial.mkdir(parents=True, exist_ok=True)
             _write_record(partial, {"key": key, "finished": False})
-            distributed.same(True)
+            distributed.broadcast_from_main(True)
             distributed.wait()  # until the other processes have copied the files to resume from
             work(*inputs, out=partial, settings=settings, ui=self.ui)
             seconds = time.monotonic() - start
@@ -113,7 +113,7 @@ class Run:
     ) -> Path:
         """Take part in a stage's training in a non-main process, and keep no files."""
         out = self.folder / name
-        if not distributed.same(None):
+        if not distributed.broadcast_from_main(None):
             return out
         with tempfile.TemporaryDirectory() as folder:
             own = Path(folder) / "stage"
@@ -124,12 +124,12 @@ class Run:
         distributed.wait()
         return out
 
-    def abandon(self, *made_again: str) -> None:
+    def delete_if_unused(self, *made_again: str) -> None:
         """Remove the run if it holds no stages but those named: bad input leaves nothing."""
         if {path.name for path in self.folder.iterdir()} <= {RUN, RECIPE, *made_again}:
             shutil.rmtree(self.folder)
 
-    def forget(self, name: str) -> None:
+    def delete_stage(self, name: str) -> None:
         """Remove a stage's result, so that it and the stages that depend on it run again."""
         for folder in (self.folder / name, self.folder / f"{name}.partial"):
             if folder.exists():

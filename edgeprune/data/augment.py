@@ -75,7 +75,7 @@ def _stretch(count: int, most: float, generator: torch.Generator) -> tuple[Tenso
     return start, start + width
 
 
-def nothing(samples: Tensor, generator: torch.Generator) -> Tensor:
+def background_windows(samples: Tensor, generator: torch.Generator) -> Tensor:
     """Make windows without any label: noise, scrambled pieces of a sound, or its edge.
 
     Parameters
@@ -100,12 +100,12 @@ def nothing(samples: Tensor, generator: torch.Generator) -> Tensor:
     pieces = samples[:, : piece * PIECES].reshape(count, PIECES, piece)
     mixed = pieces.gather(1, order[:, :, None].expand(-1, -1, piece)).flatten(1)
     scrambled = functional.pad(mixed, (0, length - piece * PIECES))
-    edge = roll_out(samples, _uniform(count, (0.55, 0.8), generator), generator)
+    edge = shift_out(samples, _uniform(count, (0.55, 0.8), generator), generator)
     kind = torch.randint(0, 3, (count, 1), generator=generator).to(samples.device)
     return torch.where(kind == 0, noise, torch.where(kind == 1, scrambled, edge))
 
 
-def roll_out(samples: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+def shift_out(samples: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
     """Shift each window's sound out of it by a share of its length, to the left or the right."""
     count, length = samples.shape
     side = torch.randint(0, 2, (count,), generator=generator) * 2 - 1

@@ -54,7 +54,7 @@ def window_samples(settings: Clips, own: int, rate: int, pieces: Sequence[Piece]
     return min(usual, round(LONGEST_WINDOW_SECONDS * rate))
 
 
-def cut_clips(
+def windows_of_clips(
     pieces: Iterable[tuple[Piece, list[int]]], _clips: Sequence[Clip], rate: int, window: int
 ) -> Cut:
     """Split each clip into adjacent windows; every window holds one point of the clip."""
@@ -68,7 +68,7 @@ def cut_clips(
                 yield samples, [(clip, 0, window)]
 
 
-def cut_files(
+def windows_of_files(
     pieces: Iterable[tuple[Piece, list[int]]], clips: Sequence[Clip], rate: int, window: int
 ) -> Cut:
     """Split each file into windows that overlap by half; windows without points are left out.
@@ -77,22 +77,22 @@ def cut_files(
     """
     for (path, start, end), members in pieces:
         sound = read_clip(path, rate, start, end)
-        stretches = np.array([_stretch(clips[i], rate, len(sound), window) for i in members])
+        segments = np.array([_segment(clips[i], rate, len(sound), window) for i in members])
         if len(sound) < window:
             sound, shift = pad_to_window(sound, window)
-            stretches += shift
+            segments += shift
         last = len(sound) - window
         begins = np.array([*range(0, last, window // 2), last])
         borders = (begins[1:] + begins[:-1] + window) / 2  # midpoints between the centres
-        home = np.searchsorted(borders, stretches.mean(axis=1))
+        home = np.searchsorted(borders, segments.mean(axis=1))
         for number in np.unique(home):
             begin, here = begins[number], np.flatnonzero(home == number)
-            inside = np.clip(stretches[here] - begin, 0, window).tolist()
+            inside = np.clip(segments[here] - begin, 0, window).tolist()
             points = [(members[i], *ends) for i, ends in zip(here, inside, strict=True)]
             yield sound[begin : begin + window], points
 
 
-def _stretch(clip: Clip, rate: int, length: int, window: int) -> tuple[int, int]:
+def _segment(clip: Clip, rate: int, length: int, window: int) -> tuple[int, int]:
     """Return a segment's first sample in its file and its end (exclusive), at least one sample."""
     if clip.start_seconds is None and clip.end_seconds is None and length > window:
         raise EdgepruneError(

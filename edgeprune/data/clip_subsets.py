@@ -10,13 +10,13 @@ from edgeprune.metrics.statistics import LEAST_GROUPS
 from edgeprune_calibration.labels import tags_of
 
 
-def some_clips(windows: Windows, split: str, most: int) -> Windows:
+def balanced_subset(windows: Windows, split: str, most: int) -> Windows:
     """Return all windows of at most ``most`` clips of a split, balanced over the classes.
 
     No samples are read.
     """
-    chosen = windows.clip[one_point_a_clip(windows, windows.where(split), most)]
-    return windows.only(np.flatnonzero(np.isin(windows.clip, chosen)))
+    chosen = windows.clip[one_point_per_clip(windows, windows.where(split), most)]
+    return windows.subset(np.flatnonzero(np.isin(windows.clip, chosen)))
 
 
 def spread(windows: Windows, most: int) -> Windows:
@@ -48,7 +48,7 @@ def scored_classes(windows: Windows) -> NDArray[np.str_]:
     return np.asarray([""] * len(cells) if windows.task == "ctc" else cells)
 
 
-def one_point_a_clip(windows: Windows, among: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def one_point_per_clip(windows: Windows, among: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the first point of each clip, at most ``most``, balanced over the classes."""
     _, first = np.unique(windows.clip[among], return_index=True)
     first = among[first]

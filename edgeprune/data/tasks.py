@@ -27,7 +27,7 @@ from edgeprune.metrics.task_metrics import (
 from edgeprune.nn import losses
 from edgeprune_calibration.labels import tags_of
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.ctc import BLANK, read_frames, to_tokens
+from edgeprune_device.inference.ctc import BLANK, decode_greedy, to_tokens
 
 Logits = NDArray[np.float32]
 Labels = Sequence[str]
@@ -52,9 +52,9 @@ class Task:
     """Targets of ``loss``: (windows,), (windows, labels) or (windows, longest)."""
     tally: Callable[[Logits, Windows, Labels], NDArray[np.float64]]
     """Outcome of every clip, in order, see ``metrics.task_metrics``."""
-    values: Callable[[Logits, Windows, Labels], NDArray[np.bool_] | NDArray[np.float64]]
+    correctness: Callable[[Logits, Windows, Labels], NDArray[np.bool_] | NDArray[np.float64]]
     """Correctness of each clip, in order: booleans, or values from 0 to 1."""
-    silence: Callable[[Tensor], Tensor] | None
+    background_target: Callable[[Tensor], Tensor] | None
     """Logits -> target logits of a window without any label; None if no such windows are made."""
 
     @property
@@ -181,7 +181,7 @@ def _transcript_tally(logits: Logits, windows: Windows, labels: Labels) -> NDArr
     clips, first, codes = np.unique(windows.clip, return_index=True, return_inverse=True)
     heard: list[list[str]] = [[] for _ in clips]
     for code, window in zip(codes, logits, strict=True):
-        heard[code].extend(read_frames(window, labels, windows.tokens).tokens)
+        heard[code].extend(decode_greedy(window, labels, windows.tokens).tokens)
     rows = [transcript_errors(tokens, said[i], windows.tokens)
             for tokens, i in zip(heard, first, strict=True)]  # fmt: skip
     return np.array(rows, dtype=float)

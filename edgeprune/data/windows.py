@@ -76,12 +76,12 @@ class Windows:
         """Return the points of one split with their windows."""
         return self.take(self.where(name))
 
-    def only(self, index: NDArray[np.int64]) -> Windows:
+    def subset(self, index: NDArray[np.int64]) -> Windows:
         """Return a subset of the points; no samples are read."""
         return replace(self, sound=self.sound[index], clip=self.clip[index],
                        window=self.window[index])  # fmt: skip
 
-    def heard(self, points: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+    def read(self, points: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the windows of the given points: (points, window_samples)."""
         return np.array(self.samples[self.window[points]])
 

@@ -42,7 +42,7 @@ SMALLEST = 1e-7  # least score whose logarithm is taken
 
 
 @dataclass(frozen=True)
-class Variant:
+class Candidate:
     """A candidate file with its measurements."""
 
     format: str
@@ -66,7 +66,7 @@ class Variant:
 
 def try_files(
     files: Sequence[tuple[str, str, bytes]], windows: Windows, labels: Sequence[str], ui: Ui
-) -> list[Variant]:  # fmt: skip
+) -> list[Candidate]:  # fmt: skip
     """Run candidates on the same windows; the first is the float file, the reference of the others.
 
     Parameters
@@ -86,11 +86,11 @@ def try_files(
         The scores of a file contain NaN or infinity (status 1).
 
     """
-    tried: list[Variant] = []
+    tried: list[Candidate] = []
     reference: NDArray[np.float32] | None = None
     for format, method, data in files:
         run = RUNNERS[format](data)
-        scores = answers_of(run, windows.samples, ui, f"{format} {method}")
+        scores = scores_of_file(run, windows.samples, ui, f"{format} {method}")
         if not np.isfinite(scores).all():
             raise EdgepruneError(
                 f"The scores of the {format} file with method {method!r} contain NaN or infinity.",
@@ -99,19 +99,19 @@ def try_files(
         reference = scores if reference is None else reference
         score = score_of(scores, windows, labels)
         best = tried[0].score if tried else score
-        tried.append(Variant(
+        tried.append(Candidate(
             format, method, data, time_run(run, windows.window_samples), score,
             same_decisions(scores, reference, task_of(windows.task).activation), best - score,
         ))  # fmt: skip
     return tried
 
 
-def choose(tried: Sequence[Variant], target: str, max_loss: float) -> tuple[Variant, str]:
+def choose(tried: Sequence[Candidate], target: str, max_loss: float) -> tuple[Candidate, str]:
     """Return the file to deliver and the reason.
 
     Parameters
     ----------
-    tried : sequence of Variant
+    tried : sequence of Candidate
         At least one candidate.
     target : str
         A key of ``TARGETS``.
@@ -132,7 +132,7 @@ def choose(tried: Sequence[Variant], target: str, max_loss: float) -> tuple[Vari
     return min(near, key=lambda v: len(v.data)), "fastest here within the allowed loss"
 
 
-def answers_of(
+def scores_of_file(
     run: Runner, samples: NDArray[np.float32], ui: Ui, title: str
 ) -> NDArray[np.float32]:
     """Return a file's scores of windows (n, samples): (n, labels), or (n, frames, labels)."""

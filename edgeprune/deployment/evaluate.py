@@ -25,21 +25,21 @@ from edgeprune.metrics.task_metrics import (
     value,
 )
 from edgeprune_calibration.dataset import Track
-from edgeprune_calibration.labels import LABELLINGS, tags_of
+from edgeprune_calibration.labels import LABEL_FORMATS, tags_of
 from edgeprune_calibration.manifest import Clip
 from edgeprune_device.audio.sound_files import read_clip, windows_of
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.ctc import read_frames
+from edgeprune_device.inference.ctc import decode_greedy
 from edgeprune_device.inference.runtime import check_golden, open_model
-from edgeprune_device.inference.temperature import temper
+from edgeprune_device.inference.temperature import apply_temperature
 
 TASK_OF = {"softmax": "classes", "sigmoid": "tags", "ctc": "ctc"}
 """Activation of a graph -> task."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class BundleScores:
     """Outputs of one bundle for every clip."""
 
     scores: NDArray[np.float32]
@@ -52,7 +52,7 @@ class Answers:
     """For tags: the score from which on a tag is reported."""
     tokens: str = ""
     """Tokens of transcripts: ``characters`` or ``words``."""
-    heard: tuple[tuple[str, ...], ...] = ()
+    transcripts: tuple[tuple[str, ...], ...] = ()
     """For transcripts: recognized tokens of every clip."""
 
     @property
@@ -77,7 +77,7 @@ class Answers:
         return METRICS[self.task][: 2 if self.tokens == "words" else None]
 
 
-def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
+def score_clips(bundle: Bundle, clips: Sequence[Clip], track: Track) -> BundleScores:
     """Score clips with a bundle as the recorder would.
 
     Raises
@@ -97,13 +97,15 @@ def answer(bundle: Bundle, clips: Sequence[Clip], track: Track) -> Answers:
         windows = windows_of(sound, bundle.window_samples, bundle.window_samples)
         answers = [run(window) for window in windows]
         if task == "ctc":
-            read = [read_frames(frames, bundle.labels, bundle.tokens).tokens for frames in answers]
+            read = [
+                decode_greedy(frames, bundle.labels, bundle.tokens).tokens for frames in answers
+            ]
             heard.append(tuple(token for tokens in read for token in tokens))
         else:
-            tempered = temper(np.array(answers), bundle.temperature, bundle.activation)
+            tempered = apply_temperature(np.array(answers), bundle.temperature, bundle.activation)
             scores.append(np.mean(tempered, axis=0))
     table = np.asarray(scores, dtype=np.float32).reshape(len(clips), -1)
-    return Answers(table, bundle.labels, golden, bundle.activation,
+    return BundleScores(table, bundle.labels, golden, bundle.activation,
                    bundle.manifest["decision"]["thresholds"], bundle.tokens, tuple(heard))  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def _check_known(bundle: Bundle, clips: Sequence[Clip], task: str) -> None:
     """Raise if clips have a label that the bundle lacks; an unknown token counts as an error."""
     if task == "ctc":
         return
-    read = LABELLINGS[task].labels_of
+    read = LABEL_FORMATS[task].labels_of
     found = {label for clip in clips for label in read(clip.label, "")}
     if unknown := sorted(found - set(bundle.labels)):
         raise EdgepruneError(
@@ -120,11 +122,11 @@ def _check_known(bundle: Bundle, clips: Sequence[Clip], task: str) -> None:
         )
 
 
-def tally_of(answers: Answers, clips: Sequence[Clip]) -> Array:
+def tally_of(answers: BundleScores, clips: Sequence[Clip]) -> Array:
     """Return the outcome of every clip, as ``task_metrics`` needs it."""
     if answers.task == "ctc":
         rows = [transcript_errors(tokens, clip.label, answers.tokens)
-                for tokens, clip in zip(answers.heard, clips, strict=True)]  # fmt: skip
+                for tokens, clip in zip(answers.transcripts, clips, strict=True)]  # fmt: skip
         return np.array(rows, dtype=float)
     index = {label: i for i, label in enumerate(answers.labels)}
     if answers.task == "classes":
@@ -144,7 +146,7 @@ def groups_of(clips: Sequence[Clip]) -> list[str] | None:
     return [str(group) for group in groups]
 
 
-def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
+def measure(answers: BundleScores, clips: Sequence[Clip]) -> dict[str, Any]:
     """Return the metrics of a bundle, with 95 % intervals.
 
     Returns
@@ -178,7 +180,7 @@ def measure(answers: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
     return result
 
 
-def _per_class(answers: Answers, tally: Array) -> dict[str, dict[str, float]]:
+def _per_class(answers: BundleScores, tally: Array) -> dict[str, dict[str, float]]:
     """Return recall and precision of every class that clips have, by name."""
     found = {}
     for code in sorted({int(c) for c in tally[:, 0]}, key=lambda c: answers.labels[c]):
@@ -187,7 +189,7 @@ def _per_class(answers: Answers, tally: Array) -> dict[str, dict[str, float]]:
     return found
 
 
-def _per_tag(answers: Answers, tally: Array) -> dict[str, dict[str, float]]:
+def _per_tag(answers: BundleScores, tally: Array) -> dict[str, dict[str, float]]:
     """Return each tag's clips, average precision, and recall and precision at its threshold.
 
     Only tags that clips have.
@@ -209,7 +211,7 @@ def _recall_precision(is_it: NDArray[np.bool_], said: NDArray[np.bool_]) -> dict
             "precision": hits / int(said.sum()) if said.any() else 0.0}  # fmt: skip
 
 
-def compare(answers: Answers, teacher: Answers, clips: Sequence[Clip]) -> dict[str, Any]:
+def compare(answers: BundleScores, teacher: BundleScores, clips: Sequence[Clip]) -> dict[str, Any]:
     """Return agreement with the teacher and the paired difference of the score.
 
     Agreement is the share of clips (for tags: of clips and tags, each bundle with its own
@@ -226,12 +228,12 @@ def compare(answers: Answers, teacher: Answers, clips: Sequence[Clip]) -> dict[s
     }
 
 
-def _agreement(answers: Answers, teacher: Answers) -> float:
+def _agreement(answers: BundleScores, teacher: BundleScores) -> float:
     if answers.task == "classes":
         return float(np.mean(np.array(answers.decided) == np.array(teacher.decided)))
     if answers.task == "tags":
         place = [teacher.labels.index(label) for label in answers.labels]
         return float(np.mean(answers.reported == teacher.reported[:, place]))
-    pairs = list(zip(answers.heard, teacher.heard, strict=True))
+    pairs = list(zip(answers.transcripts, teacher.transcripts, strict=True))
     errors = sum(edit_distance(own, other) for own, other in pairs)
     return max(0.0, 1 - errors / max(1, sum(len(other) for _, other in pairs)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeprune_device.bundle.external_data import external_problem
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.system.native_output import quiet
+from edgeprune_device.system.native_output import capture_native_output
 
 ONNX_TYPES = {"float": "float32"}  # other names are the same as numpy's
 
@@ -92,7 +92,7 @@ def _onnx(data: bytes) -> tuple[list[Tensor], list[Tensor]]:
 def _tflite(data: bytes) -> tuple[list[Tensor], list[Tensor]]:
     from ai_edge_litert.interpreter import Interpreter
 
-    with quiet():
+    with capture_native_output():
         interpreter = Interpreter(model_content=data, num_threads=1)
         interpreter.allocate_tensors()
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.deployment_settings import Quantize
 from edgeprune.core.files import write_json
-from edgeprune.data.augment import nothing
+from edgeprune.data.augment import background_windows
 from edgeprune.data.clip_subsets import spread
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows, load_windows
-from edgeprune.deployment.candidates import AUTO, Variant, answers_of, choose, try_files
+from edgeprune.deployment.candidates import AUTO, Candidate, choose, scores_of_file, try_files
 from edgeprune.deployment.streaming import add_halves
 from edgeprune.export.bundle_writer import describe, golden_inputs, write
 from edgeprune.export.export import RUNNERS, Runner, bundle_name
@@ -30,7 +30,7 @@ from edgeprune.quantization.module_scopes import scopes_of
 from edgeprune_calibration.thresholds import (
     LOWEST,
     LOWEST_TAG,
-    LOWEST_UNTAUGHT,
+    LOWEST_WITHOUT_BACKGROUND,
     NO_LABEL,
     choose_thresholds,
 )
@@ -98,8 +98,8 @@ def quantize(
     for variant in tried:
         kept = "  <- delivered" if variant is first else ""
         ui.say(f"  {variant.format:<7} {variant.method:<8} {len(variant.data) / 1e6:7.2f} MB "
-               f"{variant.milliseconds:7.2f} ms  score {points(variant.score)}, "
-               f"agreement with float32 {points(variant.agreement)}{kept}")  # fmt: skip
+               f"{variant.milliseconds:7.2f} ms  score {format_percent(variant.score)}, "
+               f"agreement with float32 {format_percent(variant.agreement)}{kept}")  # fmt: skip
 
 
 def methods_of(asked: str, decided: str) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def methods_of(asked: str, decided: str) -> tuple[str, ...]:
 
 
 def deliver(
-    variant: Variant, source: Bundle, classifier: Any, valid: Windows,
+    variant: Candidate, source: Bundle, classifier: Any, valid: Windows,
     some: NDArray[np.float32], name: str, licence: str, folder: Path, settings: Quantize, ui: Ui,
 ) -> None:  # fmt: skip
     """Write a chosen file's bundle, with a decision rule from its own scores.
@@ -156,11 +156,11 @@ def decision(
     ignore = [label for label in labels if label in settings.ignore]
     sounds, truth = valid.samples, task.targets(valid, labels).numpy()
     lowest = LOWEST_TAG if task.activation == "sigmoid" else LOWEST
-    if task.silence is not None and not ignore:
+    if task.background_target is not None and not ignore:
         empty = empty_windows(valid)
-        sounds, lowest = np.concatenate([sounds, empty]), LOWEST_UNTAUGHT
+        sounds, lowest = np.concatenate([sounds, empty]), LOWEST_WITHOUT_BACKGROUND
         truth = np.concatenate([truth, np.full(len(empty), NO_LABEL)])
-    scores = answers_of(run, sounds, ui, "thresholds")
+    scores = scores_of_file(run, sounds, ui, "thresholds")
     thresholds = choose_thresholds(scores, truth, labels, settings.precision, lowest)
     return {"thresholds": thresholds, "smoothing_windows": settings.smoothing_windows,
             "refractory_seconds": settings.refractory_seconds, "ignore": ignore}  # fmt: skip
@@ -169,9 +169,9 @@ def decision(
 def empty_windows(valid: Windows, seed: int = 0) -> NDArray[np.float32]:
     """Make as many windows without labels as there are with labels, up to 20 dB quieter.
 
-    Noise, scrambled sound and edges of the validation clips' sounds, as in ``augment.nothing``.
+    Noise, scrambled sound and edges of the validation clips' sounds, as in ``augment.background_windows``.
     """
     generator = torch.Generator().manual_seed(seed)
-    empty = nothing(torch.from_numpy(np.array(valid.samples)), generator).numpy()
+    empty = background_windows(torch.from_numpy(np.array(valid.samples)), generator).numpy()
     quieter = 10 ** (-np.random.default_rng(seed).uniform(0, 20, len(empty)) / 20)
     return np.asarray(empty * quieter[:, None], dtype=np.float32).clip(-1, 1)

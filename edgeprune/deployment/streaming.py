@@ -23,7 +23,11 @@ from edgeprune.quantization.methods import method_of
 from edgeprune.quantization.module_scopes import scopes_of
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.incremental import SAME, IncrementalScorer, open_halves
+from edgeprune_device.inference.incremental import (
+    SAME,
+    IncrementalScorer,
+    open_incremental_unchecked,
+)
 
 CHECKED_CLIPS = 24
 TIMED_SECONDS = 1.0
@@ -123,7 +127,9 @@ def opened(halves: Halves) -> IncrementalScorer:
         "format": "onnx", "input": {"shape": [1, halves.plan.window_samples]},
         "incremental": halves.entry,
     }}  # fmt: skip
-    return open_halves(Bundle(Path(), manifest, b"", (), "", halves=halves.files))
+    return open_incremental_unchecked(
+        Bundle(Path(), manifest, b"", (), "", incremental_files=halves.files)
+    )
 
 
 def stream_of(windows: Windows) -> NDArray[np.float32]:

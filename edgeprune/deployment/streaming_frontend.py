@@ -37,7 +37,7 @@ LEVELS = (1.0, 10.0, 0.1)
 """Levels of the sound inside a chunk, relative to the sound around it."""
 
 
-class Reached(Exception):
+class SeamReached(Exception):
     """Raised to end a model's forward pass at its seam; not an error."""
 
 
@@ -62,16 +62,16 @@ class Front(nn.Module):
 
     def _see(self, _: nn.Module, __: Any, frames: Tensor) -> None:
         self.frames = frames
-        raise Reached
+        raise SeamReached
 
     def forward(self, samples: Tensor) -> Tensor:
         """Return the frames; the rest of the model is not run."""
-        with contextlib.suppress(Reached):
+        with contextlib.suppress(SeamReached):
             loading.logits_of(self.model, samples)
         return self.frames
 
 
-def refusal(classifier: Any) -> str:
+def reason_against(classifier: Any) -> str:
     """Return the reason why a model's frames can never be reused; empty if there is none."""
     config = classifier.config
     if getattr(config, "edgeprune_normalize", False):
@@ -83,14 +83,14 @@ def refusal(classifier: Any) -> str:
     if spec.kind == "clap":
         return "CLAP repeats a window to fill its input, so that windows share no frames."
     window = getattr(config, "edgeprune_window", 0)
-    if spec.ending == "clamped" and classifier.frontend.room != window:
+    if spec.ending == "clamped" and classifier.frontend.input_size != window:
         return "The window is padded with silence to fill the model's input."
     return ""
 
 
-def fronts_of(classifier: Any, window_samples: int) -> tuple[Front | None, str]:
+def window_front_end(classifier: Any, window_samples: int) -> tuple[Front | None, str]:
     """Return the front end for a window, or why it cannot be separated."""
-    if why := refusal(classifier):
+    if why := reason_against(classifier):
         return None, why
     shaped = shape(classifier, window_samples, "onnx")
     if seam_of(shaped) is None:
@@ -104,8 +104,8 @@ def fronts_of(classifier: Any, window_samples: int) -> tuple[Front | None, str]:
 def chunk_front(classifier: Any, chunk_samples: int) -> Front:
     """Return the front end for chunks of another length than the window."""
     shaped = shape(classifier, chunk_samples, "onnx")
-    if hasattr(shaped, "frontend") and hasattr(shaped.frontend, "room"):
-        shaped.frontend.room = 0  # padding of the window is after the seam, or was rejected
+    if hasattr(shaped, "frontend") and hasattr(shaped.frontend, "input_size"):
+        shaped.frontend.input_size = 0  # padding of the window is after the seam, or was rejected
     return Front(shaped).eval()
 
 
@@ -126,7 +126,7 @@ def plan_for(
         Whether the hop may be shortened to a whole number of frames.
 
     """
-    front, why = fronts_of(classifier, window_samples)
+    front, why = window_front_end(classifier, window_samples)
     if front is None:
         return None, why
     step = front.step

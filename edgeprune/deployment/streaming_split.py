@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 from edgeprune.deployment.streaming_frontend import chunk_front
 from edgeprune.export.onnx import FRAMES, traced
-from edgeprune.export.onnx_graph import inside_of, open_file, rewritten
+from edgeprune.export.onnx_graph import inner_tensors, open_file, rewritten
 from edgeprune.quantization.methods import Method
 from edgeprune.quantization.module_scopes import Scopes
 from edgeprune_device.bundle.frame_overlap import FrameOverlap, problem_of_incremental
@@ -108,7 +108,7 @@ def back_of(data: bytes, clips: NDArray[np.float32]) -> tuple[bytes, str]:
         if name == model.graph.input[0].name:
             return b"", "Its scores depend on the samples not only through its front end."
         wanted += makers[name].input if name in makers else []
-    frames = next(inside_of(data, [FRAMES], clips[:1]))[FRAMES]
+    frames = next(inner_tensors(data, [FRAMES], clips[:1]))[FRAMES]
     if frames.dtype != np.float32:
         return b"", f"Its frames are not in single precision ({frames.dtype})."
     nodes = [node for node in model.graph.node if seen & set(node.output)]

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeprune.core.console import in_points
+from edgeprune.core.console import format_percentage_points
 from edgeprune.core.files import write_json
 from edgeprune.core.tables import table, to_text
-from edgeprune.deployment.evaluate import TASK_OF, Answers, answer, compare, measure
+from edgeprune.deployment.evaluate import TASK_OF, BundleScores, compare, measure, score_clips
 from edgeprune_calibration.dataset import (
     NO_GROUP,
     Dataset,
@@ -33,7 +33,7 @@ from edgeprune_device.errors import EdgepruneError
 
 def verify_bundles(
     bundles: dict[str, Path], clips: Sequence[Clip], track: Track
-) -> tuple[dict[str, Any], dict[str, Answers]]:
+) -> tuple[dict[str, Any], dict[str, BundleScores]]:
     """Verify several bundles on the same clips; the first is the teacher of the others.
 
     Returns
@@ -42,19 +42,19 @@ def verify_bundles(
         By name: the bundle's digest, the clips', ``measure`` and, for all but the first,
         ``compare``. A bundle's second model file has a name of its own, such as ``bundle,
         model.tflite``.
-    answers : dict of Answers
+    answers : dict of BundleScores
         Outputs of each bundle, by name.
 
     """
     if not clips:
         raise EdgepruneError("The test split has no clips.", "Choose another with --split.")
     report: dict[str, Any] = {}
-    answers: dict[str, Answers] = {}
+    answers: dict[str, BundleScores] = {}
     digest = clips_digest(clips)
     for name, path in bundles.items():
         for index, bundle in enumerate(read_bundle(path).variants):
             row = f"{name}, {bundle.file}" if index else name
-            answers[row] = answer(bundle, clips, track)
+            answers[row] = score_clips(bundle, clips, track)
             report[row] = {"bundle": bundle.name, "digest": bundle.digest, "file": bundle.file,
                            "clips_digest": digest, **measure(answers[row], clips)}  # fmt: skip
             if len(answers) > 1:
@@ -138,9 +138,10 @@ def verify(
     versus = "equals" if abs(lost) < 1e-9 else (
         f"is {100 * abs(lost):.2f} percentage points {'below' if lost > 0 else 'above'}"
     )  # fmt: skip
+    over = f"all {len(clips)} clips" if split == "all" else f"{len(clips)} {split} clips"
     verdict = (
-        f"The {shown} {versus} its teacher in {result['bundle']['metric']} on {len(clips)} {split} "
-        f"clips (allowed drop: {in_points(max_drop)})."
+        f"The {shown} {versus} its teacher in {result['bundle']['metric']} on {over} "
+        f"(allowed drop: {format_percentage_points(max_drop)})."
     )
     done = {**result, "baseline": baseline, "split": split, "left_out": bad,
             "max_drop": max_drop, "held": held, "verdict": verdict}  # fmt: skip

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from edgeprune.data.tasks import task_of
 from edgeprune.depth_pruning.evaluator import Evaluator
-from edgeprune.depth_pruning.layer_stack import Bridges, Cut, batches, run_cuts
+from edgeprune.depth_pruning.layer_stack import Bridges, LayerSubset, batches, run_subsets
 
-Measure = Callable[[Sequence[Cut]], "dict[Cut, NDArray[Any]]"]
-"""Layer subsets -> for each, the correctness of every clip (``Task.values``)."""
+Measure = Callable[[Sequence[LayerSubset]], "dict[LayerSubset, NDArray[Any]]"]
+"""Layer subsets -> for each, the correctness of every clip (``Task.correctness``)."""
 
 
-def measure_cuts(
-    bench: Evaluator, cuts: Iterable[Cut], bridges: Bridges | None = None, title: str = "ablation"
-) -> dict[Cut, NDArray[Any]]:
+def measure_subsets(
+    bench: Evaluator,
+    cuts: Iterable[LayerSubset],
+    bridges: Bridges | None = None,
+    title: str = "ablation",
+) -> dict[LayerSubset, NDArray[Any]]:
     """Evaluate layer subsets of a model on clips, without retraining.
 
     Parameters
@@ -32,7 +35,7 @@ def measure_cuts(
     cuts : iterable of tuple
         Layer subsets: the layers that each keeps.
     bridges : mapping, optional
-        See ``layer_stack.run_cuts``.
+        See ``layer_stack.run_subsets``.
     title : str
         Title of the progress bar.
 
@@ -44,27 +47,27 @@ def measure_cuts(
 
     """
     wanted = list(dict.fromkeys(cuts))
-    logits: dict[Cut, list[NDArray[np.float32]]] = {cut: [] for cut in wanted}
+    logits: dict[LayerSubset, list[NDArray[np.float32]]] = {cut: [] for cut in wanted}
     with torch.inference_mode():
         for batch in batches(bench.windows, bench.device, bench.ui, title):
-            for cut, answer in run_cuts(bench.stack, batch, wanted, bridges).items():
+            for cut, answer in run_subsets(bench.stack, batch, wanted, bridges).items():
                 logits[cut].append(answer.cpu().numpy())
-    values = task_of(bench.windows.task).values
+    values = task_of(bench.windows.task).correctness
     return {
         cut: values(np.concatenate(parts), bench.windows, bench.labels)
         for cut, parts in logits.items()
     }
 
 
-def without(layers: int, start: int, stop: int) -> Cut:
+def without_span(layers: int, start: int, stop: int) -> LayerSubset:
     """Return the layer subset without layers start to stop - 1."""
     return (*range(start), *range(stop, layers))
 
 
-def all_spans(layers: int, fixed: Sequence[int]) -> dict[tuple[int, int], Cut]:
+def all_spans(layers: int, fixed: Sequence[int]) -> dict[tuple[int, int], LayerSubset]:
     """Return, by span (i, j), the layer subset without it, for all spans without a fixed layer."""
     return {
-        (i, j): without(layers, i, j)
+        (i, j): without_span(layers, i, j)
         for i in range(layers) for j in range(i + 1, layers + 1)
         if j - i < layers and not any(i <= layer < j for layer in fixed)
     }  # fmt: skip

@@ -42,7 +42,7 @@ def search(
     return list(range(best))
 
 
-def halve(
+def bisect(
     keep_at: Callable[[int], Sequence[int]], minimum: int, layers: int,
     holds: Callable[[Sequence[int]], bool],
 ) -> list[int]:  # fmt: skip

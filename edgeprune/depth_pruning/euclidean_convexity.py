@@ -91,7 +91,7 @@ def _segments(
 ) -> list[NDArray[np.float64]]:
     """Return, per hidden state, each pair's share of inner points assigned to the pair's class."""
     stack, whole = bench.stack, bench.whole
-    entered = [stack.enter(torch.from_numpy(bench.windows.heard(end)).to(bench.device))
+    entered = [stack.run_front_end(torch.from_numpy(bench.windows.read(end)).to(bench.device))
                for end in ends]  # fmt: skip
     a, b = (stack.states(batch) for batch in entered)
     found = []
@@ -102,6 +102,6 @@ def _segments(
             path = [(1 - share) * x + share * y for x, y in zip(a, b, strict=True)][: state + 1]
             for index in range(state, len(stack)):
                 path.append(stack.block(index, path[-1], entered[0]))
-            right += stack.leave(path, whole).argmax(dim=1) == wanted
+            right += stack.run_head(path, whole).argmax(dim=1) == wanted
         found.append((right / INNER_POINTS).cpu().double().numpy())
     return found

@@ -10,9 +10,9 @@ import torch
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui
 from edgeprune.core.settings import Measure
-from edgeprune.data.clip_subsets import some_clips
+from edgeprune.data.clip_subsets import balanced_subset
 from edgeprune.data.windows import Windows, load_windows
-from edgeprune.depth_pruning.layer_stack import Cut, Stack
+from edgeprune.depth_pruning.layer_stack import LayerSubset, Stack
 from edgeprune.depth_pruning.linear_probe import fit_probe
 from edgeprune.models import loading
 
@@ -29,12 +29,12 @@ class Evaluator:
     ui: Ui
 
     @property
-    def whole(self) -> Cut:
+    def whole(self) -> LayerSubset:
         """The layer subset with every layer."""
         return tuple(range(len(self.stack)))
 
 
-def open_benches(
+def open_evaluators(
     model: str | Path, clips: Path, accelerator: str, settings: Measure, ui: Ui
 ) -> tuple[Evaluator, Evaluator, Windows, str]:
     """Load a model with a head that knows the labels: its own, otherwise a linear probe.
@@ -58,8 +58,8 @@ def open_benches(
     if not own:
         stack.head = fit_probe(stack, windows, labels, device, ui)
     valid, test = (
-        Evaluator(stack, some_clips(windows, split, settings.clips), labels, device, ui)
+        Evaluator(stack, balanced_subset(windows, split, settings.clips), labels, device, ui)
         for split in ("valid", "test")
     )
-    train = some_clips(windows, "train", settings.bridge_clips)
+    train = balanced_subset(windows, "train", settings.bridge_clips)
     return valid, test, train, "own" if own else "linear probe"

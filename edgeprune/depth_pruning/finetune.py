@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Finetune, Teach
-from edgeprune.data.clip_subsets import groups_of_clips, some_clips
+from edgeprune.data.clip_subsets import balanced_subset, groups_of_clips
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import load_windows
 from edgeprune.depth_pruning.measure import cut_name
@@ -56,7 +56,7 @@ def finetune(
     keeps = read_json(measured / "measured.json")["keeps"]
     windows = load_windows(clips)
     device = distributed.choose_device(accelerator)
-    valid, test = windows.split("valid"), some_clips(windows, "test", most)
+    valid, test = windows.split("valid"), balanced_subset(windows, "test", most)
     plan = replace(Teach(**teaching), epochs=settings.epochs)
     groups = groups_of_clips(test)
     (out / "right").mkdir(exist_ok=True)
@@ -76,7 +76,7 @@ def finetune(
             )
             fine_tune(student, windows, labels, plan, SEED, session)
             logits = loop.predict(student.to(device), test, device)
-            right = task_of(test.task).values(logits, test, labels)
+            right = task_of(test.task).correctness(logits, test, labels)
             np.save(out / "right" / f"{name}.npy", right)
             facts = {"keep": list(keep), "accuracy": float(right.mean()),
                      "interval": list(bootstrap_interval(right, groups)),
@@ -85,7 +85,7 @@ def finetune(
             shutil.rmtree(out / "work")
         found[name] = read_json(record)
         ui.say(f"  layer subset {number} of {len(cuts)} ({len(keep):>2} layers), fine-tuned: "
-               f"{points(found[name]['accuracy'])} on the test clips")  # fmt: skip
+               f"{format_percent(found[name]['accuracy'])} on the test clips")  # fmt: skip
     write_json(out / "finetuned.json", found)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgeprune.core.console import Ui
 from edgeprune.data.windows import Windows
-from edgeprune.depth_pruning.layer_stack import Bridges, Cut, Stack, batches
+from edgeprune.depth_pruning.layer_stack import Bridges, LayerSubset, Stack, batches
 
 RIDGE = 1e-3  # as a share of the mean variance of the inputs
 
@@ -44,7 +44,7 @@ def fit_bridges(
     offsets: list[Tensor] = []  # near the means, to reduce cancellation in single precision
     with torch.inference_mode():
         for batch in batches(windows, device, ui, "bridges"):
-            states = stack.states(stack.enter(batch))
+            states = stack.states(stack.run_front_end(batch))
             offsets = offsets or [state.mean(dim=(0, 1)) for state in states]
             frames = [_weighted(state - offset, stack.family.class_tokens)
                       for state, offset in zip(states, offsets, strict=True)]  # fmt: skip
@@ -97,12 +97,18 @@ def _solve(xx: Tensor, xy: Tensor, from_: Tensor, to: Tensor) -> tuple[Tensor, T
     return weight.T.float().contiguous().to(device), bias.float().to(device)
 
 
-def gaps(keep: Sequence[int], layers: int) -> list[tuple[int, int]]:
+def removed_spans(keep: Sequence[int], layers: int) -> list[tuple[int, int]]:
     """Return the spans (i, j) of removed layers i to j - 1, in order."""
     ends = [-1, *keep, layers]
     return [(a + 1, b) for a, b in pairwise(ends) if b > a + 1]
 
 
-def used_bridges(bridges: Bridges, keep: Cut, layers: int) -> dict[int, tuple[Tensor, Tensor]]:
+def used_bridges(
+    bridges: Bridges, keep: LayerSubset, layers: int
+) -> dict[int, tuple[Tensor, Tensor]]:
     """Return the bridges of a layer subset, by the index (among the kept) of the block before."""
-    return {keep.index(i - 1): bridges[i, j] for i, j in gaps(keep, layers) if (i, j) in bridges}
+    return {
+        keep.index(i - 1): bridges[i, j]
+        for i, j in removed_spans(keep, layers)
+        if (i, j) in bridges
+    }

@@ -4,7 +4,7 @@ Layer subsets that begin with the same layers share that computation, and all sh
 
     samples -- enter --> state 0 -- block 0 --> state 1 -- ... --> state L -- leave --> logits
 
-``run_cuts`` traverses the subsets as a tree of common prefixes, batch by batch, and holds the
+``run_subsets`` traverses the subsets as a tree of common prefixes, batch by batch, and holds the
 hidden states of one path at a time.
 """
 
@@ -26,7 +26,7 @@ from edgeprune.models.loading import prepare
 
 BATCH = 32
 
-Cut = tuple[int, ...]
+LayerSubset = tuple[int, ...]
 """Layer subset: the layers that are kept, from 0, ascending."""
 Bridges = Mapping[tuple[int, int], tuple[Tensor, Tensor]]
 """(i, j) -> (weight (hidden, hidden), bias (hidden,)) of the bridge over layers i to j - 1."""
@@ -77,7 +77,7 @@ class Stack:
         """Return the number of blocks."""
         return len(self.blocks)
 
-    def enter(self, samples: Tensor) -> Batch:
+    def run_front_end(self, samples: Tensor) -> Batch:
         """Run the front end on windows (batch, samples)."""
 
         def stop(_: nn.Module, args: tuple[Tensor, ...], options: dict[str, Any]) -> None:
@@ -127,7 +127,7 @@ class Stack:
         """Return the mean over time (batch, hidden) of a last hidden state, after ``finish``."""
         return frames_of(self.model, self.finish(hidden)).mean(dim=1)
 
-    def leave(self, states: Sequence[Tensor], kept: Sequence[int]) -> Tensor:
+    def run_head(self, states: Sequence[Tensor], kept: Sequence[int]) -> Tensor:
         """Return logits (batch, labels).
 
         Parameters
@@ -193,12 +193,12 @@ def batches(windows: Windows, device: torch.device, ui: Ui, title: str) -> Itera
     """Read the windows of every point, in order, in batches (batch, samples)."""
     starts = range(0, len(windows.clip), BATCH)
     for start in ui.track(starts, title, len(starts)):
-        yield torch.from_numpy(windows.heard(slice(start, start + BATCH))).to(device)
+        yield torch.from_numpy(windows.read(slice(start, start + BATCH))).to(device)
 
 
-def run_cuts(
-    stack: Stack, samples: Tensor, cuts: Sequence[Cut], bridges: Bridges | None = None
-) -> dict[Cut, Tensor]:
+def run_subsets(
+    stack: Stack, samples: Tensor, cuts: Sequence[LayerSubset], bridges: Bridges | None = None
+) -> dict[LayerSubset, Tensor]:
     """Evaluate many layer subsets of a model on the same windows, sharing common prefixes.
 
     Parameters
@@ -218,8 +218,8 @@ def run_cuts(
         Layer subset -> logits (batch, labels).
 
     """
-    found: dict[Cut, Tensor] = {}
-    batch = stack.enter(samples)
+    found: dict[LayerSubset, Tensor] = {}
+    batch = stack.run_front_end(samples)
     depth = len(stack)
 
     def crossed(hidden: Tensor, start: int, stop: int) -> Tensor:
@@ -228,13 +228,13 @@ def run_cuts(
         weight, bias = bridges[start, stop]
         return hidden @ weight.T + bias
 
-    def walk(kept: Cut, states: list[Tensor], below: Sequence[Cut]) -> None:
+    def walk(kept: LayerSubset, states: list[Tensor], below: Sequence[LayerSubset]) -> None:
         at = kept[-1] + 1 if kept else 0
-        following: dict[int, list[Cut]] = {}
+        following: dict[int, list[LayerSubset]] = {}
         for cut in below:
             if len(cut) == len(kept):
                 last = crossed(states[-1], at, depth)
-                found[cut] = stack.leave([*states[:-1], last], kept)
+                found[cut] = stack.run_head([*states[:-1], last], kept)
             else:
                 following.setdefault(cut[len(kept)], []).append(cut)
         for layer, group in following.items():

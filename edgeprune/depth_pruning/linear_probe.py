@@ -30,11 +30,11 @@ def fit_probe(
     bias : Tensor (labels,)
 
     """
-    train = windows.only(windows.where("train"))
+    train = windows.subset(windows.where("train"))
     pooled = []
     with torch.inference_mode():
         for batch in batches(train, device, ui, "linear probe"):
-            pooled.append(stack.pooled(stack.states(stack.enter(batch))[-1]).cpu())
+            pooled.append(stack.pooled(stack.states(stack.run_front_end(batch))[-1]).cpu())
     targets = train.targets(labels)
     weight, bias = logistic_regression(torch.cat(pooled), targets, len(labels))
     return weight.to(device), bias.to(device)

@@ -20,16 +20,16 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Measure
 from edgeprune.data.clip_subsets import groups_of_clips
 from edgeprune.data.windows import Windows
-from edgeprune.depth_pruning.ablation import all_spans, greedy_removal, measure_cuts
+from edgeprune.depth_pruning.ablation import all_spans, greedy_removal, measure_subsets
 from edgeprune.depth_pruning.euclidean_convexity import euclidean_convexity
-from edgeprune.depth_pruning.evaluator import Evaluator, open_benches
+from edgeprune.depth_pruning.evaluator import Evaluator, open_evaluators
 from edgeprune.depth_pruning.fit_bridges import fit_bridges
-from edgeprune.depth_pruning.layer_stack import Bridges, Cut
+from edgeprune.depth_pruning.layer_stack import Bridges, LayerSubset
 from edgeprune.depth_pruning.selection_rules import RANDOM, RULES, Evidence, to_evidence
 from edgeprune.metrics.statistics import bootstrap_interval
 from edgeprune.models.families import fixed_layers_of
@@ -55,7 +55,7 @@ def measure(
 
     """
     seconds: dict[str, float] = {}
-    valid, test, train, head = open_benches(model, clips, accelerator, settings, ui)
+    valid, test, train, head = open_evaluators(model, clips, accelerator, settings, ui)
     fixed = fixed_layers_of(valid.stack.model.config)
     layers = len(valid.stack)
     ablation = _part(out, "ablation", seconds, lambda: _ablate(valid, fixed, head))
@@ -107,12 +107,12 @@ def _ablate(bench: Evaluator, fixed: Sequence[int], head: str) -> dict[str, Any]
     """Remove every layer and every span of neighbouring layers from the whole model."""
     layers = len(bench.stack)
     spans = all_spans(layers, fixed)
-    right = measure_cuts(bench, [bench.whole, *spans.values()], title="every layer and span")
+    right = measure_subsets(bench, [bench.whole, *spans.values()], title="every layer and span")
     table: list[list[float | None]] = [[None] * (layers + 1) for _ in range(layers + 1)]
     for (i, j), cut in spans.items():
         table[i][j] = float(right[cut].mean())
     whole = right[bench.whole]
-    bench.ui.say(f"  {points(float(whole.mean()))} of {len(whole)} validation clips with all "
+    bench.ui.say(f"  {format_percent(float(whole.mean()))} of {len(whole)} validation clips with all "
                  f"{layers} layers ({head} head)")  # fmt: skip
     return {
         "split": "valid", "clips": len(whole), "head": head, "baseline": float(whole.mean()),
@@ -131,7 +131,7 @@ def _removals(
         ways["bridged"] = (bridges, (0,))
     found = {}
     for name, (given, stay) in ways.items():
-        measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
+        measure = partial(measure_subsets, bench, bridges=given, title="greedy removal")
         found[name] = greedy_removal(measure, layers, stay)
     return found
 
@@ -155,7 +155,7 @@ def _bridges(
 
 
 def _rights(
-    out: Path, benches: Iterable[Evaluator], cuts: Sequence[Cut], bridges: Bridges | None,
+    out: Path, benches: Iterable[Evaluator], cuts: Sequence[LayerSubset], bridges: Bridges | None,
     seconds: dict[str, float],
 ) -> dict[Any, NDArray[np.bool_]]:  # fmt: skip
     """Evaluate every rule's layer subsets on validation and test clips, also with bridges."""
@@ -173,14 +173,16 @@ def _rights(
     return found
 
 
-def _count(bench: Evaluator, cuts: Sequence[Cut], bridges: Bridges | None, path: Path) -> None:
+def _count(
+    bench: Evaluator, cuts: Sequence[LayerSubset], bridges: Bridges | None, path: Path
+) -> None:
     """Evaluate layer subsets on clips and save which clips are correct."""
-    right = measure_cuts(bench, cuts, bridges, f"layer subsets, {path.stem} clips")
+    right = measure_subsets(bench, cuts, bridges, f"layer subsets, {path.stem} clips")
     save_arrays({cut_name(cut): value for cut, value in right.items()}, path)
 
 
 def _row(
-    cut: Cut, right: Mapping[Any, NDArray[np.bool_]], groups: list[str] | None
+    cut: LayerSubset, right: Mapping[Any, NDArray[np.bool_]], groups: list[str] | None
 ) -> dict[str, Any]:
     means = {
         key: float(right[name, cut].mean()) if (name, cut) in right else None

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Prune
-from edgeprune.data.clip_subsets import some_clips
+from edgeprune.data.clip_subsets import balanced_subset
 from edgeprune.data.windows import Windows, load_windows
-from edgeprune.depth_pruning.ablation import greedy_removal, measure_cuts
-from edgeprune.depth_pruning.depth_search import halve, search
+from edgeprune.depth_pruning.ablation import greedy_removal, measure_subsets
+from edgeprune.depth_pruning.depth_search import bisect, search
 from edgeprune.depth_pruning.evaluator import Evaluator
 from edgeprune.depth_pruning.fit_bridges import fit_bridges, used_bridges
 from edgeprune.depth_pruning.layer_stack import Bridges, Stack
@@ -57,7 +57,7 @@ MEASURED_CLIPS = (
 
 
 @dataclass(frozen=True)
-class Judge:
+class TrialContext:
     """Everything that is needed to try a layer subset."""
 
     teacher: Path
@@ -100,7 +100,7 @@ def prune(
         ui.say("  no classes, so no convexity: using the rule backward (last layers removed first)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - max_drop
-    judge = Judge(
+    judge = TrialContext(
         teacher, student / "model", load_windows(clips), context, settings.recovery_epochs
     )
     fixed = fixed_layers(settings, layers)
@@ -117,13 +117,13 @@ def prune(
         nonlocal start
         nested = rule.depth is not None and not bridge and fixed is None
         folder = _folder(out, keep)
-        accuracy = try_cut(judge, start if nested else judge.whole, keep, folder, ui)
+        accuracy = try_subset(judge, start if nested else judge.whole, keep, folder, ui)
         held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
         tried.append({"keep": list(keep), "layers": len(keep), "valid_score": accuracy,
                       "convexity": known.convexity[len(keep)] if first and known.convexity else None,
                       "held": held})  # fmt: skip
-        ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {points(accuracy)} "
-               f"({'accepted' if held else 'rejected'}, minimum {points(floor)})")  # fmt: skip
+        ui.say(f"  keep {len(keep):>2} of {layers} layers: valid {format_percent(accuracy)} "
+               f"({'accepted' if held else 'rejected'}, minimum {format_percent(floor)})")  # fmt: skip
         start = folder / "model" if held else start
         return held
 
@@ -135,7 +135,7 @@ def prune(
     elif rule.depth:
         keep = search(known.convexity, rule.depth(known), least, holds)
     else:
-        keep = halve(lambda depth: rule.keep(known, depth), least, layers, holds)
+        keep = bisect(lambda depth: rule.keep(known, depth), least, layers, holds)
     best = _folder(out, keep) / "model" if len(keep) < layers else judge.whole
     shutil.copytree(best, out / "model", dirs_exist_ok=True)
     for candidate in tried:
@@ -163,14 +163,14 @@ def _check_depth(student: Path, layers: int) -> None:
 
 
 def measure_first(
-    judge: Judge,
+    judge: TrialContext,
     known: Evidence,
     rule: SelectionRule,
     bridge: bool,
     search: bool,
     out: Path,
     ui: Ui,
-) -> tuple[Judge, Evidence]:
+) -> tuple[TrialContext, Evidence]:
     """Fit the bridges, and measure the removal order if the rule needs it."""
     device = distributed.choose_device(judge.context.accelerator)
     model = loading.load_model(str(judge.whole)).to(device)
@@ -182,15 +182,15 @@ def measure_first(
             "Choose another rule with --pick, or leave out --bridge.",
         )
     if bridge:
-        train_clips = some_clips(judge.windows, "train", MEASURED_CLIPS)
+        train_clips = balanced_subset(judge.windows, "train", MEASURED_CLIPS)
         judge = replace(judge, bridges=fit_bridges(stack, train_clips, device, ui))
     if rule.measured and search:
         given = judge.bridges if rule.measured == "bridged" else None
         record = out / "removal.json"
         if not record.exists():
-            clips = some_clips(judge.windows, "valid", MEASURED_CLIPS)
+            clips = balanced_subset(judge.windows, "valid", MEASURED_CLIPS)
             bench = Evaluator(stack, clips, labels, device, ui)
-            measure = partial(measure_cuts, bench, bridges=given, title="greedy removal")
+            measure = partial(measure_subsets, bench, bridges=given, title="greedy removal")
             always = fixed_layers_of(model.config)
             stay = (0,) if bridge else always  # a bridge needs a layer before it
             write_json(record, greedy_removal(measure, known.layers, stay))
@@ -229,7 +229,9 @@ def fixed_layers(settings: Prune, layers: int) -> list[int] | None:
     return keep or None
 
 
-def try_cut(judge: Judge, start: Path, keep: Sequence[int], folder: Path, ui: Ui) -> float:
+def try_subset(
+    judge: TrialContext, start: Path, keep: Sequence[int], folder: Path, ui: Ui
+) -> float:
     """Remove layers, distill for a few epochs, save the model, and return its validation score.
 
     A layer subset that was tried before an interruption is read, not trained again.

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from edgeprune import __version__
-from edgeprune.core.console import Ui, in_points, layer_list, points
+from edgeprune.core.console import Ui, format_percent, format_percentage_points, layer_list
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Settings
-from edgeprune.data.clip_subsets import groups_of_clips, some_clips
+from edgeprune.data.clip_subsets import balanced_subset, groups_of_clips
 from edgeprune.data.windows import load_windows, read_description
 from edgeprune.depth_pruning.measure import cut_name
 from edgeprune.depth_pruning.selection_rules import RANDOM, RULES, TWINS, evidence_of, to_evidence
@@ -36,7 +36,7 @@ TUNED = ("accuracy", "interval", "valid_accuracy")
 NOT_COMPARED = (RANDOM, "greedy-bridged", *TWINS)
 
 
-def join(
+def write_scores(
     model: str, clips: Path, scores: Path, measured: Path | str, finetuned: Path | str, *,
     out: Path, settings: Settings, ui: Ui,
 ) -> None:  # fmt: skip
@@ -69,7 +69,7 @@ def _measured(
     for name, rule in RULES.items():
         if name in picks and rule.depth:
             picks[name]["proposed"] = rule.depth(evidence)
-    groups = groups_of_clips(some_clips(load_windows(clips), "test", settings.measure.clips))
+    groups = groups_of_clips(balanced_subset(load_windows(clips), "test", settings.measure.clips))
     group = read_description(clips)["group_column"] if groups else ""
     right = {name: v.astype(float) for name, v in load_file(folder / "right.safetensors").items()}
     after = {name: np.load(Path(finetuned) / "right" / f"{name}.npy").astype(float)
@@ -81,7 +81,9 @@ def _measured(
         "euclidean": known["euclidean"], "ablation": known["ablation"], "picks": picks,
         "measured_on": {**known["measured_on"], "group": group}, "verdict": verdict,
         "seconds": {**found["seconds"], **known["seconds"]},
-        "convexity_against_accuracy": against(evidence.convexity, picks["backward"]["depths"]),
+        "convexity_against_accuracy": correlate_with_accuracy(
+            evidence.convexity, picks["backward"]["depths"]
+        ),
     }  # fmt: skip
 
 
@@ -149,7 +151,7 @@ def _fewest(depths: Sequence[Mapping[str, Any]], key: str, floor: float) -> int 
     )
 
 
-def against(
+def correlate_with_accuracy(
     convexity: Sequence[float], depths: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
     """Correlate convexity at L with the accuracy of the first L layers, also fine-tuned."""
@@ -206,7 +208,7 @@ def compare(
         "mean_accuracy": {rule: float(mean.mean()) for rule, mean in means.items()},
         "sentence": (
             f"{when}, {winner} has the highest accuracy averaged over all depths: "
-            f"{points(float(means[winner].mean()))} of {len(difference)} test clips, "
+            f"{format_percent(float(means[winner].mean()))} of {len(difference)} test clips, "
             f"{100 * value:.1f} percentage points more than {second} (95 % interval "
             f"{100 * low:+.1f} to {100 * high:+.1f}, p = {p_value:.2g}). The difference is "
             f"{'' if clear else 'not '}significant."
@@ -226,19 +228,20 @@ def headline(facts: Mapping[str, Any]) -> str:
     if plain := _best(facts["picks"], layers, "held", "valid_accuracy"):
         rule, row = plain
         parts.append(f"Keep {_listed(row['keep'])} of {layers} ({rule}): without retraining, the "
-                     f"accuracy on the test clips is {points(row['accuracy'])} (all layers: "
-                     f"{points(base)}); selected for a drop of at most "
-                     f"{in_points(facts['max_drop'])} on the validation clips")  # fmt: skip
+                     f"accuracy on the test clips is {format_percent(row['accuracy'])} (all layers: "
+                     f"{format_percent(base)}); selected for a drop of at most "
+                     f"{format_percentage_points(facts['max_drop'])} on the validation clips")  # fmt: skip
     else:
         parts.append(f"Keep all {layers} layers unless the model is retrained: no rule removes one "
-                     f"within {in_points(facts['max_drop'])} of {points(base)}")  # fmt: skip
+                     f"within {format_percentage_points(facts['max_drop'])} of "
+                     f"{format_percent(base)}")  # fmt: skip
     if bridged := _best(facts["picks"], layers, "held_95_bridged", "bridged_valid_accuracy"):
         rule, row = bridged
         accuracy = row["bridged_accuracy"]
-        kept = f" ({points(accuracy / base)} of the whole model's accuracy)" if base else ""
+        kept = f" ({format_percent(accuracy / base)} of the whole model's accuracy)" if base else ""
         parts.append(f"With linear bridges over the gaps, {_listed(row['keep'])} alone ({rule}) "
-                     f"{'reach' if len(row['keep']) > 1 else 'reaches'} {points(accuracy)}{kept}, "
-                     f"with {points(1 - row['layers'] / layers)} of the layers removed")  # fmt: skip
+                     f"{'reach' if len(row['keep']) > 1 else 'reaches'} {format_percent(accuracy)}{kept}, "
+                     f"with {format_percent(1 - row['layers'] / layers)} of the layers removed")  # fmt: skip
     return f"{'. '.join(parts)}. {where}."
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.depth_pruning.layer_stack import Cut
+from edgeprune.depth_pruning.layer_stack import LayerSubset
 from edgeprune.metrics.convexity import first_within
 from edgeprune.metrics.similarity import segment
 
@@ -70,22 +70,22 @@ def to_evidence(known: Mapping[str, Any]) -> Evidence:
     return Evidence(**{**known, **matrices})
 
 
-def first_layers(_: Evidence, depth: int) -> Cut:
+def first_layers(_: Evidence, depth: int) -> LayerSubset:
     """Keep the first layers (arXiv 2408.11858)."""
     return tuple(range(depth))
 
 
-def last_layers(known: Evidence, depth: int) -> Cut:
+def last_layers(known: Evidence, depth: int) -> LayerSubset:
     """Keep layer 0 and the last layers (``forward`` of arXiv 2409.16302: remove 1, 2, ...)."""
     return (0, *range(known.layers - depth + 1, known.layers))
 
 
-def most_influential(known: Evidence, depth: int) -> Cut:
+def most_influential(known: Evidence, depth: int) -> LayerSubset:
     """Keep the blocks with the greatest block influence, estimated once on the whole model."""
     return _after(np.argsort(known.block_influence[1:], kind="stable") + 1, known.layers, depth)
 
 
-def least_angle(known: Evidence, depth: int) -> Cut:
+def least_angle(known: Evidence, depth: int) -> LayerSubset:
     """Remove the span of layers with the least angle between its ends (Gromov et al. 2024)."""
     span = known.layers - depth
     starts = range(1, known.layers - span + 1)
@@ -93,7 +93,7 @@ def least_angle(known: Evidence, depth: int) -> Cut:
     return (*range(start), *range(start + span, known.layers))
 
 
-def between_blocks(known: Evidence, depth: int) -> Cut:
+def between_blocks(known: Evidence, depth: int) -> LayerSubset:
     """Keep the layers that lead from one block of similar hidden states (CKA) to the next."""
     if depth == 1:
         return (0,)
@@ -101,18 +101,18 @@ def between_blocks(known: Evidence, depth: int) -> Cut:
     return (0, *starts[1:])
 
 
-def measured(known: Evidence, depth: int) -> Cut:
+def measured(known: Evidence, depth: int) -> LayerSubset:
     """Keep the layers that measured removal removed last."""
     return _after(known.removal, known.layers, depth)
 
 
-def at_random(known: Evidence, depth: int) -> Cut:
+def at_random(known: Evidence, depth: int) -> LayerSubset:
     """Keep layers in a random order, as a control."""
     order = np.random.default_rng(known.seed).permutation(np.arange(1, known.layers))
     return _after(order, known.layers, depth)
 
 
-def _after(removal: Sequence[int] | NDArray[np.int64], layers: int, depth: int) -> Cut:
+def _after(removal: Sequence[int] | NDArray[np.int64], layers: int, depth: int) -> LayerSubset:
     gone = {int(layer) for layer in removal[: layers - depth]}
     return tuple(layer for layer in range(layers) if layer not in gone)
 
@@ -131,7 +131,7 @@ def plateau(known: Evidence) -> int:
 class SelectionRule:
     """One rule for choosing layers."""
 
-    keep: Callable[[Evidence, int], Cut]
+    keep: Callable[[Evidence, int], LayerSubset]
     """(evidence, depth) -> layers to keep."""
     about: str
     """Description in one line."""

@@ -28,7 +28,7 @@ from edgeprune.core import distributed
 from edgeprune.core.console import Ui
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Score
-from edgeprune.data.clip_subsets import one_point_a_clip, scored_classes
+from edgeprune.data.clip_subsets import one_point_per_clip, scored_classes
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune_device.errors import EdgepruneError
@@ -112,9 +112,9 @@ def choose_points(windows: Windows, settings: Score) -> tuple[str, NDArray[np.in
     for split in (settings.split, *fallback):
         among = np.arange(len(windows.clip)) if split == EVERY_SPLIT else windows.where(split)
         if windows.task == "ctc":
-            return split, one_point_a_clip(windows, among, settings.max_clips)
+            return split, one_point_per_clip(windows, among, settings.max_clips)
         among = among[labels[among] != ""]
-        chosen = one_point_a_clip(windows, among, settings.max_clips)
+        chosen = one_point_per_clip(windows, among, settings.max_clips)
         counts = Counter(labels[chosen])
         if len(chosen) > settings.neighbours and len(counts) > 1 and max(counts.values()) > 1:
             return split, chosen

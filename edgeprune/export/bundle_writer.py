@@ -30,7 +30,7 @@ GOLDEN_TOLERANCE = {"none": 1e-3, "weights": 1e-3, "half": 1e-2, "dynamic": 2e-2
 differently from one processor to the next."""
 MODEL_FILES = {"onnx": "model.onnx", "tflite": "model.tflite"}
 """Format -> name of the model file in a bundle."""
-UNSURE = 0.5  # threshold before thresholds are calibrated
+DEFAULT_THRESHOLD = 0.5  # threshold before thresholds are calibrated
 
 
 def describe(
@@ -63,7 +63,7 @@ def describe(
     seconds = windows.window_samples / windows.sample_rate
     task = task_of(windows.task)
     texts = task.activation == "ctc"
-    thresholds = {} if texts else dict.fromkeys(labels, UNSURE)
+    thresholds = {} if texts else dict.fromkeys(labels, DEFAULT_THRESHOLD)
     runtime, _, version = runtime_name(format).partition(" ")
     return {
         "name": name,

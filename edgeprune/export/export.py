@@ -13,7 +13,7 @@ from edgeprune.core.deployment_settings import Export
 from edgeprune.core.files import write_json
 from edgeprune.data.windows import load_windows
 from edgeprune.export.bundle_writer import describe, golden_inputs, write
-from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
+from edgeprune.export.onnx import Scorer, largest_difference, onnx_runner, to_onnx
 from edgeprune.export.tflite import tflite_runner, to_tflite
 from edgeprune.models import loading
 
@@ -56,7 +56,7 @@ def export(
             data = to_onnx(classifier, valid.window_samples, settings.opset)
         else:
             data = to_tflite(classifier, valid.window_samples)
-        worst = agreement(RUNNERS[format](data), scorer, valid)
+        worst = largest_difference(RUNNERS[format](data), scorer, valid)
         manifest = describe(
             name, classifier, valid, quantization="none", licence=licence, format=format,
             opset=settings.opset if format == "onnx" else None, hop_seconds=hop_seconds,

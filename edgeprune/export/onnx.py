@@ -27,7 +27,7 @@ from edgeprune.models.checkpoints import task_in
 from edgeprune.nn.split_point import Seam, seam_of
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
-AGREEMENT = 1e-4  # largest allowed difference of a score between the file and torch
+MAX_DIFFERENCE = 1e-4  # largest allowed difference of a score between the file and torch
 MOST_BYTES = 2**31 - 1  # limit of protobuf
 INPUT, OUTPUT = "samples", "scores"
 FRAMES = "frames"
@@ -138,7 +138,7 @@ def without_slow_fusion(model: onnx.ModelProto) -> None:
             node.op_type = "Sum"
 
 
-def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> float:
+def largest_difference(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> float:
     """Return the largest difference of a score between a model file and torch.
 
     Parameters
@@ -167,9 +167,9 @@ def agreement(run: Any, scorer: Scorer, windows: Windows, count: int = 16) -> fl
             expected = scorer(torch.from_numpy(sample)[None]).numpy()
             differences.append(np.abs(run(sample[None]) - expected).max())
     worst = float(np.max(differences))  # NaN if one is
-    if not worst <= AGREEMENT:
+    if not worst <= MAX_DIFFERENCE:
         raise EdgepruneError(
-            f"The exported graph differs from torch by {worst:.1e} (allowed: {AGREEMENT:.0e}).",
+            f"The exported graph differs from torch by {worst:.1e} (allowed: {MAX_DIFFERENCE:.0e}).",
             "Please report this with the model's config.json.", FAILED_CHECK,
         )  # fmt: skip
     return worst

@@ -23,7 +23,7 @@ def open_file(data: bytes) -> Any:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def inside_of(
+def inner_tensors(
     data: bytes, names: Sequence[str], clips: NDArray[np.float32]
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield the values of some inner tensors of a graph, clip by clip.

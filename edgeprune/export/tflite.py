@@ -22,7 +22,7 @@ from edgeprune.export.bundle_writer import output_shape
 from edgeprune.export.model_rewrites import shape
 from edgeprune.export.onnx import INPUT, MOST_BYTES, OUTPUT, Scorer
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
-from edgeprune_device.system.native_output import quiet
+from edgeprune_device.system.native_output import capture_native_output
 
 MOST_STEPS = 16
 """Most time steps of an LSTM: 12 take 17 s to convert, 25 more than 7 minutes."""
@@ -85,7 +85,10 @@ def convert(module: nn.Module, inputs: dict[str, Tensor]) -> bytes:
     """
     failed: Exception | None = None
     data = b""
-    with quiet() as said, warnings.catch_warnings():  # warnings of torch, torchao and jax
+    with (
+        capture_native_output() as said,
+        warnings.catch_warnings(),
+    ):  # warnings of torch, torchao and jax
         warnings.simplefilter("ignore")
         litert_torch = _litert_torch()
         try:
@@ -110,7 +113,7 @@ def convert(module: nn.Module, inputs: dict[str, Tensor]) -> bytes:
 
 def tflite_runner(data: bytes) -> Any:
     """Return a function from samples (1, window) to scores for a TFLite file."""
-    with quiet():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
+    with capture_native_output():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
         interpreter_class = importlib.import_module("ai_edge_litert.interpreter").Interpreter
         interpreter = interpreter_class(model_content=data, num_threads=1)
         interpreter.allocate_tensors()

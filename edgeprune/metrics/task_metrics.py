@@ -29,17 +29,17 @@ class Metric:
     """One metric over clips."""
 
     name: str
-    of: Callable[[Array, Array], Array]
+    compute: Callable[[Array, Array], Array]
     """(tally, weights (draws, clips): how often each clip was drawn) -> values (draws,)."""
-    most: float = 1.0
+    maximum: float = 1.0
     """Greatest possible value; the least is 0."""
-    lifted: bool = False
+    resampling_bias: bool = False
     """Whether drawing clips repeatedly biases it upwards, because tied scores count together."""
 
 
 def value(metric: Metric, tally: Array) -> float:
     """Return a metric over all clips."""
-    return float(metric.of(tally, np.ones((1, len(tally))))[0])
+    return float(metric.compute(tally, np.ones((1, len(tally))))[0])
 
 
 def interval(
@@ -67,16 +67,16 @@ def interval(
     """
     found = []
     for weights in _weights(len(tallies[0]), groups, draws, seed):
-        mean = np.mean([metric.of(tally, weights) for tally in tallies], axis=0)
+        mean = np.mean([metric.compute(tally, weights) for tally in tallies], axis=0)
         if base:
-            mean = mean - np.mean([metric.of(tally, weights) for tally in base], axis=0)
+            mean = mean - np.mean([metric.compute(tally, weights) for tally in base], axis=0)
         found.append(mean)
     drawn = np.concatenate(found)
-    if metric.lifted:
+    if metric.resampling_bias:
         own = np.mean([value(metric, tally) for tally in tallies])
         other = np.mean([value(metric, tally) for tally in base]) if base else 0.0
         drawn = drawn - np.nanmean(drawn) + (own - other)
-    least, most = (-metric.most, metric.most) if base else (0.0, metric.most)
+    least, most = (-metric.maximum, metric.maximum) if base else (0.0, metric.maximum)
     low, high = np.clip(np.nanquantile(drawn, [0.025, 0.975]), least, most)
     return float(low), float(high)
 
@@ -183,39 +183,41 @@ def ranking_precision(scores: Array, truth: Array) -> Array:
 # ---- ctc
 
 
-def edit_distance(heard: Sequence[str], said: Sequence[str]) -> int:
+def edit_distance(hypothesis: Sequence[str], reference: Sequence[str]) -> int:
     """Return the edit distance: the fewest insertions, deletions and substitutions.
 
     Levenshtein 1966, computed by rows: the insertions within a row are a running minimum.
     """
-    codes = {token: i for i, token in enumerate(dict.fromkeys((*heard, *said)))}
-    right = np.array([codes[token] for token in said], dtype=np.int64)
+    codes = {token: i for i, token in enumerate(dict.fromkeys((*hypothesis, *reference)))}
+    right = np.array([codes[token] for token in reference], dtype=np.int64)
     place = np.arange(len(right) + 1)
     row = place.copy()
-    for token in heard:
+    for token in hypothesis:
         change = row[:-1] + (right != codes[token])
         row = np.concatenate([row[:1] + 1, np.minimum(change, row[1:] + 1)])
         row = np.minimum.accumulate(row - place) + place
     return int(row[-1])
 
 
-def transcript_errors(heard: Sequence[str], said: str, tokens: str) -> tuple[int, int, int, int]:
+def transcript_errors(
+    hypothesis: Sequence[str], reference: str, tokens: str
+) -> tuple[int, int, int, int]:
     """Count token errors, tokens, word errors and words of a recognized transcript.
 
     Parameters
     ----------
-    heard : sequence of str
+    hypothesis : sequence of str
         Recognized tokens.
-    said : str
+    reference : str
         Reference transcript.
     tokens : str
         ``characters`` or ``words``.
 
     """
-    right = to_tokens(said, tokens)
-    words = to_text(heard, tokens).split()
-    return (edit_distance(heard, right), len(right), edit_distance(words, said.split()),
-            len(said.split()))  # fmt: skip
+    right = to_tokens(reference, tokens)
+    words = to_text(hypothesis, tokens).split()
+    return (edit_distance(hypothesis, right), len(right), edit_distance(words, reference.split()),
+            len(reference.split()))  # fmt: skip
 
 
 def token_error_rate(tally: Array, weights: Array) -> Array:
@@ -250,7 +252,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {  # the first, from 0 to 1, is used fo
         Metric("balanced accuracy", balanced_accuracy),
         Metric("macro F1", macro_f1),
     ),
-    "tags": (Metric("mAP", mean_average_precision, lifted=True),),
+    "tags": (Metric("mAP", mean_average_precision, resampling_bias=True),),
     "ctc": (
         Metric("1 - TER", token_score),
         Metric("token error rate", token_error_rate, math.inf),

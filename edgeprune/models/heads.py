@@ -136,10 +136,12 @@ def put_head(model: Any, kind: str, outputs: int) -> None:
     old = first if isinstance(first, nn.Linear) else model.get_submodule(path)
     inputs = next(m.in_features for m in old.modules() if isinstance(m, nn.Linear))
     if old is first:
-        serialization.put(model, "projector", serialization.make_part({"part": "through"}))
+        serialization.replace_module(
+            model, "projector", serialization.make_part({"part": "through"})
+        )
     size = {"units": MLP_UNITS} if kind == "mlp" else {"units": LSTM_UNITS, "layers": LSTM_LAYERS}
     spec = {"part": kind, "inputs": inputs, "outputs": outputs, **size}
-    serialization.put(model, path, serialization.make_part(spec))
+    serialization.replace_module(model, path, serialization.make_part(spec))
     if getattr(model.config, "use_weighted_layer_sum", False):
         model.config.use_weighted_layer_sum = False
         del model.layer_weights

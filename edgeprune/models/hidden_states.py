@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from edgeprune.models.families import blocks_of, family_of, layers_of
-from edgeprune.models.input_length import share_heard
+from edgeprune.models.input_length import filled_share
 
 
 def frames_of(model: Any, state: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def frames_of(model: Any, state: Tensor) -> Tensor:
     """
     config = model.config
     if config.model_type == "clap_audio_model":
-        found: Tensor = model.frames(state, share_heard(config))
+        found: Tensor = model.frames(state, filled_share(config))
         return found
     if config.model_type == "cnn14":
         bands: Tensor = model.frames(state)

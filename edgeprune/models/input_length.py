@@ -88,26 +88,26 @@ def spec_of(model: Any) -> SpectrogramSpec:
 def attach(model: Any) -> None:
     """Add the front end that a model's config records, as ``model.frontend``."""
     spec = spec_of(model)
-    model.frontend = LogMel(spec, room_of(model.config, spec)).to(model.device)
+    model.frontend = LogMel(spec, input_size_of(model.config, spec)).to(model.device)
 
 
-def room_of(config: Any, spec: SpectrogramSpec) -> int:
+def input_size_of(config: Any, spec: SpectrogramSpec) -> int:
     """Return the input size of ``LogMel``: frames (AST), samples (Whisper, CLAP), or 0 (any)."""
     if spec.kind == "ast":
         return int(config.max_length)
     if spec.kind == "whisper":
         return 2 * int(config.max_source_positions) * spec.hop
     if spec.kind == "clap":
-        return _clap_room(config.num_mel_bins, config.spec_size, spec)
+        return _clap_input_size(config.num_mel_bins, config.spec_size, spec)
     return 0
 
 
-def share_heard(config: Any) -> float:
+def filled_share(config: Any) -> float:
     """Return the share of a model's input that its window fills (CLAP repeats the window)."""
     window = getattr(config, "edgeprune_window", 0)
     if not window or config.model_type != "clap_audio_model":
         return 1.0
-    return float(window / room_of(config, spec_from_record(config.edgeprune_frontend)))
+    return float(window / input_size_of(config, spec_from_record(config.edgeprune_frontend)))
 
 
 def check_window(config: Any, window_samples: int) -> None:
@@ -162,7 +162,7 @@ def resize_input(model: Any, window_samples: int) -> Any:
     if fitted == window_samples:
         return model
     spec = spec_of(model)
-    if serialization.edited(model.config) and not fitted:
+    if serialization.is_modified(model.config) and not fitted:
         raise EdgepruneError(
             "This model was trimmed, or parts of it replaced, before it was fitted to a window.",
             "Start from the model it was made from: compress fits it first.",
@@ -224,7 +224,7 @@ def _patches(length: int, patch: int, stride: int) -> int:
 def _plan_whisper(config: Any, spec: SpectrogramSpec, window: int) -> dict[str, int]:
     positions = frames_in(window, spec) // 2
     if positions > config.max_source_positions:
-        longest = room_of(config, spec) / spec.sampling_rate
+        longest = input_size_of(config, spec) / spec.sampling_rate
         raise _too_long(window / spec.sampling_rate, longest)
     return {"max_source_positions": positions}
 
@@ -240,9 +240,9 @@ def _plan_clap(config: Any, spec: SpectrogramSpec, window: int) -> dict[str, int
     for count in range(1, strips + 1):
         size = count * config.num_mel_bins
         attention, rest = divmod(config.window_size * count, strips)
-        if rest == 0 and window <= _clap_room(config.num_mel_bins, size, spec):
+        if rest == 0 and window <= _clap_input_size(config.num_mel_bins, size, spec):
             return {"spec_size": size, "window_size": attention}
-    longest = room_of(config, spec) / spec.sampling_rate
+    longest = input_size_of(config, spec) / spec.sampling_rate
     raise _too_long(window / spec.sampling_rate, longest)
 
 
@@ -260,7 +260,7 @@ def _fit_clap(state: State, _: Any, new: Any) -> State:
     return found
 
 
-def _clap_room(mels: int, size: int, spec: SpectrogramSpec) -> int:
+def _clap_input_size(mels: int, size: int, spec: SpectrogramSpec) -> int:
     """Return the number of samples that fill an image of ``size`` x ``size``."""
     return round(size * (size // mels) / CLAP_STRETCH * spec.hop)
 

@@ -104,7 +104,7 @@ def load_checkpoint(
     if family.attention:
         options["attn_implementation"] = family.attention
     try:
-        if serialization.edited(config):
+        if serialization.is_modified(config):
             kind = auto._model_mapping[type(config)]
             model = serialization.load_edited(kind, source, config, **options)
         else:
@@ -234,7 +234,7 @@ def save(model: Any, folder: Path) -> None:
 
     transformers' own classes can reload it, too, unless widths were trimmed or parts replaced.
     """
-    serialization.record(model)
+    serialization.record_changes(model)
     model.should_save_on_this_rank = lambda _: True  # every process has a folder of its own
     model.save_pretrained(folder)
     del model.should_save_on_this_rank

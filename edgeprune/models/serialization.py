@@ -1,6 +1,6 @@
 """Saving and loading models that differ from what their family's config builds.
 
-``record`` writes into a model's config in what it differs from a fresh model of that config (other
+``record_changes`` writes into a model's config in what it differs from a fresh model of that config (other
 widths, replaced parts), and ``load_edited`` builds the model from there::
 
     edgeprune_parts    {module path: {"part": name in PARTS, ...arguments}}
@@ -62,7 +62,7 @@ def make_part(spec: Mapping[str, Any]) -> nn.Module:
     return made
 
 
-def put(model: nn.Module, path: str, module: nn.Module) -> None:
+def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
     """Replace the module at a dotted path from the model."""
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)
@@ -83,7 +83,7 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def record(model: Any) -> None:
+def record_changes(model: Any) -> None:
     """Record in a model's config what its family's class would not build from it."""
     for name in RECORDS:
         if hasattr(model.config, name):
@@ -110,13 +110,13 @@ def record(model: Any) -> None:
         model.config.edgeprune_shapes = other
 
 
-def edited(config: Any) -> bool:
+def is_modified(config: Any) -> bool:
     """Return whether a config describes more than its family's class builds."""
     return any(getattr(config, name, None) for name in (*RECORDS, "edgeprune_bridges"))
 
 
 def load_edited(kind: Any, source: str, config: Any, **options: Any) -> Any:
-    """Load a folder that ``record`` described.
+    """Load a folder that ``record_changes`` described.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def load_edited(kind: Any, source: str, config: Any, **options: Any) -> Any:
 def _rebuild(model: Any, config: Any) -> None:
     """Give a fresh model the parts and sizes that its config records."""
     for path, spec in (getattr(config, "edgeprune_parts", None) or {}).items():
-        put(model, path, make_part(spec))
+        replace_module(model, path, make_part(spec))
     if places := getattr(config, "edgeprune_bridges", None):
         attach_empty(model, places)
     for path, sizes in (getattr(config, "edgeprune_sizes", None) or {}).items():

@@ -99,7 +99,7 @@ class GatedAttention(nn.Module):
         return values.permute(2, 0, 1)
 
 
-def ready(model: Any) -> None:
+def make_trimmable(model: Any) -> None:
     """Replace every attention of a WavLM by this one, in place; repeated calls have no effect."""
     prefix = f"{model.base_model_prefix}.encoder.layers"
     for number, block in enumerate(layers_of(model)):
@@ -113,7 +113,7 @@ def ready(model: Any) -> None:
         }  # fmt: skip
         new: Any = serialization.make_part(spec).to(old.out_proj.weight.device).train(old.training)
         _copy(old, new)
-        serialization.put(model, f"{prefix}.{number}.attention", new)
+        serialization.replace_module(model, f"{prefix}.{number}.attention", new)
 
 
 @torch.no_grad()

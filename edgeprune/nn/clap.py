@@ -64,7 +64,9 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
     def finish(self, state: Tensor) -> Tensor:
         """Pass a hidden state through the remaining patch mergings and the final norm."""
         encoder = self.audio_model.audio_encoder
-        normed: Tensor = encoder.norm(carried(encoder, state, len(encoder.layers) - 1))
+        normed: Tensor = encoder.norm(
+            through_patch_mergings(encoder, state, len(encoder.layers) - 1)
+        )
         return normed
 
     def classify(self, finished: Tensor) -> Tensor:
@@ -90,7 +92,7 @@ class ClapAudioForAudioClassification(ClapPreTrainedModel):  # type: ignore[misc
         """
         encoder = self.audio_model.audio_encoder
         last = len(encoder.layers) - 1
-        state = carried(encoder, state, last)
+        state = through_patch_mergings(encoder, state, last)
         rows, columns = encoder.input_resolutions[last]
         strips = encoder.freq_ratio
         if rows % strips:
@@ -115,13 +117,13 @@ class SwinPair(nn.Module):
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
         """Map tokens (batch, tokens, width) of this or an earlier stage to this stage's tokens."""
         encoder = self._tower[0]
-        hidden = carried(encoder, hidden, self.stage)
+        hidden = through_patch_mergings(encoder, hidden, self.stage)
         for block in self.blocks:
             hidden = block(hidden, encoder.input_resolutions[self.stage], False, True)[0]
         return hidden
 
 
-def carried(encoder: Any, state: Tensor, stage: int) -> Tensor:
+def through_patch_mergings(encoder: Any, state: Tensor, stage: int) -> Tensor:
     """Pass tokens (batch, tokens, width) through the patch mergings before a stage."""
     width = encoder.config.patch_embeds_hidden_size
     at = (state.shape[-1] // width).bit_length() - 1

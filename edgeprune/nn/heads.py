@@ -34,7 +34,7 @@ class BiLstmHead(nn.Module):
         return logits
 
 
-class Through(nn.Module):
+class IdentityProjection(nn.Module):
     """Identity, in place of the projection before the mean over time that some families have."""
 
     def forward(self, states: Tensor) -> Tensor:

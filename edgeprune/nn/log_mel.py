@@ -82,7 +82,7 @@ class LogMel(nn.Module):
     ----------
     spec : SpectrogramSpec
         Specification of the spectrogram.
-    room : int
+    input_size : int
         Input size of the model. ``scaled``: in frames; missing ones are zeros. ``clamped`` and
         ``image``: in samples; missing ones are zeros, or (CLAP) the window repeated as often as it
         fits, then zeros. 0: the size of the window.
@@ -92,9 +92,9 @@ class LogMel(nn.Module):
     kernel: Tensor
     mel: Tensor
 
-    def __init__(self, spec: SpectrogramSpec, room: int = 0) -> None:
+    def __init__(self, spec: SpectrogramSpec, input_size: int = 0) -> None:
         super().__init__()
-        self.specification, self.room = spec, room
+        self.specification, self.input_size = spec, input_size
         self.seam = Seam(spec.hop)
         mel = mel_matrix(spec)
         used = np.flatnonzero(mel.any(axis=1))
@@ -119,7 +119,7 @@ class LogMel(nn.Module):
 
         """
         spec = self.specification
-        sound = _filled(samples, self.room, spec)
+        sound = _filled(samples, self.input_size, spec)
         check_length(sound.shape[-1], spec)
         if spec.centred:
             half = spec.fft // 2
@@ -128,7 +128,7 @@ class LogMel(nn.Module):
         real, imaginary = spectrum.chunk(2, dim=1)
         power = (real * real + imaginary * imaginary).transpose(1, 2)
         logs = _LOGS[spec.log](torch.clamp_min(power @ self.mel, spec.floor))
-        return ENDINGS[spec.ending](self.seam(logs), spec, self.room)
+        return ENDINGS[spec.ending](self.seam(logs), spec, self.input_size)
 
 
 def check_length(samples: int, spec: SpectrogramSpec) -> None:
@@ -158,26 +158,28 @@ def frames_in(samples: int, spec: SpectrogramSpec) -> int:
     return (1 + (samples - spec.frame) // spec.hop) // spec.stride
 
 
-def _filled(samples: Tensor, room: int, spec: SpectrogramSpec) -> Tensor:
+def _filled(samples: Tensor, input_size: int, spec: SpectrogramSpec) -> Tensor:
     """Pad a window to the number of samples that the model takes."""
     length = samples.shape[-1]
-    if not room or spec.ending == "scaled":
+    if not input_size or spec.ending == "scaled":
         return samples
-    if length > room:
+    if length > input_size:
         raise EdgepruneError(
-            f"This model takes windows of at most {room / spec.sampling_rate:g} s, not "
+            f"This model takes windows of at most {input_size / spec.sampling_rate:g} s, not "
             f"{length / spec.sampling_rate:g} s.",
             "Choose shorter windows with --window.",
         )
     if spec.kind == "clap":
-        samples = torch.cat([samples] * (room // length), dim=-1)
-    return nn.functional.pad(samples, (0, room - samples.shape[-1]))
+        samples = torch.cat([samples] * (input_size // length), dim=-1)
+    return nn.functional.pad(samples, (0, input_size - samples.shape[-1]))
 
 
-def _scaled(logs: Tensor, spec: SpectrogramSpec, room: int) -> Tensor:
+def _scaled(logs: Tensor, spec: SpectrogramSpec, input_size: int) -> Tensor:
     """AST: missing frames are zeros before normalization (Gong et al. 2021)."""
-    if room:
-        logs = nn.functional.pad(logs, (0, 0, 0, max(0, room - logs.shape[1])))[:, :room]
+    if input_size:
+        logs = nn.functional.pad(logs, (0, 0, 0, max(0, input_size - logs.shape[1])))[
+            :, :input_size
+        ]
     return (logs - spec.mean) / (2.0 * spec.std)
 
 

@@ -10,7 +10,13 @@ from typing import Any
 from edgeprune.core.console import Ui
 from edgeprune.core.files import write_json
 from edgeprune.core.settings import Clips
-from edgeprune.data.chunking import cut_clips, cut_files, pieces_of, window_samples, write_windows
+from edgeprune.data.chunking import (
+    pieces_of,
+    window_samples,
+    windows_of_clips,
+    windows_of_files,
+    write_windows,
+)
 from edgeprune.data.windows import SPLITS
 from edgeprune.models.checkpoints import read_checkpoint
 from edgeprune.models.input_length import check_window
@@ -48,7 +54,7 @@ def clips(
     rate = checkpoint.sample_rate
     in_files = settings.context == "file"
     dataset = read_data(
-        data, settings.label, settings.group or None, stretches=in_files, task=settings.task,
+        data, settings.label, settings.group or None, segments=in_files, task=settings.task,
         tokens=settings.tokens,
     )  # fmt: skip
     dataset, bad = check_audio(dataset, ui.track, whole_files=in_files)
@@ -69,7 +75,7 @@ def clips(
     )
     check_window(checkpoint.config, window)
     progress = ui.track(pieces, "reading files" if in_files else "reading clips", len(pieces))
-    cut = cut_files if in_files else cut_clips
+    cut = windows_of_files if in_files else windows_of_clips
     points = write_windows(out / "samples.npy", window, cut(progress, ordered, rate, window))
     described = {
         "task": settings.task, "tokens": settings.tokens,

@@ -107,7 +107,7 @@ def compress(
         made = report(out, model, best, settings, [clip_folder, speed, final, *folders], ui)
         for name in delivered(settings, decided):
             publish(final / name, out / name)
-    result: CompressResult = distributed.same(made)
+    result: CompressResult = distributed.broadcast_from_main(made)
     return result
 
 

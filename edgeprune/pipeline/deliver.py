@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune import __version__
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Settings
 from edgeprune.data.windows import read_description, stored_clips
@@ -63,7 +63,7 @@ def verify(*inputs: Path, out: Path, settings: None, ui: Ui) -> None:
     for name, given in answers.items():
         np.save(out / f"{name}.npy", tally_of(given, tested))
     write_json(out / "verify.json", result)
-    found = ", ".join(f"{name} {points(result[name]['score'])}" for name in names)
+    found = ", ".join(f"{name} {format_percent(result[name]['score'])}" for name in names)
     ui.say(f"  test {result['teacher']['metric']}: {found}")
 
 

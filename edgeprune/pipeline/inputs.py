@@ -71,7 +71,7 @@ def open_command(
         )
     checkpoint.check_task(settings.clips.task)
     dataset = read_data(
-        data, settings.clips.label, settings.clips.group or None, stretches=in_files,
+        data, settings.clips.label, settings.clips.group or None, segments=in_files,
         task=settings.clips.task, tokens=settings.clips.tokens,
     )  # fmt: skip
     distributed.choose_device(settings.accelerator)
@@ -91,23 +91,23 @@ def open_command(
         wanted = settings.score.labelings
         choose_labelings(windows, points, settings.clips.label, dataset.group_column, wanted)
     except EdgepruneError:
-        run.abandon("clips")
+        run.delete_if_unused("clips")
         raise
     return run, source, folder
 
 
 def _check_steps(config: Any, settings: Settings) -> None:
     """Raise if a step cannot work on the model, before hours of training."""
-    from edgeprune.replacement.frontend_placement import refuse_front_end
-    from edgeprune.replacement.mimic_placement import refuse_mimic
+    from edgeprune.replacement.frontend_placement import check_front_end
+    from edgeprune.replacement.mimic_placement import check_mimic
 
     if "student" in settings.steps:  # the following steps work on edgeprune's own model
         return
     if "mimic" in settings.steps:
         shortened = "depth" in settings.steps
-        refuse_mimic(config, settings.mimic, shortened, settings.teach.head)
+        check_mimic(config, settings.mimic, shortened, settings.teach.head)
     if "frontend" in settings.steps:
-        refuse_front_end(config, settings.frontend)
+        check_front_end(config, settings.frontend)
 
 
 def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
@@ -120,4 +120,4 @@ def _check_stages(names: Sequence[str], known: Sequence[str]) -> None:
 def _forget(run: Run, redo: Sequence[str], seeds: int) -> None:
     for name in redo:
         for folder in [f"seed-{seed}/{name}" for seed in range(seeds)] + [name]:
-            run.forget(folder)
+            run.delete_stage(folder)

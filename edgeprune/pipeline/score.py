@@ -13,7 +13,7 @@ from edgeprune.core.settings import Settings
 from edgeprune.data.windows import read_description
 from edgeprune.depth_pruning.finetune import finetune as tune
 from edgeprune.depth_pruning.measure import measure
-from edgeprune.depth_pruning.rule_comparison import join
+from edgeprune.depth_pruning.rule_comparison import write_scores
 from edgeprune.depth_pruning.score import score as layer_scores
 from edgeprune.depth_pruning.selection_rules import evidence_of
 from edgeprune.depth_pruning.states import EVERY_SPLIT, points_of, states
@@ -93,6 +93,6 @@ def score(
                 s.measure.clips, where, name="finetune",
             )  # fmt: skip
     folder = run.stage(
-        join, settings, str(source), clip_folder, scores, measured, after, name="scores"
+        write_scores, settings, str(source), clip_folder, scores, measured, after, name="scores"
     )
     return score_report(folder, out)

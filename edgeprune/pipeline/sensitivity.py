@@ -15,7 +15,7 @@ from edgeprune.export.timing import OPSET, time_onnx
 from edgeprune.models import loading
 from edgeprune.pipeline.clips import clips as read_clips
 from edgeprune.quantization.fake_quantize import check_rounding
-from edgeprune.quantization.layer_groups import units_of
+from edgeprune.quantization.layer_groups import layer_groups_of
 from edgeprune.quantization.sensitivity import choose_mixed, to_mixed
 from edgeprune.quantization.sensitivity import sensitivity as measure
 from edgeprune_device.errors import EdgepruneError
@@ -40,7 +40,7 @@ def run(
             "--clips or --most-lost is out of range (allowed: --clips from 1, --most-lost from 0)."
         )
     classifier = loading.load_model(model)
-    units = [unit for unit in units_of(classifier) if unit.scopes]
+    units = [unit for unit in layer_groups_of(classifier) if unit.scopes]
     with tempfile.TemporaryDirectory() as work:
         read_clips(
             model, data, "", out=Path(work), settings=Clips(label=label or Clips().label), ui=ui

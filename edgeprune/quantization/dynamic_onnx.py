@@ -19,7 +19,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgeprune.quantization.grouped_conv import grouped_int8
 from edgeprune.quantization.module_scopes import inside
-from edgeprune.quantization.per_token import row_int8
+from edgeprune.quantization.per_token import per_token_int8
 
 INT8_OPERATORS = ["MatMul", "Gemm"]
 
@@ -52,7 +52,7 @@ def to_int8(
             graph, target, op_types_to_quantize=INT8_OPERATORS, per_channel=True,
             weight_type=QuantType.QInt8, nodes_to_exclude=keep,
         )  # fmt: skip
-        return row_int8(target.read_bytes(), row_scopes)
+        return per_token_int8(target.read_bytes(), row_scopes)
 
 
 @contextmanager

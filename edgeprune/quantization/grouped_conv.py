@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgeprune.export.onnx_graph import inside_of, rewritten
+from edgeprune.export.onnx_graph import inner_tensors, rewritten
 from edgeprune.quantization.weight_only import to_int8
 
 LEAST_TAPS = 16  # with fewer, the cost of the convolution is negligible
@@ -37,7 +37,7 @@ def grouped_int8(data: bytes) -> bytes:
         return data
     shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
     silence = np.zeros(shape, np.float32)  # only the shapes matter
-    heard = next(inside_of(data, [node.input[0] for node in found], silence))
+    heard = next(inner_tensors(data, [node.input[0] for node in found], silence))
     nodes: list[onnx.NodeProto] = []
     made: list[onnx.TensorProto] = []
     for node in model.graph.node:

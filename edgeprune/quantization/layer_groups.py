@@ -34,7 +34,7 @@ ATTENTION, FEED_FORWARD = "attention", "feed-forward"
 
 
 @dataclass(frozen=True)
-class Unit:
+class LayerGroup:
     """Layers that are quantized to int8, or kept in float, together."""
 
     name: str
@@ -45,7 +45,7 @@ class Unit:
     """The same as names of the ONNX file's nodes; empty: always float in the file."""
 
 
-def units_of(model: Any) -> list[Unit]:
+def layer_groups_of(model: Any) -> list[LayerGroup]:
     """Return the units of a model of a known family, in the order of the model's modules.
 
     Attention that never calls its layers (WavLM's) has no unit: ``fake_int8`` cannot round it.
@@ -69,20 +69,22 @@ def units_of(model: Any) -> list[Unit]:
             "could be int8.", "Its weights can be stored in 8 bits (quantize.method = 'weights').",
         )  # fmt: skip
     return [
-        Unit(name, kind, tuple(layers), _scopes(model, kind, layers, there))
+        LayerGroup(name, kind, tuple(layers), _scopes(model, kind, layers, there))
         for (name, kind), layers in groups.items()
     ]
 
 
 @contextmanager
-def deployed(model: Any, units: Sequence[Unit], activations: str, bits: int = 8) -> Iterator[None]:
+def deployed(
+    model: Any, units: Sequence[LayerGroup], activations: str, bits: int = 8
+) -> Iterator[None]:
     """Round some units of a model inside the context, as in a file from ``dynamic_onnx``.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         Model.
-    units : sequence of Unit
+    units : sequence of LayerGroup
         Units to round.
     activations : str
         Scales of the encoder's convolutions: ``rows`` or ``window``. Others have one per window.

@@ -30,7 +30,7 @@ TINY = 1e-6  # least scale, for a row of zeros
 LAST_AXIS = -1
 
 
-def row_int8(data: bytes, scopes: Sequence[str]) -> bytes:
+def per_token_int8(data: bytes, scopes: Sequence[str]) -> bytes:
     """Quantize the matrix products of some modules, with one scale per row of their input.
 
     Parameters

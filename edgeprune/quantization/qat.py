@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.deployment_settings import Quantize
 from edgeprune.core.files import write_json
 from edgeprune.core.settings import Distill
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
-from edgeprune.quantization.layer_groups import Unit, deployed, units_of
+from edgeprune.quantization.layer_groups import LayerGroup, deployed, layer_groups_of
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, Teacher, distillation_loss
 from edgeprune.training.step_records import StepContext
@@ -55,7 +55,7 @@ def recover_int8(
     """
     windows = load_windows(clips)
     model, teacher = (loading.load_model(str(student / "model")) for _ in range(2))
-    units = [unit for unit in units_of(model) if unit.scopes]  # the others stay in float
+    units = [unit for unit in layer_groups_of(model) if unit.scopes]  # the others stay in float
     bits = BITS.get(settings.method, 8)
     device = distributed.choose_device(context.accelerator)
     labels, valid = loading.labels_of(model), windows.split("valid")
@@ -76,8 +76,8 @@ def recover_int8(
 class Rounding:
     """Units that are int8 in the deployed file, and how they are rounded."""
 
-    units: tuple[Unit, ...]
-    """Units of ``layer_groups.units_of`` without those that stay in float."""
+    units: tuple[LayerGroup, ...]
+    """Units of ``layer_groups.layer_groups_of`` without those that stay in float."""
     activations: str = "rows"
     """Scales of the encoder's convolutions: ``rows`` or ``window``."""
     bits: int = 8
@@ -129,7 +129,7 @@ def recover(
     with deployed(student, units, rounding.activations, bits):
         before = loop.evaluate(student, valid, labels, device)
     if before >= enough:
-        ui.say(f"  int{bits}: {points(before)} on the validation clips, no recovery needed")
+        ui.say(f"  int{bits}: {format_percent(before)} on the validation clips, no recovery needed")
         return {"before": before, "after": before, "curve": []}
     if epochs < 1 or not units:
         raise EdgepruneError(
@@ -150,5 +150,7 @@ def recover(
     if after <= before:
         student.load_state_dict(known)
         after = before
-    ui.say(f"  int8 recovery: {points(before)} -> {points(after)} on the validation clips")
+    ui.say(
+        f"  int8 recovery: {format_percent(before)} -> {format_percent(after)} on the validation clips"
+    )
     return {"before": before, "after": after, "curve": curve}

@@ -23,7 +23,7 @@ from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.models.families import family_of
 from edgeprune.models.macs import macs_by_module
-from edgeprune.quantization.layer_groups import CONVOLUTION, Unit, deployed, units_of
+from edgeprune.quantization.layer_groups import CONVOLUTION, LayerGroup, deployed, layer_groups_of
 from edgeprune.quantization.module_scopes import Scopes
 from edgeprune.training import loop
 from edgeprune_device.errors import EdgepruneError
@@ -76,7 +76,7 @@ class Sensitivity:
 
 
 def sensitivity(
-    model: Any, windows: Windows, units: Sequence[Unit], activations: str,
+    model: Any, windows: Windows, units: Sequence[LayerGroup], activations: str,
     milliseconds: tuple[float, float], ui: Ui, *, reverse: bool = True,
 ) -> Sensitivity:  # fmt: skip
     """Measure the loss of each unit in int8.
@@ -87,7 +87,7 @@ def sensitivity(
         Model; it is not changed.
     windows : Windows
         Validation clips.
-    units : sequence of Unit
+    units : sequence of LayerGroup
         Units that are int8 in the file.
     activations : str
         Scales of the encoder's convolutions: ``rows`` or ``window``.
@@ -104,7 +104,7 @@ def sensitivity(
     whole = loop.predict(model, windows, device)
     score = task.score(whole, windows, labels)
 
-    def cost(chosen: Sequence[Unit]) -> tuple[float, float, float]:
+    def cost(chosen: Sequence[LayerGroup]) -> tuple[float, float, float]:
         with deployed(model, chosen, activations):
             logits = loop.predict(model, windows, device)
         lost = score - task.score(logits, windows, labels)
@@ -129,7 +129,7 @@ def sensitivity(
 
 
 def gains_of(
-    model: Any, units: Sequence[Unit], window_samples: int, milliseconds: tuple[float, float]
+    model: Any, units: Sequence[LayerGroup], window_samples: int, milliseconds: tuple[float, float]
 ) -> dict[str, float]:
     """Divide the time that int8 saves among units, by their multiply-accumulates per window."""
     counts = macs_by_module(model, window_samples)
@@ -191,14 +191,17 @@ def choose_mixed(table: Sensitivity, most_lost: float) -> tuple[str, ...]:
 
 
 def mixed_scopes(
-    units: Sequence[Unit], in_float: Sequence[str], float_scopes: tuple[str, ...], activations: str
+    units: Sequence[LayerGroup],
+    in_float: Sequence[str],
+    float_scopes: tuple[str, ...],
+    activations: str,
 ) -> Scopes:
     """Return the scopes of a mixture: those in float, and those with one scale per frame.
 
     Parameters
     ----------
-    units : sequence of Unit
-        Units, of ``layer_groups.units_of``.
+    units : sequence of LayerGroup
+        Units, of ``layer_groups.layer_groups_of``.
     in_float : sequence of str
         Names of the units to keep in float.
     float_scopes : tuple of str
@@ -239,7 +242,7 @@ def to_mixed(
     """
     from edgeprune.quantization.dynamic_onnx import to_int8
 
-    units, family = units_of(model), family_of(model.config.model_type)
+    units, family = layer_groups_of(model), family_of(model.config.model_type)
     if unknown := sorted(set(in_float) - {unit.name for unit in units}):
         raise EdgepruneError(f"The model has no unit {unknown[0]!r}.",
                              f"Known: {', '.join(unit.name for unit in units)}.")  # fmt: skip

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
 
-from edgeprune.export.onnx_graph import inside_of
+from edgeprune.export.onnx_graph import inner_tensors
 from edgeprune.quantization.activation_ranges import CHOICE, check_choice, checked, ranges_of
 from edgeprune.quantization.dynamic_onnx import INT8_OPERATORS, no_advice
 from edgeprune.quantization.module_scopes import Scopes, inside
-from edgeprune.quantization.per_token import row_int8
+from edgeprune.quantization.per_token import per_token_int8
 
 OPTIONS = {"MatMulConstBOnly": True}
 
@@ -60,9 +60,9 @@ def static_onnx(
         and node.input[1] in constants and not inside(node.name, (*scopes.float_scopes, *scopes.row_scopes))
     ]  # fmt: skip
     if not products:
-        return row_int8(data, scopes.row_scopes)
+        return per_token_int8(data, scopes.row_scopes)
     names = sorted({name for node in products for name in (node.input[0], node.output[0])})
-    known = ranges_of(inside_of(data, names, clips), calibrate)
+    known = ranges_of(inner_tensors(data, names, clips), calibrate)
     table = TensorsData(CalibrationMethod.MinMax, {
         name: TensorData(lowest=np.array(r.low, np.float32), highest=np.array(r.high, np.float32))
         for name, r in known.items()
@@ -76,4 +76,4 @@ def static_onnx(
             per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax, extra_options=OPTIONS,
         )  # fmt: skip
-        return row_int8(target.read_bytes(), scopes.row_scopes)
+        return per_token_int8(target.read_bytes(), scopes.row_scopes)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeprune.quantization.activation_ranges import CHOICE, check_choice, checked, ranges_of
 from edgeprune.quantization.module_scopes import Scopes, tflite_pattern
 from edgeprune_device.errors import NOT_INSTALLED, EdgepruneError
-from edgeprune_device.system.native_output import quiet
+from edgeprune_device.system.native_output import capture_native_output
 
 EVERYWHERE = ".*"
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -132,7 +132,7 @@ def heard(data: bytes, clips: Clips) -> Iterator[dict[str, Clips]]:
 
     """
     litert = _module("ai_edge_litert.interpreter")
-    with quiet(), warnings.catch_warnings():
+    with capture_native_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that keeping all activations takes memory
         interpreter = litert.Interpreter(
             model_content=data, num_threads=1, experimental_preserve_all_tensors=True,
@@ -152,7 +152,7 @@ class _Recipe:
     """A quantization recipe under construction, and the file it is for."""
 
     def __init__(self, data: bytes) -> None:
-        with quiet():
+        with capture_native_output():
             self.types = _module("ai_edge_quantizer.qtyping")
             self.algorithms = _module("ai_edge_quantizer.algorithm_manager").AlgorithmName
             self.quantizer = _module("ai_edge_quantizer.quantizer").Quantizer(float_model=data)
@@ -185,7 +185,7 @@ class _Recipe:
         """Return the file quantized by this recipe, with the float scopes left unchanged."""
         for scope in scopes.float_scopes:
             self.untouched(tflite_pattern(scope))
-        with quiet(), warnings.catch_warnings():
+        with capture_native_output(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in ``heard``, from the quantizer's interpreter
             made = self.quantizer.quantize(
                 known, enable_progress_bar=False, enable_progress_report=False

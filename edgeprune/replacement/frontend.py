@@ -17,18 +17,22 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.settings import FrontEnd
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import load_windows
 from edgeprune.models import loading
 from edgeprune.models.families import submodule
 from edgeprune.nn import losses
-from edgeprune.replacement.frontend_placement import between, path_of, put_light
-from edgeprune.replacement.mimic_placement import watched
+from edgeprune.replacement.frontend_placement import (
+    insert_light_frontend,
+    interpolate_frames,
+    path_of,
+)
+from edgeprune.replacement.mimic_placement import record_outputs
 from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
-from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
+from edgeprune.training.train_modules import distillation_loss_of_step, step_plan, train_parts
 
 LEARNING_RATE = 1e-3  # of the new front end
 
@@ -56,7 +60,7 @@ def frontend(
     if features_of(master, path, sound).shape != usual.shape:
         source = loading.load_model(str(student / "model"))
     torch.manual_seed(context.seed)
-    part = put_light(model, usual, loading.sample_rate_of(model), settings)
+    part = insert_light_frontend(model, usual, loading.sample_rate_of(model), settings)
     device = distributed.choose_device(context.accelerator)
     run, work = partial(train_parts, model, windows), out / "work"
     curve: list[dict[str, float]] = []
@@ -69,7 +73,9 @@ def frontend(
     count = settings.whole_epochs + settings.label_epochs
     if epochs := count if settings.distil else count + settings.epochs:
         if settings.distil:
-            loss = answers_loss(model, master, windows, context, device, settings.whole_epochs)
+            loss = distillation_loss_of_step(
+                model, master, windows, context, device, settings.whole_epochs
+            )
         else:
             loss = loop.labels_loss(windows)
         rate = settings.learning_rate or loop.default_learning_rate(loading.count_parameters(model))
@@ -78,7 +84,7 @@ def frontend(
         curve += run(loss, plan, session, trained=[model])
     task, valid = task_of(windows.task), windows.split("valid")
     score = loop.evaluate(model, valid, loading.labels_of(model), device)
-    ui.say(f"  light front end: {task.metric} {points(score)} on the validation clips")
+    ui.say(f"  light front end: {task.metric} {format_percent(score)} on the validation clips")
     loading.save(model.requires_grad_(True).to("cpu"), out / "model")
     shutil.rmtree(work, ignore_errors=True)
     write_step(
@@ -90,7 +96,7 @@ def frontend(
 
 def features_of(model: Any, path: str, samples: Tensor) -> Tensor:
     """Return the features that a model's front end computes of windows (batch, samples)."""
-    with torch.no_grad(), watched({"features": submodule(model, path)}) as seen:
+    with torch.no_grad(), record_outputs({"features": submodule(model, path)}) as seen:
         loading.logits_of(model, samples)
     return seen["features"]
 
@@ -115,7 +121,7 @@ class Features:
         found: Tensor = self.part(loading.prepare(student, samples))
         if self.source.config.model_type == "kwt":  # (batch, frames, cepstra)
             step = student.config.frame_step / self.source.config.frame_step
-            wanted = between(wanted, found.shape[1], step)
+            wanted = interpolate_frames(wanted, found.shape[1], step)
         else:  # (batch, channels, frames)
             found, wanted = found.transpose(1, 2), wanted.transpose(1, 2)
         return losses.state_loss(found, wanted, self.kind)

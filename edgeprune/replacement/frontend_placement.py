@@ -55,7 +55,7 @@ def path_of(config: Any) -> str:
     return path
 
 
-def refuse_front_end(config: Any, settings: FrontEnd) -> None:
+def check_front_end(config: Any, settings: FrontEnd) -> None:
     """Raise if the step ``frontend`` cannot work, as far as a model's config and the recipe tell.
 
     Parameters
@@ -68,7 +68,7 @@ def refuse_front_end(config: Any, settings: FrontEnd) -> None:
     Raises
     ------
     EdgepruneError
-        See ``path_of`` and ``put_light``.
+        See ``path_of`` and ``insert_light_frontend``.
 
     """
     path_of(config)
@@ -78,7 +78,9 @@ def refuse_front_end(config: Any, settings: FrontEnd) -> None:
         make_light(frontend_spec(config, channels, rate, settings))
 
 
-def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd) -> nn.Module:
+def insert_light_frontend(
+    model: Any, features: Tensor, sample_rate: int, settings: FrontEnd
+) -> nn.Module:
     """Put a new light front end into a model, in place, and return it.
 
     Parameters
@@ -105,9 +107,9 @@ def put_light(model: Any, features: Tensor, sample_rate: int, settings: FrontEnd
     spec = frontend_spec(config, features.shape[2 if kwt else 1], sample_rate, settings)
     made = make_light(spec)
     if kwt:
-        thin_tokens(model, spec["step"])
+        reduce_token_rate(model, spec["step"])
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    serialization.put(model, f"{prefix}{path}", made)
+    serialization.replace_module(model, f"{prefix}{path}", made)
     return made
 
 
@@ -188,7 +190,7 @@ def _longer_step(config: Any, settings: FrontEnd, sample_rate: int) -> int:
     return step
 
 
-def between(frames: Tensor, count: int, step: float) -> Tensor:
+def interpolate_frames(frames: Tensor, count: int, step: float) -> Tensor:
     """Interpolate frames (batch, count, width) linearly at distances of ``step`` input frames."""
     last = frames.shape[1] - 1
     places = torch.arange(count, device=frames.device) * step
@@ -197,12 +199,12 @@ def between(frames: Tensor, count: int, step: float) -> Tensor:
     return frames[:, below] * (1 - share) + frames[:, (below + 1).clamp_max(last)] * share
 
 
-def thin_tokens(model: Any, step: int) -> None:
+def reduce_token_rate(model: Any, step: int) -> None:
     """Give a KWT the tokens of a longer hop, with interpolated position embeddings."""
     config = model.config
     count = (config.num_samples - config.frame_length) // step + 1
     own = model.pos_embed.detach()
-    thinned = between(own[:, 1:], count, step / config.frame_step)
+    thinned = interpolate_frames(own[:, 1:], count, step / config.frame_step)
     model.pos_embed = nn.Parameter(torch.cat([own[:, :1], thinned], dim=1))
     config.mask_time_length = max(1, round(config.mask_time_length * config.frame_step / step))
     config.num_tokens, config.frame_step = count + 1, step

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.settings import Mimic as Settings
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import load_windows
@@ -31,12 +31,12 @@ from edgeprune.replacement.mimic_placement import (
     drop_positions,
     mimic_spec,
     put_mimic,
+    record_outputs,
     span_of,
-    watched,
 )
 from edgeprune.training import loop
 from edgeprune.training.step_records import StepContext, write_step
-from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
+from edgeprune.training.train_modules import distillation_loss_of_step, step_plan, train_parts
 
 LEARNING_RATE = 1e-3  # as in arXiv 2409.16302
 
@@ -78,7 +78,7 @@ def mimic(
         curve = run(states.loss, plan, session, trained=[part])
     if epochs := settings.label_epochs + (0 if settings.distil else settings.epochs):
         if settings.distil:
-            loss = answers_loss(model, master, windows, context, device)
+            loss = distillation_loss_of_step(model, master, windows, context, device)
         else:
             loss = loop.labels_loss(windows)
         frozen = settings.freeze and settings.distil
@@ -88,7 +88,7 @@ def mimic(
     task = task_of(windows.task)
     valid = windows.split("valid")
     score = loop.evaluate(model, valid, loading.labels_of(model), device)
-    ui.say(f"  mimic of layers {first} to {stop - 1}: {task.metric} {points(score)} "
+    ui.say(f"  mimic of layers {first} to {stop - 1}: {task.metric} {format_percent(score)} "
            "on the validation clips")  # fmt: skip
     loading.save(model.requires_grad_(True).to("cpu"), out / "model")
     shutil.rmtree(work, ignore_errors=True)
@@ -158,9 +158,9 @@ class RecordedStates:
         if self.middle is not None:
             sought["middle"] = blocks[self.middle]
             own["middle"] = self.part.layers[0]
-        with torch.no_grad(), watched(sought) as wanted:
+        with torch.no_grad(), record_outputs(sought) as wanted:
             loading.logits_of(self.source, samples)
-        with watched(own) as found:
+        with record_outputs(own) as found:
             loading.logits_of(student, samples)
         skip = self.part.class_tokens
         total = _distance(found["end"], wanted["end"], skip, self.kind)

@@ -27,7 +27,7 @@ from edgeprune.nn.mimic import Mimic
 from edgeprune_device.errors import EdgepruneError
 
 
-def refuse_mimic(
+def check_mimic(
     config: Any, settings: Settings, shortened: bool = False, head: str = "own"
 ) -> None:
     """Raise if the step ``mimic`` cannot work, as far as a model's config and the recipe tell.
@@ -197,12 +197,14 @@ def drop_positions(model: Any) -> bool:
     if not path:
         return False
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    serialization.put(model, f"{prefix}{path}", serialization.make_part({"part": "no-positions"}))
+    serialization.replace_module(
+        model, f"{prefix}{path}", serialization.make_part({"part": "no-positions"})
+    )
     return True
 
 
 @contextmanager
-def watched(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def record_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Record the outputs of modules (of tuples, the first) while the body runs a model."""
     seen: dict[str, Tensor] = {}
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.settings import Student
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows, load_windows
@@ -25,7 +25,7 @@ from edgeprune.nn.student import StudentConfig, StudentForAudioClassification, S
 from edgeprune.replacement.student_loss import MATCHING, StudentLoss, matching
 from edgeprune.replacement.weight_transfer import inherit
 from edgeprune.training import loop
-from edgeprune.training.distill import WEIGHT_DECAY, nothing_share_of
+from edgeprune.training.distill import WEIGHT_DECAY, background_share_of
 from edgeprune.training.step_records import StepContext, write_step
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.ctc import BLANK
@@ -62,7 +62,7 @@ def make_student(
     common = context.distill
     task = task_of(windows.task)
     lesson = StudentLoss(master.requires_grad_(False).to(device), windows.labels, settings, common,
-                         nothing_share_of(windows, context), task)  # fmt: skip
+                         background_share_of(windows, context), task)  # fmt: skip
     if settings.distil and common.hidden_weight and len(layers_of(model)):
         heard = torch.zeros(1, windows.window_samples, device=device)
         model.add_module(MATCHING, matching(model, master, heard, settings.intermediate))
@@ -78,7 +78,7 @@ def make_student(
     if hasattr(model, MATCHING):
         delattr(model, MATCHING)
     score = loop.evaluate(model, valid, windows.labels, device)
-    ui.say(f"  student: {task.metric} {points(score)} on the validation clips")
+    ui.say(f"  student: {task.metric} {format_percent(score)} on the validation clips")
     loading.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
     write_step(

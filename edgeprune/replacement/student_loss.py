@@ -76,7 +76,7 @@ class StudentLoss:
     settings: Student
     common: Distill
     """Temperature, weight of the hidden states, share of the labels."""
-    quiet: float
+    background_share: float
     """Share of windows that are replaced by background, for which all labels should score low."""
     task: Task
 
@@ -102,9 +102,9 @@ class StudentLoss:
         heard = samples
         if not labelled and self.task.name != "ctc":  # two mixed utterances have no transcript
             generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-            heard = mix(samples, self.settings.mix, generator)
-        given = teacher_targets(self._ask, heard, self.columns, self.task, self.quiet)
-        full, wanted = given.full, given.logits
+            heard = mixup(samples, self.settings.mix, generator)
+        given = teacher_targets(self._ask, heard, self.columns, self.task, self.background_share)
+        full, wanted = given.is_original, given.logits
         logits, own = loading.logits_and_states(student, given.samples)
         if self.task.name == "ctc":
             wanted = losses.to_frames(wanted, logits.shape[1])
@@ -141,7 +141,7 @@ class StudentLoss:
         return total
 
 
-def mix(samples: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def mixup(samples: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Mix some windows (batch, n) with another one of the batch, with random weights (mixup).
 
     Parameters

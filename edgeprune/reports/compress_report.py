@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune import __version__
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import read_json
 from edgeprune.core.settings import Settings
 from edgeprune.core.tables import Table, to_html, to_markdown
@@ -196,7 +196,7 @@ def headline(r: dict[str, Any]) -> str:
         f"{smaller}, from {before['bytes'] / 1e6:.1f} MB to "
         f"{after['bytes'] / 1e6:.1f} MB, from {before['p50_ms']:.1f} ms to "
         f"{after['p50_ms']:.1f} ms per window; test {before['metric']} went from "
-        f"{points(before['score'])} to {points(after['score'])} "
+        f"{format_percent(before['score'])} to {format_percent(after['score'])} "
         f"({100 * after['difference']:+.1f} percentage points, 95 % interval "
         f"{100 * low:+.1f} to {100 * high:+.1f})."
     )

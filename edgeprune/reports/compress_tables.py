@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeprune.core.console import points
+from edgeprune.core.console import format_percent
 from edgeprune.core.tables import Table, table
 
 ROWS = ("teacher", "student", "bundle")
@@ -37,9 +37,9 @@ def _summary(r: dict[str, Any]) -> Table:
         title = TITLES[name] + made * (name in (ROWS[-1], OTHER))
         rows.append((
             title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
-            f"{points(v['score'])} [{100 * low:.1f}, {100 * high:.1f}]",
+            f"{format_percent(v['score'])} [{100 * low:.1f}, {100 * high:.1f}]",
             "" if name == "teacher" else f"{100 * v['difference']:+.2f}",
-            "" if name == "teacher" else points(v["agreement"]),
+            "" if name == "teacher" else format_percent(v["agreement"]),
             f"{v['p50_ms']:.1f} / {v['p90_ms']:.1f} / {v['p99_ms']:.1f}",
             f"{r['summary']['teacher']['p50_ms'] / v['p50_ms']:.2f} x", f"{v['peak_rss_mb']:.0f} MB",
         ))  # fmt: skip
@@ -53,7 +53,7 @@ def _metrics(r: dict[str, Any]) -> Table:
     rows = []
     for name in r["summary"]["teacher"]["metrics"]:
         found = [row["metrics"][name] for row in r["summary"].values()]
-        rows.append((name, *(f"{points(v['value'])} [{100 * v['interval'][0]:.1f}, "
+        rows.append((name, *(f"{format_percent(v['value'])} [{100 * v['interval'][0]:.1f}, "
                              f"{100 * v['interval'][1]:.1f}]" for v in found)))  # fmt: skip
     return table(("metric (test clips)", *(f"{name} [95 %]" for name in r["summary"])), rows)
 
@@ -62,9 +62,9 @@ def _seeds(r: dict[str, Any]) -> Table:
     rows = [
         (f"seed {s['seed']}" + (" (delivered)" if s["seed"] == r["best_seed"] else ""),
          f"{s['steps'][-1]['layers']} of {s['steps'][0]['layers']}",
-         *(points(s["verify"][name]["score"]) for name in ROWS),
+         *(format_percent(s["verify"][name]["score"]) for name in ROWS),
          f"{100 * s['verify']['bundle']['difference']:+.2f}",
-         points(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
+         format_percent(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
         for s in r["seeds"]
     ]  # fmt: skip
     return table(("", "layers kept", *ROWS, "change (pp)", "agreement", "export vs torch"), rows)
@@ -75,8 +75,8 @@ def _steps(r: dict[str, Any]) -> Table:
     rows = [
         (f"seed {s['seed']}" if number == 0 else "", step["step"], step["layers"],
          f"{step['parameters'] / 1e6:.3f} M", f"{step['macs'] / 1e6:.1f} M",
-         f"{100 * step['macs'] / s['steps'][0]['macs']:.0f} %", points(step["valid_score"]),
-         asked_and_reached(step))
+         f"{100 * step['macs'] / s['steps'][0]['macs']:.0f} %", format_percent(step["valid_score"]),
+         requested_and_removed(step))
         for s in r["seeds"] for number, step in enumerate(s["steps"])
     ]  # fmt: skip
     headers = ("", "step", "layers", "parameters", "MACs per window", "% of teacher",
@@ -84,7 +84,7 @@ def _steps(r: dict[str, Any]) -> Table:
     return table(headers, rows, "Model after each step")
 
 
-def asked_and_reached(step: dict[str, Any]) -> str:
+def requested_and_removed(step: dict[str, Any]) -> str:
     """Return the requested and the removed share of a trim; empty for other steps."""
     if "requested" not in step:
         return ""
@@ -96,7 +96,7 @@ def _candidates(r: dict[str, Any]) -> Table:
     depth = [(s, step) for s in r["seeds"] for step in s["steps"] if step["step"] == "depth"]
     rows = [
         (f"seed {s['seed']}", f"{c['layers']} of {step['of_layers']}", _convexity(c),
-         points(c["valid_score"]), points(step["floor"]),
+         format_percent(c["valid_score"]), format_percent(step["floor"]),
          ("accepted, chosen" if c["keep"] == step["kept"] else "accepted") if c["held"]
          else "rejected")
         for s, step in depth for c in step["tried"]
@@ -107,15 +107,15 @@ def _candidates(r: dict[str, Any]) -> Table:
 
 def _convexity(candidate: dict[str, Any]) -> str:
     """Format the convexity at a candidate's depth; empty unless it keeps the first layers."""
-    return "" if candidate["convexity"] is None else points(candidate["convexity"])
+    return "" if candidate["convexity"] is None else format_percent(candidate["convexity"])
 
 
 def _files(r: dict[str, Any]) -> Table:
     """Show all candidate files of the delivered seed, and why one was chosen."""
     rows = [
         (f"{v['format']}{QUANTIZED[v['method']]}", f"{v['bytes'] / 1e6:.2f} MB",
-         f"{v['milliseconds']:.2f}", points(v["score"]), f"{100 * -v['loss']:+.2f}",
-         points(v["agreement"]), v["why"])
+         f"{v['milliseconds']:.2f}", format_percent(v["score"]), f"{100 * -v['loss']:+.2f}",
+         format_percent(v["agreement"]), v["why"])
         for v in r["files"]["tried"]
     ]  # fmt: skip
     headers = ("", "size", "latency, ms", "validation score", "change (pp)", "agreement",
@@ -138,8 +138,8 @@ def _labels(r: dict[str, Any]) -> Table:
     verified, tags = r["delivered"], r["data"]["task"] == "tags"
     key = "average_precision" if tags else "recall"
     rows = [
-        (label, *(points(verified[name]["per_label"][label][key]) for name in ROWS),
-         *([points(found["recall"])] if tags else []), points(found["precision"]))
+        (label, *(format_percent(verified[name]["per_label"][label][key]) for name in ROWS),
+         *([format_percent(found["recall"])] if tags else []), format_percent(found["precision"]))
         for label, found in verified["bundle"]["per_label"].items()
     ]  # fmt: skip
     shown = "average precision" if tags else "recall"

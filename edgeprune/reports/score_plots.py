@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import AutoLocator
 
-from edgeprune.core.console import in_points
+from edgeprune.core.console import format_percentage_points
 from edgeprune.reports.plots import (
     ACCENT,
     GREY,
@@ -145,7 +145,7 @@ def _accuracy(scores: Mapping[str, Any]) -> Iterator[Plot]:
 def _references(panel: Any, baseline: float, max_drop: float) -> None:
     panel.axhline(100 * baseline, color=INK, lw=1.2, label="whole model")
     panel.axhline(100 * (baseline - max_drop), color=INK, lw=0.8, ls="--",
-                  label=f"{in_points(max_drop)} less")  # fmt: skip
+                  label=f"{format_percentage_points(max_drop)} less")  # fmt: skip
     panel.axhline(95 * baseline, color=INK, lw=0.8, ls=":", label="95 % of the whole model")
 
 

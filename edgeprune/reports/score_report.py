@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from edgeprune.core.console import duration, in_points, layer_list, points
+from edgeprune.core.console import duration, format_percent, format_percentage_points, layer_list
 from edgeprune.core.files import read_json
 from edgeprune.core.tables import Table, table, to_html, to_markdown, to_text
 from edgeprune.depth_pruning.rule_comparison import SCHEMA_VERSION
@@ -157,7 +157,7 @@ def _picks(scores: Mapping[str, Any]) -> Table:
     winner = scores["verdict"] and scores["verdict"]["winner"]
     main = list(scores["picks"]).index(winner) if winner in scores["picks"] else -1
     headers = (
-        "rule", "proposed (accuracy)", f"layers within {in_points(scores['max_drop'])}",
+        "rule", "proposed (accuracy)", f"layers within {format_percentage_points(scores['max_drop'])}",
         "which layers", "test accuracy [95 %]", "layers for 95 %", "removed",
         "with bridges", "removed",
     )  # fmt: skip
@@ -165,7 +165,7 @@ def _picks(scores: Mapping[str, Any]) -> Table:
 
 
 def _removed(layers: int | None, of: int) -> tuple[str, str]:
-    return (str(layers), points(1 - layers / of)) if layers else (DASH, DASH)
+    return (str(layers), format_percent(1 - layers / of)) if layers else (DASH, DASH)
 
 
 def _depths(scores: Mapping[str, Any], field: str) -> Table:
@@ -189,7 +189,13 @@ def _classes(scores: Mapping[str, Any]) -> Table:
     curve = [layer["per_class"] for layer in scores["curves"]["teacher"][scores["task"]]]
     found = {name: [layer[name] for layer in curve] for name in curve[0]}
     rows = [
-        (name, points(max(at)), at.index(max(at)), points(at[0]), points(at[-1]))
+        (
+            name,
+            format_percent(max(at)),
+            at.index(max(at)),
+            format_percent(at[0]),
+            format_percent(at[-1]),
+        )
         for name, at in sorted(found.items(), key=lambda item: max(item[1]))
     ]
     headers = (scores["task"], "highest convexity", "at depth", "at the input", "at the output")
@@ -197,13 +203,13 @@ def _classes(scores: Mapping[str, Any]) -> Table:
 
 
 def _percent(share: float | None) -> str:
-    return DASH if share is None or math.isnan(share) else points(share)
+    return DASH if share is None or math.isnan(share) else format_percent(share)
 
 
 def _measured(share: float | None, interval: Sequence[float] | None) -> str:
     if share is None or not interval:
         return _percent(share)
-    return f"{points(share)} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{format_percent(share)} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
 def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -229,7 +235,8 @@ def facts_of(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("accuracy on", f"{measured['clips']} clips of the {measured['split']} split; 95 % "
              f"intervals over {measured['group'] or 'clips'}"),
             ("whole model", _measured(measured["baseline"], measured["interval"])),
-            ("largest drop allowed", f"{in_points(scores['max_drop'])}, on the validation split"),
+            ("largest drop allowed",
+             f"{format_percentage_points(scores['max_drop'])}, on the validation split"),
         ]  # fmt: skip
     for rule, pick in (scores["picks"] or {}).items():
         if orders := pick["depths"][0].get("draws"):

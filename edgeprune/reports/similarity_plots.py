@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgeprune.core.console import in_points
+from edgeprune.core.console import format_percentage_points
 from edgeprune.reports.plots import INK, SERIES, SOFT, Plot, finished, panel_of
 
 SIMILARITIES = {
@@ -113,6 +113,6 @@ def influence(scores: Mapping[str, Any]) -> Iterator[Plot]:
         caption = (
             f"Measured loss without this one layer on {ablation['clips']} "
             f"{ablation['split']} clips; bars below the dashed line lose at most "
-            f"{in_points(scores['max_drop'])}."
+            f"{format_percentage_points(scores['max_drop'])}."
         )
         yield finished(figure, "influence", "layer-removed", title, caption)

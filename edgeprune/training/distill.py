@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import write_json
 from edgeprune.core.settings import Distill
-from edgeprune.data.augment import nothing
+from edgeprune.data.augment import background_windows
 from edgeprune.data.tasks import Task, task_of
 from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
@@ -54,7 +54,7 @@ def distill(
         return
     windows = load_windows(clips)
     model, master = (loading.load_model(str(f / "model")) for f in (student, teacher))
-    share = nothing_share_of(windows, context)
+    share = background_share_of(windows, context)
     device = distributed.choose_device(context.accelerator)
     session = loop.TrainingSession(out / "work", device, ui, "distill")
     curve = train_student(
@@ -63,7 +63,9 @@ def distill(
     )  # fmt: skip
     valid, labels = windows.split("valid"), loading.labels_of(model)
     best = loop.evaluate(model, valid, labels, device)
-    ui.say(f"  student: {task_of(windows.task).metric} {points(best)} on the validation clips")
+    ui.say(
+        f"  student: {task_of(windows.task).metric} {format_percent(best)} on the validation clips"
+    )
     loading.save(model.to("cpu"), out / "model")
     shutil.rmtree(out / "work", ignore_errors=True)
     done = {"skipped": False, "valid_score": best, "metric": task_of(windows.task).metric,
@@ -71,13 +73,15 @@ def distill(
     write_json(out / "distill.json", done)
 
 
-def nothing_share_of(windows: Windows, context: StepContext) -> float:
+def background_share_of(windows: Windows, context: StepContext) -> float:
     """Return the share of a student's windows that are replaced by background.
 
     0 if the data have a background label (``context.ignore``), or if the task has no target for
     background.
     """
-    aware = set(windows.labels) & set(context.ignore) or task_of(windows.task).silence is None
+    aware = (
+        set(windows.labels) & set(context.ignore) or task_of(windows.task).background_target is None
+    )
     return 0.0 if aware else context.distill.nothing_share
 
 
@@ -185,7 +189,7 @@ class Targets:
 
     samples: Tensor
     """(batch, window): the student's input; some windows are background."""
-    full: Tensor
+    is_original: Tensor
     """(batch,): which windows were kept, that is, are not background."""
     logits: Tensor
     """The teacher's logits for the student's labels; uninformative for background windows."""
@@ -213,11 +217,11 @@ def teacher_targets(
         Share of the student's windows that are replaced by background.
 
     """
-    heard, empty = with_nothing(samples, nothing_share)
+    heard, empty = with_background(samples, nothing_share)
     answered, states = teacher(samples)
     wanted = answered[..., columns.to(answered.device)].clone()
-    if task.silence is not None:
-        wanted[empty] = task.silence(wanted[empty])
+    if task.background_target is not None:
+        wanted[empty] = task.background_target(wanted[empty])
     return Targets(heard, ~empty, wanted, states)
 
 
@@ -235,7 +239,7 @@ def distillation_loss(
 
     def loss(student: Any, samples: Tensor, targets: Tensor, epoch: int) -> Tensor:
         given = teacher_targets(teacher, samples, column, task, nothing_share)
-        full, last = given.full, given.states
+        full, last = given.is_original, given.states
         logits, own = loading.logits_and_states(student, given.samples)
         soft = task.soft_loss(logits, given.logits, settings.temperature)
         if epoch >= distill_epochs:
@@ -248,8 +252,8 @@ def distillation_loss(
     return loss
 
 
-def with_nothing(samples: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Replace a share of the windows of a batch by background (``augment.nothing``).
+def with_background(samples: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Replace a share of the windows of a batch by background (``augment.background_windows``).
 
     Parameters
     ----------
@@ -272,5 +276,5 @@ def with_nothing(samples: Tensor, share: float) -> tuple[Tensor, Tensor]:
     heard = samples.clone()
     empty = torch.rand(len(samples), generator=generator) < share
     empty[:1] = False
-    heard[empty] = nothing(samples[empty], generator)
+    heard[empty] = background_windows(samples[empty], generator)
     return heard, empty

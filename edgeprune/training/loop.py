@@ -53,10 +53,10 @@ class TrainingPlan:
     """Augmented views of each clip, used in turn; 0: a new one every epoch."""
     augment: Augment = USUAL
     """Augmentation of the clips."""
-    rates: Mapping[str, float] = field(default_factory=dict)
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
     """Prefix of parameter names -> learning rate, as a multiple of ``learning_rate``; these
     parameters have no weight decay."""
-    last: bool = False
+    keep_last: bool = False
     """Keep the last epoch instead of the best (for gates, which close during training)."""
 
 
@@ -139,7 +139,7 @@ def fit(
             _checkpoint(model, optimizer, schedule, state, work)
             ui.note(f"epoch {epoch + 1}: valid {100 * state['curve'][-1]['valid_score']:.1f} %")
             losses = []
-    if state["best"] and not plan.last:
+    if state["best"] and not plan.keep_last:
         model.load_state_dict(state["best"])
     model.eval().to("cpu")
     curve: list[dict[str, float]] = state["curve"]
@@ -181,9 +181,9 @@ def warmup_cosine(steps: int) -> Callable[[int], float]:
 def _groups(model: Any, plan: TrainingPlan) -> list[dict[str, Any]]:
     """Group the trainable parameters by learning rate, for AdamW."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups = [{"params": [p for name, p in named if not name.startswith(tuple(plan.rates))],
+    groups = [{"params": [p for name, p in named if not name.startswith(tuple(plan.rate_factors))],
                "lr": plan.learning_rate, "weight_decay": plan.weight_decay}]  # fmt: skip
-    for prefix, multiple in plan.rates.items():
+    for prefix, multiple in plan.rate_factors.items():
         chosen = [p for name, p in named if name.startswith(prefix)]
         groups.append({"params": chosen, "lr": plan.learning_rate * multiple, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
@@ -220,13 +220,13 @@ def _end_epoch(
     labels: tuple[str, ...], device: torch.device,
 ) -> None:  # fmt: skip
     """Evaluate, keep the weights if they are the best so far, and extend the learning curve."""
-    mean = distributed.same(sum(losses) / len(losses))
+    mean = distributed.broadcast_from_main(sum(losses) / len(losses))
     if not math.isfinite(mean):
         raise EdgepruneError(
             f"Training has diverged: the loss in epoch {epoch + 1} is NaN or infinite.",
             "Use a lower learning_rate, a larger batch_size, or --precision full.",
         )
-    distributed.share_buffers(model)
+    distributed.broadcast_buffers(model)
     score = evaluate(model, valid, labels, device)
     state["curve"].append({"epoch": epoch + 1, "loss": mean, "valid_score": score})
     state["epoch"] = epoch + 1
@@ -241,7 +241,9 @@ def evaluate(model: Any, windows: Windows, labels: tuple[str, ...], device: torc
     All processes get the main process's value, so that they decide alike.
     """
     logits = predict(model.to(device), windows, device)
-    score: float = distributed.same(task_of(windows.task).score(logits, windows, labels))
+    score: float = distributed.broadcast_from_main(
+        task_of(windows.task).score(logits, windows, labels)
+    )
     return score
 
 
@@ -251,7 +253,7 @@ def predict(model: Any, windows: Windows, device: torch.device) -> NDArray[np.fl
     out = []
     with torch.inference_mode():
         for start in range(0, len(windows.clip), EVALUATION_BATCH):
-            batch = windows.heard(slice(start, start + EVALUATION_BATCH))
+            batch = windows.read(slice(start, start + EVALUATION_BATCH))
             out.append(logits_of(model, torch.from_numpy(batch).to(device)).cpu().numpy())
     return np.concatenate(out)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import write_json
 from edgeprune.core.settings import Augment, Teach
 from edgeprune.data.augment import USUAL
@@ -58,7 +58,7 @@ def teach(
             loop.TrainingSession(out / "work", device, ui, "teach"), Augment(**sound),
         )  # fmt: skip
     score = loop.evaluate(teacher, valid, labels, device)
-    ui.say(f"  teacher: {task.metric} {points(score)} on the validation clips"
+    ui.say(f"  teacher: {task.metric} {format_percent(score)} on the validation clips"
            + (" (not fine-tuned: its head knows these labels)" if skipped else ""))  # fmt: skip
     if score == 0:
         ui.say("  warning: the teacher is never right, so nothing can be distilled from it; use "

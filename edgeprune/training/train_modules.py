@@ -12,7 +12,7 @@ from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.training import loop
-from edgeprune.training.distill import WEIGHT_DECAY, Teacher, distillation_loss, nothing_share_of
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, background_share_of, distillation_loss
 from edgeprune.training.step_records import StepContext
 
 
@@ -56,11 +56,11 @@ def step_plan(
     common = context.distill
     return loop.TrainingPlan(
         epochs, common.batch_size, rate, WEIGHT_DECAY, epochs, context.seed + turn,
-        views=common.views, augment=context.augment, last=last,
+        views=common.views, augment=context.augment, keep_last=last,
     )  # fmt: skip
 
 
-def answers_loss(
+def distillation_loss_of_step(
     model: Any, teacher: Any, windows: Windows, context: StepContext, device: torch.device,
     epochs: int = 0,
 ) -> loop.Loss:  # fmt: skip
@@ -83,5 +83,5 @@ def answers_loss(
     common, task = context.distill, task_of(windows.task)
     return distillation_loss(
         task, Teacher(teacher, device, common.views), loading.labels_of(model), common, epochs,
-        nothing_share_of(windows, context),
+        background_share_of(windows, context),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.settings import Trim
 from edgeprune.export import timing
 from edgeprune.models import loading
@@ -23,10 +23,10 @@ from edgeprune.training.step_records import count_macs
 from edgeprune.width_pruning import cost_model
 from edgeprune.width_pruning.importance import (
     WITHIN,
+    check_target,
     choose_units,
     cost_left,
     least_cost,
-    refuse_impossible,
 )
 from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.units import Group
@@ -72,15 +72,15 @@ def check_possible(
 
     """
     alike = {group.name: torch.ones(group.units) for group in groups}
-    most = refuse_impossible(cost_model.tabulate(terms), alike, goal, asked_of(settings))
+    most = check_target(cost_model.collect_terms(terms), alike, goal, describe_target(settings))
     if settings.ratio > NEARLY * most:
         ui.say(
-            f"  warning: removing {asked_of(settings)} leaves hardly any unit (at most "
-            f"{points(most)} can be removed, the rest is in no unit)"
+            f"  warning: removing {describe_target(settings)} leaves hardly any unit (at most "
+            f"{format_percent(most)} can be removed, the rest is in no unit)"
         )
 
 
-def asked_of(settings: Trim) -> str:
+def describe_target(settings: Trim) -> str:
     """Describe the requested share and cost."""
     return f"{100 * settings.ratio:.0f} % of the {settings.of}"
 
@@ -128,12 +128,12 @@ def choose(
     """
     if settings.of == "latency":
         return _choose_by_clock(model, terms, scores, goal, window_samples, settings, ui)
-    keep = choose_units(scores, terms, goal, asked_of(settings))
-    table = cost_model.tabulate(terms)
+    keep = choose_units(scores, terms, goal, describe_target(settings))
+    table = cost_model.collect_terms(terms)
     full, left = float(cost_model.total(table, {})), cost_left(table, scores, keep)
     if abs(left - goal) > WITHIN * full:
-        ui.say(f"  target not met: the units allow {points(left / full)} of the {settings.of} at "
-               f"the start of this round, not {points(goal / full)}")  # fmt: skip
+        ui.say(f"  target not met: the units allow {format_percent(left / full)} of the {settings.of} at "
+               f"the start of this round, not {format_percent(goal / full)}")  # fmt: skip
     return keep
 
 
@@ -142,12 +142,12 @@ def _choose_by_clock(
     window_samples: int, settings: Trim, ui: Ui,
 ) -> dict[str, list[int]]:  # fmt: skip
     """Choose units, measure a trimmed copy, and correct the target; return the closest choice."""
-    table = cost_model.tabulate(terms)
+    table = cost_model.collect_terms(terms)
     full = float(cost_model.total(table, {}))
     best: tuple[float, dict[str, list[int]]] | None = None
     aim, floor, keep = goal, least_cost(table, scores), dict[str, list[int]]()
     for _ in range(CORRECTIONS):
-        last, keep = keep, choose_units(scores, terms, aim, asked_of(settings))
+        last, keep = keep, choose_units(scores, terms, aim, describe_target(settings))
         if keep == last:
             break  # units allow nothing closer
         trial = copy.deepcopy(model)
@@ -174,7 +174,7 @@ def cost_of(model: Any, window_samples: int) -> dict[str, float]:
             "latency": timing.measure_latency(model, window_samples)}  # fmt: skip
 
 
-def in_words(keep: Mapping[str, Sequence[int]], groups: Sequence[Group]) -> str:
+def describe_kept(keep: Mapping[str, Sequence[int]], groups: Sequence[Group]) -> str:
     """Describe how many units of each kind are kept."""
     said = []
     for kind in dict.fromkeys(group.kind for group in groups):

@@ -57,7 +57,7 @@ class CostTerms:
     """All distinct factors."""
 
 
-def tabulate(terms: Iterable[Term]) -> CostTerms:
+def collect_terms(terms: Iterable[Term]) -> CostTerms:
     """Collect terms into arrays; equal factors are merged."""
     listed = list(terms)
     known: dict[tuple[str, bytes], int] = {}
@@ -130,7 +130,7 @@ class CostTable:
         """Cost of the units that are on."""
         return self._sum(self._shares)
 
-    def under(self, masks: Mapping[str, NDArray[Any]]) -> float:
+    def cost_under(self, masks: Mapping[str, NDArray[Any]]) -> float:
         """Return the cost under masks (units,), ignoring switches; other groups are whole."""
         shares = np.ones(len(self._shares))
         for group, mask in masks.items():
@@ -206,7 +206,7 @@ def by_component(terms: Iterable[Term], values: Mapping[str, Tensor]) -> dict[st
     """Return each component's amount under masks."""
     listed = list(terms)
     return {
-        name: float(total(tabulate(t for t in listed if t.component == name), values))
+        name: float(total(collect_terms(t for t in listed if t.component == name), values))
         for name in dict.fromkeys(term.component for term in listed)
     }
 

@@ -67,7 +67,7 @@ def masked_distillation_loss(
         if share == 1 and not weight:
             return task.loss(loading.logits_of(student, samples), targets)
         given = teacher_targets(teacher, samples, column, task, nothing_share if share < 1 else 0.0)
-        full, last = given.full, given.states
+        full, last = given.is_original, given.states
         logits, states = loading.logits_and_states(student, given.samples)
         value = logits.new_zeros(())
         if share:
@@ -93,7 +93,9 @@ def _comparable(student: Any, own: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @contextmanager
-def matched(student: Any, teacher: Teacher, train: Windows, always: bool) -> Iterator[None]:
+def with_state_projection(
+    student: Any, teacher: Teacher, train: Windows, always: bool
+) -> Iterator[None]:
     """Add the linear layer from a student's hidden states to its teacher's, if needed, temporarily.
 
     Parameters

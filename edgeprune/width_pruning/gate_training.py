@@ -121,7 +121,9 @@ class Gates(nn.Module):
             middle = (low + high) // 2
             masks = {name: value > min(ranks[middle], value.max() - TINY)
                      for name, value in values.items()}  # fmt: skip
-            low, high = (middle, high) if self._ledger.under(masks) >= wanted else (low, middle)
+            low, high = (
+                (middle, high) if self._ledger.cost_under(masks) >= wanted else (low, middle)
+            )
         return float(ranks[low]) if low >= 0 else float(ranks[0]) - SPREAD
 
     def _placed_between(
@@ -133,10 +135,12 @@ class Gates(nn.Module):
             middle = (low + high) / 2
             masks = {name: gates.chance_open(torch.from_numpy(value - middle)).numpy()
                      for name, value in values.items()}  # fmt: skip
-            low, high = (middle, high) if self._ledger.under(masks) >= wanted else (low, middle)
+            low, high = (
+                (middle, high) if self._ledger.cost_under(masks) >= wanted else (low, middle)
+            )
         return low
 
-    def left(self) -> dict[str, Tensor]:
+    def cost_masks(self) -> dict[str, Tensor]:
         """Return the masks for the cost: the drawn ones, or the probability of being open."""
         if self.kind == "straight-through":
             return dict(self.drawn)
@@ -160,7 +164,7 @@ class Multipliers(nn.Module):
 
 
 @contextmanager
-def gated(model: Any, groups: Sequence[Group], made: Gates) -> Iterator[Gates]:
+def attach_gates(model: Any, groups: Sequence[Group], made: Gates) -> Iterator[Gates]:
     """Put gates on a model's groups, temporarily."""
     setattr(model, GATES, made)
     setattr(model, MULTIPLIERS, Multipliers())
@@ -202,7 +206,7 @@ def gated_loss(
             return value
         if mask_loss == "genova":
             return value + gates.genova(list(made.values), share)
-        left = total(made.table, made.left()).to(value) / made.full
+        left = total(made.table, made.cost_masks()).to(value) / made.full
         multipliers = getattr(model, MULTIPLIERS).values
         gates.restart(multipliers, float(left.detach()) - target)
         return value + gates.lagrangian(left, target, multipliers)

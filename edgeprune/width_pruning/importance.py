@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune.width_pruning.cost_model import CostTable, CostTerms, Term, tabulate, total
+from edgeprune.width_pruning.cost_model import CostTable, CostTerms, Term, collect_terms, total
 from edgeprune.width_pruning.masking import masks
 from edgeprune.width_pruning.removal import ROWS_OF
 from edgeprune.width_pruning.units import Group, Slice
@@ -147,8 +147,8 @@ def choose_units(
         With one unit per group, the cost still exceeds the target by over ``WITHIN`` of the whole.
 
     """
-    table = tabulate(terms)
-    refuse_impossible(table, scores, goal, asked)
+    table = collect_terms(terms)
+    check_target(table, scores, goal, asked)
     order = sorted(
         (float(score), name, unit) for name, all_ in scores.items()
         for unit, score in enumerate(all_.tolist()) if unit != int(all_.argmax())
@@ -167,7 +167,7 @@ def choose_units(
     }
 
 
-def refuse_impossible(
+def check_target(
     table: CostTerms, scores: Mapping[str, Tensor], goal: float, asked: str
 ) -> float:  # fmt: skip
     """Return the share of a cost that can be removed, with one unit kept per group.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from edgeprune.width_pruning.units import Group, Slice, groups_of, ready
+from edgeprune.width_pruning.units import Group, Slice, groups_of, make_trimmable
 from edgeprune_device.errors import EdgepruneError
 
 SIZES: dict[type[nn.Module], dict[str, tuple[str, ...]]] = {
@@ -52,7 +52,7 @@ def trim_to(model: Any, keep: Mapping[str, Sequence[int]]) -> None:
         There is no such group or unit, or no unit is kept.
 
     """
-    ready(model)
+    make_trimmable(model)
     groups = {group.name: group for group in groups_of(model)}
     for name, units in keep.items():
         if name not in groups:

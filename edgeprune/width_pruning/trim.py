@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from edgeprune.core import distributed
-from edgeprune.core.console import Ui, points
+from edgeprune.core.console import Ui, format_percent
 from edgeprune.core.files import read_json, write_json
 from edgeprune.core.settings import Trim
 from edgeprune.data.windows import Windows, load_windows
@@ -39,13 +39,13 @@ from edgeprune.width_pruning.budget import (
     choose,
     cost_of,
     cost_terms,
-    in_words,
+    describe_kept,
     is_met,
 )
 from edgeprune.width_pruning.masking import masks, masks_of
 from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.trim_training import TrimContext, rank, recover
-from edgeprune.width_pruning.units import Group, groups_of, ready, refusals
+from edgeprune.width_pruning.units import Group, groups_of, make_trimmable, refusals
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 
 EXACT = 1e-5
@@ -77,7 +77,7 @@ def trim(
     """
     device = distributed.choose_device(context.accelerator)
     master, model = (loading.load_model(str(f / "model")) for f in (teacher, student))
-    ready(model)
+    make_trimmable(model)
     groups = _groups(model, settings)
     for why in refusals(model, settings.what):
         ui.say(f"  {why}")
@@ -118,13 +118,13 @@ def one_round(
     if not (work / "keep.json").exists():
         write_json(
             work / "keep.json",
-            distributed.same(
+            distributed.broadcast_from_main(
                 choose(model, terms, scores, goal, trimming.windows.window_samples, s, trimming.ui)
             ),
         )
     keep = read_json(work / "keep.json")
     _trim_exactly(model, groups, keep, trimming.windows)
-    trimming.ui.say(f"  round {number} of {s.rounds}: kept {in_words(keep, groups)}")
+    trimming.ui.say(f"  round {number} of {s.rounds}: kept {describe_kept(keep, groups)}")
     if s.recovery_epochs:
         curve += recover(model, trimming, work / "recover")
     return model, curve
@@ -176,7 +176,7 @@ def _report(
 ) -> None:  # fmt: skip
     """Write ``step.json`` and print the result."""
     s, window = trimming.settings, trimming.windows.window_samples
-    after = distributed.same(cost_of(model, window))
+    after = distributed.broadcast_from_main(cost_of(model, window))
     reached = {name: 1 - after[name] / before[name] for name in after}
     write_step(
         out, model, window, step="trim", valid_score=score, metric=trimming.task.metric, curve=curve,
@@ -187,13 +187,13 @@ def _report(
         units={group.name: group.units for group in groups_of(model)},
     )  # fmt: skip
     if not is_met(s.ratio, reached[s.of]):
-        trimming.ui.say(f"  target not met: {points(s.ratio)} of the {s.of} requested, "
-                        f"{points(reached[s.of])} removed")  # fmt: skip
+        trimming.ui.say(f"  target not met: {format_percent(s.ratio)} of the {s.of} requested, "
+                        f"{format_percent(reached[s.of])} removed")  # fmt: skip
     trimming.ui.say(
-        f"  trimmed: {points(reached['macs'])} of the multiply-accumulates and "
-        f"{points(reached['parameters'])} of the parameters removed, latency "
+        f"  trimmed: {format_percent(reached['macs'])} of the multiply-accumulates and "
+        f"{format_percent(reached['parameters'])} of the parameters removed, latency "
         f"{before['latency']:.2f} ms -> {after['latency']:.2f} ms; "
-        f"{trimming.task.metric} {points(score)} on the validation clips"
+        f"{trimming.task.metric} {format_percent(score)} on the validation clips"
     )
 
 
@@ -210,6 +210,6 @@ def _before(
             prices = latency_model.fit_prices(
                 model, groups, terms, window_samples, trimming.step.seed, trimming.ui
             )
-        write_json(record, distributed.same({**found, "prices": prices}))
+        write_json(record, distributed.broadcast_from_main({**found, "prices": prices}))
     known: dict[str, Any] = read_json(record)
     return known

@@ -19,17 +19,21 @@ from edgeprune.data.tasks import Task, task_of
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
 from edgeprune.training import loop
-from edgeprune.training.distill import WEIGHT_DECAY, Teacher, nothing_share_of
+from edgeprune.training.distill import WEIGHT_DECAY, Teacher, background_share_of
 from edgeprune.training.loop import RECOVERY_SPEED
 from edgeprune.training.step_records import StepContext
 from edgeprune.width_pruning import cost_model
-from edgeprune.width_pruning.distillation_loss import StateMask, masked_distillation_loss, matched
+from edgeprune.width_pruning.distillation_loss import (
+    StateMask,
+    masked_distillation_loss,
+    with_state_projection,
+)
 from edgeprune.width_pruning.gate_training import (
     GATES,
     MULTIPLIER_RATE,
     MULTIPLIERS,
     Gates,
-    gated,
+    attach_gates,
     gated_loss,
     ranks_of,
     state_mask_of,
@@ -63,20 +67,20 @@ class TrimContext:
         return self.step.distill
 
     @property
-    def on_labels(self) -> loop.Loss:
+    def label_loss(self) -> loop.Loss:
         """The task's loss on labels alone."""
         return loop.labels_loss(self.windows, 0.0)
 
-    def against(self, state_mask: StateMask) -> loop.Loss:
+    def distillation_loss(self, state_mask: StateMask) -> loop.Loss:
         """Return the distillation loss, weighted by the settings."""
         return masked_distillation_loss(self.task, self.teacher, self.labels, self.distill, state_mask,
-                                        nothing_share_of(self.windows, self.step))  # fmt: skip
+                                        background_share_of(self.windows, self.step))  # fmt: skip
 
     def matched(self, model: Any, always: bool) -> AbstractContextManager[None]:
         """Map a model's hidden states to the teacher's temporarily, if the loss compares them."""
         if not self.distill.hidden_weight:
             return nullcontext()
-        return matched(model, self.teacher, self.windows.split("train"), always)
+        return with_state_projection(model, self.teacher, self.windows.split("train"), always)
 
 
 def rank(
@@ -88,18 +92,18 @@ def rank(
     if s.method != "masks":
         model.to(context.device)
         batches = _some_batches(context, seed) if s.method == "taylor" else ()
-        return [], unit_importance(s.method, model, groups, batches, context.on_labels, seed)
+        return [], unit_importance(s.method, model, groups, batches, context.label_loss, seed)
     windows = context.windows.split("train")
     steps = s.epochs * math.ceil(len(windows.samples) / context.distill.batch_size)
     plan = _plan(model, context, s.epochs, 1.0)
     rates = {GATES: s.gate_rate / plan.learning_rate,
              MULTIPLIERS: MULTIPLIER_RATE / plan.learning_rate}  # fmt: skip
-    table = cost_model.tabulate(terms)
+    table = cost_model.collect_terms(terms)
     ranks = None
     if s.mask_loss != "genova":
         model.to(context.device)
         known = unit_importance(
-            "taylor", model, groups, _some_batches(context, seed), context.on_labels, seed
+            "taylor", model, groups, _some_batches(context, seed), context.label_loss, seed
         )
         ranks = ranks_of(known, groups, table)
     share = goal / float(cost_model.total(table, {}))
@@ -111,10 +115,12 @@ def rank(
     made = Gates(groups, s.gate, steps, table, share, s.mask_loss == "budget", ranks)
     with (
         context.matched(model, always=True),
-        gated(model, groups, made) as gates,
+        attach_gates(model, groups, made) as gates,
     ):
-        loss = gated_loss(context.against(state_mask_of(groups, gates)), share, s.mask_loss)
-        plan = replace(plan, rates=rates, last=True)
+        loss = gated_loss(
+            context.distillation_loss(state_mask_of(groups, gates)), share, s.mask_loss
+        )
+        plan = replace(plan, rate_factors=rates, keep_last=True)
         curve = _fit(model, loss, plan, work / "gates", context, "masks")
         scores = gates.scores()
     for parameter in trained:
@@ -127,7 +133,7 @@ def recover(model: Any, context: TrimContext, work: Path) -> list[dict[str, floa
     epochs = context.settings.recovery_epochs
     narrowed = any(group.states for group in groups_of(model, context.settings.what))
     with context.matched(model, always=narrowed):
-        loss = context.against(lambda: None)
+        loss = context.distillation_loss(lambda: None)
         return _fit(
             model, loss, _plan(model, context, epochs, RECOVERY_SPEED), work, context, "recover"
         )

@@ -16,7 +16,7 @@ from edgeprune.models.families import ALIASES
 from edgeprune.width_pruning.unit_table import KINDS, ROWS, UnitRow
 
 READY = {"wavlm": "edgeprune.models.wavlm_attention"}
-"""Family -> module whose ``ready`` replaces a part by an equal one that can be trimmed."""
+"""Family -> module whose ``make_trimmable`` replaces a part by an equal one that can be trimmed."""
 READERS = ("in", "gated", "grouped", "depthwise")
 """Roles in which units are inputs, so that a mask applies to them."""
 MODULES = (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.GroupNorm, nn.Embedding, nn.LSTM,
@@ -60,7 +60,7 @@ class _Place:
     dim: int
 
 
-def ready(model: Any) -> None:
+def make_trimmable(model: Any) -> None:
     """Replace parts that cannot be trimmed by equal ones, in place."""
     if name := READY.get(model.config.model_type):
         importlib.import_module(name).ready(model)
@@ -74,7 +74,7 @@ def groups_of(model: Any, kinds: Sequence[str] = KINDS) -> tuple[Group, ...]:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Classifier of a known family after ``ready``, trimmed before or not.
+        Classifier of a known family after ``make_trimmable``, trimmed before or not.
     kinds : sequence of str
         Kinds of units, of ``unit_table.KINDS``.
 

@@ -21,7 +21,7 @@ from edgeprune_calibration.event_matching import (
     read_truth,
     write_truth,
 )
-from edgeprune_calibration.operating_point import Heard, listen_to
+from edgeprune_calibration.operating_point import ScoredStream, listen_to
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.detection.decision_rule import rule_of
 from edgeprune_device.errors import EdgepruneError
@@ -181,7 +181,7 @@ def test_an_events_window_is_the_one_that_holds_most_of_it() -> None:
     starts = np.arange(0, 10, 0.5)
     scores = np.arange(20, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
     truth = (Event("a", 3.1, 3.7), Event("b", 6.4, 7.6))
-    stream = Heard(scores, starts, starts + 1.0, truth, 11.0)
+    stream = ScoredStream(scores, starts, starts + 1.0, truth, 11.0)
     found, index = labelled_windows(stream, ("a", "b"), "softmax")
     assert index.tolist() == [0, 1]
     assert [starts[int(x)] for x in found[:, 0]] == [3.0, 6.5]

@@ -14,10 +14,10 @@ from edgeprune_calibration.count_intervals import poisson_interval
 from edgeprune_calibration.event_matching import Event, match
 from edgeprune_calibration.operating_point import (
     FLOOR,
-    Heard,
-    asked_of,
+    ScoredStream,
     at_false_alarms,
     at_precision,
+    candidate_labels,
     count,
     evaluate,
     listen_to,
@@ -37,7 +37,9 @@ def rule(activation: str = "softmax", **changes: Any) -> DecisionRule:
     return dataclasses.replace(made, **changes)
 
 
-def stream(seed: int, hours: float, activation: str = "softmax", a_minute: float = 1.0) -> Heard:
+def stream(
+    seed: int, hours: float, activation: str = "softmax", a_minute: float = 1.0
+) -> ScoredStream:
     """Make a scored stream: songs that mostly raise their label, and noise that sometimes does."""
     generator = np.random.default_rng(seed)
     number = round(hours * 3600 / HOP)
@@ -53,7 +55,7 @@ def stream(seed: int, hours: float, activation: str = "softmax", a_minute: float
     scores = powers / powers.sum(axis=1, keepdims=True)
     if activation == "sigmoid":
         scores = 1 / (1 + np.exp(2 - logits))
-    return Heard(
+    return ScoredStream(
         scores.astype(np.float32), starts, starts + WINDOW, tuple(truth), number * HOP + HOP
     )
 
@@ -68,7 +70,7 @@ def test_what_is_counted_is_what_the_recorder_reports(
     generator = np.random.default_rng(seed)
     asked = rule(activation, smoothing_windows=smoothing,
                  thresholds={x: float(generator.uniform(0.2, 0.9)) for x in LABELS})  # fmt: skip
-    quick = replay(asked_of(smooth(heard.scores, smoothing), activation), heard, asked)
+    quick = replay(candidate_labels(smooth(heard.scores, smoothing), activation), heard, asked)
     slow = listen_to(heard, asked)
     key = lambda e: (e.start_seconds, e.label)  # noqa: E731
     assert sorted(quick, key=key) == sorted(slow, key=key)
@@ -125,7 +127,7 @@ def test_many_labels_with_few_false_alarms_each_are_not_biased() -> None:
             generator = np.random.default_rng([seed, part])
             starts = np.arange(7200, dtype=np.float64) * HOP
             scores = generator.beta(1, 6, (7200, 20)).astype(np.float32)
-            parts.append(Heard(scores, starts, starts + WINDOW, (), 3600.0))
+            parts.append(ScoredStream(scores, starts, starts + WINDOW, (), 3600.0))
         chosen = at_false_alarms(parts[:1], wide, 30.0, (1,))
         assert chosen.total.false_alarms == pytest.approx(30, abs=1)
         found.append(evaluate(parts[1:], chosen.rule).total.false_alarms)

@@ -78,7 +78,7 @@ def test_clips_and_their_rows_are_written_and_read_as_data(kind: str, tmp_path: 
         assert rate == RATE
         np.testing.assert_array_equal(written, sound[first : first + 8000])  # 16 bits hold it
     assert not list(tmp_path.rglob("*.partial"))
-    data = read_data(tmp_path / "set" / "manifest.csv", stretches=True, task="tags")
+    data = read_data(tmp_path / "set" / "manifest.csv", segments=True, task="tags")
     assert [clip.label for clip in data.clips] == ["night"] * 3
 
 

@@ -8,7 +8,7 @@ import pytest
 from edgeprune_calibration.thresholds import (
     HIGHEST,
     LOWEST,
-    LOWEST_UNTAUGHT,
+    LOWEST_WITHOUT_BACKGROUND,
     choose_thresholds,
     fit_temperature,
     nll,
@@ -22,7 +22,7 @@ def precision_at(scores: np.ndarray, right: np.ndarray, threshold: float) -> flo
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("wanted", [0.8, 0.95, 1.0])
-@pytest.mark.parametrize("lowest", [LOWEST, LOWEST_UNTAUGHT])
+@pytest.mark.parametrize("lowest", [LOWEST, LOWEST_WITHOUT_BACKGROUND])
 def test_the_threshold_reaches_the_precision_and_none_lower_does_by_much(
     seed: int, wanted: float, lowest: float
 ) -> None:

@@ -25,7 +25,7 @@ from edgeprune.reports.score_report import read_scores
 from edgeprune_calibration.event_matching import read_detections
 from edgeprune_device.inference.predict import load_bundle
 from edgeprune_device.journal.coverage_report import coverage
-from edgeprune_device.journal.export import Wanted, export
+from edgeprune_device.journal.export import DetectionFilter, export
 
 EARLIER = ROOT / "tests" / "fixtures" / "commit_a1d715b"
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -123,7 +123,7 @@ def test_a_journal_is_read_exported_and_added_up(tmp_path: Path) -> None:
     shutil.copytree(EARLIER / "journal", journal)
     (found,) = read_detections(journal)
     assert found.label == "high"
-    assert export(journal, tmp_path / "detections.csv", Wanted()) == 1
+    assert export(journal, tmp_path / "detections.csv", DetectionFilter()) == 1
     assert coverage(journal)["total"]["kinds"]["analysed"] == {"": 3.0}
     (clip,) = journal.glob("clips/**/*.flac")
     assert soundfile.info(clip).frames > 0

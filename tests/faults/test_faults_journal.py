@@ -137,10 +137,10 @@ def test_a_full_disk_holds_rows_up_and_loses_none(tmp_path: Path, tally: Tally) 
                 longest = max(longest, time.monotonic() - began)
             assert book.pending >= 30
             assert book.lost == 0
-            assert "cannot be written" in book.trouble
+            assert "cannot be written" in book.failure
             ballast.unlink()
             tick_until(book, lambda: not book.pending)
-            assert book.trouble == ""
+            assert book.failure == ""
         book.close({})
         assert check(disk / "j", names) == names
         assert kinds(disk / "j").count("journal-recovered") == 20
@@ -184,7 +184,7 @@ def test_lines_that_cannot_be_written_hold_their_rows_back_too(
     (tmp_path / "j" / "spool.jsonl").touch()
     book = recorder(tmp_path / "j")
     names = [hear(book, index) for index in range(10)]
-    assert "No space left" in book.trouble
+    assert "No space left" in book.failure
     book.close({"windows": 10})
     (tmp_path / "j" / "detections.jsonl").unlink()
     recorder(tmp_path / "j").close({})
@@ -260,8 +260,8 @@ def test_a_folder_that_becomes_read_only_is_waited_out(tmp_path: Path, tally: Ta
     for turn in range(5):
         with immutable(tmp_path / "j"):
             names += [hear(book, 100 * turn + index) for index in range(10)]
-            assert "cannot be written" in book.trouble
-            assert "in memory only" in book.trouble
+            assert "cannot be written" in book.failure
+            assert "in memory only" in book.failure
         tick_until(book, lambda: not book.pending)
     book.close({})
     assert check(tmp_path / "j", names) == names

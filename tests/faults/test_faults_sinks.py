@@ -52,7 +52,7 @@ def test_a_webhook_that_is_down_slow_or_broken_gets_everything_in_order(
             for index in range(20):
                 began = time.monotonic()
                 names += hear(book, 100 * turn + index, 1)
-                sinks.poke()
+                sinks.notify()
                 longest = max(longest, time.monotonic() - began)
                 time.sleep(0.01)
             if web is not None:
@@ -94,7 +94,7 @@ def test_a_broker_that_goes_away_gets_everything_in_order(
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 names.extend(hear(book, len(names), 1))
-                sinks.poke()
+                sinks.notify()
                 time.sleep(0.02)
 
         sinks.start()
@@ -140,7 +140,7 @@ def test_a_recorder_that_is_killed_while_it_sends_leaves_no_message_out(
         "chosen = build_settings({'webhook': {'url': sys.argv[2]}}, 'the test')\n"
         "sinks = Sinks(chosen, Path(sys.argv[1]), print)\nsinks.start()\n"
         "for index in range(10**9):\n"
-        "    print(*hear(book, index, 1), flush=True)\n    sinks.poke(); time.sleep(0.005)\n"
+        "    print(*hear(book, index, 1), flush=True)\n    sinks.notify(); time.sleep(0.005)\n"
     )
     chance, names = random.Random(0), []
     with Web(lambda *_: 200) as web:
@@ -188,10 +188,10 @@ def test_a_folder_that_becomes_read_only_stops_no_sink_for_good(
                 with immutable(tmp_path / "j") if frozen else nullcontext():
                     for _ in range(10):
                         names += hear(book, len(names), 1)
-                        sinks.poke()
+                        sinks.notify()
                         time.sleep(0.1)
             tick_until(book, lambda: not book.pending)
-        sinks.poke()
+        sinks.notify()
         wait_for(lambda: set(web.took) == set(names))
         sinks.close(1.0)
     assert unique(web.took) == names

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeprune_device.bench import runner
-from edgeprune_device.bench.check import Extras
+from edgeprune_device.bench.check import BenchOptions
 from edgeprune_device.bench.worker_client import Round
 from edgeprune_device.bundle.writer import golden_files, write_bundle
 
@@ -114,7 +114,7 @@ def measured_without_a_clock(
             sustained=run if "--sustained" in options else None, sustained_at=at,
         )  # fmt: skip
 
-    extras = Extras(paced=True, sustained_minutes=1.0, watts=(2.0, 5.0), note="in a box",
+    extras = BenchOptions(paced=True, sustained_minutes=1.0, watts=(2.0, 5.0), note="in a box",
                     command="edgeprune bench", earlier=earlier)  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "run_child", child)

@@ -16,7 +16,7 @@ from edgeprune_device.journal.journal import Journal
 def tick_until(book: Journal, done: Callable[[], bool], seconds: float = 15.0) -> None:
     end = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < end, book.trouble
+        assert time.monotonic() < end, book.failure
         book.tick(time.monotonic())
         time.sleep(0.01)
 

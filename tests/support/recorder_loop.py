@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tiny_recordings import RATE, TONES, tone
 
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.inference.choose_variant import choose_variant
 from edgeprune_device.journal.coverage import ANALYSED, DROPPED, INVALID, NOT_CAPTURED
 from edgeprune_device.journal.journal import Journal
 from edgeprune_device.journal.stream_time import StreamTime
-from edgeprune_device.monitoring.terminal import Screen
-from edgeprune_device.recorder.components import make_parts
+from edgeprune_device.monitoring.terminal import TerminalOutput
+from edgeprune_device.recorder.components import make_components
 from edgeprune_device.recorder.loop import Components, Loop
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Block
@@ -47,9 +47,9 @@ class Run:
         change: Callable[[Components], Components] = lambda parts: parts,
     ) -> None:  # fmt: skip
         settings = settings or Settings()
-        picked, self.said = pick(read_bundle(bundle)), list[str]()
-        self.parts = change(make_parts(
-            picked, settings, out, Screen(self.said.append), timed=lambda _: None,
+        picked, self.said = choose_variant(read_bundle(bundle)), list[str]()
+        self.parts = change(make_components(
+            picked, settings, out, TerminalOutput(self.said.append), on_latency=lambda _: None,
         ))  # fmt: skip
         with Journal(out, "b", "d", "s", live=False, clock=lambda: START) as journal:
             self.loop = Loop(self.parts, journal, StreamTime(RATE, START))

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from edgeprune.models import loading
-from edgeprune.width_pruning.units import groups_of, ready
+from edgeprune.width_pruning.units import groups_of, make_trimmable
 
 
 def shaken(folder: Path) -> Any:
     """Load a model and shake every weight: biases of zero and norms of one hide mistakes."""
     model = loading.load_model(str(folder))
-    ready(model)
+    make_trimmable(model)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -118,7 +118,7 @@ def channels_of(device: Device, channel: int) -> int:
     return channel or (1 if device.mixes else device.channels)
 
 
-def heard(data: Any, kind: str, channels: int, channel: int) -> NDArray[np.generic]:
+def select_channel(data: Any, kind: str, channels: int, channel: int) -> NDArray[np.generic]:
     """Return the wanted channel of interleaved frames, or the mean of all as float32.
 
     Parameters
@@ -157,7 +157,7 @@ class _Tap:
         self.overflows += bool(status.input_overflow)
         if self.writer is None:
             return
-        self.writer.write(heard(data, self.kind, self.channels, self.channel), now)
+        self.writer.write(select_channel(data, self.kind, self.channels, self.channel), now)
         self.last = now / 1e9
         record = Record(self.writer.total, now, frames, self.overflows)
         with contextlib.suppress(BlockingIOError, BrokenPipeError):  # the next has the totals

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.audio.clock_drift import Lag
+from edgeprune_device.audio.clock_drift import ClockDrift
 from edgeprune_device.audio.resample import Resampler
 from edgeprune_device.audio.shared_ring import Reader, Record
 from edgeprune_device.stream import Block
@@ -17,7 +17,7 @@ CHUNK_SECONDS = 0.5
 NOTHING = np.empty(0, dtype=np.float32)
 
 
-class Session:
+class CaptureSession:
     """The audio of one capture process from its first frame to its last.
 
     Parameters
@@ -33,7 +33,7 @@ class Session:
 
     def __init__(self, reader: Reader, rate: int, sample_rate: int, gain: float = 1.0) -> None:
         self.reader, self.rate = reader, rate
-        self.lag = Lag(rate)
+        self.lag = ClockDrift(rate)
         self.open = False
         """Whether the first frames have arrived and their time is known."""
         self._gain = np.float32(gain)

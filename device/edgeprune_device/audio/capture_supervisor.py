@@ -44,7 +44,7 @@ class CaptureFailure:
     status: int = FAILED_CHECK
 
 
-class Child:
+class CaptureProcess:
     """One capture process from its start to its end.
 
     Parameters
@@ -67,7 +67,7 @@ class Child:
         self.began = time.monotonic()
         self.ended = False
         """Whether it has closed its pipe and everything in it has been read."""
-        self.told: Mapping[str, Any] = {}
+        self.opened: Mapping[str, Any] = {}
         """The opened input: identity, name, rate, kind, channels, capacity; empty before that."""
         self.reader: Reader | None = None
         self._rest = b""
@@ -122,7 +122,7 @@ class Child:
                 self.ended = True
                 break
         self._rest += b"".join(data)
-        if not self.told:
+        if not self.opened:
             line, newline, rest = self._rest.partition(b"\n")
             if not newline:
                 return []
@@ -134,9 +134,9 @@ class Child:
     def _opened(self, told: Mapping[str, Any]) -> None:
         ring = SharedRing(self._ring, str(told["kind"]), int(told["capacity"]))
         keep = ring.capacity - round(GUARD_SECONDS * int(told["rate"]))
-        self.told, self.reader = told, Reader(ring, keep)
+        self.opened, self.reader = told, Reader(ring, keep)
 
-    def trouble(self) -> CaptureFailure:
+    def failure(self) -> CaptureFailure:
         """Return why it has ended by itself, from its last lines on standard error."""
         self._ear.join(LAST_WORDS_SECONDS)
         lines = [line.decode("utf-8", "replace").strip() for line in self._said]

@@ -17,7 +17,7 @@ JUMP_SECONDS = 0.1
 LEAST_SECONDS = 3600.0  # before a drift in ppm is meaningful: a server's delay varies by 70 ms
 
 
-class Lag:
+class ClockDrift:
     """The lag of one uninterrupted run of a device.
 
     Parameters

@@ -102,7 +102,7 @@ def list_devices(root: Path = ROOT) -> list[Device]:
     return identified(found, root)
 
 
-def list_aside(seconds: float = 20.0) -> list[Device]:
+def list_devices_in_child(seconds: float = 20.0) -> list[Device]:
     """Return the inputs, found by a child process that is killed if a sound server hangs.
 
     Parameters

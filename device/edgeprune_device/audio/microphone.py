@@ -19,8 +19,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from edgeprune_device.audio.capture_process import ABSENT, LOST, REFUSED
-from edgeprune_device.audio.capture_session import NOTHING, Session
-from edgeprune_device.audio.capture_supervisor import CaptureFailure, Child
+from edgeprune_device.audio.capture_session import NOTHING, CaptureSession
+from edgeprune_device.audio.capture_supervisor import CaptureFailure, CaptureProcess
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Audio
 from edgeprune_device.stream import Block, Item, Notice
@@ -64,7 +64,7 @@ class Microphone(Iterator[Item]):
 
     def __init__(
         self, audio: Audio, sample_rate: int, *, clock: Callable[[], float] = time.monotonic,
-        wait: bool = False, start: Callable[[Audio, str, int], Child] = Child,
+        wait: bool = False, start: Callable[[Audio, str, int], CaptureProcess] = CaptureProcess,
     ) -> None:  # fmt: skip
         self.audio, self.sample_rate, self.wait = audio, sample_rate, wait
         self.device = ""
@@ -78,8 +78,8 @@ class Microphone(Iterator[Item]):
         self._clock, self._start = clock, start
         self._gain = 10 ** (audio.gain_db / 20)
         self._wanted = audio.device
-        self._child: Child | None = None
-        self._session: Session | None = None
+        self._child: CaptureProcess | None = None
+        self._session: CaptureSession | None = None
         self._drift_seconds = 0.0  # of the sessions before
         self._since: float | None = None  # time up to which all is reported; None: no audio yet
         self._told = 0  # samples of this outage that were reported as lost
@@ -184,7 +184,7 @@ class Microphone(Iterator[Item]):
         heard_at = (self._since or 0.0) + due / self.sample_rate
         return Block(NOTHING, lost, self._reason, heard_at)
 
-    def _listen(self, child: Child) -> Generator[Item, None, tuple[CaptureFailure, float]]:
+    def _listen(self, child: CaptureProcess) -> Generator[Item, None, tuple[CaptureFailure, float]]:
         """Yield a capture process's audio; return why it ended and the recorded seconds."""
         settled, quiet, looked = math.inf, 0.0, self._clock()
         trouble = None
@@ -196,14 +196,14 @@ class Microphone(Iterator[Item]):
             looked = now
             quiet = 0.0 if records else quiet + min(now - before, LOOK_SECONDS)
             if session is None and records and child.reader is not None:
-                session = Session(
-                    child.reader, int(child.told["rate"]), self.sample_rate, self._gain
+                session = CaptureSession(
+                    child.reader, int(child.opened["rate"]), self.sample_rate, self._gain
                 )
                 self._session, settled = session, now + SETTLE_SECONDS
             if session is not None:
                 session.observe(records)
                 if not session.open and now >= settled:
-                    yield from self._begin(session, child.told)
+                    yield from self._begin(session, child.opened)
             if session is not None and session.open:
                 yield from session.items()
                 self.backlog_seconds = session.backlog_seconds
@@ -212,21 +212,23 @@ class Microphone(Iterator[Item]):
             else:
                 yield self._silence()
             if child.ended:
-                trouble = child.trouble()
+                trouble = child.failure()
             elif quiet >= QUIET_SECONDS:
                 trouble = self._stalled(child, session)
         child.kill()
         if (session := self._session) is None:
             return trouble, 0.0
         if not session.open:
-            yield from self._begin(session, child.told)
+            yield from self._begin(session, child.opened)
         session.complete()
         while session.waiting:
             yield from session.items()
         yield from session.finish()
         return trouble, session.reader.position / session.rate
 
-    def _stalled(self, child: Child, session: Session | None) -> CaptureFailure | None:
+    def _stalled(
+        self, child: CaptureProcess, session: CaptureSession | None
+    ) -> CaptureFailure | None:
         """Return the failure if no audio has arrived for too long, otherwise None."""
         last, patience = child.began, max(START_SECONDS, self.audio.stall_seconds)
         if session is not None:
@@ -237,7 +239,7 @@ class Microphone(Iterator[Item]):
         return CaptureFailure(STALLED, f"The microphone has sent no audio for {passed:.1f} s.",
                               "Does the sound server or the device hang?")  # fmt: skip
 
-    def _begin(self, session: Session, told: Mapping[str, Any]) -> Generator[Item]:
+    def _begin(self, session: CaptureSession, told: Mapping[str, Any]) -> Generator[Item]:
         """Begin a session's audio; the length of the outage before it is known now."""
         session.open = True
         self.device, self.rate = str(told["identity"]), session.rate

@@ -25,7 +25,7 @@ MOST_MINUTES = 7 * 24 * 60.0
 
 
 @dataclass(frozen=True)
-class Extras:
+class BenchOptions:
     """Options of a benchmark besides timing windows back to back."""
 
     wav: Path | None = None
@@ -50,7 +50,7 @@ def check(
     threads: Sequence[int],
     seconds: float,
     rounds: int,
-    extras: Extras,
+    extras: BenchOptions,
 ) -> list[int]:
     """Reject bad input before anything is measured; return the distinct thread counts.
 

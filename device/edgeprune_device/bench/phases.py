@@ -103,7 +103,7 @@ class Recorder:
         self._held.close()
 
 
-def way_to_the_disk(
+def time_to_disk(
     recorder: Recorder, blocks: Iterator[Samples], seconds: float
 ) -> dict[str, list[float]]:
     """Time windows from samples to disk; return the ms of every phase, in order."""

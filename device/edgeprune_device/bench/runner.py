@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune_device.bench.check import ROUNDS, Extras, check, described, names_of, nearest
+from edgeprune_device.bench.check import ROUNDS, BenchOptions, check, described, names_of, nearest
 from edgeprune_device.bench.compare import compare, read_earlier
 from edgeprune_device.bench.input_sound import prepare
 from edgeprune_device.bench.machine_watch import Watch
@@ -83,7 +83,7 @@ def bench(
     names: Sequence[str] | None = None,
     rounds: int = ROUNDS,
     profile: bool = False,
-    extras: Extras | None = None,
+    extras: BenchOptions | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure bundles at thread counts, and write bench.json, .csv, .md and .html.
@@ -107,7 +107,7 @@ def bench(
     profile : bool
         Whether to measure also, apart from the latencies, the time of each operator
         (``operators``).
-    extras : Extras, optional
+    extras : BenchOptions, optional
         Input audio, paced and sustained parts, and earlier results to compare with.
     say : callable
         Prints one line of progress.
@@ -123,7 +123,7 @@ def bench(
         Bad input (status 2), or a failed child process (status 1).
 
     """
-    extras, out = extras or Extras(), Path(out)
+    extras, out = extras or BenchOptions(), Path(out)
     named = [bundles] if isinstance(bundles, str | Path) else bundles
     paths_of = [Path(one) for one in named]
     threads = check(paths_of, out, threads, seconds, rounds, extras)
@@ -181,7 +181,7 @@ def _notes(
 
 
 def _config(
-    threads: Sequence[int], files: Sequence[dict[str, Any]], extras: Extras
+    threads: Sequence[int], files: Sequence[dict[str, Any]], extras: BenchOptions
 ) -> dict[str, Any]:
     formats = sorted({entry["format"] for entry in files})
     return {
@@ -246,7 +246,7 @@ class BenchRun:
 
     def __init__(
         self, files: list[dict[str, Any]], paths: list[Path], threads: Sequence[int],
-        seconds: float, extras: Extras, folder: Path, say: Callable[[str], None],
+        seconds: float, extras: BenchOptions, folder: Path, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._files, self._paths, self._seconds = files, paths, seconds
         self._extras, self._folder, self._say = extras, folder, say

@@ -31,7 +31,7 @@ from edgeprune_device.bench.phases import (
     Recorder,
     paced,
     sustained,
-    way_to_the_disk,
+    time_to_disk,
     windows_of_pace,
 )
 from edgeprune_device.bench.worker_client import (
@@ -126,7 +126,7 @@ class _Child:
                         "swap": status_bytes("VmSwap")}  # fmt: skip
         peak = peak_bytes()
         if recorder is not None and not given.sustained:
-            self.phases |= way_to_the_disk(recorder, blocks, given.seconds)
+            self.phases |= time_to_disk(recorder, blocks, given.seconds)
             if given.paced:
                 wanted = windows_of_pace(given.seconds, hop, CAP_SECONDS)
                 idle = cpu_times()

@@ -130,7 +130,7 @@ def adapted(
     return run
 
 
-def feeds_of(adapter: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+def input_specs(adapter: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return name -> (dtype, shape) of every input that the model must have."""
     held = [adapter["input"], *adapter.get("constants", [])]
     given = {str(x["name"]): (str(x["dtype"]), tuple(x["shape"])) for x in held}
@@ -139,7 +139,7 @@ def feeds_of(adapter: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]
     }
 
 
-def answers_of(adapter: Mapping[str, Any]) -> list[str]:
+def output_names(adapter: Mapping[str, Any]) -> list[str]:
     """Return the names of the model's outputs that are needed."""
     return [adapter["output"]["name"], *(held["output"] for held in adapter.get("state", []))]
 

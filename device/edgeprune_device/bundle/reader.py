@@ -69,7 +69,7 @@ class Bundle:
     alternative: Bundle | None = None
     """The same bundle with its other model file as the model, if it has two. Audio, labels and
     decision are those of the first: its thresholds were set on the scores of the first."""
-    halves: Mapping[str, bytes] = field(default_factory=dict)
+    incremental_files: Mapping[str, bytes] = field(default_factory=dict)
     """Name -> content of the two files of an incremental model; empty if it has none."""
     arrays: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """Arrays of a front end that the recorder computes, by their names in the bundle."""
@@ -259,7 +259,7 @@ def _opened(
         if problem := external_problem(model["format"], half):
             raise bad(path, problem)
     whole = contents[model["file"]]
-    return Bundle(path, manifest, whole, golden, digest, arrays=arrays, halves=halves)
+    return Bundle(path, manifest, whole, golden, digest, arrays=arrays, incremental_files=halves)
 
 
 def _golden(

@@ -125,7 +125,7 @@ def with_alternative(
         Both bundles use the same name for their model file.
 
     """
-    added = {other.file: other.model_bytes, **other.halves}
+    added = {other.file: other.model_bytes, **other.incremental_files}
     whole, entries = {**files, **added}, []
     if both := sorted(set(added) & set(files)):
         raise EdgepruneError(

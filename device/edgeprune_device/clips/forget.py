@@ -34,7 +34,7 @@ BUSY_MILLISECONDS = 10_000
 
 
 @dataclass(frozen=True)
-class Which:
+class ClipFilter:
     """What to delete: all given conditions must hold."""
 
     label: str | None = None
@@ -113,7 +113,7 @@ def lock(journal: Path, names: list[str], *, locked: bool) -> list[str]:
     return sorted(paths.values())
 
 
-def to_forget(journal: Path, which: Which) -> list[ClipFile]:
+def to_forget(journal: Path, which: ClipFilter) -> list[ClipFile]:
     """Return the clips that `forget` would delete, including locked ones.
 
     Raises
@@ -126,7 +126,7 @@ def to_forget(journal: Path, which: Which) -> list[ClipFile]:
     return [clip for clip in find_clips(journal) if which.holds(clip)]
 
 
-def forget(journal: Path, which: Which, *, rows: bool) -> dict[str, Any]:
+def forget(journal: Path, which: ClipFilter, *, rows: bool) -> dict[str, Any]:
     """Delete clips, including locked ones, and with ``rows`` the detections themselves.
 
     Returns
@@ -148,7 +148,7 @@ def forget(journal: Path, which: Which, *, rows: bool) -> dict[str, Any]:
             gone.append(clip.path)
         except OSError as error:
             problem = f"{clip.path} cannot be deleted: {error.strerror}"
-    if which == Which():
+    if which == ClipFilter():
         remove_parts(journal)
     deleted = 0
     try:
@@ -164,7 +164,7 @@ def forget(journal: Path, which: Which, *, rows: bool) -> dict[str, Any]:
     return {"clips": len(gone), "detections": deleted, "waiting": _waiting(journal) if rows else 0}
 
 
-def _forget_rows(journal: Path, which: Which, gone: list[str], *, rows: bool) -> int:
+def _forget_rows(journal: Path, which: ClipFilter, gone: list[str], *, rows: bool) -> int:
     """Delete the rows of deleted clips, and the detections; return the number of detections."""
     with closing(sqlite3.connect(journal / DATABASE, isolation_level=None)) as database:
         database.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")

@@ -88,5 +88,5 @@ class ActivityGate:
         return len(window) < last - first or level_db(window) >= self.settings.level_db
 
     def _voice(self, first: int, last: int) -> bool:
-        highest = self._vad.highest(first, last) if self._vad is not None else None
+        highest = self._vad.max_probability(first, last) if self._vad is not None else None
         return highest is None or highest >= self.settings.vad_threshold

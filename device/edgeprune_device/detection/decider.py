@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.detection.decision_rule import DecisionRule
-from edgeprune_device.detection.events import Confirm, Detection, Events
+from edgeprune_device.detection.events import Confirmation, Detection, Events
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.inference.ctc import read_frames, to_text
-from edgeprune_device.inference.temperature import temper
+from edgeprune_device.inference.ctc import decode_greedy, to_text
+from edgeprune_device.inference.temperature import apply_temperature
 
 
 class Decider:
@@ -40,7 +40,7 @@ class Decider:
         self._recent: deque[NDArray[np.float32]] = deque(maxlen=rule.smoothing_windows)
         streams = {"softmax": 1, "sigmoid": len(rule.labels), "ctc": 0}[rule.activation]
         self._streams = [
-            (Confirm(rule.confirm_windows, rule.of_windows),
+            (Confirmation(rule.confirm_windows, rule.of_windows),
              Events(rule.refractory_seconds, rule.merge_seconds, rule.longest_seconds))
             for _ in range(streams)
         ]  # fmt: skip
@@ -70,7 +70,7 @@ class Decider:
         self._check(start_seconds, scores)
         if self.rule.activation == "ctc":
             return self._read(start_seconds, end_seconds, scores)
-        scores = temper(scores, self.rule.temperature, self.rule.activation)
+        scores = apply_temperature(scores, self.rule.temperature, self.rule.activation)
         loudest = int(scores.argmax())
         self.top = (self.rule.labels[loudest], float(scores[loudest]))
         self._recent.append(scores)
@@ -88,7 +88,7 @@ class Decider:
             done += events.take(start_seconds, found, confirm.earliest_seconds)
         return done
 
-    def quiet(self, start_seconds: float) -> list[Detection]:
+    def skip_gated(self, start_seconds: float) -> list[Detection]:
         """Take a window that a gate kept from the model; return the events that ended with it.
 
         Such a window counts as one below every threshold, and ends an event. For a window that was
@@ -113,7 +113,7 @@ class Decider:
 
     def _read(self, start: float, end: float, scores: NDArray[np.float32]) -> list[Detection]:
         """Return the transcript of one window, if there is one."""
-        reading = read_frames(scores, self.rule.labels, self.rule.tokens)
+        reading = decode_greedy(scores, self.rule.labels, self.rule.tokens)
         text = to_text(reading.tokens, self.rule.tokens)
         self.top = (text, reading.score)
         sure = bool(text) and reading.score >= self.rule.least_score

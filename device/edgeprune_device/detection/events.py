@@ -40,7 +40,7 @@ class Detection:
             object.__setattr__(self, "to_seconds", self.end_seconds)
 
 
-class Confirm:
+class Confirmation:
     """Decides which windows of one stream count.
 
     A label begins with the window at which it is over its threshold and was so in ``needed`` of the
@@ -152,9 +152,9 @@ class Events:
         start_seconds : float
             Start of the window in stream time.
         found : Detection or None
-            As from ``Confirm.take``.
+            As from ``Confirmation.take``.
         earliest_seconds : float
-            Start of earlier windows that may still count (``Confirm.earliest_seconds``).
+            Start of earlier windows that may still count (``Confirmation.earliest_seconds``).
 
         """
         best = self._best

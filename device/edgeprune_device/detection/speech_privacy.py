@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.detection.decision_rule import known_labels
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.temperature import temper
+from edgeprune_device.inference.temperature import apply_temperature
 from edgeprune_device.settings import Privacy
 
 MOST_SPANS = 10_000  # kept of each kind; anything older is unknown
@@ -104,7 +104,7 @@ def speech_rule(bundle: Bundle, privacy: Privacy) -> SpeechRule:
     )  # fmt: skip
 
 
-class Speech:
+class SpeechTracker:
     """Remembers where there was speech.
 
     Parameters
@@ -138,7 +138,9 @@ class Speech:
         if not np.isfinite(scores).all():
             self.unknown(first, last)
             return True
-        sure = temper(scores, self.rule.temperature, self.rule.activation)[list(self.rule.labels)]
+        sure = apply_temperature(scores, self.rule.temperature, self.rule.activation)[
+            list(self.rule.labels)
+        ]
         score = sure.sum() if self.rule.activation == "softmax" else sure.max()
         return self._take(first, last, bool(score >= self.rule.threshold), not self.rule.vad)
 

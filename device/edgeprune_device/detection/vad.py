@@ -37,7 +37,7 @@ class Frame:
     first: int
     """First and last sample of stream time, half-open."""
     last: int
-    voice: float | None
+    speech_probability: float | None
     """Probability of speech, 0 to 1; None: the model returned no finite number."""
     known: int
     """Stream position at which it is known, independent of the chunks."""
@@ -110,7 +110,7 @@ class Vad:
             self._score(np.concatenate([rest, np.zeros(-waiting % FRAME, dtype=np.float32)]), True)
         self._begin(self.position)
 
-    def highest(self, first: int, last: int) -> float | None:
+    def max_probability(self, first: int, last: int) -> float | None:
         """Return the highest probability of speech within a window, as known at its end.
 
         Parameters
@@ -130,13 +130,13 @@ class Vad:
             if frame.last <= first:
                 break
             if frame.first < last and frame.known <= last:
-                if frame.voice is None:
+                if frame.speech_probability is None:
                     return None
-                highest = max(highest, frame.voice)
+                highest = max(highest, frame.speech_probability)
         return highest if highest >= 0 else None
 
     def fresh(self) -> list[Frame]:
-        """Return the frames since the last call, for ``speech_privacy.Speech.voice``."""
+        """Return the frames since the last call, for ``speech_privacy.SpeechTracker.voice``."""
         fresh = list(self._fresh)
         self._fresh.clear()
         return fresh

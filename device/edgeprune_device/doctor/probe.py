@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.bundle_store import resolve
-from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.inference.choose_variant import choose_variant
 from edgeprune_device.journal.schema import DATABASE
 from edgeprune_device.monitoring.latency import LatencyTrack
 from edgeprune_device.settings import Mqtt, Settings
@@ -125,7 +125,7 @@ def bundle(
     """
     try:
         read = read_bundle(resolve(path), settings.security)
-        picked = pick(read, settings.operate.threads)
+        picked = choose_variant(read, settings.operate.threads)
     except EdgepruneError as error:
         return Failure(str(error), error.hint)
     heard, size = sound(read), read.window_samples

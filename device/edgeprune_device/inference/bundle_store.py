@@ -27,7 +27,7 @@ from pathlib import Path
 from edgeprune_device.bundle.manifest import MANIFEST
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
-from edgeprune_device.inference.self_test import prove_in_child
+from edgeprune_device.inference.self_test import self_test_in_child
 from edgeprune_device.system.files import slug, sync_folder
 
 CURRENT, PREVIOUS, NEW, LOCK = "current", "previous", ".new-", ".lock"
@@ -82,7 +82,7 @@ def install(
     """
     source = read(bundle)
     name = f"{slug(source.name)}-{source.digest[:DIGITS]}"
-    prove = prove or prove_in_child
+    prove = prove or self_test_in_child
     with _locked(store):
         _tidy(store)
         before = _target(store, CURRENT)
@@ -126,7 +126,7 @@ def rollback(store: Path, *, read: Read = read_bundle, prove: Prove | None = Non
         if not previous or previous == current:
             raise EdgepruneError(f"There is no bundle before {current} in {store}.")
         digest = read(store / previous).digest
-        worst = (prove or prove_in_child)(store / previous, digest)
+        worst = (prove or self_test_in_child)(store / previous, digest)
         _point(store, CURRENT, previous)
         _point(store, PREVIOUS, current)
         return Swap(previous, digest, current, True, worst)

@@ -44,7 +44,7 @@ MARGIN = 0.05
 
 
 @dataclass(frozen=True)
-class Picked:
+class ChosenVariant:
     """One variant of a bundle that was opened and passed its golden check on this machine."""
 
     bundle: Bundle
@@ -65,7 +65,7 @@ class Picked:
         return ". ".join([said, *(left.rstrip(".") for left in self.facts["left_out"])]) + "."
 
     def remember(self, store: Path) -> None:
-        """Write the choice to the file that ``pick`` reads; nothing if there was no choice."""
+        """Write the choice to the file that ``choose_variant`` reads; nothing if there was no choice."""
         if self.facts is None:
             return
         try:
@@ -74,10 +74,10 @@ class Picked:
             raise EdgepruneError(f"{store} cannot be written: {error.strerror}.") from error
 
 
-def pick(
+def choose_variant(
     bundle: Bundle, threads: int = 1, store: Path | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Picked:  # fmt: skip
+) -> ChosenVariant:  # fmt: skip
     """Open a bundle's model; of two files, the faster one that passes its golden check.
 
     Parameters
@@ -86,13 +86,13 @@ def pick(
     threads : int
         Number of threads of the runtime.
     store : Path or None
-        File with an earlier choice; nothing is written to it (see ``Picked.remember``).
+        File with an earlier choice; nothing is written to it (see ``ChosenVariant.remember``).
     clock : callable
         Returns seconds.
 
     Returns
     -------
-    Picked
+    ChosenVariant
 
     Raises
     ------
@@ -102,13 +102,13 @@ def pick(
 
     """
     if bundle.alternative is None:
-        return Picked(bundle, *_opened(bundle, threads))
-    key = key_of(bundle, threads)
+        return ChosenVariant(bundle, *_opened(bundle, threads))
+    key = choice_key(bundle, threads)
     earlier = _remembered(store, key)
     for variant in bundle.variants:
         if earlier and variant.file == earlier["file"]:
             with suppress(EdgepruneError):  # it ran when it was chosen: choose again
-                return Picked(variant, *_opened(variant, threads), earlier)
+                return ChosenVariant(variant, *_opened(variant, threads), earlier)
     held: dict[str, tuple[Bundle, Scorer, float]] = {}
     errors: dict[str, EdgepruneError] = {}
     for variant in bundle.variants:
@@ -126,10 +126,10 @@ def pick(
     left = [f"{name} is not used: {error}" for name, error in errors.items()]
     facts = {"schema": SCHEMA, "key": key, "file": file, "format": held[file][0].format,
              "milliseconds": times, "reason": reason, "left_out": left}  # fmt: skip
-    return Picked(*held[file], facts)
+    return ChosenVariant(*held[file], facts)
 
 
-def key_of(bundle: Bundle, threads: int) -> dict[str, Any]:
+def choice_key(bundle: Bundle, threads: int) -> dict[str, Any]:
     """Return what a choice depends on: bundle, machine, runtimes and threads."""
     machine = machine_facts()
     return {

@@ -18,7 +18,7 @@ SPACE = "|"  # a space among characters, as in Hugging Face's vocabularies
 
 
 @dataclass(frozen=True)
-class Reading:
+class Transcript:
     """Decoded transcript of one window."""
 
     tokens: tuple[str, ...]
@@ -26,9 +26,9 @@ class Reading:
     """Mean posterior of the frames that are not blank, 0 to 1; 0 if all are blank."""
 
 
-def read_frames(
+def decode_greedy(
     scores: NDArray[np.float32], labels: Sequence[str], kind: str = "characters"
-) -> Reading:
+) -> Transcript:
     """Decode a window greedily.
 
     Parameters
@@ -43,16 +43,16 @@ def read_frames(
 
     Returns
     -------
-    Reading
+    Transcript
 
     """
     best = scores.argmax(axis=1)
     spoken = best != BLANK
     if not spoken.any():
-        return Reading((), 0.0)
+        return Transcript((), 0.0)
     said = (labels[i] for i in merge(best))
     tokens = tuple(label for label in said if kind == "words" or not is_special(label))
-    return Reading(tokens, float(scores[spoken, best[spoken]].mean()))
+    return Transcript(tokens, float(scores[spoken, best[spoken]].mean()))
 
 
 def merge(best: NDArray[np.integer]) -> NDArray[np.integer]:

@@ -101,7 +101,7 @@ class IncrementalScorer:
         return shift if np.array_equal(later, window[: len(later)]) else None
 
 
-def why_not(bundle: Bundle, hop_samples: int | None = None) -> str:
+def incremental_problem(bundle: Bundle, hop_samples: int | None = None) -> str:
     """Return why a bundle's frames cannot be kept from window to window; empty if they can.
 
     Parameters
@@ -127,7 +127,7 @@ def why_not(bundle: Bundle, hop_samples: int | None = None) -> str:
 def open_incremental(
     bundle: Bundle, threads: int = 1, hop_samples: int | None = None
 ) -> IncrementalScorer | None:
-    """Open a bundle's incremental files and check them; None if ``why_not`` gives a reason.
+    """Open a bundle's incremental files and check them; None if ``incremental_problem`` gives a reason.
 
     The file of the complete model is not opened. Both files together are compared with its golden
     outputs, and overlapping windows of a stream of golden inputs with the scores without reuse.
@@ -135,7 +135,7 @@ def open_incremental(
     Parameters
     ----------
     bundle : Bundle
-        One variant of it (``Picked.bundle``).
+        One variant of it (``ChosenVariant.bundle``).
     threads : int
         Number of threads of the runtime.
     hop_samples : int or None
@@ -152,14 +152,14 @@ def open_incremental(
         (status 1).
 
     """
-    if why_not(bundle, hop_samples):
+    if incremental_problem(bundle, hop_samples):
         return None
-    scorer = open_halves(bundle, threads)
+    scorer = open_incremental_unchecked(bundle, threads)
     _check(bundle, scorer, hop_samples or bundle.hop_samples)
     return scorer
 
 
-def open_halves(bundle: Bundle, threads: int = 1) -> IncrementalScorer:
+def open_incremental_unchecked(bundle: Bundle, threads: int = 1) -> IncrementalScorer:
     """Open a bundle's two incremental files without checking them."""
     entry = bundle.manifest["model"]["incremental"]
     axis = int(entry["axis"])
@@ -176,7 +176,9 @@ def open_halves(bundle: Bundle, threads: int = 1) -> IncrementalScorer:
 
 def _runner(bundle: Bundle, half: dict[str, Any], threads: int) -> Run:
     """Open one file; its input and output must match the manifest."""
-    session = onnx_session(replace(bundle, model_bytes=bundle.halves[half["file"]]), threads)
+    session = onnx_session(
+        replace(bundle, model_bytes=bundle.incremental_files[half["file"]]), threads
+    )
     found = [(x.name, list(x.shape), x.type)
              for x in (*session.get_inputs(), *session.get_outputs())]  # fmt: skip
     said = [(half[side]["name"], list(half[side]["shape"]), "tensor(float)")

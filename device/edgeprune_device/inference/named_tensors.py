@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.bundle.adapters import Call, answers_of, feeds_of
+from edgeprune_device.bundle.adapters import Call, input_specs, output_names
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import EdgepruneError
 
@@ -34,7 +34,7 @@ def onnx_call(bundle: Bundle, session: Any) -> Call:
 
     """
     adapter = bundle.manifest["model"]["adapter"]
-    wanted, targets = feeds_of(adapter), answers_of(adapter)
+    wanted, targets = input_specs(adapter), output_names(adapter)
     found = {}
     for given in session.get_inputs():
         kind = str(given.type).removeprefix("tensor(").removesuffix(")")
@@ -83,7 +83,7 @@ def litert_call(bundle: Bundle, interpreter: Any) -> Call:
 
     """
     adapter = bundle.manifest["model"]["adapter"]
-    wanted, targets = feeds_of(adapter), answers_of(adapter)
+    wanted, targets = input_specs(adapter), output_names(adapter)
     inputs, outputs = (
         {tensor["name"]: tensor for tensor in tensors}
         for tensors in (interpreter.get_input_details(), interpreter.get_output_details())

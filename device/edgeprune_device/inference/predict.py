@@ -24,10 +24,10 @@ from edgeprune_device.audio.windowing import Windower
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference import runtime
-from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.inference.choose_variant import choose_variant
 from edgeprune_device.inference.predictions import Predictions
 from edgeprune_device.inference.runtime import Scorer
-from edgeprune_device.inference.temperature import temper
+from edgeprune_device.inference.temperature import apply_temperature
 
 BLOCK_SECONDS = 0.1
 
@@ -51,7 +51,7 @@ class LoadedBundle:
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        picked = pick(bundle, threads)
+        picked = choose_variant(bundle, threads)
         self.bundle: Bundle = picked.bundle
         self._score: Scorer = picked.run
 
@@ -117,7 +117,7 @@ class LoadedBundle:
             scores.append(self._score(window))
         found = np.stack(scores) if scores else np.empty((0, *self.bundle.output_shape), np.float32)
         if self.bundle.activation != "ctc":
-            found = temper(found, self.bundle.temperature, self.bundle.activation)
+            found = apply_temperature(found, self.bundle.temperature, self.bundle.activation)
         return Predictions(self.labels, found, np.array(starts) / self.sample_rate,
                            self.window_seconds, self.bundle.tokens)  # fmt: skip
 

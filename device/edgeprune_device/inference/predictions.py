@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.inference.ctc import read_frames, to_text
+from edgeprune_device.inference.ctc import decode_greedy, to_text
 
 SHOWN_ROWS = 20
 
@@ -49,7 +49,7 @@ class Predictions:
         """Iterate over the windows in order, each with its best label."""
         for start, scores in zip(self.start_seconds, self.scores, strict=True):
             if self.tokens:
-                reading = read_frames(scores, self.labels, self.tokens)
+                reading = decode_greedy(scores, self.labels, self.tokens)
                 label, score = to_text(reading.tokens, self.tokens), reading.score
             else:
                 best = int(scores.argmax())

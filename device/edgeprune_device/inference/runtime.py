@@ -17,7 +17,7 @@ from edgeprune_device.bundle.adapters import adapted
 from edgeprune_device.bundle.reader import Bundle
 from edgeprune_device.errors import FAILED_CHECK, NOT_INSTALLED, EdgepruneError
 from edgeprune_device.inference.named_tensors import litert_call, onnx_call
-from edgeprune_device.system.native_output import quiet
+from edgeprune_device.system.native_output import capture_native_output
 
 Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Samples (window,) in [-1, 1] -> scores (labels,), of a ctc model (frames, labels)."""
@@ -188,7 +188,7 @@ def _check_shapes(bundle: Bundle, inputs: Any, outputs: Any) -> None:
 def _litert(bundle: Bundle, threads: int) -> Scorer:
     interpreter_class, package = _interpreter_class()
     try:
-        with quiet():  # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+        with capture_native_output():  # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
             interpreter = interpreter_class(model_content=bundle.model_bytes, num_threads=threads)
             interpreter.allocate_tensors()
     except SystemError:  # raised by tflite-runtime for a numpy it was not built for

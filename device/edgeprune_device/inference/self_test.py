@@ -21,7 +21,7 @@ from edgeprune_device.system.child_process import run_module
 PROVE_SECONDS = 600.0
 
 
-def prove_in_child(path: Path, digest: str) -> float:
+def self_test_in_child(path: Path, digest: str) -> float:
     """Open a bundle in a child process and compare its golden outputs.
 
     Parameters
@@ -72,13 +72,13 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("digest")
     given = parser.parse_args()
-    from edgeprune_device.inference.choose_variant import pick
+    from edgeprune_device.inference.choose_variant import choose_variant
 
     try:
         bundle = read_bundle(given.path)
         if bundle.digest != given.digest:
             raise EdgepruneError(f"The bundle {given.path} was changed a moment ago.")
-        told: dict[str, Any] = {"golden_difference": pick(bundle).golden_difference}
+        told: dict[str, Any] = {"golden_difference": choose_variant(bundle).golden_difference}
     except EdgepruneError as error:
         told = {"error": str(error), "hint": error.hint}
     sys.stdout.write(json.dumps(told) + "\n")

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 SMALLEST_SCORE = 1e-7  # below this a float32 score does not determine its logit
 
 
-def temper(scores: NDArray[np.float32], temperature: float, activation: str) -> NDArray[np.float32]:
+def apply_temperature(
+    scores: NDArray[np.float32], temperature: float, activation: str
+) -> NDArray[np.float32]:
     """Return the scores that the logits divided by a temperature would give.
 
     Guo et al. 2017, "On calibration of modern neural networks". For a softmax p^(1/T), normalised

@@ -31,7 +31,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DetectionFilter:
     """Filter of detections."""
 
     labels: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Wanted:
     least_score: float = 0.0
 
 
-def export(journal: Path, out: Path, wanted: Wanted) -> int:
+def export(journal: Path, out: Path, wanted: DetectionFilter) -> int:
     """Write the detections of a journal folder to a file; return how many.
 
     Parameters
@@ -52,7 +52,7 @@ def export(journal: Path, out: Path, wanted: Wanted) -> int:
         Folder of the journal; a recorder may be writing to it.
     out : Path
         File ending in ``.csv`` or ``.jsonl``.
-    wanted : Wanted
+    wanted : DetectionFilter
         Which detections.
 
     Returns
@@ -133,7 +133,7 @@ def safe_cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def _rows(database: sqlite3.Connection, wanted: Wanted) -> Iterator[dict[str, Any]]:
+def _rows(database: sqlite3.Connection, wanted: DetectionFilter) -> Iterator[dict[str, Any]]:
     has = {row[1] for row in database.execute("PRAGMA table_info(detections)")}
     columns = ", ".join(
         f"sessions.{name}" if name in ("source", "bundle")

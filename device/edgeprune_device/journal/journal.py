@@ -32,7 +32,7 @@ from edgeprune_device.journal.jsonl import LINES
 from edgeprune_device.journal.schema import DATABASE
 from edgeprune_device.journal.stream_time import TimeFacts
 from edgeprune_device.journal.write_queue import Entry
-from edgeprune_device.journal.writer import Store, text_of
+from edgeprune_device.journal.writer import JournalWriter, text_of
 from edgeprune_device.stream import Notice
 from edgeprune_device.system.files import sync_folder, write_whole
 
@@ -105,7 +105,7 @@ class Journal:
         self._totals: Counter[tuple[str, str, str]] = Counter()
         try:
             _make_folder(folder)
-            self._store = Store(folder, clock, spool_rows, live=live, event=self._event_entry,
+            self._store = JournalWriter(folder, clock, spool_rows, live=live, event=self._event_entry,
                                 monotonic=monotonic)  # fmt: skip
             try:
                 self._session = self._store.begin(
@@ -154,9 +154,9 @@ class Journal:
         return self._store.committed_at
 
     @property
-    def trouble(self) -> str:
+    def failure(self) -> str:
         """The current failure as a sentence; empty if there is none."""
-        found = self._store.trouble
+        found = self._store.failure
         return found and f"The journal {self.folder} cannot be written {found}."
 
     def add(

@@ -18,7 +18,7 @@ from typing import Any
 
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal.jsonl import KEYS, LINES
-from edgeprune_device.journal.schema import DATABASE, is_sound, open_database, set_aside
+from edgeprune_device.journal.schema import DATABASE, is_intact, open_database, rename_malformed
 from edgeprune_device.stream import Notice
 
 SOURCE = "unknown (its entry was lost)"
@@ -28,7 +28,7 @@ STAND_IN = ("INSERT INTO sessions (id, started_utc, bundle, bundle_digest, sourc
             "VALUES (?, '', '', '', ?, 0) ON CONFLICT DO NOTHING")  # fmt: skip
 
 
-def open_sound(
+def open_intact(
     folder: Path, now: datetime, busy: Collection[str]
 ) -> tuple[sqlite3.Connection, list[Notice]]:
     """Open a folder's database; a malformed one is renamed and replaced by a new one.
@@ -57,13 +57,13 @@ def open_sound(
 
     """
     notices = []
-    if not is_sound(folder / DATABASE):
+    if not is_intact(folder / DATABASE):
         if busy:
             raise EdgepruneError(
                 f"The database in {folder} is malformed and in use by another recorder.",
                 "Stop the other recorder and start this one again.",
             )
-        kept = set_aside(folder / DATABASE, now)
+        kept = rename_malformed(folder / DATABASE, now)
         text = f"The database was malformed; it is kept as {kept.name}, and a new one was created."
         notices.append(Notice("journal-malformed", text, {"kept": kept.name}))
     database = open_database(folder / DATABASE)

@@ -119,7 +119,7 @@ def close_database(database: sqlite3.Connection, file: Path) -> None:
         database.close()
 
 
-def is_sound(file: Path) -> bool:
+def is_intact(file: Path) -> bool:
     """Return whether SQLite finds a database intact; a missing one counts as intact.
 
     Raises
@@ -141,7 +141,7 @@ def is_sound(file: Path) -> bool:
         return False
 
 
-def set_aside(file: Path, now: datetime) -> Path:
+def rename_malformed(file: Path, now: datetime) -> Path:
     """Rename a database and its write-ahead log to dated names; return the database's new path."""
     stamp = f"{now:%Y%m%dT%H%M%S%f}Z"
     target = file.with_name(f"{file.stem}-malformed-{stamp}{file.suffix}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune_device.journal.jsonl import KEYS, Lines, line_of, note_length
-from edgeprune_device.journal.recovery import SOURCE, STAND_IN, mark_unclean, open_sound
+from edgeprune_device.journal.recovery import SOURCE, STAND_IN, mark_unclean, open_intact
 from edgeprune_device.journal.schema import DATABASE, check_index, close_database
 from edgeprune_device.journal.write_queue import Entry, Spool
 from edgeprune_device.stream import Notice
@@ -51,7 +51,7 @@ STATEMENTS = {
 }
 
 
-class Store:
+class JournalWriter:
     """A journal folder's files, open for one session.
 
     Parameters
@@ -102,7 +102,7 @@ class Store:
         self.committed_at = monotonic()
         with ExitStack() as held:
             self._spool = held.enter_context(closing(Spool(folder, spool_rows)))
-            self._database, self.found = open_sound(folder, now(), self._spool.busy)
+            self._database, self.found = open_intact(folder, now(), self._spool.busy)
             held.callback(close_database, self._database, self._file)
             self._lines = held.enter_context(closing(Lines(folder)))
             with self._transaction():
@@ -139,7 +139,7 @@ class Store:
         return len(self._spool)
 
     @property
-    def trouble(self) -> str:
+    def failure(self) -> str:
         """The current failure; empty if the last try succeeded."""
         if self._failing_since is None:
             return ""

@@ -13,7 +13,7 @@ CLEARED = "-cleared"  # appended to an alarm's kind
 
 
 @dataclass(frozen=True)
-class Trouble:
+class AlarmSpec:
     """Description of a fault and of when it raises and clears an alarm."""
 
     kind: str
@@ -33,14 +33,14 @@ class Alarm:
 
     Parameters
     ----------
-    trouble : Trouble
+    spec : AlarmSpec
     unit : float
         Divisor of ``{amount}``: the sample rate converts samples to seconds.
 
     """
 
-    def __init__(self, trouble: Trouble, unit: float = 1.0) -> None:
-        self.trouble = trouble
+    def __init__(self, spec: AlarmSpec, unit: float = 1.0) -> None:
+        self.spec = spec
         self.raised = False
         self._unit = unit
         self._first = self._last = 0  # where the fault began, and its end so far
@@ -49,7 +49,7 @@ class Alarm:
     @property
     def counts(self) -> bool:
         """Whether the last unit was bad and the fault has lasted long enough."""
-        return self._bad > 0 and self._bad >= self.trouble.after
+        return self._bad > 0 and self._bad >= self.spec.after
 
     def take(
         self, bad: bool, first: int, last: int, details: Mapping[str, Any] | None = None
@@ -66,7 +66,7 @@ class Alarm:
             Further details for the notice of a raised alarm.
 
         """
-        trouble = self.trouble
+        spec = self.spec
         if bad:
             if not self._bad and not self.raised:
                 self._first = first
@@ -75,16 +75,16 @@ class Alarm:
             if self.raised or not self.counts:
                 return None
             self.raised = True
-            text = trouble.text.format(amount=f"{self._bad / self._unit:g}")
-            return Notice(trouble.kind, text, {"first": self._first, **(details or {})})
+            text = spec.text.format(amount=f"{self._bad / self._unit:g}")
+            return Notice(spec.kind, text, {"first": self._first, **(details or {})})
         self._bad = 0
         self._calm += last - first
-        if not self.raised or self._calm < trouble.calm:
+        if not self.raised or self._calm < spec.calm:
             return None
         self.raised = False
         amount = (self._last - self._first) / self._unit
-        text = trouble.cleared.format(amount=f"{amount:g}")
-        return Notice(trouble.kind + CLEARED, text, {"first": self._first, "last": self._last})
+        text = spec.cleared.format(amount=f"{amount:g}")
+        return Notice(spec.kind + CLEARED, text, {"first": self._first, "last": self._last})
 
 
 RAISED = ("health-", "scores-")
@@ -106,7 +106,7 @@ BEGUN_BY = {
 class Alarms:
     """The active alarms, derived from the notices."""
 
-    standing: dict[str, str] = field(default_factory=dict)
+    active: dict[str, str] = field(default_factory=dict)
     """Kind -> sentence of each active alarm."""
     raised: Counter[str] = field(default_factory=Counter)
     """Kind -> number of times it was raised."""
@@ -116,10 +116,10 @@ class Alarms:
         kind = notice.kind
         for ended in (*ENDED_BY.get(kind, ()), kind.removesuffix(CLEARED)):
             if ended != kind:
-                self.standing.pop(ended, None)
+                self.active.pop(ended, None)
         begins = kind in BEGUN_BY or (kind.startswith(RAISED) and not kind.endswith(CLEARED))
         if notice.details.get("raised", begins):
-            self.raised[kind] += kind not in self.standing
-            self.standing[kind] = notice.text
+            self.raised[kind] += kind not in self.active
+            self.active[kind] = notice.text
         elif "raised" in notice.details:
-            self.standing.pop(kind, None)
+            self.active.pop(kind, None)

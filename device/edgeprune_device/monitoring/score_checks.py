@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune_device.audio.level import level_db
-from edgeprune_device.monitoring.alarms import Alarm, Trouble
+from edgeprune_device.monitoring.alarms import Alarm, AlarmSpec
 from edgeprune_device.stream import Notice
 
 OUTSIDE = 0.01  # tolerance, because quantized outputs may be slightly out of range
@@ -42,7 +42,7 @@ REASONS = {
 """Result of ``check`` -> sentence of its alarm."""
 
 
-class ScoreGuard:
+class ScoreChecker:
     """Checks each window's scores, in order.
 
     Parameters
@@ -63,7 +63,7 @@ class ScoreGuard:
         self._ignored = np.array([label in ignore for label in labels], dtype=bool)
         self._alarms = {
             reason: Alarm(
-                Trouble(
+                AlarmSpec(
                     f"scores-{reason.replace(' ', '-')}",
                     f"{text}; its detections are not recorded. Check the bundle with edgeprune verify.",
                     f"The model's scores are normal again ({reason} for {{amount}} windows).",

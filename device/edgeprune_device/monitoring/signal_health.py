@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune_device.monitoring.alarms import Alarm, Trouble
+from edgeprune_device.monitoring.alarms import Alarm, AlarmSpec
 from edgeprune_device.monitoring.signal_faults import (
     bad_samples,
     faults_of,
@@ -81,7 +81,7 @@ SECOND = tuple(kind for kind in CHECKS if kind not in ("not-finite", "narrow", "
 MINUTE = ("narrow", "hum")
 
 
-class Health:
+class SignalHealth:
     """Checks a stream as it arrives, in any chunks.
 
     Parameters
@@ -103,7 +103,7 @@ class Health:
         self._seconds = 0  # in that sum
         self._alarms = {
             kind: Alarm(
-                Trouble(
+                AlarmSpec(
                     f"health-{kind}",
                     f"For {{amount}} s the microphone has delivered {check.text}"
                     f"{'' if check.text.endswith('?') else '.'}",

@@ -63,7 +63,7 @@ class Status:
     backlog_seconds: float = 0.0
     load_level: int = 0
     load: str = "normal"
-    """Current load reduction (``load_shedding.Level.name``)."""
+    """Current load reduction (``load_shedding.LoadLevel.name``)."""
     last_window_at: float | None = None
     """Monotonic seconds of the last window."""
     latency: Mapping[str, Any] = field(default_factory=dict)

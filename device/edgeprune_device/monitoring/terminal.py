@@ -12,7 +12,7 @@ LIVE_SECONDS = 0.25  # between updates of the live line
 Say = Callable[[str], None]
 
 
-class Screen:
+class TerminalOutput:
     """Prints a line per detection, and a live status line if there is a terminal.
 
     A closed terminal, or a full disk behind it, is not a reason to stop recording.

@@ -11,16 +11,16 @@ from edgeprune_device.clips.clip_recorder import DELAY_SECONDS, ClipRecorder
 from edgeprune_device.detection.activity_gate import ActivityGate
 from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import rule_of
-from edgeprune_device.detection.speech_privacy import Speech, speech_rule
+from edgeprune_device.detection.speech_privacy import SpeechTracker, speech_rule
 from edgeprune_device.detection.vad import open_vad
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.choose_variant import Picked
+from edgeprune_device.inference.choose_variant import ChosenVariant
 from edgeprune_device.inference.incremental import open_incremental
 from edgeprune_device.journal.coverage import CoverageLedger
-from edgeprune_device.monitoring.score_checks import ScoreGuard
-from edgeprune_device.monitoring.signal_health import Health
-from edgeprune_device.monitoring.terminal import Screen
-from edgeprune_device.recorder.load_shedding import Shedder
+from edgeprune_device.monitoring.score_checks import ScoreChecker
+from edgeprune_device.monitoring.signal_health import SignalHealth
+from edgeprune_device.monitoring.terminal import TerminalOutput
+from edgeprune_device.recorder.load_shedding import LoadShedder
 from edgeprune_device.recorder.loop import Components, Model
 from edgeprune_device.settings import Settings
 from edgeprune_device.stream import Notice
@@ -29,21 +29,21 @@ MOST_MERGE_SECONDS = 300.0
 """Longest audio buffered for the clips of merged events: 29 MB at 48 kHz."""
 
 
-def make_parts(
-    picked: Picked, settings: Settings, out: Path, screen: Screen, *,
-    timed: Callable[[float], None],
+def make_components(
+    picked: ChosenVariant, settings: Settings, out: Path, screen: TerminalOutput, *,
+    on_latency: Callable[[float], None],
 ) -> Components:  # fmt: skip
     """Create the components of a session.
 
     Parameters
     ----------
-    picked : Picked
+    picked : ChosenVariant
         The opened model of the bundle.
     settings : Settings
     out : Path
         Folder of the journal and of clips; it need not exist yet unless clips are saved.
-    screen : Screen
-    timed : callable
+    screen : TerminalOutput
+    on_latency : callable
         As in ``Components``.
 
     Returns
@@ -62,14 +62,14 @@ def make_parts(
     vad = open_vad(settings, rate)
     rule = rule_of(read, settings.decide)
     return Components(
-        model=model, forget=forget, windower=Windower(window, hop), decider=Decider(rule),
-        ledger=CoverageLedger(), health=Health(rate),
-        guard=ScoreGuard(rule.activation, read.labels, rule.ignore),
+        model=model, reset_model=forget, windower=Windower(window, hop), decider=Decider(rule),
+        ledger=CoverageLedger(), health=SignalHealth(rate),
+        guard=ScoreChecker(rule.activation, read.labels, rule.ignore),
         vad=vad, gate=ActivityGate(settings.gate, rate, vad),
-        speech=Speech(speech_rule(read, settings.privacy)),
+        speech=SpeechTracker(speech_rule(read, settings.privacy)),
         clips=ClipRecorder(settings.clips, out, rate, digest=read.digest,
                            delay_seconds=DELAY_SECONDS + min(rule.merge_seconds, MOST_MERGE_SECONDS)),
-        shedder=Shedder(settings.load, window // hop), screen=screen, timed=timed, news=news,
+        shedder=LoadShedder(settings.load, window // hop), screen=screen, on_latency=on_latency, notices=news,
     )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def hop_of(bundle: Bundle, settings: Settings) -> int:
 
 
 def _model(
-    picked: Picked, threads: int, hop: int
+    picked: ChosenVariant, threads: int, hop: int
 ) -> tuple[Model, Callable[[], None], tuple[Notice, ...]]:
     """Return the model by (first sample, window), a function that resets it, and notices.
 

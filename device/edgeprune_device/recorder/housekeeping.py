@@ -25,10 +25,10 @@ from edgeprune_device.clips.orphans import unrecorded, vanished
 from edgeprune_device.clips.retention import ClipRetention
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference.bundle_store import Installed
-from edgeprune_device.inference.choose_variant import Picked
+from edgeprune_device.inference.choose_variant import ChosenVariant
 from edgeprune_device.monitoring.prometheus import Metrics
 from edgeprune_device.monitoring.status import STARTING, STOPPED, Status, StatusFile
-from edgeprune_device.recorder.components import make_parts
+from edgeprune_device.recorder.components import make_components
 from edgeprune_device.recorder.loop import Loop
 from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone
 from edgeprune_device.recorder.session_plan import SessionPlan, open_bundle
@@ -39,7 +39,7 @@ from edgeprune_device.sinks.delivery import Sinks, make_senders
 from edgeprune_device.stream import Notice
 from edgeprune_device.system.clock import clock_state
 from edgeprune_device.system.machine import machine_state
-from edgeprune_device.system.systemd_notify import Notifier, Pulse
+from edgeprune_device.system.systemd_notify import Notifier, WatchdogGate
 
 BYTES_PER_MB = 1_000_000
 STATE_SECONDS = 5.0
@@ -49,7 +49,7 @@ WAITING_SECONDS = 60.0  # requested from systemd, repeatedly, while a start wait
 
 
 @dataclass
-class Every:
+class PeriodicTimer:
     """A periodic task."""
 
     seconds: float
@@ -63,8 +63,8 @@ class Every:
         return True
 
 
-def check_outlets(settings: Settings, out: Path) -> None:
-    """Raise what ``Upkeep`` would raise, before a journal is created that each restart would grow.
+def check_sinks(settings: Settings, out: Path) -> None:
+    """Raise what ``Housekeeping`` would raise, before a journal is created that each restart would grow.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_outlets(settings: Settings, out: Path) -> None:
     make_senders(settings, out, os.environ)
 
 
-class Upkeep:
+class Housekeeping:
     """Periodic work of one live session; a context manager that closes threads and sockets.
 
     Parameters
@@ -105,15 +105,15 @@ class Upkeep:
     ) -> None:
         self.plan, self.loop, self.account = plan, loop, account
         self.installed, self.retention = installed, retention
-        self.following: Picked | None = None
+        self.next_bundle: ChosenVariant | None = None
         """Bundle of the next session, once it was swapped and passed its checks."""
         settings = plan.settings
         self._notifier = Notifier()
-        self._pulse = Pulse(self._notifier.watchdog_seconds)
-        self._state, self._urgent = Every(STATE_SECONDS), Every(URGENT_SECONDS)
-        self._heart = Every(settings.operate.heartbeat_seconds)
-        self._beat = Every((self._notifier.watchdog_seconds or 10.0) / 4)
-        self._waiting = Every(WAITING_SECONDS / 2)
+        self._pulse = WatchdogGate(self._notifier.watchdog_seconds)
+        self._state, self._urgent = PeriodicTimer(STATE_SECONDS), PeriodicTimer(URGENT_SECONDS)
+        self._heart = PeriodicTimer(settings.operate.heartbeat_seconds)
+        self._beat = PeriodicTimer((self._notifier.watchdog_seconds or 10.0) / 4)
+        self._waiting = PeriodicTimer(WAITING_SECONDS / 2)
         self._ready = self._ended = False
         self._acknowledged = 0
         self._held = ExitStack()
@@ -131,7 +131,7 @@ class Upkeep:
         self._mend_clips()
         self._schedule = ListeningSchedule(settings.schedule, local_zone())
 
-    def __enter__(self) -> Upkeep:
+    def __enter__(self) -> Housekeeping:
         """Return itself."""
         return self
 
@@ -145,7 +145,7 @@ class Upkeep:
         self.loop.journal.tick(now)
         if self.loop.journal.acknowledged != self._acknowledged:
             self._acknowledged = self.loop.journal.acknowledged
-            self._sinks.poke()
+            self._sinks.notify()
         if self._state.due(now):
             self._look()
         if self._heart.due(now):
@@ -162,14 +162,16 @@ class Upkeep:
 
     def ending(self) -> None:
         """Tell systemd that the recorder is stopping; not at a swap of bundles, which continues."""
-        if self.following is None:
+        if self.next_bundle is None:
             self._notifier.stopping("writing the remaining data")
 
     def end(self) -> None:
         """Let the sinks send while the journal is open, and write the final status."""
         self._close_sinks()
-        state = STOPPED if self.following is None else STARTING
-        self._status_file.write(replace(self._status(), state=state, text=self.loop.done.reason))
+        state = STOPPED if self.next_bundle is None else STARTING
+        self._status_file.write(
+            replace(self._status(), state=state, text=self.loop.progress.reason)
+        )
 
     def _status(self) -> Status:
         change = self._schedule.next_change(datetime.now(UTC))
@@ -180,7 +182,7 @@ class Upkeep:
 
     def _feed(self, now: float) -> None:
         """Tell systemd that the recorder is ready, alive, or still waiting for audio."""
-        done, journal = self.loop.done, self.loop.journal
+        done, journal = self.loop.progress, self.loop.journal
         paused = done.gap_reason == PAUSED
         if not self._ready and (done.windows or paused):  # a start must not last until dawn
             self._ready = True
@@ -216,18 +218,18 @@ class Upkeep:
         try:
             following = open_bundle(self.plan, place)
             # If the settings do not fit it, no further session could begin.
-            make_parts(following, settings, self.plan.out, screen, timed=lambda _: None)
+            make_components(following, settings, self.plan.out, screen, on_latency=lambda _: None)
         except EdgepruneError as error:
             self._note([Notice("bundle-refused", f"The new bundle is not used: {error}",
                                {"path": str(place), "hint": error.hint})])  # fmt: skip
             return
-        self.following, new = following, following.bundle
+        self.next_bundle, new = following, following.bundle
         self._note([Notice("bundle-swapped", f"The recorder switches to the bundle {new.name}.",
                            {"path": str(place), "digest": new.digest})])  # fmt: skip
 
     def _tidy(self, now: float) -> None:
         """Run the retention of clips, at once if something could not be written."""
-        stuck = bool(self.loop.journal.trouble) or self.loop.parts.clips.waiting > 0
+        stuck = bool(self.loop.journal.failure) or self.loop.parts.clips.waiting > 0
         urgent = stuck and self._urgent.due(now)
         wall = self.loop.times.wall
         trusted = wall is None or wall.state.synchronised is not False

@@ -28,13 +28,13 @@ from edgeprune_device.audio.sound_files import file_digest
 from edgeprune_device.clips.retention import ClipRetention, make_room
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.bundle_store import Installed
-from edgeprune_device.inference.choose_variant import STORE, Picked
+from edgeprune_device.inference.choose_variant import STORE, ChosenVariant
 from edgeprune_device.journal.journal import Journal
 from edgeprune_device.journal.stream_time import StreamTime
 from edgeprune_device.monitoring.latency import LatencyTrack
-from edgeprune_device.monitoring.terminal import Say, Screen
-from edgeprune_device.recorder.components import make_parts
-from edgeprune_device.recorder.housekeeping import Upkeep, check_outlets
+from edgeprune_device.monitoring.terminal import Say, TerminalOutput
+from edgeprune_device.recorder.components import make_components
+from edgeprune_device.recorder.housekeeping import Housekeeping, check_sinks
 from edgeprune_device.recorder.loop import Loop
 from edgeprune_device.recorder.session_plan import SessionPlan, open_bundle
 from edgeprune_device.recorder.session_stats import Identity, SessionStats
@@ -93,10 +93,10 @@ def listen(
     plan = SessionPlan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
     installed = Installed(bundle)
     if plan.live:
-        check_outlets(plan.settings, out)
-    picked: Picked | None = open_bundle(plan, installed.folder)
+        check_sinks(plan.settings, out)
+    picked: ChosenVariant | None = open_bundle(plan, installed.folder)
     rate = 0
-    with stopping() as stopped, alone(plan), ExitStack() as opened:
+    with stop_on_signals() as stopped, lock_journal(plan), ExitStack() as opened:
         while picked is not None:
             if rate != picked.bundle.sample_rate:  # otherwise no audio is lost at a swap
                 opened.close()
@@ -117,15 +117,19 @@ def listen(
 
 
 def _session(
-    plan: SessionPlan, picked: Picked, installed: Installed, stopped: threading.Event, source: Any
-) -> tuple[dict[str, Any], Picked | None]:
+    plan: SessionPlan,
+    picked: ChosenVariant,
+    installed: Installed,
+    stopped: threading.Event,
+    source: Any,
+) -> tuple[dict[str, Any], ChosenVariant | None]:
     """Run one session; return its statistics, and the next session's bundle if there is one."""
     read, began, settings = picked.bundle, _now(), plan.settings
     rate = read.sample_rate
     latencies = LatencyTrack()
-    parts = make_parts(
-        picked, settings, plan.out, Screen(plan.say, watched="NOTIFY_SOCKET" in os.environ),
-        timed=lambda seconds: latencies.add(1000 * seconds),
+    parts = make_components(
+        picked, settings, plan.out, TerminalOutput(plan.say, watched="NOTIFY_SOCKET" in os.environ),
+        on_latency=lambda seconds: latencies.add(1000 * seconds),
     )  # fmt: skip
     with ExitStack() as stack:
         # Nothing is written before the first audio or notice: a source that cannot be opened
@@ -149,18 +153,18 @@ def _session(
         upkeep = None
         if plan.live:
             retention = ClipRetention(settings.retention, plan.out)
-            upkeep = stack.enter_context(Upkeep(plan, loop, account, installed, retention))
-            stack.callback(watch_for_hang(lambda: loop.done.busy_since,
+            upkeep = stack.enter_context(Housekeeping(plan, loop, account, installed, retention))
+            stack.callback(watch_for_hang(lambda: loop.progress.busy_since,
                                           settings.operate.hang_seconds))  # fmt: skip
         try:
             _go(loop, chain([first], source), account, upkeep, stopped, plan.seconds)
         except EdgepruneError as error:
-            loop.done.reason = f"error: {error}"
+            loop.progress.reason = f"error: {error}"
             raise
         finally:
             if upkeep is not None:
                 upkeep.ending()
-            over = upkeep is None or upkeep.following is None  # else the next session reads on
+            over = upkeep is None or upkeep.next_bundle is None  # else the next session reads on
             if isinstance(source, Microphone) and over:
                 loop.take(source.rest())
             loop.end()
@@ -171,10 +175,10 @@ def _session(
             stats |= {"variant": picked.facts} if picked.facts else {}
             parts.screen.end()
             journal.close(stats)
-    return stats, upkeep.following if upkeep is not None else None
+    return stats, upkeep.next_bundle if upkeep is not None else None
 
 
-def _remember(picked: Picked, plan: SessionPlan) -> None:
+def _remember(picked: ChosenVariant, plan: SessionPlan) -> None:
     """Store the chosen variant; a live recorder tolerates a failure and chooses again next time."""
     try:
         picked.remember(plan.out / STORE)
@@ -185,7 +189,7 @@ def _remember(picked: Picked, plan: SessionPlan) -> None:
 
 
 def _go(
-    loop: Loop, items: Iterable[Item], account: SessionStats, upkeep: Upkeep | None,
+    loop: Loop, items: Iterable[Item], account: SessionStats, upkeep: Housekeeping | None,
     stopped: threading.Event, seconds: float | None,
 ) -> None:  # fmt: skip
     """Run until the source ends or the session is stopped."""
@@ -195,20 +199,20 @@ def _go(
         if upkeep is not None:
             upkeep.tick()
         if stopped.is_set():
-            loop.done.reason = INTERRUPTED
+            loop.progress.reason = INTERRUPTED
             if upkeep is not None:
-                upkeep.following = None  # no session follows
-        elif upkeep is not None and upkeep.following is not None:
-            loop.done.reason = SWAPPED
+                upkeep.next_bundle = None  # no session follows
+        elif upkeep is not None and upkeep.next_bundle is not None:
+            loop.progress.reason = SWAPPED
         elif seconds is not None and loop.position >= seconds * loop.rate:
-            loop.done.reason = OVER
+            loop.progress.reason = OVER
         else:
             continue
         return
 
 
 @contextmanager
-def stopping() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """Turn SIGINT and SIGTERM into an event while the context is open (in the main thread)."""
     stopped = threading.Event()
 
@@ -227,7 +231,7 @@ def stopping() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def alone(plan: SessionPlan) -> Iterator[None]:
+def lock_journal(plan: SessionPlan) -> Iterator[None]:
     """Lock the journal's folder: two live recorders would delete each other's clips.
 
     A folder that does not exist yet is locked from the next start on. Files may be processed into

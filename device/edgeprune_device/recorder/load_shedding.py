@@ -22,7 +22,7 @@ LONGEST_CALM_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Level:
+class LoadLevel:
     """What is dropped at one level."""
 
     name: str = "normal"
@@ -31,28 +31,28 @@ class Level:
     skip: bool = False
 
 
-def levels_of(steps: Sequence[str], max_hop_factor: int) -> tuple[Level, ...]:
+def levels_of(steps: Sequence[str], max_hop_factor: int) -> tuple[LoadLevel, ...]:
     """Return the levels of the given steps, from normal on; each drops one thing more.
 
     >>> [level.name for level in levels_of(("longer-hop", "skip"), 4)]
     ['normal', 'hop x2', 'hop x4', 'skip']
     """
-    levels = [Level()]
+    levels = [LoadLevel()]
     for step in steps:
         last = levels[-1]
         if step == "no-clips":
-            levels.append(Level("no-clips", False, last.hop_factor, last.skip))
+            levels.append(LoadLevel("no-clips", False, last.hop_factor, last.skip))
         elif step == "skip":
-            levels.append(Level("skip", last.clips, last.hop_factor, True))
+            levels.append(LoadLevel("skip", last.clips, last.hop_factor, True))
         else:
             factor = last.hop_factor
             while factor < max_hop_factor:
                 factor = min(2 * factor, max_hop_factor)
-                levels.append(Level(f"hop x{factor}", last.clips, factor, last.skip))
+                levels.append(LoadLevel(f"hop x{factor}", last.clips, factor, last.skip))
     return tuple(levels)
 
 
-class Shedder:
+class LoadShedder:
     """Decides at which level a recorder runs.
 
     Parameters
@@ -97,7 +97,7 @@ class Shedder:
         """Whether windows are dropped now: from the limit of the backlog down to half of it."""
         return self.levels[self.level].skip and self._skipping
 
-    def step(self, now: float, backlog_seconds: float) -> list[Notice]:
+    def update(self, now: float, backlog_seconds: float) -> list[Notice]:
         """Update the level, by at most one.
 
         Parameters
@@ -171,7 +171,7 @@ class Shedder:
         return Notice("load-restored", text, details)
 
 
-def _said(level: Level) -> str:
+def _said(level: LoadLevel) -> str:
     if level.name == "skip":
         return "windows are skipped until the backlog is halved"
     if level.name == "no-clips":

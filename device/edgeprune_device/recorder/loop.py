@@ -26,16 +26,16 @@ from edgeprune_device.clips.clip_recorder import ClipInProgress, ClipRecorder
 from edgeprune_device.detection.activity_gate import ActivityGate
 from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.events import Detection
-from edgeprune_device.detection.speech_privacy import Speech
+from edgeprune_device.detection.speech_privacy import SpeechTracker
 from edgeprune_device.detection.vad import Vad
 from edgeprune_device.journal.coverage import DROPPED, INVALID, CoverageLedger
 from edgeprune_device.journal.journal import Journal
 from edgeprune_device.journal.stream_time import StreamTime
-from edgeprune_device.monitoring.alarms import Alarm, Alarms, Trouble
-from edgeprune_device.monitoring.score_checks import ScoreGuard
-from edgeprune_device.monitoring.signal_health import Health
-from edgeprune_device.monitoring.terminal import Screen, clock
-from edgeprune_device.recorder.load_shedding import Shedder
+from edgeprune_device.monitoring.alarms import Alarm, Alarms, AlarmSpec
+from edgeprune_device.monitoring.score_checks import ScoreChecker
+from edgeprune_device.monitoring.signal_health import SignalHealth
+from edgeprune_device.monitoring.terminal import TerminalOutput, clock
+from edgeprune_device.recorder.load_shedding import LoadShedder
 from edgeprune_device.stream import Block, Item, Notice
 
 Samples = NDArray[np.float32]
@@ -46,7 +46,7 @@ LOAD, GATE = "load", "gate: "
 STOPPED = "stopped"
 """Reason for the last windows that were not analysed: the end does not wait for a slow model."""
 NO_ANSWER = "model failed"
-FAILED = Trouble(
+FAILED = AlarmSpec(
     "scores-failed", "The model failed on a window; no detections are recorded until it works.",
     "The model works again (it failed for {amount} windows).", 0, 10,
 )  # fmt: skip
@@ -62,19 +62,19 @@ class Components:
     windower: Windower
     decider: Decider
     ledger: CoverageLedger
-    health: Health
-    guard: ScoreGuard
+    health: SignalHealth
+    guard: ScoreChecker
     vad: Vad | None
     gate: ActivityGate
-    speech: Speech
+    speech: SpeechTracker
     clips: ClipRecorder
-    shedder: Shedder
-    screen: Screen
-    timed: Callable[[float], None]
+    shedder: LoadShedder
+    screen: TerminalOutput
+    on_latency: Callable[[float], None]
     """Called with the seconds that the model took for a window."""
-    news: tuple[Notice, ...] = ()
+    notices: tuple[Notice, ...] = ()
     """Notices from their creation."""
-    forget: Callable[[], None] = lambda: None
+    reset_model: Callable[[], None] = lambda: None
     """Resets the model's state: the next window does not follow the last directly."""
 
 
@@ -126,7 +126,7 @@ class Loop:
     ) -> None:  # fmt: skip
         self._stopped = stopped
         self.parts, self.journal, self.times, self.rate = parts, journal, times, times.rate
-        self.done = Progress()
+        self.progress = Progress()
         self.alarms = Alarms()
         self._written: deque[ClipInProgress] = deque(maxlen=CLIPS_KEPT)
         self._hop = parts.windower.hop_samples
@@ -135,7 +135,7 @@ class Loop:
         self._judged_to = self._voiced_to = 0  # by windows, by the voice activity detector
         for notice in journal.found:  # the journal already has them
             parts.screen.line(notice.text)
-        for notice in parts.news:
+        for notice in parts.notices:
             self.note(notice)
 
     @property
@@ -152,7 +152,7 @@ class Loop:
 
     def note(self, notice: Notice) -> None:
         """Record an event in the journal and print it."""
-        self.done.notices[notice.kind] += 1
+        self.progress.notices[notice.kind] += 1
         self.alarms.take(notice)
         self.journal.event(notice, self.position)
         self.parts.screen.line(f"{clock(self.position / self.rate)}  {notice.text}")
@@ -174,7 +174,7 @@ class Loop:
             self._window(first, window)
         parts.ledger.end(self.position)
         self._report(parts.decider.flush())
-        parts.forget()
+        parts.reset_model()
 
     def end(self) -> None:
         """End the session without waiting for anything."""
@@ -184,7 +184,7 @@ class Loop:
         self._notices()
 
     def _block(self, block: Block) -> None:
-        parts, done = self.parts, self.done
+        parts, done = self.parts, self.progress
         if block.heard_at is not None:
             end = self.position + block.lost_samples + len(block.samples)
             self.times.observe(end, block.heard_at)
@@ -197,7 +197,7 @@ class Loop:
         done.captured_at = time.monotonic()
         done.backlog_seconds = block.backlog_seconds
         done.level_db = level_db(block.samples)
-        for notice in parts.shedder.step(done.captured_at, block.backlog_seconds):
+        for notice in parts.shedder.update(done.captured_at, block.backlog_seconds):
             self.note(notice)
         parts.windower.hop_samples = min(
             max(self._hop, parts.windower.window_samples), self._hop * parts.shedder.hop_factor
@@ -207,7 +207,7 @@ class Loop:
     def _gap(self, block: Block) -> None:
         parts = self.parts
         self.flush()
-        self.done.gap_reason = block.reason
+        self.progress.gap_reason = block.reason
         begin = self.position
         parts.ledger.gap(begin, block.lost_samples, block.reason)
         parts.windower.gap(block.lost_samples)
@@ -240,7 +240,7 @@ class Loop:
 
     def _voices(self, vad: Vad) -> None:
         for frame in vad.fresh():
-            self.parts.speech.voice(frame.first, frame.last, frame.voice)
+            self.parts.speech.voice(frame.first, frame.last, frame.speech_probability)
             self._voiced_to = frame.last
 
     def _notices(self) -> None:
@@ -252,7 +252,7 @@ class Loop:
         """Judge one window: score it, or record why it is not scored."""
         parts, last = self.parts, min(first + len(window), self.position)
         self._judged_to = last
-        self.done.windows += 1
+        self.progress.windows += 1
         kind, reason, scores = self._scores(first, last, window)
         if scores is None:
             parts.ledger.rejected(first, last, kind, reason)
@@ -260,17 +260,17 @@ class Loop:
                 parts.speech.unknown(first, last)
             quiet = reason.startswith(GATE)  # ends an event, but is not a gap
             decider = parts.decider
-            self._report(decider.quiet(first / self.rate) if quiet else decider.flush())
-            parts.forget()
+            self._report(decider.skip_gated(first / self.rate) if quiet else decider.flush())
+            parts.reset_model()
         else:
             parts.ledger.analysed(first, last)
             parts.speech.window(first, last, scores)
             start = first / self.rate
             found = parts.decider.step(start, (first + len(window)) / self.rate, scores)
-            self.done.scored += 1
-            self.done.top = parts.decider.top
+            self.progress.scored += 1
+            self.progress.top = parts.decider.top
             self._report(found)
-        self.done.analysed_at = time.monotonic()
+        self.progress.analysed_at = time.monotonic()
 
     def _scores(self, first: int, last: int, window: Samples) -> tuple[str, str, Samples | None]:
         """Return ("", "", scores) of a window, or (kind, reason, None) if there are none to use."""
@@ -283,22 +283,22 @@ class Loop:
             return DROPPED, LOAD, None
         if not parts.gate.open(first, last):
             return DROPPED, f"{GATE}{parts.gate.settings.kind}", None
-        begin = self.done.busy_since = time.monotonic()
+        begin = self.progress.busy_since = time.monotonic()
         try:
             scores = parts.model(first, window)
         except Exception:  # the runtimes raise their own types, which share no other base
             scores, trouble = None, NO_ANSWER
         finally:
-            self.done.busy_since = None
-        parts.timed(time.monotonic() - begin)
-        windows = self.done.windows
+            self.progress.busy_since = None
+        parts.on_latency(time.monotonic() - begin)
+        windows = self.progress.windows
         if notice := self._failed.take(scores is None, windows - 1, windows):
             self.note(notice)
         if scores is not None:
             trouble = parts.guard.check(scores, window)
         if not trouble:
             return "", "", scores
-        self.done.bad_scores += 1
+        self.progress.bad_scores += 1
         return INVALID, f"scores: {trouble}", None
 
     def _report(self, detections: list[Detection]) -> None:
@@ -312,8 +312,8 @@ class Loop:
             if parts.shedder.clips:
                 utc = self.times.utc(begin) if self.times.wall else None
                 parts.clips.want(name, found.label, begin, end, score=found.score, utc=utc)
-            self.done.detections[TEXTS if self._texts else found.label] += 1
-            self.done.last_detection = {
+            self.progress.detections[TEXTS if self._texts else found.label] += 1
+            self.progress.last_detection = {
                 "utc": self.times.utc(first).isoformat(timespec="milliseconds"),
                 "label": found.label, "score": round(found.score, 4),
             }  # fmt: skip

@@ -54,7 +54,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TimeRange:
     """A time range from one point to another, on the same day or the next."""
 
     text: str
@@ -146,7 +146,7 @@ class ListeningSchedule:
                 )
         return said
 
-    def _spans(self, stretches: Sequence[Stretch], day: date, zone: tzinfo) -> tuple[Span, ...]:
+    def _spans(self, stretches: Sequence[TimeRange], day: date, zone: tzinfo) -> tuple[Span, ...]:
         return _spans_around(tuple(stretches), day, zone, self.place)
 
     def _zone_of(self, moment: datetime) -> tzinfo:
@@ -154,8 +154,8 @@ class ListeningSchedule:
             raise ValueError(f"{moment} has no time zone")
         return self._zone or moment.tzinfo
 
-    def _read(self, which: str, text: str) -> Stretch:
-        stretch = read_stretch(text, f"schedule.{which}")
+    def _read(self, which: str, text: str) -> TimeRange:
+        stretch = parse_time_range(text, f"schedule.{which}")
         if self.place is None and (name := stretch.begin.event or stretch.end.event):
             raise EdgepruneError(
                 f"schedule.{which} has {text!r}, but {name} needs coordinates.",
@@ -164,7 +164,7 @@ class ListeningSchedule:
         return stretch
 
 
-def read_stretch(text: str, source: str = "schedule") -> Stretch:
+def parse_time_range(text: str, source: str = "schedule") -> TimeRange:
     """Parse a time range such as ``05:00-09:00`` or ``dawn-1h..dusk+0:30``.
 
     Raises
@@ -187,7 +187,7 @@ def read_stretch(text: str, source: str = "schedule") -> Stretch:
             f"{source} has {text!r}, which begins and ends at the same time.",
             "For the whole day write 00:00-24:00, or leave the list empty.",
         )
-    return Stretch(text, begin, end)
+    return TimeRange(text, begin, end)
 
 
 def local_zone(environ: Mapping[str, str] | None = None, root: Path = Path("/")) -> tzinfo:
@@ -237,7 +237,7 @@ def _read_point(text: str) -> Point | None:
 
 @lru_cache(maxsize=256)
 def _spans_around(
-    stretches: tuple[Stretch, ...], day: date, zone: tzinfo, place: Place | None
+    stretches: tuple[TimeRange, ...], day: date, zone: tzinfo, place: Place | None
 ) -> tuple[Span, ...]:
     """Return the time ranges of the days around a day, in UTC, in order and without overlap."""
     found = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.inference.choose_variant import STORE, Picked, pick
+from edgeprune_device.inference.choose_variant import STORE, ChosenVariant, choose_variant
 from edgeprune_device.monitoring.terminal import Say
 from edgeprune_device.recorder.source import SourceKind
 from edgeprune_device.settings import Settings
@@ -45,7 +45,7 @@ class SessionPlan:
         return f"microphone {self.settings.audio.device or 'default'}"
 
 
-def open_bundle(plan: SessionPlan, place: Path) -> Picked:
+def open_bundle(plan: SessionPlan, place: Path) -> ChosenVariant:
     """Read, check and open a bundle.
 
     Raises
@@ -55,7 +55,7 @@ def open_bundle(plan: SessionPlan, place: Path) -> Picked:
 
     """
     read = read_bundle(place, plan.settings.security)
-    picked = pick(read, plan.settings.operate.threads, plan.out / STORE)
+    picked = choose_variant(read, plan.settings.operate.threads, plan.out / STORE)
     if picked.sentence:
         plan.say(picked.sentence)
     return picked

@@ -65,7 +65,7 @@ class SessionStats:
 
     def line(self) -> str:
         """Return a status line: time, level, best label, latency, audio not analysed."""
-        loop, done = self.loop, self.loop.done
+        loop, done = self.loop, self.loop.progress
         label, score = done.top
         latency = self.latencies.last_ms or 0.0
         missing = loop.parts.ledger.position - loop.parts.ledger.totals[ANALYSED, ""]
@@ -77,10 +77,10 @@ class SessionStats:
 
     def status(self, now: float | None = None) -> Status:
         """Return the current status; the caller adds the sinks."""
-        loop, done, journal = self.loop, self.loop.done, self.loop.journal
-        alarms = dict(loop.alarms.standing)
-        if journal.trouble:
-            alarms["journal"] = journal.trouble
+        loop, done, journal = self.loop, self.loop.progress, self.loop.journal
+        alarms = dict(loop.alarms.active)
+        if journal.failure:
+            alarms["journal"] = journal.failure
         paused = done.gap_reason == PAUSED
         lost = any(kind in alarms for kind in MICROPHONE)
         identity, wall = self.identity, loop.times.wall
@@ -105,7 +105,7 @@ class SessionStats:
 
     def stats(self, ended: datetime) -> dict[str, Any]:
         """Return the content of ``stats.json``; every number of samples is exact."""
-        loop, done, identity = self.loop, self.loop.done, self.identity
+        loop, done, identity = self.loop, self.loop.progress, self.identity
         totals, rate = loop.parts.ledger.totals, loop.rate
         seconds = {"analysed": ANALYSED, "invalid": INVALID, "lost": NOT_CAPTURED}
         latency = self._latency()
@@ -121,7 +121,7 @@ class SessionStats:
             "windows": done.windows, "scored": done.scored, "bad_scores": done.bad_scores,
             "hop_seconds": identity.hop_seconds,
             "detections": dict(sorted(done.detections.items())),
-            "alarms": dict(loop.alarms.standing),
+            "alarms": dict(loop.alarms.active),
             "notices": dict(sorted(done.notices.items())),
             "clips": dict(loop.parts.clips.counts), "journal_lost": loop.journal.lost,
             "latency": latency, "slowest_ms": self.latencies.slowest_ms,

@@ -114,7 +114,7 @@ class Sinks:
         for worker in self._workers:
             worker.start()
 
-    def poke(self) -> None:
+    def notify(self) -> None:
         """Report that a detection was committed."""
         for worker in self._workers:
             worker.wake.set()

@@ -19,8 +19,8 @@ from edgeprune_device.journal.schema import (
     DATABASE,
     check_index,
     close_database,
-    is_sound,
-    set_aside,
+    is_intact,
+    rename_malformed,
 )
 
 DELIVERIES = "deliveries.sqlite"
@@ -137,9 +137,9 @@ def check_cursors(folder: Path, now: datetime) -> str:
         The folder cannot be read.
 
     """
-    if is_sound(folder / DELIVERIES):
+    if is_intact(folder / DELIVERIES):
         return ""
-    kept = set_aside(folder / DELIVERIES, now)
+    kept = rename_malformed(folder / DELIVERIES, now)
     return (f"Unknown which detections were sent: {DELIVERIES} was malformed and is kept as {kept.name}. "
             "The sinks begin at the end of the journal.")  # fmt: skip
 

@@ -17,7 +17,7 @@ STREAMS = (1, 2)  # standard output and error
 
 
 @contextmanager
-def quiet() -> Iterator[list[str]]:
+def capture_native_output() -> Iterator[list[str]]:
     """Redirect standard output and standard error while the block runs.
 
     Other threads are silenced as well for that time.

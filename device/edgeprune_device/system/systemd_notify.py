@@ -4,7 +4,7 @@ The protocol is a datagram of ``NAME=value`` lines to the socket that ``NOTIFY_S
 (sd_notify(3), sd_watchdog_enabled(3)), so no library is needed. Without such a socket nothing is
 sent and nothing fails.
 
-``Pulse`` decides when to notify the watchdog: only after progress from end to end, never on a
+``WatchdogGate`` decides when to notify the watchdog: only after progress from end to end, never on a
 timer. A recorder whose microphone, model or journal has stopped is not alive, even if its loop
 still runs.
 """
@@ -49,7 +49,7 @@ class Notifier:
         return self._send("READY=1", text)
 
     def watchdog(self) -> bool:
-        """Report that the recorder is alive; check with a ``Pulse`` first."""
+        """Report that the recorder is alive; check with a ``WatchdogGate`` first."""
         return self._send("WATCHDOG=1")
 
     def status(self, text: str) -> bool:
@@ -81,7 +81,7 @@ class Notifier:
         return True
 
 
-class Pulse:
+class WatchdogGate:
     """Decides whether ``WATCHDOG=1`` may be sent: only if all three stages have made progress.
 
     As soon as one of them stops, nothing more is sent, so that systemd acts within one

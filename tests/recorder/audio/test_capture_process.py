@@ -21,7 +21,12 @@ from pulse_fixture import Pulse
 from tiny_recordings import RATE, TONES, tone
 
 from edgeprune_device.audio import sources
-from edgeprune_device.audio.capture_process import channels_of, heard, open_input, possible_rates
+from edgeprune_device.audio.capture_process import (
+    channels_of,
+    open_input,
+    possible_rates,
+    select_channel,
+)
 from edgeprune_device.audio.devices import Device
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Audio
@@ -108,11 +113,11 @@ def test_a_channel_is_itself_and_the_average_is_of_all(kind: str) -> None:
     scale = 1 if kind == "int16" else 1 / 32768
     frames = (np.array([[100, 300], [-32768, 32767], [7, 8]]) * scale).astype(kind)
     data = frames.tobytes()
-    np.testing.assert_array_equal(heard(data, kind, 2, 1), frames[:, 0])
-    np.testing.assert_array_equal(heard(data, kind, 2, 2), frames[:, 1])
-    mean = heard(data, kind, 2, 0).astype(np.float64) * 32768
+    np.testing.assert_array_equal(select_channel(data, kind, 2, 1), frames[:, 0])
+    np.testing.assert_array_equal(select_channel(data, kind, 2, 2), frames[:, 1])
+    mean = select_channel(data, kind, 2, 0).astype(np.float64) * 32768
     np.testing.assert_allclose(mean, np.array([200, -0.5, 7.5]), rtol=1e-6)
-    np.testing.assert_array_equal(heard(frames[:, 0].tobytes(), kind, 1, 0), frames[:, 0])
+    np.testing.assert_array_equal(select_channel(frames[:, 0].tobytes(), kind, 1, 0), frames[:, 0])
 
 
 def test_what_is_played_is_heard_to_the_sample(
@@ -156,8 +161,8 @@ def test_what_is_played_to_a_real_microphone_is_heard_and_ctrl_c_ends_it(
         output, errors = process.communicate(timeout=30)
         assert process.returncode == 0, errors.decode()
     stats = json.loads(output)
-    heard = [json.loads(line)["label"] for line in lines.read_text().splitlines()]
-    assert heard[:2] in (["high", "low"], ["low", "high"])
+    labels = [json.loads(line)["label"] for line in lines.read_text().splitlines()]
+    assert labels[:2] in (["high", "low"], ["low", "high"])
     assert stats["reason"] == "interrupted"
     assert stats["source"] == "microphone default"
     assert stats["captured_seconds"] > 2

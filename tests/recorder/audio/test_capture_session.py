@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.audio.capture_session import Session
+from edgeprune_device.audio.capture_session import CaptureSession
 from edgeprune_device.audio.shared_ring import Reader, Record, SharedRing, Writer, nameless_file
 from edgeprune_device.stream import Block
 
@@ -27,7 +27,7 @@ class Device:
         ring = SharedRing(number, "int16", round((seconds + 2) * RATE))
         os.close(number)
         self.writer, self.clock, self.overflows = Writer(ring), START, 0
-        self.session = Session(Reader(ring, round(seconds * RATE)), RATE, sample_rate)
+        self.session = CaptureSession(Reader(ring, round(seconds * RATE)), RATE, sample_rate)
         self.session.open = True
         self.blocks: list[Block] = []
 

@@ -16,7 +16,7 @@ import pytest
 from fake_sound_fixture import Fake, Heard
 from fakes.sounddevice import counted
 
-from edgeprune_device.audio.capture_supervisor import CaptureFailure, Child, keep_lines
+from edgeprune_device.audio.capture_supervisor import CaptureFailure, CaptureProcess, keep_lines
 from edgeprune_device.audio.shared_ring import Record
 from edgeprune_device.audio.sources import from_microphone
 from edgeprune_device.errors import EdgepruneError
@@ -55,7 +55,7 @@ def test_a_capture_process_that_complains_without_end_is_still_understood(
         Heard(microphone).until(lambda h: False)
 
 
-def heard(child: Child, records: int = 1, seconds: float = 30.0) -> list[Record]:
+def heard(child: CaptureProcess, records: int = 1, seconds: float = 30.0) -> list[Record]:
     """Wait until so many records have come, or the process has ended."""
     found, deadline = list[Record](), time.monotonic() + seconds
     while len(found) < records and not child.ended:
@@ -66,11 +66,11 @@ def heard(child: Child, records: int = 1, seconds: float = 30.0) -> list[Record]
 
 def test_it_tells_what_it_has_opened_and_a_record_for_each_callback(fake_sound: Fake) -> None:
     fake_sound(pace=10)
-    child = Child(Audio(channel=2, buffer_seconds=3.0), "", RATE)
+    child = CaptureProcess(Audio(channel=2, buffer_seconds=3.0), "", RATE)
     try:
-        assert (dict(child.told), child.reader) == ({}, None)
+        assert (dict(child.opened), child.reader) == ({}, None)
         records = heard(child, 3)
-        assert child.told == {
+        assert child.opened == {
             "identity": "counter", "name": "counter", "rate": RATE, "kind": "int16", "channels": 2,
             "capacity": 5 * RATE, "alone": True,  # 3 s that may wait, and the guard
         }  # fmt: skip
@@ -90,10 +90,10 @@ def test_it_tells_what_it_has_opened_and_a_record_for_each_callback(fake_sound: 
 
 def test_without_sound_a_wait_ends_in_its_time_and_gives_nothing(fake_sound: Fake) -> None:
     fake_sound(pace=0.001)  # the first callback comes after 100 s
-    child = Child(Audio(), "", RATE)
+    child = CaptureProcess(Audio(), "", RATE)
     try:
         deadline = time.monotonic() + 30
-        while not child.told:
+        while not child.opened:
             assert child.wait(0.1) == []
             assert time.monotonic() < deadline
         began = time.monotonic()
@@ -115,9 +115,9 @@ def test_why_it_ended_is_in_its_last_words(
     told: dict[str, object], wanted: str, trouble: tuple[str, str, int], fake_sound: Fake
 ) -> None:
     fake_sound(**told)
-    child = Child(Audio(), wanted, RATE)
+    child = CaptureProcess(Audio(), wanted, RATE)
     heard(child, 1000)
-    found = child.trouble()
+    found = child.failure()
     child.kill()
     assert (found.kind, found.text, found.status) == trouble
     assert found.hint
@@ -125,11 +125,11 @@ def test_why_it_ended_is_in_its_last_words(
 
 def test_one_that_is_killed_by_another_has_no_last_words(fake_sound: Fake) -> None:
     fake_sound()
-    child = Child(Audio(), "", RATE)
+    child = CaptureProcess(Audio(), "", RATE)
     heard(child)
     os.kill(child.number, signal.SIGKILL)
     heard(child, 1000)
-    assert child.trouble() == CaptureFailure(
+    assert child.failure() == CaptureFailure(
         "lost", "The capture process ended by itself (no message).",
         "edgeprune devices lists the inputs.",
     )  # fmt: skip
@@ -138,7 +138,7 @@ def test_one_that_is_killed_by_another_has_no_last_words(fake_sound: Fake) -> No
 
 def test_killing_it_twice_is_fine_and_afterwards_it_has_ended(fake_sound: Fake) -> None:
     fake_sound()
-    child = Child(Audio(), "", RATE)
+    child = CaptureProcess(Audio(), "", RATE)
     heard(child)
     number = child.number
     os.kill(number, signal.SIGSTOP)  # whatever it is doing
@@ -161,7 +161,7 @@ def test_what_is_no_capture_process_is_an_error_that_the_microphone_takes(
         "edgeprune_device.audio.capture_supervisor.Popen",
         lambda command, **options: popen([*program, *command[3:]], **options),
     )
-    child = Child(Audio(), "", RATE)
+    child = CaptureProcess(Audio(), "", RATE)
     try:
         with pytest.raises((ValueError, KeyError)):
             heard(child)

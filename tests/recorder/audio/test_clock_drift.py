@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune_device.audio.clock_drift import Lag
+from edgeprune_device.audio.clock_drift import ClockDrift
 
 RATE = 48000
 BLOCK = 4800
@@ -15,10 +15,10 @@ BLOCK = 4800
 
 def run(
     seconds: float, *, lost: dict[float, float] | None = None, ppm: float = 0.0, late: float = 0.0,
-    lag: Lag | None = None,
-) -> tuple[Lag, list[tuple[float, float]]]:  # fmt: skip
+    lag: ClockDrift | None = None,
+) -> tuple[ClockDrift, list[tuple[float, float]]]:  # fmt: skip
     """Feed callbacks of a device; return what was found lost, and when."""
-    lag, found, due = lag or Lag(RATE), [], sorted((lost or {}).items())
+    lag, found, due = lag or ClockDrift(RATE), [], sorted((lost or {}).items())
     random, total, clock = np.random.default_rng(0), 0, 1000.0
     while clock < 1000 + seconds:
         clock += BLOCK / RATE * (1 + ppm * 1e-6)
@@ -65,7 +65,7 @@ def test_each_of_several_losses_is_counted_and_drift_stays_apart() -> None:
 
 
 def test_what_was_late_for_a_whole_window_and_not_lost_is_taken_back() -> None:
-    lag, found, total = Lag(RATE), list[float](), 0
+    lag, found, total = ClockDrift(RATE), list[float](), 0
     for number in range(3000):
         total += BLOCK
         late = 0.4 if 1000 < number < 1700 else 0.0  # 70 s without one punctual callback

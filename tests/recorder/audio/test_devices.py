@@ -16,7 +16,7 @@ from edgeprune_device.audio.devices import (
     NoInput,
     choose_device,
     identified,
-    list_aside,
+    list_devices_in_child,
     table,
 )
 from edgeprune_device.errors import EdgepruneError
@@ -164,7 +164,7 @@ def test_the_table_shows_identities_first_and_json_has_every_field(tmp_path: Pat
 
 def test_the_inputs_are_found_by_another_process(fake_sound: Fake) -> None:
     fake_sound(devices=[["oak", 2, 48000], ["speaker", 0, 48000], ["pine", 1, 44100]])
-    found = list_aside()
+    found = list_devices_in_child()
     assert [(d.index, d.identity, d.channels, d.rate, d.host_api) for d in found] == [
         (0, "oak", 2, 48000.0, "Fake"), (2, "pine", 1, 44100.0, "Fake")]  # fmt: skip
 
@@ -174,10 +174,10 @@ def test_a_sound_server_that_hangs_is_a_sentence_and_not_a_wait(
 ) -> None:
     for name, value in pulse.environment.items():
         monkeypatch.setenv(name, value)
-    assert "default" in [device.name for device in list_aside()]
+    assert "default" in [device.name for device in list_devices_in_child()]
     pulse.freeze()
     with pytest.raises(EdgepruneError, match="has not responded for 1 s") as error:
-        list_aside(1)
+        list_devices_in_child(1)
     assert error.value.status == 1
 
 
@@ -192,5 +192,5 @@ def test_a_sound_library_that_is_missing_or_broken_is_a_sentence(
         (tmp_path / "sounddevice.py").write_text(text + "\n")
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
         with pytest.raises(EdgepruneError, match=sentence) as error:
-            list_aside()
+            list_devices_in_child()
         assert error.value.status == status

@@ -18,8 +18,8 @@ from receivers import wait_for
 
 from edgeprune_device.audio import capture_supervisor
 from edgeprune_device.audio import microphone as live
-from edgeprune_device.audio.capture_supervisor import Child
-from edgeprune_device.audio.clock_drift import Lag
+from edgeprune_device.audio.capture_supervisor import CaptureProcess
+from edgeprune_device.audio.clock_drift import ClockDrift
 from edgeprune_device.audio.sources import from_microphone
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Audio
@@ -126,7 +126,9 @@ def test_a_loss_that_no_flag_tells_is_found_by_the_clock(
     fake_sound: Fake, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     """One hole of 0.5 s without a flag; what is lost: the hole, counted to 50 ms."""
-    monkeypatch.setattr("edgeprune_device.audio.capture_session.Lag", lambda rate: Lag(rate, 1.0))
+    monkeypatch.setattr(
+        "edgeprune_device.audio.capture_session.Lag", lambda rate: ClockDrift(rate, 1.0)
+    )
     fake_sound(hole=[25, RATE // 2])
     with closing(from_microphone(Audio(channel=1), RATE)) as microphone:
         heard = Heard(microphone).until(lambda h: bool(h.losses))
@@ -255,7 +257,7 @@ def test_without_a_process_the_waits_between_tries_grow_to_half_a_minute_and_eve
     """On a clock that only a sleep moves: no process can be started for three minutes."""
     now, tries = [100.0], list[float]()
 
-    def start(*_: object) -> Child:
+    def start(*_: object) -> CaptureProcess:
         tries.append(now[0] - 100.0)
         raise OSError("no more processes")
 

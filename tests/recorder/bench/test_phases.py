@@ -21,7 +21,7 @@ from edgeprune_device.bench.phases import (
     Recorder,
     paced,
     sustained,
-    way_to_the_disk,
+    time_to_disk,
     windows_of_pace,
 )
 from edgeprune_device.bundle.reader import read_bundle
@@ -135,7 +135,7 @@ def test_the_way_to_the_disk_has_every_phase_of_every_window(
     bundle = read_bundle(tiny_bundle)
     recorder = Recorder(bundle, open_model(bundle), tmp_path)
     blocks = loop_of(bundle, None).blocks(bundle.window_samples, bundle.hop_samples)
-    told = way_to_the_disk(recorder, blocks, 0.01)
+    told = time_to_disk(recorder, blocks, 0.01)
     recorder.close()
     assert set(told) == {"window", "inference_on_way", "decide", "write", "end_to_end"}
     assert len({len(values) for values in told.values()}) == 1

@@ -11,7 +11,7 @@ import pytest
 from bench_rounds import measured_without_a_clock
 from repository import ROOT
 
-from edgeprune_device.bench.check import Extras
+from edgeprune_device.bench.check import BenchOptions
 from edgeprune_device.bench.report import markdown_text, terminal_text
 from edgeprune_device.bench.runner import bench
 
@@ -37,7 +37,7 @@ def result(
         )
     plain: dict[str, Any] = {"threads": (1,), "seconds": 0.05, "rounds": 3, "say": lambda _: None}
     bench([tiny_bundle], out / "first", **plain)
-    more = Extras(paced=True, sustained_minutes=0.02, watts=(2.0, 4.0), note="in a box",
+    more = BenchOptions(paced=True, sustained_minutes=0.02, watts=(2.0, 4.0), note="in a box",
                   earlier=(out / "first" / "bench.json",))  # fmt: skip
     return bench([tiny_bundle], out / "second", profile=True, extras=more, **plain)
 

@@ -14,10 +14,10 @@ from edgeprune_device.bundle.adapters import (
     adapted,
     adapter_files,
     adapter_problem,
-    answers_of,
     dequantized,
-    feeds_of,
     frontend_problem,
+    input_specs,
+    output_names,
     quantized,
 )
 
@@ -60,7 +60,7 @@ def test_constants_are_given_with_every_call_in_their_own_type() -> None:
     rate, mask = seen[0]["rate"], seen[0]["mask"]
     assert (str(rate.dtype), rate.shape, int(rate)) == ("int64", (), 16_000)
     assert (str(mask.dtype), mask.tolist()) == ("bool", [[True, True, True]])
-    assert feeds_of(adapter) == {
+    assert input_specs(adapter) == {
         "x": ("float32", (1, 6)), "rate": ("int64", ()), "mask": ("bool", (1, 3)),
     }  # fmt: skip
 
@@ -89,8 +89,8 @@ def test_a_window_is_run_in_frames_with_the_sound_before_and_a_state_that_is_han
     assert run(np.array([1, 2, 3, 4, 5, 6], np.float32)).tolist() == [3 + 9 + 15]
     assert seen == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert run(np.array([1, 2, 3, 4, 5, 6], np.float32)).tolist() == [27]  # begun anew
-    assert answers_of(STREAMED) == ["y", "next"]
-    assert feeds_of(STREAMED)["sum"] == ("float32", (1,))
+    assert output_names(STREAMED) == ["y", "next"]
+    assert input_specs(STREAMED)["sum"] == ("float32", (1,))
 
 
 def test_the_highest_score_of_the_frames_after_the_run_in_counts() -> None:

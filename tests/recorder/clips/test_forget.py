@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from edgeprune.cli.app import app
 from edgeprune_device.clips.clip_files import find_clips
 from edgeprune_device.clips.clip_recorder import ClipRecorder
-from edgeprune_device.clips.forget import Which, forget, list_clips, lock, moment_of
+from edgeprune_device.clips.forget import ClipFilter, forget, list_clips, lock, moment_of
 from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal.journal import Journal
@@ -93,17 +93,17 @@ def test_locks_are_set_and_taken_back(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("which", "left"),
     [
-        (Which(label="owl"), ["Turdus merula", "../\x1b[2J"]),
-        (Which(label="Turdus Merula"), [label for label, _ in HEARD]),
-        (Which(before=NOON + timedelta(days=1, hours=6)), ["owl", "../\x1b[2J"]),
-        (Which("owl", NOON + timedelta(days=1)), ["Turdus merula", "owl", "../\x1b[2J"]),
-        (Which(label="../\x1b[2J"), ["owl", "Turdus merula", "owl"]),
-        (Which(), []),
+        (ClipFilter(label="owl"), ["Turdus merula", "../\x1b[2J"]),
+        (ClipFilter(label="Turdus Merula"), [label for label, _ in HEARD]),
+        (ClipFilter(before=NOON + timedelta(days=1, hours=6)), ["owl", "../\x1b[2J"]),
+        (ClipFilter("owl", NOON + timedelta(days=1)), ["Turdus merula", "owl", "../\x1b[2J"]),
+        (ClipFilter(label="../\x1b[2J"), ["owl", "Turdus merula", "owl"]),
+        (ClipFilter(), []),
     ],
 )
 @pytest.mark.parametrize("with_rows", [False, True])
 def test_only_what_was_named_is_forgotten(
-    journal: Path, which: Which, left: list[str], with_rows: bool
+    journal: Path, which: ClipFilter, left: list[str], with_rows: bool
 ) -> None:
     gone = len(HEARD) - len(left)
     done = forget(journal, which, rows=with_rows)
@@ -120,7 +120,7 @@ def test_only_what_was_named_is_forgotten(
 def test_what_was_forgotten_stands_nowhere_in_the_folder(journal: Path) -> None:
     list_of_locked = [clip["id"] for clip in list_clips(journal)]
     lock(journal, list_of_locked, locked=True)
-    forget(journal, Which(), rows=True)
+    forget(journal, ClipFilter(), rows=True)
     for path in journal.rglob("*"):
         if path.is_file():
             assert b"Turdus merula" not in path.read_bytes(), path
@@ -129,7 +129,7 @@ def test_what_was_forgotten_stands_nowhere_in_the_folder(journal: Path) -> None:
 
 def test_the_journal_goes_on_after_rows_were_forgotten(journal: Path) -> None:
     with Journal(journal, "birds", "d" * 64, "mic", live=True, clock=lambda: NOON) as book:
-        forget(journal, Which(label="owl"), rows=True)
+        forget(journal, ClipFilter(label="owl"), rows=True)
         book.add(Detection("wren", 0.8, 5.0, 6.0), 5 * RATE)
         book.close({})
     kept = [row["label"] for row in rows(journal, "detections")]
@@ -148,17 +148,17 @@ def test_a_locked_database_leaves_the_rows_and_says_so(
     with pytest.raises(
         EdgepruneError, match="4 clips were deleted; their rows could not be deleted"
     ) as raised:
-        forget(journal, Which(), rows=True)
+        forget(journal, ClipFilter(), rows=True)
     assert raised.value.status == 1
     assert not list(find_clips(journal))
     other.execute("ROLLBACK")
     other.close()
-    assert forget(journal, Which(), rows=True)["detections"] == 4
+    assert forget(journal, ClipFilter(), rows=True)["detections"] == 4
 
 
 def test_rows_that_wait_in_a_spool_are_counted(journal: Path) -> None:
     (journal / "spool.jsonl").write_text('["detections", {}]\n' * 3)
-    assert forget(journal, Which(), rows=True)["waiting"] == 3
+    assert forget(journal, ClipFilter(), rows=True)["waiting"] == 3
 
 
 def test_a_date_is_utc_and_nonsense_is_refused() -> None:

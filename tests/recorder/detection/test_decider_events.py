@@ -44,7 +44,7 @@ def decide(text: str, hop: float = 0.5, **changes: Any) -> list[Detection]:
             found += decider.flush()
             index += 10
         elif word == "-":
-            found += decider.quiet(hop * index)
+            found += decider.skip_gated(hop * index)
         else:
             scores = np.array(row(word), np.float32)
             found += decider.step(hop * index, hop * index + 1, scores)

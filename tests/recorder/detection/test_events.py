@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from edgeprune_device.detection.events import Confirm, Detection, Events
+from edgeprune_device.detection.events import Confirmation, Detection, Events
 
 
 def test_an_event_of_one_window_has_its_times() -> None:
@@ -19,7 +19,7 @@ def window(label: str, score: float, start: float) -> Detection:
 
 
 def test_a_window_over_the_threshold_counts_at_once_and_goes_on_while_it_is_not_released() -> None:
-    confirm = Confirm()
+    confirm = Confirmation()
     assert confirm.take(window("robin", 0.4, 0), over=False) is None  # nothing has begun
     first = window("robin", 0.7, 1)
     assert confirm.take(first, over=True) is first
@@ -30,7 +30,7 @@ def test_a_window_over_the_threshold_counts_at_once_and_goes_on_while_it_is_not_
 
 
 def test_the_window_that_confirms_brings_the_surest_of_those_before_it_and_their_times() -> None:
-    confirm = Confirm(2, 3)
+    confirm = Confirmation(2, 3)
     assert confirm.take(window("robin", 0.9, 0), over=True) is None
     assert confirm.earliest_seconds == 0
     confirm.miss()
@@ -40,7 +40,7 @@ def test_the_window_that_confirms_brings_the_surest_of_those_before_it_and_their
 
 
 def test_votes_older_than_the_last_m_windows_are_forgotten() -> None:
-    confirm = Confirm(2, 3)
+    confirm = Confirmation(2, 3)
     confirm.take(window("robin", 0.9, 0), over=True)
     confirm.miss()
     confirm.miss()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgeprune_device.bundle.manifest import problem_of
 from edgeprune_device.bundle.reader import Bundle, read_bundle
-from edgeprune_device.detection.speech_privacy import Spans, Speech, SpeechRule, speech_rule
+from edgeprune_device.detection.speech_privacy import Spans, SpeechRule, SpeechTracker, speech_rule
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.settings import Privacy
 
@@ -36,7 +36,7 @@ def scores(voice: float, other: float = 0.5) -> np.ndarray:
     return found
 
 
-def hear(speech: Speech, voices: dict[int, float], windows: int = 10) -> None:
+def hear(speech: SpeechTracker, voices: dict[int, float], windows: int = 10) -> None:
     """Take windows of 100 samples, 50 apart; silence but for those that are named."""
     for k in range(windows):
         speech.window(50 * k, 50 * k + 100, scores(voices.get(k, 0.01)))
@@ -44,7 +44,7 @@ def hear(speech: Speech, voices: dict[int, float], windows: int = 10) -> None:
 
 def test_a_voice_counts_though_38_labels_score_higher() -> None:
     """birdnet-go #4177: a filter that saw the ten best labels let such voices through."""
-    speech = Speech(rule())
+    speech = SpeechTracker(rule())
     hear(speech, {4: 0.12})
     assert speech.blocked(200, 300) is True
     assert speech.blocked(0, 200) is False
@@ -55,18 +55,18 @@ def test_scores_of_labels_that_exclude_each_other_are_added_up() -> None:
     split = scores(0.06, 0.02)
     split[-2] = 0.06
     for activation, blocked in (("softmax", True), ("sigmoid", False)):
-        speech = Speech(rule(activation=activation))
+        speech = SpeechTracker(rule(activation=activation))
         assert speech.window(0, 100, split) is blocked
         assert speech.blocked(0, 100) is blocked
 
 
 def test_the_temperature_is_applied_first() -> None:
-    cool = Speech(rule(temperature=3.0))
+    cool = SpeechTracker(rule(temperature=3.0))
     assert cool.window(0, 100, scores(0.01))  # logit -4.6 becomes -1.5: 0.18
 
 
 def test_a_voice_within_the_margin_blocks_a_clip_before_it_and_after_it() -> None:
-    speech = Speech(rule(margin_samples=100))
+    speech = SpeechTracker(rule(margin_samples=100))
     hear(speech, {8: 0.9}, 30)  # 400 to 500
     assert speech.blocked(200, 300) is False
     assert speech.blocked(200, 301) is True
@@ -75,7 +75,7 @@ def test_a_voice_within_the_margin_blocks_a_clip_before_it_and_after_it() -> Non
 
 
 def test_what_was_not_analysed_is_blocked() -> None:
-    speech = Speech(rule())
+    speech = SpeechTracker(rule())
     speech.window(0, 100, scores(0.0))
     speech.window(150, 250, scores(0.0))
     assert speech.blocked(0, 100) is False
@@ -88,7 +88,7 @@ def test_what_was_not_analysed_is_blocked() -> None:
 def test_a_window_with_scores_that_are_no_numbers_is_blocked(bad: float, tally: Tally) -> None:
     """Each of the 40 labels once, with NaN and with infinity; no clip over the window is kept."""
     for label in range(MANY):
-        speech = Speech(rule())
+        speech = SpeechTracker(rule())
         hear(speech, {})
         broken = scores(0.0)
         broken[label] = bad
@@ -99,7 +99,7 @@ def test_a_window_with_scores_that_are_no_numbers_is_blocked(bad: float, tally: 
 
 
 def test_a_lost_or_invalid_stretch_is_blocked_even_between_windows_that_cover_it() -> None:
-    speech = Speech(rule())
+    speech = SpeechTracker(rule())
     hear(speech, {})
     speech.unknown(240, 241)
     assert speech.blocked(200, 300) is True
@@ -107,7 +107,7 @@ def test_a_lost_or_invalid_stretch_is_blocked_even_between_windows_that_cover_it
 
 
 def test_a_clip_whose_end_is_not_heard_yet_has_to_wait() -> None:
-    speech = Speech(rule(margin_samples=50))
+    speech = SpeechTracker(rule(margin_samples=50))
     hear(speech, {}, 1)
     assert speech.blocked(0, 60) is None
     assert speech.blocked(0, 50) is False
@@ -116,18 +116,18 @@ def test_a_clip_whose_end_is_not_heard_yet_has_to_wait() -> None:
 
 
 def test_when_the_stream_has_ended_nothing_is_waited_for() -> None:
-    speech = Speech(rule(margin_samples=50))
+    speech = SpeechTracker(rule(margin_samples=50))
     hear(speech, {}, 1)
     speech.end(100)
     assert speech.blocked(0, 100) is False
-    speech = Speech(rule(margin_samples=50))
+    speech = SpeechTracker(rule(margin_samples=50))
     hear(speech, {}, 1)
     speech.end(120)
     assert speech.blocked(0, 90) is True  # twenty samples were heard and not analysed
 
 
 def test_with_a_voice_detector_every_sample_must_have_been_heard_by_it() -> None:
-    speech = Speech(rule(vad=True))
+    speech = SpeechTracker(rule(vad=True))
     hear(speech, {})
     assert speech.blocked(0, 100) is None
     for first in range(0, 512, 32):
@@ -141,7 +141,7 @@ def test_with_a_voice_detector_every_sample_must_have_been_heard_by_it() -> None
 
 
 def test_a_label_s_voice_counts_beside_the_detector_and_closed_gates_do_not_matter() -> None:
-    speech = Speech(rule(vad=True))
+    speech = SpeechTracker(rule(vad=True))
     speech.window(0, 100, scores(0.5))
     for first in range(0, 500, 50):
         speech.voice(first, first + 50, 0.0)
@@ -150,14 +150,14 @@ def test_a_label_s_voice_counts_beside_the_detector_and_closed_gates_do_not_matt
 
 
 def test_without_a_rule_nothing_is_blocked() -> None:
-    speech = Speech(rule(labels=()))
+    speech = SpeechTracker(rule(labels=()))
     assert not speech.on
     speech.unknown(0, 100)
     assert speech.blocked(0, 100) is False
 
 
 def test_what_was_forgotten_is_blocked() -> None:
-    speech = Speech(rule())
+    speech = SpeechTracker(rule())
     for k in range(10_100):
         speech.window(200 * k, 200 * k + 100, scores(0.0))
     assert speech.blocked(0, 100) is True

@@ -66,13 +66,17 @@ def frames(vad: Vad, sound: Samples, chunks: list[int], first: int = 0) -> list[
 def test_every_frame_is_what_silero_itself_says(models: Path, speech: Samples, name: str) -> None:
     sound = speech[: 10 * RATE + 77]
     found = frames(Vad(models / name, RATE), sound, [1600])
-    assert [f.voice for f in found] == pytest.approx(as_silero_does(models / name, sound), abs=1e-6)
+    assert [f.speech_probability for f in found] == pytest.approx(
+        as_silero_does(models / name, sound), abs=1e-6
+    )
     assert [f.first for f in found] == list(range(0, len(sound), 512))
     assert [f.last for f in found] == [*range(512, len(sound), 512), len(sound)]
 
 
 def test_most_of_silero_s_own_recording_is_speech(models: Path, speech: Samples) -> None:
-    found = np.array([f.voice for f in frames(Vad(models / VARIANTS[1], RATE), speech, [4000])])
+    found = np.array(
+        [f.speech_probability for f in frames(Vad(models / VARIANTS[1], RATE), speech, [4000])]
+    )
     assert np.mean(found >= 0.5) == pytest.approx(0.774, abs=0.01)
 
 
@@ -91,7 +95,9 @@ def test_speech_is_a_voice_and_rain_is_not(
     for row in rows[:12]:
         vad.gap(vad.position + RATE)
         found += frames(vad, read_clip(manifest.parent / row["path"], RATE), [8000], vad.position)
-    share = float(np.mean([f.voice is not None and f.voice >= 0.5 for f in found]))
+    share = float(
+        np.mean([f.speech_probability is not None and f.speech_probability >= 0.5 for f in found])
+    )
     assert least <= share <= most
 
 
@@ -114,7 +120,7 @@ def test_chunks_do_not_matter_at_any_rate(
             vad.push(position, piece)
             position += len(piece)
             while begin + window <= position:
-                asked.append(vad.highest(begin, begin + window))
+                asked.append(vad.max_probability(begin, begin + window))
                 begin += 3000
         vad.gap(position + 500)
         return vad.fresh(), asked
@@ -128,9 +134,13 @@ def test_chunks_do_not_matter_at_any_rate(
 
 def test_a_resampled_stream_is_heard_as_the_stream_itself(models: Path, speech: Samples) -> None:
     sound = speech[: 20 * RATE]
-    own = np.array([f.voice for f in frames(Vad(models / VARIANTS[1], RATE), sound, [1600])])
+    own = np.array(
+        [f.speech_probability for f in frames(Vad(models / VARIANTS[1], RATE), sound, [1600])]
+    )
     wide = soxr.resample(sound, RATE, 48000, quality="VHQ").astype(np.float32)
-    found = np.array([f.voice for f in frames(Vad(models / VARIANTS[1], 48000), wide, [4800])])
+    found = np.array(
+        [f.speech_probability for f in frames(Vad(models / VARIANTS[1], 48000), wide, [4800])]
+    )
     assert len(found) == len(own)
     assert np.mean((found >= 0.5) == (own >= 0.5)) > 0.99
 
@@ -140,16 +150,16 @@ def test_after_a_gap_it_begins_anew(models: Path, speech: Samples) -> None:
     first = frames(vad, part, [1000])
     vad.gap(100_000)
     again = frames(vad, part, [1000], 100_000)
-    assert [f.voice for f in again] == [f.voice for f in first]
+    assert [f.speech_probability for f in again] == [f.speech_probability for f in first]
     assert [f.first - 100_000 for f in again] == [f.first for f in first]
 
 
 def test_what_it_has_not_heard_it_does_not_know(models: Path, speech: Samples) -> None:
     vad = Vad(models / VARIANTS[1], RATE)
     vad.push(0, speech[:RATE])
-    assert vad.highest(0, RATE) is not None
-    assert vad.highest(5 * RATE, 6 * RATE) is None
-    assert vad.highest(0, 100) is None  # no frame was full by then
+    assert vad.max_probability(0, RATE) is not None
+    assert vad.max_probability(5 * RATE, 6 * RATE) is None
+    assert vad.max_probability(0, 100) is None  # no frame was full by then
 
 
 @pytest.mark.fault("F13")
@@ -168,9 +178,9 @@ def test_a_voice_that_is_no_number_is_unknown_and_the_next_frames_are_heard(
     monkeypatch.setattr(vad, "_session", Broken())
     vad.push(0, speech[: 2 * RATE])
     found = vad.fresh()
-    assert [i for i, f in enumerate(found) if f.voice is None] == [30]
-    assert vad.highest(0, 2 * RATE) is None
-    assert vad.highest(31 * 512, 2 * RATE) is not None
+    assert [i for i, f in enumerate(found) if f.speech_probability is None] == [30]
+    assert vad.max_probability(0, 2 * RATE) is None
+    assert vad.max_probability(31 * 512, 2 * RATE) is not None
     tally(1, 0)
 
 

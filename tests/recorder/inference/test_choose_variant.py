@@ -25,7 +25,7 @@ from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.bundle.writer import with_alternative
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.inference import choose_variant as module
-from edgeprune_device.inference.choose_variant import WARM_WINDOWS, pick
+from edgeprune_device.inference.choose_variant import WARM_WINDOWS, choose_variant
 from edgeprune_device.inference.runtime import open_model
 from edgeprune_device.recorder.listen import listen
 
@@ -141,7 +141,7 @@ def test_the_board_takes_the_faster_file(
     first: float, other: float, taken: str, both: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, first=first, other=other)
-    picked = pick(read_bundle(both), clock=clock)
+    picked = choose_variant(read_bundle(both), clock=clock)
     assert picked.bundle.file == taken
     assert picked.bundle.alternative is None  # the other's bytes are let go
     assert picked.facts is not None
@@ -163,7 +163,7 @@ def test_a_slow_board_times_fewer_windows(
     seconds: float, windows: int, both: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, first=seconds, other=seconds / 1.25)
-    assert pick(read_bundle(both), clock=clock).bundle.file == OTHER
+    assert choose_variant(read_bundle(both), clock=clock).bundle.file == OTHER
     assert len(clock.order) == 2 * (3 + WARM_WINDOWS + windows)
 
 
@@ -172,9 +172,9 @@ def test_a_choice_stands_until_what_it_was_made_on_changes(
 ) -> None:
     store, bundle = tmp_path / "variant.json", read_bundle(both)
     clock = Clock(monkeypatch, first=0.010, other=0.004)
-    pick(bundle, 1, store, clock).remember(store)
+    choose_variant(bundle, 1, store, clock).remember(store)
     clock = Clock(monkeypatch, first=0.004, other=0.010)
-    again = pick(bundle, 1, store, clock)
+    again = choose_variant(bundle, 1, store, clock)
     assert again.bundle.file == OTHER
     assert clock.order == [OTHER] * 3  # golden inputs alone: the first is not even opened
     assert "4 ms per window on this machine" in again.sentence
@@ -188,7 +188,7 @@ def test_a_choice_stands_until_what_it_was_made_on_changes(
             asked = replace(bundle, digest="0" * 64) if change == "digest" else bundle
             asked = replace(asked, alternative=replace(bundle.variants[1], digest=asked.digest))
             threads = 2 if change == "threads" else 1
-            assert pick(asked, threads, store, clock).bundle.file == FIRST, change
+            assert choose_variant(asked, threads, store, clock).bundle.file == FIRST, change
 
 
 @pytest.mark.parametrize("torn", ["", "[]", '{"schema": 1}', '{"schema": 1, "key": 3, "file": 5}'])
@@ -197,7 +197,9 @@ def test_a_torn_note_is_measured_again(
 ) -> None:
     (tmp_path / "variant.json").write_text(torn, "utf-8")
     clock = Clock(monkeypatch, first=0.010, other=0.004)
-    assert pick(read_bundle(both), 1, tmp_path / "variant.json", clock).bundle.file == OTHER
+    assert (
+        choose_variant(read_bundle(both), 1, tmp_path / "variant.json", clock).bundle.file == OTHER
+    )
 
 
 def wrong(bundle: Bundle) -> Bundle:
@@ -209,7 +211,7 @@ def test_a_file_with_other_scores_here_is_left_out_and_said(both: Path) -> None:
     bundle = read_bundle(both)
     assert bundle.alternative is not None
     right = replace(bundle, alternative=wrong(bundle.alternative))
-    picked = pick(right)
+    picked = choose_variant(right)
     assert picked.bundle.file == FIRST
     assert "the only one that runs on this machine" in picked.sentence
     assert (
@@ -219,7 +221,7 @@ def test_a_file_with_other_scores_here_is_left_out_and_said(both: Path) -> None:
     with pytest.raises(
         EdgepruneError, match="has other scores on this machine than where"
     ) as error:
-        pick(replace(wrong(bundle), alternative=wrong(bundle.alternative)))
+        choose_variant(replace(wrong(bundle), alternative=wrong(bundle.alternative)))
     assert error.value.status == 1
 
 
@@ -228,7 +230,7 @@ def test_a_missing_runtime_leaves_the_other_and_two_leave_none(
 ) -> None:
     bundle = read_bundle(formats)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    picked = pick(bundle)
+    picked = choose_variant(bundle)
     assert picked.bundle.format == "tflite"
     assert "needs onnxruntime, which is not installed" in picked.sentence
     for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
@@ -236,7 +238,7 @@ def test_a_missing_runtime_leaves_the_other_and_two_leave_none(
     with pytest.raises(
         EdgepruneError, match="Neither model of bundle tones runs on this machine"
     ) as error:
-        pick(bundle)
+        choose_variant(bundle)
     assert error.value.status == 3
 
 
@@ -244,11 +246,11 @@ def test_wrong_use_is_said_once(both: Path) -> None:
     with pytest.raises(
         EdgepruneError, match=r"^threads = 0 is out of range \(allowed: 1 or more\)\.$"
     ):
-        pick(read_bundle(both), 0)
+        choose_variant(read_bundle(both), 0)
 
 
 def test_a_bundle_of_one_file_has_nothing_to_choose(tiny_bundle: Path, tmp_path: Path) -> None:
-    picked = pick(read_bundle(tiny_bundle), 1, tmp_path / "v.json")
+    picked = choose_variant(read_bundle(tiny_bundle), 1, tmp_path / "v.json")
     assert (picked.sentence, picked.facts) == ("", None)
     picked.remember(tmp_path / "v.json")
     assert not (tmp_path / "v.json").exists()

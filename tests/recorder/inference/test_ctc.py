@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeprune_calibration.labels import tags_of, vocabulary
-from edgeprune_device.inference.ctc import BLANK_NAME, merge, read_frames, to_text, to_tokens
+from edgeprune_device.inference.ctc import BLANK_NAME, decode_greedy, merge, to_text, to_tokens
 
 LABELS = (BLANK_NAME, "|", "A", "B", "<unk>")
 
@@ -33,17 +33,17 @@ def frames(text: str) -> np.ndarray:
 
 
 def test_a_letter_said_twice_needs_a_blank_between() -> None:
-    assert read_frames(frames("-AA-A-B|B"), LABELS).tokens == ("A", "A", "B", "|", "B")
+    assert decode_greedy(frames("-AA-A-B|B"), LABELS).tokens == ("A", "A", "B", "|", "B")
 
 
 def test_the_score_is_the_mean_of_the_frames_that_speak() -> None:
-    assert read_frames(frames("--Aa--"), LABELS).score == pytest.approx(0.65)
-    silent = read_frames(frames("----"), LABELS)
+    assert decode_greedy(frames("--Aa--"), LABELS).score == pytest.approx(0.65)
+    silent = decode_greedy(frames("----"), LABELS)
     assert (silent.tokens, silent.score) == ((), 0.0)
 
 
 def test_marks_of_a_vocabulary_are_no_text() -> None:
-    assert read_frames(frames("A?B"), LABELS).tokens == ("A", "B")
+    assert decode_greedy(frames("A?B"), LABELS).tokens == ("A", "B")
 
 
 def test_a_word_in_angle_brackets_is_heard_as_it_was_taught() -> None:
@@ -52,8 +52,8 @@ def test_a_word_in_angle_brackets_is_heard_as_it_was_taught() -> None:
     labels = vocabulary([" ".join(said)], "words")
     path = [labels.index(token) for token in said]
     scores = np.eye(len(labels), dtype=np.float32)[np.repeat(path, 2)]
-    assert read_frames(scores, labels, "words").tokens == said
-    assert read_frames(scores, labels, "characters").tokens == ("sh", "iy")
+    assert decode_greedy(scores, labels, "words").tokens == said
+    assert decode_greedy(scores, labels, "characters").tokens == ("sh", "iy")
 
 
 @pytest.mark.parametrize(

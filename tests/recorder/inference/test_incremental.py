@@ -24,9 +24,9 @@ from edgeprune_device.bundle.writer import golden_files, with_alternative, write
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference.incremental import (
     IncrementalScorer,
-    open_halves,
+    incremental_problem,
     open_incremental,
-    why_not,
+    open_incremental_unchecked,
 )
 
 WINDOW, STEP, REACH, HOP, CHANNELS = 200, 8, 20, 24, 5
@@ -172,7 +172,7 @@ def windows_of(sound: Samples, hop: int, blocks: list[int], lost: int) -> list[t
 def test_any_hop_any_blocks_and_any_gap_give_the_whole_models_scores(
     bundle: Bundle, hop: int, blocks: list[int], lost: int
 ) -> None:
-    scorer, pad = open_halves(bundle), PAD[bundle.name]
+    scorer, pad = open_incremental_unchecked(bundle), PAD[bundle.name]
     sound = SOUND[: 600 if hop < STEP else 2500]
     for first, window in windows_of(sound, hop, blocks, lost):
         assert np.abs(scorer(first, window) - oracle(window, pad)).max() < 1e-5
@@ -193,7 +193,7 @@ def test_no_order_of_windows_brings_a_frame_of_other_sound_into_one(
     bundle: Bundle, moves: list[tuple[str, int]]
 ) -> None:
     """Forward, backward, repeated, gaps, a wrong position, one sample changed: always the oracle's."""
-    scorer, pad = open_halves(bundle), PAD[bundle.name]
+    scorer, pad = open_incremental_unchecked(bundle), PAD[bundle.name]
     place = claimed = 1000
     for kind, size in moves:
         touched = None
@@ -212,7 +212,7 @@ def test_no_order_of_windows_brings_a_frame_of_other_sound_into_one(
 
 
 def test_at_the_bundles_hop_only_the_new_frames_and_the_edges_are_computed(bundle: Bundle) -> None:
-    scorer, edge = open_halves(bundle), EDGES[bundle.name]
+    scorer, edge = open_incremental_unchecked(bundle), EDGES[bundle.name]
     calls: list[int] = []
     front = scorer.front
 
@@ -235,7 +235,7 @@ def test_without_the_comparison_of_samples_the_answers_would_be_wrong(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tests above can fail: frames kept by position alone give other scores."""
-    scorer = open_halves(bundle)
+    scorer = open_incremental_unchecked(bundle)
     scorer(0, SOUND[:WINDOW])
     monkeypatch.setattr(scorer, "_shift", lambda first, window: 3)
     other = SOUND[1000 : 1000 + WINDOW]
@@ -243,7 +243,7 @@ def test_without_the_comparison_of_samples_the_answers_would_be_wrong(
 
 
 def test_a_runtime_that_fails_half_way_leaves_nothing_kept(bundle: Bundle) -> None:
-    scorer, front = open_halves(bundle), open_halves(bundle).front
+    scorer, front = open_incremental_unchecked(bundle), open_incremental_unchecked(bundle).front
     scorer(0, SOUND[:WINDOW])
 
     def fails(_: Samples) -> Samples:
@@ -259,7 +259,7 @@ def test_a_runtime_that_fails_half_way_leaves_nothing_kept(bundle: Bundle) -> No
 
 
 def test_what_is_no_number_is_never_kept(bundle: Bundle) -> None:
-    scorer, sick = open_halves(bundle), SOUND[:WINDOW].copy()
+    scorer, sick = open_incremental_unchecked(bundle), SOUND[:WINDOW].copy()
     sick[150] = np.nan
     scorer(0, sick)
     scorer(HOP, np.concatenate([sick[HOP:], SOUND[WINDOW : WINDOW + HOP]]))
@@ -267,7 +267,7 @@ def test_what_is_no_number_is_never_kept(bundle: Bundle) -> None:
 
 
 def test_the_caller_may_reuse_its_window_and_the_answer_is_its_own(bundle: Bundle) -> None:
-    scorer, buffer = open_halves(bundle), SOUND[:WINDOW].copy()
+    scorer, buffer = open_incremental_unchecked(bundle), SOUND[:WINDOW].copy()
     first = scorer(0, buffer)
     stood = first.copy()
     buffer[:] = SOUND[HOP : HOP + WINDOW]
@@ -280,9 +280,9 @@ def test_a_bundle_is_opened_where_its_hop_is_a_number_of_frames(bundle: Bundle) 
     scorer = open_incremental(bundle)
     assert isinstance(scorer, IncrementalScorer)
     assert (scorer.computed, scorer.kept) == (0, 0)
-    assert why_not(bundle) == ""
+    assert incremental_problem(bundle) == ""
     for hop, said in ((25, "not a multiple of the 8 samples"), (WINDOW + STEP, "share no frame")):
-        assert said in why_not(bundle, hop)
+        assert said in incremental_problem(bundle, hop)
         assert open_incremental(bundle, hop_samples=hop) is None
 
 
@@ -291,9 +291,9 @@ def test_a_bundle_without_halves_says_why(
 ) -> None:
     plain = read_bundle(tiny_bundle)
     assert open_incremental(plain) is None
-    assert why_not(plain) == "The bundle has no incremental files of model.onnx."
+    assert incremental_problem(plain) == "The bundle has no incremental files of model.onnx."
     manifest = {**plain.manifest, "model": {**plain.manifest["model"], "not_incremental": "No."}}
-    assert why_not(Bundle(tmp_path, manifest, b"", (), "")) == "No."
+    assert incremental_problem(Bundle(tmp_path, manifest, b"", (), "")) == "No."
 
 
 def test_halves_that_answer_otherwise_than_the_golden_outputs_are_refused(
@@ -332,7 +332,7 @@ def test_a_half_of_other_shapes_than_the_manifests_is_refused(
 
 def test_halves_are_hashed_and_listed_like_every_file(bundle: Bundle, tmp_path: Path) -> None:
     names = {"front.onnx", "back.onnx"}
-    assert set(bundle.halves) == names <= set(bundle.manifest["files"])
+    assert set(bundle.incremental_files) == names <= set(bundle.manifest["files"])
     copy = changed(bundle, tmp_path / "copy", lambda manifest: None).path
     data = bytearray((copy / "front.onnx").read_bytes())
     data[40] ^= 1
@@ -349,7 +349,7 @@ def test_the_halves_of_an_alternative_go_with_it(
 
     manifest = json.loads(json.dumps(dict(bundle.manifest)))
     renamed(manifest)
-    names = [n for n in manifest.pop("files") if n not in bundle.halves]
+    names = [n for n in manifest.pop("files") if n not in bundle.incremental_files]
     files = {name: (bundle.path / name).read_bytes() for name in names}
     manifest["model"]["file"] = "other.onnx"
     files["other.onnx"] = files.pop("model.onnx")

@@ -20,7 +20,7 @@ from tiny_windows import windows_for
 from edgeprune.export.bundle_writer import describe, golden_inputs, write
 from edgeprune.export.tflite import to_tflite
 from edgeprune.models import loading
-from edgeprune_device.system.native_output import quiet
+from edgeprune_device.system.native_output import capture_native_output
 
 WHEELS = ("tflite-runtime==2.14.0", "numpy<2")
 """tflite-runtime's last version: Python 3.11 at most, numpy 1."""
@@ -84,7 +84,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def quantized(data: bytes, granularity: str, precision: str) -> bytes:
     """Quantize a file's matrix products with Google's quantizer."""
-    with warnings.catch_warnings(), quiet():
+    with warnings.catch_warnings(), capture_native_output():
         warnings.simplefilter("ignore")
         from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 

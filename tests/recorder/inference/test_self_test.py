@@ -13,13 +13,13 @@ from edgeprune_device.bundle.writer import golden_files, write_bundle
 from edgeprune_device.errors import FAILED_CHECK, EdgepruneError
 from edgeprune_device.inference import self_test
 from edgeprune_device.inference.runtime import check_golden, open_model
-from edgeprune_device.inference.self_test import prove_in_child
+from edgeprune_device.inference.self_test import self_test_in_child
 
 
 def test_the_child_tells_the_difference_that_this_process_finds(tiny_bundle: Path) -> None:
     bundle = read_bundle(tiny_bundle)
     here = check_golden(bundle, open_model(bundle))
-    assert prove_in_child(tiny_bundle, bundle.digest) == pytest.approx(here, abs=1e-6)
+    assert self_test_in_child(tiny_bundle, bundle.digest) == pytest.approx(here, abs=1e-6)
 
 
 def test_a_model_with_other_scores_fails_the_check_with_its_hint(
@@ -31,14 +31,14 @@ def test_a_model_with_other_scores_fails_the_check_with_its_hint(
     manifest = {k: v for k, v in bundle.manifest.items() if k != "files"} | {"golden": golden}
     write_bundle(tmp_path / "b", manifest, {"model.onnx": bundle.model_bytes, **files})
     with pytest.raises(EdgepruneError, match="has other scores on this machine") as caught:
-        prove_in_child(tmp_path / "b", read_bundle(tmp_path / "b").digest)
+        self_test_in_child(tmp_path / "b", read_bundle(tmp_path / "b").digest)
     assert caught.value.status == FAILED_CHECK
     assert "Update the runtime" in caught.value.hint
 
 
 def test_a_bundle_that_is_not_the_one_that_was_read_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(EdgepruneError, match="was changed a moment ago"):
-        prove_in_child(tiny_bundle, "0" * 64)
+        self_test_in_child(tiny_bundle, "0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_however_the_child_ends_it_is_one_sentence(
     ended = subprocess.CompletedProcess(["python"], *done)
     monkeypatch.setattr(self_test, "run_module", lambda *_: ended)
     with pytest.raises(EdgepruneError, match=sentence) as caught:
-        prove_in_child(Path("birds"), "d")
+        self_test_in_child(Path("birds"), "d")
     assert caught.value.status == FAILED_CHECK
 
 
@@ -65,4 +65,4 @@ def test_a_child_that_does_not_finish_is_given_up(
 ) -> None:
     monkeypatch.setattr(self_test, "PROVE_SECONDS", 0.001)
     with pytest.raises(EdgepruneError, match=r"of tiny did not finish within 0\.001 s"):
-        prove_in_child(tiny_bundle, "d")
+        self_test_in_child(tiny_bundle, "d")

@@ -20,7 +20,7 @@ from edgeprune_device.detection.events import Detection
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal import export as journal_export
 from edgeprune_device.journal.coverage_report import coverage
-from edgeprune_device.journal.export import Wanted, export, safe_cell
+from edgeprune_device.journal.export import DetectionFilter, export, safe_cell
 from edgeprune_device.journal.stream_time import TimeFacts
 
 
@@ -121,7 +121,7 @@ def test_an_export_that_fails_leaves_the_last_one(
 
     monkeypatch.setattr(journal_export, "WRITERS", {".csv": spoiled})
     with pytest.raises(EdgepruneError, match="cannot be read"):
-        export(filled, tmp_path / "out.csv", Wanted())
+        export(filled, tmp_path / "out.csv", DetectionFilter())
     assert (tmp_path / "out.csv").read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["j", "out.csv"]
 

@@ -13,7 +13,7 @@ from old_journal import OLD_LINES, old_journal
 
 from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.journal import schema
-from edgeprune_device.journal.schema import check_index, is_sound, open_database, set_aside
+from edgeprune_device.journal.schema import check_index, is_intact, open_database, rename_malformed
 
 
 def test_the_database_is_in_wal_mode_and_sound(tmp_path: Path) -> None:
@@ -53,11 +53,11 @@ def test_a_journal_of_a_later_kind_is_refused(tmp_path: Path) -> None:
 
 def test_a_database_that_is_not_there_is_sound_and_one_that_is_none_is_not(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
-    assert is_sound(file)
+    assert is_intact(file)
     open_database(file).close()
-    assert is_sound(file)
+    assert is_intact(file)
     file.write_bytes(b"no database" * 100)
-    assert not is_sound(file)
+    assert not is_intact(file)
 
 
 def test_a_database_that_another_holds_is_not_taken_for_unsound(
@@ -69,14 +69,14 @@ def test_a_database_that_another_holds_is_not_taken_for_unsound(
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            is_sound(file)
+            is_intact(file)
 
 
 def test_a_database_is_set_aside_with_its_log_and_nothing_is_deleted(tmp_path: Path) -> None:
     held = {"": b"rows", "-wal": b"log", "-shm": b"index"}
     for ending, data in held.items():
         (tmp_path / f"journal.sqlite{ending}").write_bytes(data)
-    kept = set_aside(tmp_path / "journal.sqlite", NOON)
+    kept = rename_malformed(tmp_path / "journal.sqlite", NOON)
     assert kept.name == "journal-malformed-20260501T120000000000Z.sqlite"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         f"{kept.name}{ending}": data for ending, data in held.items()

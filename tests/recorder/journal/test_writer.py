@@ -20,7 +20,7 @@ def test_a_row_no_database_would_take_is_counted_and_holds_nobody_up(tmp_path: P
     with journal(tmp_path / "j", live=True) as book:
         book.add(Detection("robin", float("nan"), 1.0, 2.0), 1)
         book.add(Detection("wren \ud800", 0.5, 3.0, 4.0), 3)
-        assert (book.pending, book.lost, book.trouble) == (0, 1, "")
+        assert (book.pending, book.lost, book.failure) == (0, 1, "")
         book.close({})
     assert [line["label"] for line in lines(tmp_path / "j")] == ["wren ?"]
     assert events(tmp_path / "j") == ["rows-lost"]
@@ -58,11 +58,11 @@ def test_tries_grow_apart_up_to_ten_seconds_and_rows_are_written_once_in_order(
                 now[0] += 0.25
                 book.tick(now[0])
             assert tries == [0.0, 0.5, 1.5, 3.5, 7.5, 15.5, 25.5, 35.5]
-            assert "No space left on device" in book.trouble
-            assert "4 rows wait in memory and on the disk" in book.trouble  # with the event of it
+            assert "No space left on device" in book.failure
+            assert "4 rows wait in memory and on the disk" in book.failure  # with the event of it
         now[0] = 46.0
         book.tick(now[0])
-        assert (book.pending, book.trouble, book.lost) == (0, "", 0)
+        assert (book.pending, book.failure, book.lost) == (0, "", 0)
         book.close({})
     assert [line["label"] for line in lines(tmp_path / "j")] == ["bird 0", "bird 1", "bird 2"]
     assert events(tmp_path / "j") == ["journal-trouble", "journal-recovered"]

@@ -28,11 +28,11 @@ def test_an_alarm_stands_from_its_notice_to_the_one_that_ends_it(
     alarms = Alarms()
     alarms.take(begins)
     alarms.take(begins)
-    assert alarms.standing == {begins.kind: "x"}
+    assert alarms.active == {begins.kind: "x"}
     alarms.take(Notice("load-shed", "something else"))
-    assert alarms.standing == {begins.kind: "x"}
+    assert alarms.active == {begins.kind: "x"}
     alarms.take(ends)
-    assert alarms.standing == {}
+    assert alarms.active == {}
     assert alarms.raised == {begins.kind: 1}
 
 
@@ -42,4 +42,4 @@ def test_an_alarm_stands_from_its_notice_to_the_one_that_ends_it(
 def test_news_are_no_alarms(kind: str) -> None:
     alarms = Alarms()
     alarms.take(Notice(kind, "x"))
-    assert not alarms.standing
+    assert not alarms.active

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.inference.runtime import open_model
-from edgeprune_device.monitoring.score_checks import ScoreGuard
+from edgeprune_device.monitoring.score_checks import ScoreChecker
 from edgeprune_device.stream import Notice
 
 LABELS = ("background", "robin", "wren")
@@ -33,8 +33,8 @@ def kinds(notices: list[Notice]) -> list[str]:
     return [notice.kind for notice in notices]
 
 
-def guard(activation: str = "softmax") -> ScoreGuard:
-    return ScoreGuard(activation, LABELS, frozenset({"background"}))
+def guard(activation: str = "softmax") -> ScoreChecker:
+    return ScoreChecker(activation, LABELS, frozenset({"background"}))
 
 
 @pytest.mark.fault("F13")
@@ -127,7 +127,7 @@ def test_posteriors_of_transcripts_are_watched_too() -> None:
 
 def test_a_working_model_raises_nothing_on_any_sound(tiny_bundle: Path) -> None:
     bundle = read_bundle(tiny_bundle)
-    run, watch = open_model(bundle), ScoreGuard("softmax", bundle.labels)
+    run, watch = open_model(bundle), ScoreChecker("softmax", bundle.labels)
     time = np.arange(bundle.window_samples) / bundle.sample_rate
     for k in range(1500):
         window = generator.standard_normal(len(time)) * 10 ** generator.uniform(-4, -1)

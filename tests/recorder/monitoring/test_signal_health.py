@@ -19,7 +19,7 @@ from tries import tries
 
 from edgeprune_device.audio.sound_files import read_clip
 from edgeprune_device.monitoring.signal_faults import faults_of
-from edgeprune_device.monitoring.signal_health import Flag, Health
+from edgeprune_device.monitoring.signal_health import Flag, SignalHealth
 from edgeprune_device.stream import Notice
 
 NOTHING = np.empty(0, np.float32)
@@ -27,7 +27,7 @@ Samples = NDArray[np.float32]
 
 
 def judge(sound: Samples, chunk: int = 4000, rate: int = RATE) -> tuple[list[Flag], list[Notice]]:
-    health = Health(rate)
+    health = SignalHealth(rate)
     flags = [flag for first in range(0, len(sound), chunk)
              for flag in health.push(first, sound[first : first + chunk])]  # fmt: skip
     return flags + health.flush(), health.notices()
@@ -66,7 +66,7 @@ def test_a_dead_microphone_is_an_alarm_and_its_windows_are_not_observed(
         begin = 8 * RATE + 997 * trial
         end = begin + 12 * RATE
         sound = np.concatenate([noise(begin / RATE), make(12.0), noise(15)])
-        health = Health(RATE)
+        health = SignalHealth(RATE)
         found = [flag for first in range(0, len(sound), 1600)
                  for flag in health.push(first, sound[first : first + 1600])]  # fmt: skip
         notices = health.notices()
@@ -95,10 +95,10 @@ def test_a_window_with_a_sample_that_is_no_number_is_invalid_and_its_neighbours_
     sound = noise(60)
     places = np.sort(generator.choice(len(sound), 50, replace=False))
     sound[places] = value
-    health, asked = Health(RATE), []
+    health, asked = SignalHealth(RATE), []
     for first in range(0, len(sound), 777):
         health.push(first, sound[first : first + 777])
-        cleaned = Health.clean(sound[first : first + 777])
+        cleaned = SignalHealth.clean(sound[first : first + 777])
         assert np.isfinite(cleaned).all()
         assert np.abs(cleaned).max() <= 4
         for begin in range(0, first, 1600):
@@ -116,9 +116,9 @@ def test_a_window_with_a_sample_that_is_no_number_is_invalid_and_its_neighbours_
 def test_nothing_that_is_not_finite_passes_and_everything_else_does(tally: Tally) -> None:
     """One block of each kind: every good sample stays as it is, to the bit."""
     sound = noise(1)
-    assert Health.clean(sound) is sound
+    assert SignalHealth.clean(sound) is sound
     sound[[3, 500, 9000]] = np.nan, np.inf, 3e38
-    cleaned = Health.clean(sound)
+    cleaned = SignalHealth.clean(sound)
     assert cleaned[[3, 500, 9000]].tolist() == [0, 0, 0]
     good = np.isfinite(sound) & (np.abs(sound) < 4)
     np.testing.assert_array_equal(cleaned[good], sound[good])
@@ -217,7 +217,7 @@ def test_a_repeated_block_is_found_behind_the_resampler_of_a_48_khz_microphone()
 
 
 def test_silence_goes_on_across_gaps() -> None:
-    health, found = Health(RATE), []
+    health, found = SignalHealth(RATE), []
     for k in range(6):  # two seconds at a time
         found += health.push(100_000 * k, np.zeros(2 * RATE, np.float32))
     assert sum(f.last - f.first for f in found) == 12 * RATE
@@ -262,7 +262,7 @@ def verdicts(
 
     A chunk is cut where a window ends: a window may be asked about only then.
     """
-    health, flags, found, position = Health(RATE), [], [], 0
+    health, flags, found, position = SignalHealth(RATE), [], [], 0
     for sound in sounds:
         start, first = position, position
         end = start + len(sound)
@@ -282,7 +282,7 @@ def verdicts(
 
 
 def test_before_a_gap_a_rest_of_a_second_is_judged_if_it_is_long_enough() -> None:
-    health = Health(RATE)
+    health = SignalHealth(RATE)
     assert health.push(0, clipped(0.2)) == []
     assert health.gap(RATE) == []
     assert health.push(RATE, clipped(0.3)) == []
@@ -293,7 +293,7 @@ def test_before_a_gap_a_rest_of_a_second_is_judged_if_it_is_long_enough() -> Non
 def test_a_short_window_within_a_dead_second_is_not_observed() -> None:
     """Windows of a tenth of a second end before their second does: it goes on as the last one did."""
     rate, hop = 1000, 100
-    health, heard = Health(rate), []
+    health, heard = SignalHealth(rate), []
     sound = np.concatenate([np.zeros(12 * rate), np.random.default_rng(0).normal(0, 0.1, rate)])
     for first in range(0, len(sound), hop):
         health.push(first, sound[first : first + hop].astype(np.float32))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from edgeprune_device.monitoring import terminal as module
-from edgeprune_device.monitoring.terminal import Screen
+from edgeprune_device.monitoring.terminal import TerminalOutput
 
 
 def refuse(_text: str) -> None:
@@ -22,7 +22,7 @@ def test_a_terminal_that_has_gone_or_a_full_disk_behind_it_stops_nobody(
 ) -> None:
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(module, "LIVE_SECONDS", 0.0)
-    screen = Screen(refuse)
+    screen = TerminalOutput(refuse)
     screen.live = terminal
     monkeypatch.setattr(sys.stderr, "write", refuse)
     screen.show(lambda: "00:00:01  -40 dBFS")
@@ -36,7 +36,7 @@ def test_where_a_service_manager_shows_how_things_are_only_what_happens_is_said(
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
     said: list[str] = []
     for watched in (False, True):
-        screen = Screen(said.append, watched=watched)
+        screen = TerminalOutput(said.append, watched=watched)
         screen.live = False
         screen.show(lambda: "live")
         screen.line("owl")

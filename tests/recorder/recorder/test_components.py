@@ -12,10 +12,10 @@ from tiny_recordings import RATE, TONES, tone
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.clips.clip_recorder import DELAY_SECONDS, ClipRecorder
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.choose_variant import Picked, pick
-from edgeprune_device.monitoring.terminal import Screen
+from edgeprune_device.inference.choose_variant import ChosenVariant, choose_variant
+from edgeprune_device.monitoring.terminal import TerminalOutput
 from edgeprune_device.recorder import components
-from edgeprune_device.recorder.components import MOST_MERGE_SECONDS, hop_of, make_parts
+from edgeprune_device.recorder.components import MOST_MERGE_SECONDS, hop_of, make_components
 from edgeprune_device.recorder.loop import Components
 from edgeprune_device.settings import Clips, Decide, Gate, Settings
 
@@ -28,35 +28,35 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def picked(bundle: Bundle) -> Picked:
-    return pick(bundle)
+def picked(bundle: Bundle) -> ChosenVariant:
+    return choose_variant(bundle)
 
 
-def parts_of(picked: Picked, out: Path, settings: Settings | None = None) -> Components:
-    return make_parts(picked, settings or Settings(), out, Screen(lambda _: None),
-                      timed=lambda _: None)  # fmt: skip
+def parts_of(picked: ChosenVariant, out: Path, settings: Settings | None = None) -> Components:
+    return make_components(picked, settings or Settings(), out, TerminalOutput(lambda _: None),
+                      on_latency=lambda _: None)  # fmt: skip
 
 
 def test_without_settings_the_parts_are_the_bundles_and_nothing_is_written(
-    picked: Picked, tmp_path: Path
+    picked: ChosenVariant, tmp_path: Path
 ) -> None:
     parts = parts_of(picked, tmp_path / "j")
     assert (parts.windower.window_samples, parts.windower.hop_samples) == (WINDOW, HOP)
     assert parts.decider.rule.thresholds == dict.fromkeys(TONES, 0.8)
-    assert (parts.vad, parts.news, parts.speech.on) == (None, (), False)
+    assert (parts.vad, parts.notices, parts.speech.on) == (None, (), False)
     assert not (tmp_path / "j").exists()
 
 
 def test_the_model_is_the_bundles_whole_one_where_it_keeps_no_frames(
-    picked: Picked, tmp_path: Path
+    picked: ChosenVariant, tmp_path: Path
 ) -> None:
     parts = parts_of(picked, tmp_path)
     window = tone(TONES["high"], WINDOW / RATE, 1)
     np.testing.assert_array_equal(parts.model(12_345, window), picked.run(window))
-    parts.forget()  # nothing to forget, and no error
+    parts.reset_model()  # nothing to forget, and no error
 
 
-def test_settings_stand_in_place_of_the_bundles_own(picked: Picked, tmp_path: Path) -> None:
+def test_settings_stand_in_place_of_the_bundles_own(picked: ChosenVariant, tmp_path: Path) -> None:
     settings = Settings(
         decide=Decide(hop_seconds=0.025, thresholds={"low": 0.3}, merge_seconds=7.0),
         gate=Gate(kind="level", level_db=-40), clips=Clips(save=True),
@@ -70,7 +70,11 @@ def test_settings_stand_in_place_of_the_bundles_own(picked: Picked, tmp_path: Pa
 
 @pytest.mark.parametrize(("merge", "held"), [(0.0, 0.0), (7.0, 7.0), (3600.0, MOST_MERGE_SECONDS)])
 def test_sound_is_held_for_as_long_as_events_may_merge_up_to_a_bound(
-    merge: float, held: float, picked: Picked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    merge: float,
+    held: float,
+    picked: ChosenVariant,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = dict[str, Any]()
 
@@ -101,20 +105,22 @@ def test_a_hop_of_less_than_a_sample_is_one_sentence(bundle: Bundle) -> None:
         hop_of(bundle, Settings(decide=Decide(hop_seconds=1e-5)))
 
 
-def test_settings_of_a_label_that_is_not_there_are_refused(picked: Picked, tmp_path: Path) -> None:
+def test_settings_of_a_label_that_is_not_there_are_refused(
+    picked: ChosenVariant, tmp_path: Path
+) -> None:
     with pytest.raises(EdgepruneError, match="names 'owl'"):
         parts_of(picked, tmp_path, Settings(decide=Decide(deny=("owl",))))
 
 
 def test_frames_that_cannot_be_kept_are_news_and_the_whole_model_runs(
-    picked: Picked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    picked: ChosenVariant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise EdgepruneError("its incremental files have other scores.")
 
     monkeypatch.setattr(components, "open_incremental", refuse)
     parts = parts_of(picked, tmp_path)
-    (notice,) = parts.news
+    (notice,) = parts.notices
     assert notice.kind == "incremental-refused"
     assert notice.text.endswith("its incremental files have other scores.")
     window = tone(TONES["low"], WINDOW / RATE, 1)
@@ -122,7 +128,7 @@ def test_frames_that_cannot_be_kept_are_news_and_the_whole_model_runs(
 
 
 def test_a_model_that_keeps_frames_is_told_of_gaps(
-    picked: Picked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    picked: ChosenVariant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Kept:
         def __init__(self) -> None:
@@ -143,6 +149,6 @@ def test_a_model_that_keeps_frames_is_told_of_gaps(
     monkeypatch.setattr(components, "open_incremental", opened)
     parts = parts_of(picked, tmp_path, Settings(decide=Decide(hop_seconds=0.1)))
     assert parts.model(7, np.zeros(WINDOW, np.float32)).tolist() == [7, 7, 7]
-    parts.forget()
+    parts.reset_model()
     assert kept.gaps == 1
     assert asked == [(picked.bundle, 1, 1600)]

@@ -20,11 +20,11 @@ from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.detection.activity_gate import ActivityGate
 from edgeprune_device.detection.decider import Decider
 from edgeprune_device.detection.decision_rule import rule_of
-from edgeprune_device.detection.speech_privacy import Speech, speech_rule
+from edgeprune_device.detection.speech_privacy import SpeechTracker, speech_rule
 from edgeprune_device.detection.vad import Vad
 from edgeprune_device.inference.runtime import Scorer, open_model
-from edgeprune_device.monitoring.score_checks import ScoreGuard
-from edgeprune_device.monitoring.signal_health import Health
+from edgeprune_device.monitoring.score_checks import ScoreChecker
+from edgeprune_device.monitoring.signal_health import SignalHealth
 from edgeprune_device.settings import Decide, Privacy
 from edgeprune_device.settings import Gate as GateSettings
 
@@ -38,11 +38,11 @@ class Recorder:
         rule = rule_of(
             bundle, Decide(of_windows=3, confirm_windows=2, release=0.1, merge_seconds=0.4)
         )
-        self.run, self.health, self.vad = run, Health(RATE), Vad(vad, RATE)
+        self.run, self.health, self.vad = run, SignalHealth(RATE), Vad(vad, RATE)
         self.gate = ActivityGate(gate, RATE, self.vad)
-        self.guard = ScoreGuard(bundle.activation, bundle.labels, rule.ignore)
+        self.guard = ScoreChecker(bundle.activation, bundle.labels, rule.ignore)
         self.decider, self.windower = Decider(rule), Windower(bundle.window_samples, 800)
-        self.speech = Speech(speech_rule(bundle, Privacy(vad=True, margin_seconds=0.25)))
+        self.speech = SpeechTracker(speech_rule(bundle, Privacy(vad=True, margin_seconds=0.25)))
         self.found: list[Any] = []
         self.verdicts: list[tuple[int, str]] = []
 
@@ -54,7 +54,7 @@ class Recorder:
     def hear(self, samples: NDArray[np.float32]) -> None:
         first = self.windower.position
         self.health.push(first, samples)
-        samples = Health.clean(samples)
+        samples = SignalHealth.clean(samples)
         self.vad.push(first, samples)
         self.gate.push(first, samples)
         for begin, window in self.windower.push(samples):
@@ -64,7 +64,7 @@ class Recorder:
         reason = self.health.invalid(first, last)
         if not reason and not self.gate.open(first, last):
             self.verdicts.append((first, "quiet"))
-            self.found += self.decider.quiet(first / RATE)
+            self.found += self.decider.skip_gated(first / RATE)
             return
         scores = None if reason else self.run(window)
         if scores is not None:
@@ -92,7 +92,7 @@ class Recorder:
             self.window(first, min(first + len(window), self.windower.position), window)
         self.found += self.decider.flush()
         for frame in self.vad.fresh():
-            self.speech.voice(frame.first, frame.last, frame.voice)
+            self.speech.voice(frame.first, frame.last, frame.speech_probability)
         self.speech.end(self.windower.position)
         blocked = [self.speech.blocked(*clip) for clip in CLIPS]
         return [self.found, self.verdicts, self.health.notices(), self.guard.notices(), blocked]

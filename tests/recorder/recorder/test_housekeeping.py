@@ -19,12 +19,12 @@ from tiny_recordings import RATE
 
 from edgeprune_device.clips.clip_files import to_flac, write_clip
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.choose_variant import Picked
+from edgeprune_device.inference.choose_variant import ChosenVariant
 from edgeprune_device.journal.journal import Journal
 from edgeprune_device.monitoring.status import read_status
 from edgeprune_device.recorder import housekeeping
 from edgeprune_device.recorder import listen as module
-from edgeprune_device.recorder.housekeeping import Every, check_outlets
+from edgeprune_device.recorder.housekeeping import PeriodicTimer, check_sinks
 from edgeprune_device.recorder.listen import listen
 from edgeprune_device.settings import Operate, Retention, Settings, Webhook
 from edgeprune_device.sinks.delivery import Sinks
@@ -97,7 +97,7 @@ def test_what_a_failing_disk_keeps_a_live_recorder_from_reading_or_writing_stops
         raise EdgepruneError("variant.json cannot be written: No space left on device.")
 
     monkeypatch.setattr(housekeeping, "unrecorded", unreadable)
-    monkeypatch.setattr(Picked, "remember", unwritable)
+    monkeypatch.setattr(ChosenVariant, "remember", unwritable)
     said: list[str] = []
     stats = listen(tiny_bundle, tmp_path / "j", source="microphone", say=said.append)
     assert stats["captured_seconds"] == BLOCKS / 10
@@ -106,7 +106,7 @@ def test_what_a_failing_disk_keeps_a_live_recorder_from_reading_or_writing_stops
 
 
 def test_what_is_due_every_so_often_is_due_at_once_and_then_not_before_its_time() -> None:
-    every = Every(5.0)
+    every = PeriodicTimer(5.0)
     assert [every.due(now) for now in (100.0, 100.0, 104.9, 105.0, 109.0, 130.0, 134.9)] == [
         True, False, False, True, False, True, False,
     ]  # fmt: skip
@@ -121,9 +121,9 @@ def test_an_outlet_that_cannot_work_is_found_before_anything_is_begun(
     settings: Settings, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgepruneError, match=sentence):
-        check_outlets(settings, tmp_path / "j")
+        check_sinks(settings, tmp_path / "j")
     assert not (tmp_path / "j").exists()
-    check_outlets(Settings(), tmp_path / "j")
+    check_sinks(Settings(), tmp_path / "j")
 
 
 PATHS = [f"clips/2026-05-01/owl/12000{number}_a{number}.flac" for number in range(3)]
@@ -182,7 +182,7 @@ def test_at_each_heartbeat_the_coverage_is_in_the_journal_and_the_status_on_the_
         covered = ask(tmp_path / "j", "SELECT sum(samples) AS samples FROM coverage")
         seen.append((read_status(tmp_path / "j"), covered[0]["samples"]))
 
-    monkeypatch.setattr(housekeeping, "Every", Always)
+    monkeypatch.setattr(housekeeping, "PeriodicTimer", Always)
     sound.append(look)  # in the middle of the sound
     stats = listen(tiny_bundle, tmp_path / "j", source="microphone", say=lambda _: None)
     ((status, covered),) = seen
@@ -196,7 +196,7 @@ def test_at_each_heartbeat_the_coverage_is_in_the_journal_and_the_status_on_the_
     assert whole == stats["position_samples"] == BLOCKS * RATE // 10
 
 
-class Always(Every):
+class Always(PeriodicTimer):
     """Due each time it is asked."""
 
     def due(self, now: float) -> bool:

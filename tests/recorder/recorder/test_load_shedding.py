@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune_device.monitoring.alarms import Alarms
-from edgeprune_device.recorder.load_shedding import Shedder, levels_of
+from edgeprune_device.recorder.load_shedding import LoadShedder, levels_of
 from edgeprune_device.settings import SHEDDING, Load
 from edgeprune_device.stream import Notice
 
@@ -16,7 +16,7 @@ LOAD = Load()
 
 
 def board(
-    shedder: Shedder, slowness: list[float], held: float = 60.0
+    shedder: LoadShedder, slowness: list[float], held: float = 60.0
 ) -> tuple[list[tuple[int, Notice]], list[float]]:
     """Simulate seconds of a board: each second of sound takes so many seconds of work at hop x1.
 
@@ -33,9 +33,9 @@ def board(
             if work > room:
                 break
             room, backlog = room - work, backlog - piece
-            said += [(second, notice) for notice in shedder.step(second + 1 - room, backlog)]
+            said += [(second, notice) for notice in shedder.update(second + 1 - room, backlog)]
         backlog = min(backlog, held)
-        said += [(second, notice) for notice in shedder.step(second + 1.0, backlog)]
+        said += [(second, notice) for notice in shedder.update(second + 1.0, backlog)]
         seen.append(backlog)
     return said, seen
 
@@ -54,7 +54,7 @@ def test_the_order_is_the_one_the_user_chose() -> None:
 
 
 def test_a_model_that_keeps_up_gives_up_nothing() -> None:
-    shedder = Shedder(LOAD, 4)
+    shedder = LoadShedder(LOAD, 4)
     said, backlog = board(shedder, [0.8] * 600)
     assert said == []
     assert max(backlog) < 1
@@ -62,7 +62,7 @@ def test_a_model_that_keeps_up_gives_up_nothing() -> None:
 
 
 def test_a_model_three_times_too_slow_gets_a_longer_hop_and_keeps_up() -> None:
-    shedder = Shedder(LOAD, 4)
+    shedder = LoadShedder(LOAD, 4)
     said, backlog = board(shedder, [3.0] * 100)
     assert [notice.details["level"] for _, notice in said] == ["no-clips", "hop x2", "hop x4"]
     assert {notice.kind for _, notice in said} == {"load-shed"}
@@ -72,39 +72,39 @@ def test_a_model_three_times_too_slow_gets_a_longer_hop_and_keeps_up() -> None:
 
 
 def test_the_first_step_comes_at_the_backlog_the_user_named() -> None:
-    shedder = Shedder(Load(behind_seconds=4.0), 4)
-    assert shedder.step(0.0, 3.9) == []
-    (notice,) = shedder.step(1.0, 4.0)
+    shedder = LoadShedder(Load(behind_seconds=4.0), 4)
+    assert shedder.update(0.0, 3.9) == []
+    (notice,) = shedder.update(1.0, 4.0)
     assert notice.details == {"level": "no-clips", "before": "normal", "backlog_seconds": 4.0}
-    assert shedder.step(2.0, 5.0) == []  # the last one has not had time to help
-    assert [notice.details["level"] for notice in shedder.step(5.0, 6.0)] == ["hop x2"]
-    assert shedder.step(20.0, 5.5) == []  # it helps: the backlog shrinks
-    assert shedder.step(21.0, 7.0) == []
-    assert [notice.details["level"] for notice in shedder.step(24.0, 7.0)] == ["hop x4"]
+    assert shedder.update(2.0, 5.0) == []  # the last one has not had time to help
+    assert [notice.details["level"] for notice in shedder.update(5.0, 6.0)] == ["hop x2"]
+    assert shedder.update(20.0, 5.5) == []  # it helps: the backlog shrinks
+    assert shedder.update(21.0, 7.0) == []
+    assert [notice.details["level"] for notice in shedder.update(24.0, 7.0)] == ["hop x4"]
 
 
 def test_windows_are_skipped_from_the_limit_down_to_half_of_it() -> None:
-    shedder = Shedder(Load(steps=("skip",)), 4)
-    assert [notice.kind for notice in shedder.step(0.0, 10.0)] == ["load-shed"]
+    shedder = LoadShedder(Load(steps=("skip",)), 4)
+    assert [notice.kind for notice in shedder.update(0.0, 10.0)] == ["load-shed"]
     flags = []
     for now, backlog in enumerate([10, 8, 6, 5, 4.9, 6, 9.9, 10, 5.1, 4]):
-        shedder.step(1.0 + now, backlog)
+        shedder.update(1.0 + now, backlog)
         flags.append(shedder.skip)
     assert flags == [True, True, True, True, False, False, False, True, True, False]
 
 
 def test_when_nothing_is_left_that_is_said_once() -> None:
-    shedder = Shedder(Load(steps=("no-clips",)), 4)
+    shedder = LoadShedder(Load(steps=("no-clips",)), 4)
     said, backlog = board(shedder, [3.0] * 300)
     assert [notice.kind for _, notice in said] == ["load-shed", "load-exceeded"]
     assert backlog[-1] > 59
-    assert [n.kind for _, n in board(Shedder(Load(steps=()), 4), [3.0] * 300)[0]] == [
+    assert [n.kind for _, n in board(LoadShedder(Load(steps=()), 4), [3.0] * 300)[0]] == [
         "load-exceeded"
     ]
 
 
 def test_after_a_slow_spell_everything_is_taken_back_a_step_each_calm_time() -> None:
-    shedder = Shedder(LOAD, 4)
+    shedder = LoadShedder(LOAD, 4)
     said, _ = board(shedder, [3.0] * 100 + [0.5] * 600)
     back = [(second, notice) for second, notice in said if notice.kind == "load-restored"]
     assert [notice.details["level"] for _, notice in back] == ["hop x2", "no-clips", "normal"]
@@ -114,7 +114,7 @@ def test_after_a_slow_spell_everything_is_taken_back_a_step_each_calm_time() -> 
 
 
 def test_a_board_that_is_always_a_little_too_slow_changes_its_mind_ever_more_rarely() -> None:
-    shedder = Shedder(Load(steps=("longer-hop",)), 2)
+    shedder = LoadShedder(Load(steps=("longer-hop",)), 2)
     said, _ = board(shedder, [1.5] * 12 * 3600)
     assert len(said) < 40  # a fixed calm time would come to over 500
     late = [second for second, _ in said if second > 6 * 3600]
@@ -133,7 +133,7 @@ def test_it_never_oscillates_faster_than_the_calm_time_and_returns_to_normal(
     steps: tuple[str, ...], most: int, spells: list[tuple[int, float]]
 ) -> None:
     load = Load(steps=steps, behind_seconds=5.0, calm_seconds=40.0)
-    shedder = Shedder(load, most)
+    shedder = LoadShedder(load, most)
     slowness = [cost for seconds, cost in spells for _ in range(seconds)]
     longest = 2 * 3600 * len(shedder.levels)
     said, _ = board(shedder, slowness)
@@ -145,16 +145,16 @@ def test_it_never_oscillates_faster_than_the_calm_time_and_returns_to_normal(
             assert shed_at is not None
             assert second - shed_at >= 39
     for now in range(len(slowness) + 1, len(slowness) + longest, 20):
-        shedder.step(float(now), 0.0)
+        shedder.update(float(now), 0.0)
     assert shedder.level == 0
     assert (shedder.clips, shedder.hop_factor, shedder.skip) == (True, 1, False)
     assert all(notice.text.endswith(".") for _, notice in said)
 
 
 def test_where_there_is_nothing_to_give_up_the_alarm_ends_too() -> None:
-    shedder, alarms = Shedder(Load(steps=(), behind_seconds=10, calm_seconds=60)), Alarms()
+    shedder, alarms = LoadShedder(Load(steps=(), behind_seconds=10, calm_seconds=60)), Alarms()
     for second in range(300):
-        for notice in shedder.step(float(second), 20.0 if second < 30 else 0.0):
+        for notice in shedder.update(float(second), 20.0 if second < 30 else 0.0):
             alarms.take(notice)
-        assert bool(alarms.standing) == (second < 90)
+        assert bool(alarms.active) == (second < 90)
     assert alarms.raised == {"load-exceeded": 1}

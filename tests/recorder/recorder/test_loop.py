@@ -64,7 +64,7 @@ def test_whatever_is_lost_every_sample_is_accounted_for(
     run = Run(tiny_bundle, new_folder() / "j", items)
     run.check()
     heard = sum(min(size, 1 << 30) for size, _, _ in pieces)
-    assert run.loop.done.captured == min(heard, len(sound))
+    assert run.loop.progress.captured == min(heard, len(sound))
     for reason in ("stalled", "microphone lost"):
         wanted = sum(lost for _, lost, why in pieces if why == reason)
         assert run.ledger.totals[NOT_CAPTURED, reason] == wanted
@@ -173,8 +173,8 @@ def test_scores_that_are_none_are_an_alarm_and_not_nothing_heard(
     assert run.labels == []
     assert run.total(INVALID) > (0.5 if kind == "constant" else 0.99) * len(sound)
     assert run.events, "an alarm is written"
-    assert run.loop.done.bad_scores > 0
-    tally(run.loop.done.windows, 0, f"{kind}: invalid and an alarm")
+    assert run.loop.progress.bad_scores > 0
+    tally(run.loop.progress.windows, 0, f"{kind}: invalid and an alarm")
 
 
 class SlowBoard:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone, read_stretch
+from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone, parse_time_range
 from edgeprune_device.recorder.sun import sun_event
 from edgeprune_device.settings import Schedule as Entries
 
@@ -77,7 +77,7 @@ def test_dawn_and_dusk_follow_the_sun_with_their_offsets() -> None:
 
 @pytest.mark.parametrize("text", ["dawn-1h", "dawn - 60m", "dawn-1:00", "dawn-60min", "DAWN-0h60m"])
 def test_an_offset_may_be_written_in_several_ways(text: str) -> None:
-    assert read_stretch(f"{text}..dusk").begin.minutes == -60
+    assert parse_time_range(f"{text}..dusk").begin.minutes == -60
 
 
 def test_a_mixed_stretch_is_empty_where_its_order_is_turned_round() -> None:

@@ -13,12 +13,12 @@ import pytest
 from tiny_recordings import RATE
 
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.inference.choose_variant import choose_variant
 from edgeprune_device.journal.journal import Journal
 from edgeprune_device.journal.stream_time import StreamTime
 from edgeprune_device.monitoring.latency import LatencyTrack
-from edgeprune_device.monitoring.terminal import Screen
-from edgeprune_device.recorder.components import make_parts
+from edgeprune_device.monitoring.terminal import TerminalOutput
+from edgeprune_device.recorder.components import make_components
 from edgeprune_device.recorder.loop import Loop
 from edgeprune_device.recorder.session_stats import Identity, SessionStats
 from edgeprune_device.settings import Settings
@@ -31,9 +31,9 @@ START = datetime(2026, 5, 1, 4, 59, 58, tzinfo=UTC)
 def account(
     request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path: Path
 ) -> Iterator[SessionStats]:
-    parts = make_parts(
-        pick(read_bundle(tiny_bundle)), Settings(), tmp_path / "j", Screen(lambda _: None),
-        timed=lambda _: None,
+    parts = make_components(
+        choose_variant(read_bundle(tiny_bundle)), Settings(), tmp_path / "j", TerminalOutput(lambda _: None),
+        on_latency=lambda _: None,
     )  # fmt: skip
     with Journal(tmp_path / "j", "b", "d", "s", live=request.param, clock=lambda: START) as journal:
         loop = Loop(parts, journal, StreamTime(RATE, START))

@@ -32,7 +32,7 @@ def test_a_command_gets_the_detection_on_standard_input_and_no_shell(tmp_path: P
     chosen = settings(command={"run": [*script(tmp_path, keep), "$HOME"]})
     with recorder(tmp_path / "j") as book, running(chosen, tmp_path / "j") as sinks:
         names = hear(book, 0, 3, "wren; rm -rf $HOME")
-        sinks.poke()
+        sinks.notify()
         wait_for(lambda: sinks.status()["command"]["sent"] == 3)
     got = [json.loads(line) for line in (tmp_path / "got").read_text("utf-8").splitlines()]
     assert [row["id"] for row in got] == names
@@ -53,7 +53,7 @@ def test_a_command_that_asks_for_another_try_gets_it_and_one_that_fails_is_left_
     with recorder(tmp_path / "j") as book, running(chosen, tmp_path / "j") as sinks:
         again, never = hear(book, 0, 1, "again"), hear(book, 1, 1, "never")
         good = hear(book, 2, 1, "good")
-        sinks.poke()
+        sinks.notify()
         wait_for(lambda: sinks.status()["command"]["sent"] == 2)
     tried = (tmp_path / "got").read_text("utf-8").split()
     assert tried == again * 8 + never * MOST_REFUSALS + good
@@ -65,7 +65,7 @@ def test_a_command_that_hangs_is_ended_with_all_it_has_started(tmp_path: Path) -
     chosen = settings(command={"run": run, "timeout_seconds": 1.0})
     with recorder(tmp_path / "j") as book, running(chosen, tmp_path / "j") as sinks:
         hear(book, 0, 1)
-        sinks.poke()
+        sinks.notify()
         wait_for(lambda: sinks.status()["command"]["failures"] >= 1)
         said = sinks.status()["command"]["last_error"]
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]

@@ -35,7 +35,7 @@ def test_secrets_show_nowhere(tmp_path: Path) -> None:
         sinks = Sinks(chosen, tmp_path / "j", said.append, environ=environ, delays=QUICK)
         sinks.start()
         hear(book, 0, 1)
-        sinks.poke()
+        sinks.notify()
         wait_for(lambda: all(a["failures"] or a["sent"] for a in sinks.status().values()))
         notices = sinks.close(1.0)
     shown = repr((said, notices, sinks.status(), vars(sinks), chosen.mqtt, chosen.command))

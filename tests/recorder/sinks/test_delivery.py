@@ -39,7 +39,7 @@ def test_a_certificate_nobody_vouches_for_is_no_receiver(
         with recorder(tmp_path / "j") as book:
             with running(chosen, tmp_path / "j") as sinks:
                 (name,) = hear(book, 0, 1)
-                sinks.poke()
+                sinks.notify()
                 wait_for(lambda: all(a["failures"] > 1 for a in sinks.status().values()))
                 assert all("erti" in a["last_error"] for a in sinks.status().values())
             assert web.requests == []
@@ -56,7 +56,7 @@ def test_the_oldest_are_left_out_when_too_many_wait_and_it_is_told(tmp_path: Pat
                           operate={"spool_rows": 10})  # fmt: skip
         with running(chosen, tmp_path / "j") as sinks:
             names = hear(book, 0, 25)
-            sinks.poke()
+            sinks.notify()
             wait_for(lambda: sinks.status()["webhook"]["skipped"] == 15)
             assert sinks.status()["webhook"]["waiting"] == 10
             up[0] = True
@@ -74,7 +74,7 @@ def test_closing_takes_no_longer_than_it_may_whatever_a_receiver_does(tmp_path: 
         sinks = Sinks(chosen, tmp_path / "j", lambda _: None)
         sinks.start()
         hear(book, 0, 2)
-        sinks.poke()
+        sinks.notify()
         wait_for(lambda: len(web.heard) == 1)
         began = time.monotonic()
         sinks.close(0.5)
@@ -86,7 +86,7 @@ def test_times_of_success_are_in_utc(tmp_path: Path) -> None:
         chosen = settings(webhook={"url": f"http://127.0.0.1:{web.port}"})
         with running(chosen, tmp_path / "j") as sinks:
             hear(book, 0, 1)
-            sinks.poke()
+            sinks.notify()
             wait_for(lambda: sinks.status()["webhook"]["sent"] == 1)
             last = datetime.fromisoformat(sinks.status()["webhook"]["last_success"])
     assert abs((datetime.now(UTC) - last).total_seconds()) < 60

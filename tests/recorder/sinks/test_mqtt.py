@@ -47,7 +47,7 @@ def test_a_broker_gets_detections_by_label_and_the_recorders_state(tmp_path: Pat
         sinks.start()
         sinks.heartbeat({"temperature": 41.5})
         names = hear(book, 0, 2, "European Robin")
-        sinks.poke()
+        sinks.notify()
         wait_for(lambda: listener.names == names)
         wait_for(lambda: sinks.status()["mqtt"]["waiting"] == 0)
         sinks.close(2.0)
@@ -95,7 +95,7 @@ def test_a_broker_wants_the_right_password(tmp_path: Path) -> None:
                                 "password_env": "WORD"})  # fmt: skip
         with running(chosen, tmp_path / "j", environ={"WORD": "wrong"}) as sinks:
             hear(book, 0, 1)
-            sinks.poke()
+            sinks.notify()
             wait_for(lambda: sinks.status()["mqtt"]["failures"] > 0)
             assert "Not authorized" in sinks.status()["mqtt"]["last_error"]
         with running(chosen, tmp_path / "j", environ={"WORD": "sesame"}) as sinks:

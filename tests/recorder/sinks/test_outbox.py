@@ -26,7 +26,7 @@ def test_a_sink_begins_at_the_journals_end_and_goes_on_where_it_was(tmp_path: Pa
         hear(book, 0, 5)
         with running(chosen, tmp_path / "j") as sinks:
             names = hear(book, 5, 3)
-            sinks.poke()
+            sinks.notify()
             wait_for(lambda: len(web.took) == 3)
         names += hear(book, 8, 3)  # while no sink runs
         with running(chosen, tmp_path / "j"):
@@ -55,7 +55,7 @@ def test_what_waited_for_a_sink_is_sent_from_a_database_that_was_rebuilt(tmp_pat
         (tmp_path / "j" / "journal.sqlite").write_bytes(b"spoiled" * 1000)
         with recorder(tmp_path / "j") as book, running(chosen, tmp_path / "j") as sinks:
             names += hear(book, 10, 1)
-            sinks.poke()  # it may have looked before
+            sinks.notify()  # it may have looked before
             wait_for(lambda: len(unique(web.took)) == 7)
     assert unique(web.took) == names
 
@@ -66,7 +66,7 @@ def test_cursors_that_are_malformed_are_kept_and_told(tmp_path: Path) -> None:
         (tmp_path / "j" / "deliveries.sqlite").write_bytes(b"spoiled" * 1000)
         with running(chosen, tmp_path / "j") as sinks:
             (name,) = hear(book, 0, 1)
-            sinks.poke()
+            sinks.notify()
             wait_for(lambda: web.took == [name])
             assert kinds(sinks.notices()) == ["deliveries-malformed"]
     assert list((tmp_path / "j").glob("deliveries-malformed-*.sqlite"))
@@ -79,7 +79,7 @@ def test_a_full_disk_under_the_cursors_stops_no_message(tmp_path: Path) -> None:
             with closing(sqlite3.connect(tmp_path / "j" / "deliveries.sqlite")) as other:
                 other.execute("DROP TABLE deliveries")  # as good as full: nothing can be kept
             names = hear(book, 0, 3)
-            sinks.poke()
+            sinks.notify()
             wait_for(lambda: web.took == names)
             wait_for(lambda: "cursor" in sinks.status()["webhook"]["last_error"])
 

@@ -33,7 +33,7 @@ def test_a_webhook_gets_the_line_of_the_journal_its_id_and_a_token(tmp_path: Pat
                                    "token_file": "token"})  # fmt: skip
         with running(chosen, tmp_path / "j", environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}) as s:
             (name,) = hear(book, 3, 1)
-            s.poke()
+            s.notify()
             wait_for(lambda: s.status()["webhook"]["sent"] == 1)
     ((path, headers, body),) = web.requests
     assert path == "/in?k=v"
@@ -60,7 +60,7 @@ def test_what_is_refused_is_left_out_and_everything_else_is_tried_again(
         chosen = settings(webhook={"url": f"http://127.0.0.1:{web.port}"})
         with running(chosen, tmp_path / "j") as sinks:
             names = hear(book, 0, 3)
-            sinks.poke()
+            sinks.notify()
             wait_for(lambda: sinks.status()["webhook"]["waiting"] == 0 and len(web.took) > 1)
             account = sinks.status()["webhook"]
             told = kinds(sinks.notices())

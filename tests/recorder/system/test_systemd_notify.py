@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.system.systemd_notify import Notifier, Pulse
+from edgeprune_device.system.systemd_notify import Notifier, WatchdogGate
 
 
 class Manager:
@@ -117,7 +117,7 @@ def test_the_beats_end_when_one_of_the_three_stages_halts(
     """Three halts, through two kinds of socket: no beat after any; nothing is lost."""
     heard, place = manager
     told = Notifier({"NOTIFY_SOCKET": place, "WATCHDOG_USEC": "30000000"})
-    pulse, beats = Pulse(told.watchdog_seconds), []
+    pulse, beats = WatchdogGate(told.watchdog_seconds), []
     for second in range(100):  # the stage halts at 50
         stamps = [float(second)] * 3
         stamps[halted] = min(stamps[halted], 50.0)
@@ -131,7 +131,7 @@ def test_the_beats_end_when_one_of_the_three_stages_halts(
 @pytest.mark.fault("F21")
 def test_before_the_first_window_and_commit_there_is_no_beat(tally: Tally) -> None:
     """One start: the beats begin with the first commit and not before."""
-    pulse = Pulse(30)
+    pulse = WatchdogGate(30)
     assert not pulse.alive(1, None, None, None)
     assert not pulse.alive(2, 1.5, None, None)
     assert not pulse.alive(3, 2.5, 2.5, None)
@@ -142,7 +142,7 @@ def test_before_the_first_window_and_commit_there_is_no_beat(tally: Tally) -> No
 @pytest.mark.fault("F21")
 def test_a_pause_of_the_schedule_counts_as_going_on_and_its_end_does_not(tally: Tally) -> None:
     """One night: beats go on in it; a microphone that is dead after it gets none."""
-    pulse = Pulse(30)
+    pulse = WatchdogGate(30)
     assert pulse.alive(1, 1, 1, 1)
     assert pulse.alive(3600, 1, 1, 1, paused=True)
     assert not pulse.alive(3601, 1, 1, 3601)
@@ -151,12 +151,12 @@ def test_a_pause_of_the_schedule_counts_as_going_on_and_its_end_does_not(tally: 
 
 
 def test_nobody_asks_so_there_is_no_beat() -> None:
-    assert not Pulse(None).alive(1, 1, 1, 1)
+    assert not WatchdogGate(None).alive(1, 1, 1, 1)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_between_two_beats_every_stage_has_gone_on(steps: list[tuple[bool, bool, bool]]) -> None:
-    pulse = Pulse(30)
+    pulse = WatchdogGate(30)
     stamps, at_beat = [0.0, 0.0, 0.0], None
     for second, going in enumerate(steps, start=1):
         stamps = [float(second) if on else at for on, at in zip(going, stamps, strict=True)]

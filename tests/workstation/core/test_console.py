@@ -15,9 +15,9 @@ from edgeprune.core.console import (
     Terminal,
     default_ui,
     duration,
-    in_points,
+    format_percent,
+    format_percentage_points,
     layer_list,
-    points,
 )
 from edgeprune.core.notebook import Notebook
 
@@ -50,8 +50,12 @@ def test_time_is_told_as_a_person_would(seconds: float, text: str) -> None:
 
 
 def test_shares_are_percentages_and_differences_are_percentage_points() -> None:
-    assert [points(share) for share in (1.0, 0.12345, 0.0)] == ["100.0 %", "12.3 %", "0.0 %"]
-    assert [in_points(share) for share in (0.01, 0.025, 0.0, 0.1)] == [
+    assert [format_percent(share) for share in (1.0, 0.12345, 0.0)] == [
+        "100.0 %",
+        "12.3 %",
+        "0.0 %",
+    ]
+    assert [format_percentage_points(share) for share in (0.01, 0.025, 0.0, 0.1)] == [
         "1 percentage point", "2.5 percentage points", "0 percentage points",
         "10 percentage points",
     ]  # fmt: skip

@@ -46,7 +46,7 @@ def test_one_process_is_the_main_one_and_waits_for_nobody() -> None:
     assert distributed.processes() == 1
     assert distributed.rank() == 0
     distributed.wait()
-    assert distributed.same("decided") == "decided"
+    assert distributed.broadcast_from_main("decided") == "decided"
     with distributed.main_first():
         pass
 

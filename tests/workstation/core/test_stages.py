@@ -68,7 +68,7 @@ def test_a_changed_source_makes_its_readers_again(run: Run) -> None:
 
 def test_a_stage_that_was_made_again_is_another_input(run: Run) -> None:
     both(run)
-    run.forget("first")
+    run.delete_stage("first")
     both(run)
     assert MADE == ["first", "second"] * 2
 
@@ -153,11 +153,11 @@ def test_a_run_is_abandoned_only_while_nothing_in_it_took_work(run: Run) -> None
 
     run.stage(works, None, name="clips")
     run.stage(works, None, name="seed-0/teach")
-    run.abandon("clips")
+    run.delete_if_unused("clips")
     assert (run.folder / "seed-0" / "teach").is_dir()
-    run.forget("seed-0/teach")
+    run.delete_stage("seed-0/teach")
     (run.folder / "seed-0").rmdir()
-    run.abandon("clips")
+    run.delete_if_unused("clips")
     assert not run.folder.exists()
 
 

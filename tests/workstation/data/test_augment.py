@@ -9,12 +9,12 @@ from tiny_recordings import TONES, tone
 from edgeprune.core.settings import Augment
 from edgeprune.data.augment import (
     augment,
+    background_windows,
     change_speed,
     coloured_noise,
     mask,
-    nothing,
-    roll_out,
     shift,
+    shift_out,
 )
 
 
@@ -54,7 +54,7 @@ def test_a_shift_moves_sound_and_fills_with_zeros() -> None:
 
 @pytest.mark.parametrize("share", [0.55, 0.8])
 def test_a_sound_is_pushed_out_by_its_share(share: float) -> None:
-    left = (roll_out(torch.ones(20, 1000), torch.full((20,), share), seeded()) > 0).sum(dim=1)
+    left = (shift_out(torch.ones(20, 1000), torch.full((20,), share), seeded()) > 0).sum(dim=1)
     assert left.tolist() == [round(1000 * (1 - share))] * 20
 
 
@@ -65,12 +65,12 @@ def test_noise_has_unit_power() -> None:
 
 def test_nothing_holds_no_whole_sound_and_an_empty_batch_stays_empty() -> None:
     heard = sounds(60)
-    empty = nothing(heard, seeded())
+    empty = background_windows(heard, seeded())
     assert empty.shape == heard.shape
     assert torch.isfinite(empty).all()
     likeness = torch.cosine_similarity(empty, heard, dim=1).abs()
     assert likeness.max() < 0.9
-    assert nothing(heard[:0], seeded()).shape == (0, 8000)
+    assert background_windows(heard[:0], seeded()).shape == (0, 8000)
 
 
 def test_a_mask_silences_a_stretch_of_time_and_a_band_and_nothing_else() -> None:

@@ -13,10 +13,10 @@ from tiny_recordings import TONES
 from edgeprune.core.console import Silent
 from edgeprune.core.settings import Clips
 from edgeprune.data.clip_subsets import (
+    balanced_subset,
     groups_of_clips,
-    one_point_a_clip,
+    one_point_per_clip,
     scored_classes,
-    some_clips,
     spread,
 )
 from edgeprune.data.windows import Windows, load_windows
@@ -41,13 +41,13 @@ def windows() -> Windows:
 
 
 def test_some_clips_come_with_all_their_windows(windows: Windows) -> None:
-    few = some_clips(windows, "train", 6)
+    few = balanced_subset(windows, "train", 6)
     assert len(set(few.clip.tolist())) == 6
     assert len(few.clip) == 12
     assert set(few.column("split")) == {"train"}
     assert sorted(few.column("label")) == sorted(4 * list(TONES))
     assert few.samples is windows.samples, "no sample is read"
-    assert len(set(some_clips(windows, "test", 1000).clip.tolist())) == 6, "all there are"
+    assert len(set(balanced_subset(windows, "test", 1000).clip.tolist())) == 6, "all there are"
 
 
 def test_clips_are_spread_over_their_order_from_the_first_to_the_last(windows: Windows) -> None:
@@ -82,10 +82,10 @@ def test_of_tags_clips_with_exactly_one_have_a_class_and_transcripts_have_none(
 
 
 def test_at_most_so_many_clips_are_scored_spread_over_the_classes(windows: Windows) -> None:
-    index = one_point_a_clip(windows, np.arange(len(windows.clip)), 9)
+    index = one_point_per_clip(windows, np.arange(len(windows.clip)), 9)
     assert len(set(windows.clip[index].tolist())) == 9
     assert index.tolist() == sorted(index.tolist())
-    chosen = windows.only(index).column("label")
+    chosen = windows.subset(index).column("label")
     assert {label: chosen.count(label) for label in TONES} == dict.fromkeys(TONES, 3)
 
 
@@ -94,8 +94,8 @@ def test_a_rare_class_is_not_drowned_by_a_common_one(windows: Windows) -> None:
         {**row, "label": "low" if i < 27 else "high"} for i, row in enumerate(windows.rows)
     )
     uneven = replace(windows, rows=rows)
-    index = one_point_a_clip(uneven, np.arange(len(windows.clip)), 10)
-    assert uneven.only(index).column("label").count("high") == 1  # a tenth of them, as of all
+    index = one_point_per_clip(uneven, np.arange(len(windows.clip)), 10)
+    assert uneven.subset(index).column("label").count("high") == 1  # a tenth of them, as of all
 
 
 def test_windows_of_a_long_clip_belong_to_one_clip(
@@ -105,4 +105,4 @@ def test_windows_of_a_long_clip_belong_to_one_clip(
     windows = load_windows(tmp_path)
     counts = np.bincount(windows.clip)
     assert set(counts.tolist()) == {3}  # a quarter of a second in tenths; the last ends with it
-    assert len(one_point_a_clip(windows, np.arange(len(windows.clip)), 10**6)) == len(counts)
+    assert len(one_point_per_clip(windows, np.arange(len(windows.clip)), 10**6)) == len(counts)

@@ -41,7 +41,7 @@ def test_tags_of_a_clip_are_judged_by_the_mean_of_its_windows() -> None:
     sure, unsure = (1 / (1 + math.exp(-x)) for x in (4, -2))
     assert tally[0, 0].tolist() == pytest.approx([(sure + unsure) / 2, 1.0])
     assert TASKS["tags"].score(logits, two, TAGS) == 1.0
-    assert TASKS["tags"].values(logits, two, TAGS).tolist() == [1.0, 1.0]
+    assert TASKS["tags"].correctness(logits, two, TAGS).tolist() == [1.0, 1.0]
 
 
 def test_transcripts_are_judged_by_their_token_errors() -> None:
@@ -50,7 +50,7 @@ def test_transcripts_are_judged_by_their_token_errors() -> None:
     for row, path in enumerate(([1, 0, 2, 2], [2, 0, 0, 0])):
         logits[row, np.arange(4), path] = 5.0
     assert TASKS["ctc"].score(logits, said, LETTERS) == pytest.approx(3 / 4)
-    assert TASKS["ctc"].values(logits, said, LETTERS).tolist() == [1.0, 0.5]
+    assert TASKS["ctc"].correctness(logits, said, LETTERS).tolist() == [1.0, 0.5]
 
 
 def test_an_unknown_task_is_one_sentence() -> None:

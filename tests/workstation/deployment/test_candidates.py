@@ -11,13 +11,13 @@ from tiny_recordings import RATE
 from edgeprune.core.console import Silent
 from edgeprune.data.tasks import same_decisions, task_of
 from edgeprune.data.windows import Windows
-from edgeprune.deployment.candidates import TARGETS, Variant, choose, score_of, try_files
+from edgeprune.deployment.candidates import TARGETS, Candidate, choose, score_of, try_files
 from edgeprune.export.export import RUNNERS
 from edgeprune_device.errors import EdgepruneError
 
 
-def made(format: str, method: str, ms: float, loss: float, size: int = 10) -> Variant:
-    return Variant(format, method, bytes(size), ms, 0.9 - loss, 1.0, loss)
+def made(format: str, method: str, ms: float, loss: float, size: int = 10) -> Candidate:
+    return Candidate(format, method, bytes(size), ms, 0.9 - loss, 1.0, loss)
 
 
 FAST_AND_WRONG = made("onnx", "dynamic", 1.0, 0.03)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tiny_bundle import make_bundle
 from tiny_recordings import RATE, TONES, tone
 
-from edgeprune.deployment.evaluate import Answers, answer, compare, measure
+from edgeprune.deployment.evaluate import BundleScores, compare, measure, score_clips
 from edgeprune.metrics.statistics import bootstrap_interval
 from edgeprune_calibration.dataset import read_data, untracked
 from edgeprune_calibration.manifest import Clip
@@ -166,8 +166,8 @@ def melodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_recogniser_is_measured_by_its_errors(reader: Path, melodies: Path) -> None:
     clips = read_data(melodies, task="ctc", tokens="words").clips
-    heard = answer(read_bundle(reader), clips, untracked)
-    assert [" ".join(tokens) for tokens in heard.heard][:2] == ["low high", "middle"]
+    heard = score_clips(read_bundle(reader), clips, untracked)
+    assert [" ".join(tokens) for tokens in heard.transcripts][:2] == ["low high", "middle"]
     found = measure(heard, clips)
     assert found["metrics"]["token error rate"]["value"] == pytest.approx(1 / 10)  # "nothing"
     assert found["score"] == pytest.approx(0.9)
@@ -186,7 +186,7 @@ def test_a_tagger_is_measured_label_by_label(tagger: Path, tmp_path: Path) -> No
         lines.append(f"{number}.wav,{tags}")
     (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n", "utf-8")
     clips = read_data(tmp_path / "labels.csv", task="tags").clips
-    found = measure(answer(read_bundle(tagger), clips, untracked), clips)
+    found = measure(score_clips(read_bundle(tagger), clips, untracked), clips)
     assert (found["metric"], found["score"]) == ("mAP", 1.0)
     assert found["per_label"]["low"] == {
         "clips": 3, "average_precision": 1.0, "recall": 1.0, "precision": 1.0,
@@ -223,9 +223,9 @@ def test_a_manifest_that_contradicts_its_transcripts_is_refused(
 CLIPS = [Clip(Path(__file__), label, f"s{i % 3}") for i, label in enumerate("aabbbb")]
 
 
-def answers(said: str) -> Answers:
+def answers(said: str) -> BundleScores:
     scores = np.array([[0.9, 0.1] if letter == "a" else [0.2, 0.8] for letter in said], np.float32)
-    return Answers(scores, ("a", "b"), 0.0)
+    return BundleScores(scores, ("a", "b"), 0.0)
 
 
 def test_accuracy_recall_precision_and_f1_are_those_counted_by_hand() -> None:
@@ -255,7 +255,8 @@ def test_agreement_of_tags_is_what_each_bundle_would_report() -> None:
     clips = [Clip(Path(__file__), "a"), Clip(Path(__file__), "b")]
     scores = np.array([[0.4, 0.1], [0.2, 0.6]], np.float32)
     own, teacher = (
-        Answers(scores, ("a", "b"), 0.0, "sigmoid", {"a": least, "b": 0.5}) for least in (0.3, 0.7)
+        BundleScores(scores, ("a", "b"), 0.0, "sigmoid", {"a": least, "b": 0.5})
+        for least in (0.3, 0.7)
     )
     assert compare(own, own, clips)["agreement"] == 1.0
     assert compare(own, teacher, clips)["agreement"] == 0.75  # the first clip's a alone differs

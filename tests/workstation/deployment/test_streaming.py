@@ -28,7 +28,7 @@ from edgeprune.quantization.methods import method_of
 from edgeprune.quantization.module_scopes import scopes_of
 from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.inference.incremental import open_incremental, why_not
+from edgeprune_device.inference.incremental import incremental_problem, open_incremental
 from edgeprune_device.inference.runtime import open_model
 
 
@@ -83,7 +83,7 @@ def test_a_bundle_carries_its_halves_or_the_reason_against_them(tmp_path: Path) 
         else:
             assert bundle.hop_samples == 2000
             assert open_incremental(bundle) is None
-            assert ("'off'" if asked == "off" else "repeats") in why_not(bundle)
+            assert ("'off'" if asked == "off" else "repeats") in incremental_problem(bundle)
 
 
 def test_halves_that_save_less_than_a_fifth_are_left_out_and_the_hop_stays(

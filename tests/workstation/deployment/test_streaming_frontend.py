@@ -47,13 +47,13 @@ def test_the_measurement_alone_finds_what_the_sentences_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were group norm and normalisation not known, no chunk would have the window's frames."""
-    monkeypatch.setattr(streaming_frontend, "refusal", lambda model: "")
+    monkeypatch.setattr(streaming_frontend, "reason_against", lambda model: "")
     model = loading.load_model(str(make_model(tmp_path / "w", "wav2vec2", tuple(TONES))))
 
     def front(classifier: Any, window: int) -> Any:
         return streaming_frontend.chunk_front(classifier, window), ""
 
-    monkeypatch.setattr(streaming_frontend, "fronts_of", front)
+    monkeypatch.setattr(streaming_frontend, "window_front_end", front)
     for normalize in (False, True):
         model.config.edgeprune_normalize = normalize
         plan, why = plan_for(model, WINDOW, 1600)

@@ -28,7 +28,7 @@ from edgeprune.models import loading
 from edgeprune.models.families import family_of
 from edgeprune.quantization.methods import method_of
 from edgeprune.quantization.module_scopes import scopes_of
-from edgeprune.replacement.frontend_placement import put_light
+from edgeprune.replacement.frontend_placement import insert_light_frontend
 
 
 @pytest.mark.parametrize("family", families([*LAYER_NORMED, *OTHERS]))
@@ -67,7 +67,7 @@ def test_a_light_front_end_in_place_of_the_models_is_cut_too(
     part.register_forward_hook(lambda _, __, out: seen.append(out))
     with torch.no_grad():
         loading.logits_of(model, samples)
-    put_light(model, seen[0], RATE, settings)
+    insert_light_frontend(model, seen[0], RATE, settings)
     scorer, run, hop = scorer_of(model.eval(), RATE, 4000)
     assert worst(scorer, run, hop, stream())[0] < 1e-5
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from edgeprune.depth_pruning.depth_search import halve, search
+from edgeprune.depth_pruning.depth_search import bisect, search
 
 
 class Holds:
@@ -75,7 +75,7 @@ def test_halving_finds_the_smallest_depth_that_holds_in_few_trials(
         asked.append(len(keep))
         return len(keep) >= holds_from
 
-    kept = halve(lambda depth: [0, *range(13 - depth, 12)], least, 12, holds)
+    kept = bisect(lambda depth: [0, *range(13 - depth, 12)], least, 12, holds)
     assert len(kept) == min(max(holds_from, least), 12)
     assert len(asked) <= 4
     assert len(set(asked)) == len(asked)

@@ -24,7 +24,7 @@ def test_pairs_are_of_one_class_different_and_drawn_once() -> None:
 
 def test_classes_of_one_clip_have_no_euclidean_convexity(evaluator: Evaluator) -> None:
     one_each = np.unique(evaluator.windows.targets(LABELS), return_index=True)[1]
-    alone = replace(evaluator, windows=evaluator.windows.only(one_each))
+    alone = replace(evaluator, windows=evaluator.windows.subset(one_each))
     assert euclidean_convexity(alone, 2) is None
 
 
@@ -42,7 +42,7 @@ def test_euclidean_convexity_counts_what_the_rest_of_the_model_says_between_two_
     with torch.inference_mode():
         for i, j in zip(a, b, strict=True):
             entered = [
-                stack.enter(torch.from_numpy(evaluator.windows.heard(np.array([k]))))
+                stack.run_front_end(torch.from_numpy(evaluator.windows.read(np.array([k]))))
                 for k in (i, j)
             ]
             x, y = (stack.states(batch)[1] for batch in entered)
@@ -50,7 +50,7 @@ def test_euclidean_convexity_counts_what_the_rest_of_the_model_says_between_two_
                 state = x + (y - x) * step / 11
                 for block in (1, 2):
                     state = stack.block(block, state, entered[0])
-                answer = stack.leave([state], (0, 1, 2)).argmax()
+                answer = stack.run_head([state], (0, 1, 2)).argmax()
                 right.append(int(answer) == targets[i])
     assert found[1]["value"] == pytest.approx(np.mean(right))
     assert found[1]["pairs"] == len(a)

@@ -12,7 +12,7 @@ import pytest
 from said import Lines
 
 from edgeprune.core.settings import Finetune, Teach
-from edgeprune.data.clip_subsets import some_clips
+from edgeprune.data.clip_subsets import balanced_subset
 from edgeprune.data.windows import load_windows
 from edgeprune.depth_pruning import finetune as module
 from edgeprune.depth_pruning.finetune import finetune, wanted_cuts
@@ -84,7 +84,7 @@ def test_every_cut_is_trained_as_the_teacher_is_but_for_its_epochs(
     assert training.trained == [(3, 3, 11), (2, 3, 11), (1, 3, 11)]
     facts = json.loads((tmp_path / "out/finetuned.json").read_text("utf-8"))
     assert list(facts) == ["0-1-2", "0-2", "0"]
-    test = some_clips(load_windows(clips_folder), "test", 12)
+    test = balanced_subset(load_windows(clips_folder), "test", 12)
     for name, one in facts.items():
         right = np.load(tmp_path / f"out/right/{name}.npy")
         assert len(right) == len(set(test.clip.tolist()))

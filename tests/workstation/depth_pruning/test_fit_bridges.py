@@ -13,7 +13,7 @@ from tiny_recordings import TONES
 
 from edgeprune.core.console import Silent
 from edgeprune.data.windows import Windows
-from edgeprune.depth_pruning.fit_bridges import fit_bridges, gaps, used_bridges
+from edgeprune.depth_pruning.fit_bridges import fit_bridges, removed_spans, used_bridges
 from edgeprune.depth_pruning.layer_stack import Stack
 from edgeprune.models import loading
 from edgeprune.models.families import FAMILIES
@@ -34,10 +34,10 @@ def windows(count: int = 12, seed: int = 0) -> Windows:
 
 
 def test_gaps_are_the_spans_between_the_layers_that_stay() -> None:
-    assert gaps((0, 1, 2, 3), 4) == []
-    assert gaps((0, 3), 4) == [(1, 3)]
-    assert gaps((0, 2, 5), 8) == [(1, 2), (3, 5), (6, 8)]
-    assert gaps((2, 3), 4) == [(0, 2)]
+    assert removed_spans((0, 1, 2, 3), 4) == []
+    assert removed_spans((0, 3), 4) == [(1, 3)]
+    assert removed_spans((0, 2, 5), 8) == [(1, 2), (3, 5), (6, 8)]
+    assert removed_spans((2, 3), 4) == [(0, 2)]
 
 
 def test_a_bridge_is_placed_behind_the_block_before_its_gap() -> None:
@@ -56,7 +56,8 @@ def test_a_bridge_is_the_least_squares_map_between_the_two_states(family_folder:
     assert set(found) == {(1, 2), (1, 3), (2, 3)}
     with torch.inference_mode():
         states = [
-            s.double().numpy() for s in stack.states(stack.enter(torch.from_numpy(clips.samples)))
+            s.double().numpy()
+            for s in stack.states(stack.run_front_end(torch.from_numpy(clips.samples)))
         ]
     x, y = states[1], states[3]
     token = np.ones(x.shape[1])

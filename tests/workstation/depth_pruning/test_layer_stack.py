@@ -12,7 +12,7 @@ from slow_cases import families
 from tiny_models import FAMILY_NAMES, make_model, tiny_config
 from tiny_recordings import TONES
 
-from edgeprune.depth_pruning.layer_stack import Cut, Stack, run_cuts
+from edgeprune.depth_pruning.layer_stack import LayerSubset, Stack, run_subsets
 from edgeprune.models import loading
 from edgeprune.models.families import fixed_layers_of, keep_layers
 from edgeprune.models.hidden_states import frames_of
@@ -23,7 +23,7 @@ def heard(batch: int = 3) -> torch.Tensor:
     return torch.from_numpy(generator.normal(0, 0.1, (batch, 16000)).astype(np.float32))
 
 
-def cuts_of(model: Any) -> list[Cut]:
+def cuts_of(model: Any) -> list[LayerSubset]:
     """Name some cuts of three layers, as far as the family allows."""
     every = (0, 1, 2)
     return [every] if len(fixed_layers_of(model.config)) == 3 else [every, (0, 1), (0, 2), (0,)]
@@ -33,7 +33,7 @@ def test_every_cut_answers_as_the_model_that_was_really_cut(family_folder: Path)
     model = loading.load_model(str(family_folder))
     cuts = cuts_of(model)
     with torch.inference_mode():
-        found = run_cuts(Stack(model), heard(), cuts)
+        found = run_subsets(Stack(model), heard(), cuts)
         for cut in cuts:
             really = loading.load_model(str(family_folder))
             keep_layers(really, cut)
@@ -46,7 +46,7 @@ def test_the_states_are_those_of_a_whole_run(family_folder: Path) -> None:
     model = loading.load_model(str(family_folder))
     stack = Stack(model)
     with torch.inference_mode():
-        states = stack.states(stack.enter(heard()))
+        states = stack.states(stack.run_front_end(heard()))
         logits, given = loading.logits_and_states(model, heard())
         torch.testing.assert_close(logits, loading.logits_of(model, heard()))
         assert len(states) == len(given) == 4
@@ -64,7 +64,7 @@ def test_the_states_are_those_that_transformers_gives(family_folder: Path) -> No
     model = loading.load_model(str(family_folder))
     stack = Stack(model)
     with torch.inference_mode():
-        states = stack.states(stack.enter(heard()))
+        states = stack.states(stack.run_front_end(heard()))
         theirs = model(loading.prepare(model, heard()), output_hidden_states=True).hidden_states
         if stack.family.summed_normed:
             states[-1] = stack.finish(states[-1])
@@ -95,7 +95,7 @@ def test_last_norms_and_weighted_heads_are_part_of_it(
     made.save_pretrained(tmp_path)
     model = loading.load_model(str(tmp_path))
     with torch.inference_mode():
-        found = run_cuts(Stack(model), heard(), [(0, 1, 2), (0, 2)])
+        found = run_subsets(Stack(model), heard(), [(0, 1, 2), (0, 2)])
         for cut in found:
             really = loading.load_model(str(tmp_path))
             keep_layers(really, cut)
@@ -111,7 +111,7 @@ def test_common_beginnings_run_once(tmp_path: Path) -> None:
     for index, block in enumerate(stack.blocks):
         block.register_forward_hook(lambda *_, index=index: ran.append(index))
     with torch.inference_mode():
-        run_cuts(stack, heard(), [(0, 1, 2), (0, 1), (0, 2), (0, 1)])
+        run_subsets(stack, heard(), [(0, 1, 2), (0, 1), (0, 2), (0, 1)])
     assert sorted(ran) == [0, 1, 2, 2]
 
 
@@ -120,8 +120,8 @@ def test_a_head_that_was_given_answers_from_the_mean_over_time(family_folder: Pa
     weight, bias = torch.randn(5, 16), torch.randn(5)
     stack = Stack(model, (weight, bias))
     with torch.inference_mode():
-        last = stack.finish(stack.states(stack.enter(heard()))[-1])
-        found = run_cuts(stack, heard(), [(0, 1, 2)])[0, 1, 2]
+        last = stack.finish(stack.states(stack.run_front_end(heard()))[-1])
+        found = run_subsets(stack, heard(), [(0, 1, 2)])[0, 1, 2]
         expected = frames_of(model, last).mean(dim=1) @ weight.T + bias
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -130,5 +130,5 @@ def test_the_model_is_left_as_it_was(family_folder: Path) -> None:
     model = loading.load_model(str(family_folder))
     with torch.inference_mode():
         before = loading.logits_of(model, heard())
-        run_cuts(Stack(model), heard(), cuts_of(model))
+        run_subsets(Stack(model), heard(), cuts_of(model))
         torch.testing.assert_close(loading.logits_of(model, heard()), before)

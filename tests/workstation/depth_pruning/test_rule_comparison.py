@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.depth_pruning.rule_comparison import against, compare, headline, pick_table
+from edgeprune.depth_pruning.rule_comparison import (
+    compare,
+    correlate_with_accuracy,
+    headline,
+    pick_table,
+)
 from edgeprune.depth_pruning.selection_rules import RULES
 
 LAYERS = 4
@@ -65,13 +70,13 @@ def test_what_was_fine_tuned_stands_beside_what_was_not() -> None:
 
 def test_convexity_is_correlated_with_the_accuracy_at_the_same_depth() -> None:
     rows = pick_table(known(), {}, max_drop=0.01)["backward"]["depths"]
-    found = against([9.0, 0.1, 0.2, 0.3, 0.4], rows)
+    found = correlate_with_accuracy([9.0, 0.1, 0.2, 0.3, 0.4], rows)
     assert found is not None
     assert found["cut"]["rho"] == pytest.approx(1.0)
     assert found["cut"]["interval"] is None  # of a perfect order the method knows nothing
     assert found["cut"]["layers"] == 4
     assert found["finetuned"] is None
-    reverse = against([9.0, 0.4, 0.3, 0.2, 0.1], rows)
+    reverse = correlate_with_accuracy([9.0, 0.4, 0.3, 0.2, 0.1], rows)
     assert reverse is not None
     assert reverse["cut"]["rho"] == pytest.approx(-1.0)
 

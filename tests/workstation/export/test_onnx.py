@@ -17,7 +17,7 @@ from tiny_models import enliven, make_model, tiny_config
 from tiny_windows import LABELS, tone_windows
 
 from edgeprune.export.model_rewrites import shape
-from edgeprune.export.onnx import Scorer, agreement, onnx_runner, to_onnx
+from edgeprune.export.onnx import Scorer, largest_difference, onnx_runner, to_onnx
 from edgeprune.models import loading
 from edgeprune.models.families import keep_layers
 from edgeprune.nn.strided_conv import WaveformEncoder
@@ -27,11 +27,11 @@ from edgeprune_device.errors import EdgepruneError
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     first = loading.load_model(str(make_model(tmp_path / "a", "hubert", LABELS)))
     data = to_onnx(first, 4000, 18)
-    assert agreement(onnx_runner(data), Scorer(first), tone_windows()) < 1e-4
+    assert largest_difference(onnx_runner(data), Scorer(first), tone_windows()) < 1e-4
     with torch.no_grad():
         first.classifier.weight.mul_(5)
     with pytest.raises(EdgepruneError, match="differs from torch") as error:
-        agreement(onnx_runner(data), Scorer(first), tone_windows())
+        largest_difference(onnx_runner(data), Scorer(first), tone_windows())
     assert error.value.status == 1
 
 
@@ -107,10 +107,10 @@ def test_a_single_answer_that_is_off_or_no_number_is_enough_to_refuse_a_file(wro
         return np.array([[0.5, 0.5 + (wrong if asked[0] == 3 else 5e-5)]], np.float32)
 
     with pytest.raises(EdgepruneError, match=r"differs from torch by .*allowed: 1e-04") as error:
-        agreement(run, Fixed([0.5, 0.5]), windows)
+        largest_difference(run, Fixed([0.5, 0.5]), windows)
     assert error.value.status == 1
     asked[0] = 3
-    assert agreement(run, Fixed([0.5, 0.5]), windows) == pytest.approx(5e-5, rel=0.01)
+    assert largest_difference(run, Fixed([0.5, 0.5]), windows) == pytest.approx(5e-5, rel=0.01)
 
 
 def test_windows_that_are_compared_are_spread_over_all_of_them() -> None:
@@ -120,7 +120,7 @@ def test_windows_that_are_compared_are_spread_over_all_of_them() -> None:
         heard.append(samples[0])
         return np.zeros((1, 1), np.float32)
 
-    agreement(run, Fixed([0.0]), windows, count=4)
+    largest_difference(run, Fixed([0.0]), windows, count=4)
     place = [int(np.flatnonzero((windows.samples == x).all(axis=1))[0]) for x in heard]
     assert place == [0, 9, 19, 29]
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.export.onnx_graph import CONTRIBUTED, inside_of, open_file, rewritten
+from edgeprune.export.onnx_graph import CONTRIBUTED, inner_tensors, open_file, rewritten
 
 SIZE = 4
 
@@ -38,7 +38,7 @@ def test_a_file_runs_on_one_thread() -> None:
 
 def test_tensors_inside_are_what_the_nodes_before_them_make_clip_by_clip() -> None:
     clips = np.random.default_rng(0).standard_normal((3, SIZE)).astype(np.float32)
-    found = list(inside_of(made().SerializeToString(), ["frames", "scores", "doubled"], clips))
+    found = list(inner_tensors(made().SerializeToString(), ["frames", "scores", "doubled"], clips))
     assert len(found) == 3
     for clip, seen in zip(clips, found, strict=True):
         assert list(seen) == ["frames", "scores", "doubled"]
@@ -49,7 +49,7 @@ def test_tensors_inside_are_what_the_nodes_before_them_make_clip_by_clip() -> No
 
 def test_looking_inside_leaves_the_file_as_it_was() -> None:
     data = made().SerializeToString()
-    list(inside_of(data, ["frames"], np.zeros((1, SIZE), np.float32)))
+    list(inner_tensors(data, ["frames"], np.zeros((1, SIZE), np.float32)))
     assert data == made().SerializeToString()
 
 

@@ -20,7 +20,7 @@ from tiny_windows import windows_for
 from transformers import AutoModelForAudioClassification
 
 from edgeprune.export import tflite
-from edgeprune.export.onnx import Scorer, agreement
+from edgeprune.export.onnx import Scorer, largest_difference
 from edgeprune.export.tflite import convert, tflite_runner, to_tflite
 from edgeprune.models import loading
 from edgeprune_device.errors import EdgepruneError
@@ -30,7 +30,7 @@ def agrees(model: Any, seconds: float = 0.25) -> bytes:
     """Convert a model, and compare what the file answers with torch; returns the file."""
     windows = windows_for(model, seconds)
     data = to_tflite(model, windows.samples.shape[1])
-    assert agreement(tflite_runner(data), Scorer(model.eval()), windows) < 1e-4
+    assert largest_difference(tflite_runner(data), Scorer(model.eval()), windows) < 1e-4
     return data
 
 
@@ -194,9 +194,9 @@ def test_a_file_that_computes_something_else_or_nothing_is_refused() -> None:
     with torch.no_grad():
         model.head.linear.bias.add_(torch.tensor([1.0, 0.0, 0.0]))
     with pytest.raises(EdgepruneError, match="differs from torch") as error:
-        agreement(tflite_runner(data), Scorer(model), windows)
+        largest_difference(tflite_runner(data), Scorer(model), windows)
     assert error.value.status == 1
     with torch.no_grad():
         model.head.linear.bias.fill_(torch.nan)
     with pytest.raises(EdgepruneError, match="differs from torch by nan"):
-        agreement(tflite_runner(data), Scorer(model), windows)
+        largest_difference(tflite_runner(data), Scorer(model), windows)

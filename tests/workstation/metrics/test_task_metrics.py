@@ -56,7 +56,7 @@ def test_a_clip_that_is_drawn_twice_counts_as_two_clips_and_one_not_drawn_as_non
     tally, metric = classes(1, clips=12, kinds=3), BY_NAME[name]
     drawn = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=20).astype(float)
     expected = [value(metric, np.repeat(tally, row.astype(int), axis=0)) for row in drawn]
-    np.testing.assert_allclose(metric.of(tally, drawn), expected)
+    np.testing.assert_allclose(metric.compute(tally, drawn), expected)
 
 
 def precision_by_hand(scores: Sequence[float], truth: Sequence[float]) -> float:
@@ -186,7 +186,7 @@ def test_draws_of_a_metric_that_drawing_lifts_stand_around_its_value() -> None:
     scores, truth = generator.random((60, 2)), (generator.random((60, 2)) < 0.2).astype(float)
     tally, metric = np.stack([scores, truth], axis=2), BY_NAME["mAP"]
     low, high = interval(metric, [tally])
-    lifted = interval(Metric("mAP", metric.of), [tally])
+    lifted = interval(Metric("mAP", metric.compute), [tally])
     assert low < value(metric, tally) < high
     assert sum(lifted) > sum((low, high)), "ties of a clip with itself count as found together"
 

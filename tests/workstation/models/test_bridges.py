@@ -14,7 +14,7 @@ from tiny_recordings import TONES
 from edgeprune.core.console import Silent
 from edgeprune.data.windows import Windows
 from edgeprune.depth_pruning.fit_bridges import fit_bridges, used_bridges
-from edgeprune.depth_pruning.layer_stack import Stack, run_cuts
+from edgeprune.depth_pruning.layer_stack import Stack, run_subsets
 from edgeprune.models import loading
 from edgeprune.models.bridges import attach
 from edgeprune.models.families import FAMILIES, keep_layers, layers_of
@@ -44,8 +44,8 @@ def test_a_model_with_bridges_reloads_and_answers_as_it_was_measured(
     table = fit_bridges(Stack(model), windows(), torch.device("cpu"), Silent())
     heard = torch.from_numpy(windows(3, seed=1).samples)
     with torch.inference_mode():
-        measured = run_cuts(Stack(model), heard, [keep], table)[keep]
-        plain = run_cuts(Stack(model), heard, [keep])[keep]
+        measured = run_subsets(Stack(model), heard, [keep], table)[keep]
+        plain = run_subsets(Stack(model), heard, [keep])[keep]
     keep_layers(model, keep)
     attach(model, used_bridges(table, keep, 3))
     loading.save(model, tmp_path / "bridged")
@@ -88,11 +88,11 @@ def test_a_bridge_behind_a_bridge_is_one_map_after_the_other(family_folder: Path
         attach(model, {1: one})
     stack, heard = Stack(loading.load_model(str(family_folder))), windows(2).samples
     with torch.inference_mode():
-        batch = stack.enter(torch.from_numpy(heard))
+        batch = stack.run_front_end(torch.from_numpy(heard))
         state = stack.states(batch)[2]
         for weight, bias in maps:
             state = state @ weight.T + bias
-        expected = stack.leave([stack.block(2, state, batch)], (0, 1, 2))
+        expected = stack.run_head([stack.block(2, state, batch)], (0, 1, 2))
         found = loading.logits_of(model, torch.from_numpy(heard))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 

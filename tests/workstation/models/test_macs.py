@@ -69,7 +69,7 @@ def test_narrower_states_make_an_lstm_cheaper_by_what_the_terms_say(recogniser: 
     groups = groups_of(recogniser, ("hidden",))
     assert groups
     terms = cost_model.mac_terms(recogniser, groups, WINDOW)
-    table = cost_model.tabulate(terms)
+    table = cost_model.collect_terms(terms)
     assert float(cost_model.total(table, {})) == count_macs(recogniser, WINDOW)
     assert any(term.component == "recurrent" and term.factors for term in terms)
     keep = {group.name: list(range(0, group.units, 2)) for group in groups}

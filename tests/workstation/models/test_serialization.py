@@ -77,7 +77,7 @@ def test_layers_dropped_after_trimming_leave_the_widths_with_their_layers(
 
 
 def test_a_part_in_place_of_a_block_reloads_with_its_weights(model: Any, tmp_path: Path) -> None:
-    serialization.put(
+    serialization.replace_module(
         model, "wav2vec2.encoder.layers.1", serialization.make_part({"part": "half", "width": 16})
     )
     again = same_after_reloading(model, tmp_path / "part")

@@ -12,7 +12,7 @@ from tiny_recordings import TONES
 
 from edgeprune.models import loading
 from edgeprune.models.families import layers_of
-from edgeprune.models.wavlm_attention import GatedAttention, ready
+from edgeprune.models.wavlm_attention import GatedAttention, make_trimmable
 
 
 def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_path: Path) -> None:
@@ -23,8 +23,8 @@ def test_wavlm_attention_that_can_be_trimmed_is_equal_to_transformers_own(tmp_pa
         for parameter, same in zip(model.parameters(), other.parameters(), strict=True):
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
             same.copy_(parameter)
-    ready(other)
-    ready(other)  # once more changes nothing
+    make_trimmable(other)
+    make_trimmable(other)  # once more changes nothing
     with torch.inference_mode():
         expected, states = loading.logits_and_states(model, heard_by(model))
         logits, own = loading.logits_and_states(other, heard_by(model))
@@ -103,7 +103,7 @@ def test_what_was_frozen_stays_frozen(tmp_path: Path) -> None:
     attention: Any = layers_of(model)[1].attention
     for parameter in attention.q_proj.parameters():
         parameter.requires_grad_(False)
-    ready(model)
+    make_trimmable(model)
     part = layers_of(model)[1].attention
     assert isinstance(part, GatedAttention)
     asked = {name.split(".")[0]: p.requires_grad for name, p in part.named_parameters()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from edgeprune.nn.heads import BiLstmHead, MlpHead, Through
+from edgeprune.nn.heads import BiLstmHead, IdentityProjection, MlpHead
 
 
 def drawn(*shape: int) -> torch.Tensor:
@@ -69,6 +69,6 @@ def test_the_bilstm_hears_what_comes_after_as_well_as_what_came_before() -> None
 
 def test_what_stands_for_nothing_has_no_weight_and_changes_nothing() -> None:
     states = drawn(2, 3, 4)
-    part = Through()
+    part = IdentityProjection()
     assert part(states) is states
     assert not list(part.parameters())

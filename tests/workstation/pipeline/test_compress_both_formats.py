@@ -15,7 +15,7 @@ from edgeprune.core.console import Silent
 from edgeprune.core.recipe import build_settings
 from edgeprune.pipeline.compress import compress
 from edgeprune_device.bundle.reader import read_bundle
-from edgeprune_device.inference.choose_variant import pick
+from edgeprune_device.inference.choose_variant import choose_variant
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_both_formats_go_into_one_bundle(backbone: Path, tmp_path: Path) -> None
         / ("bundle" if first.format == "onnx" else "bundle-tflite")
     )  # fmt: skip
     assert bundle.manifest["decision"] == own.manifest["decision"]
-    assert pick(bundle).bundle.format in ("onnx", "tflite")
+    assert choose_variant(bundle).bundle.format in ("onnx", "tflite")
     rows = json.loads((tmp_path / "run" / "bench" / "bench.json").read_text("utf-8"))["variants"]
     assert [row["name"] for row in rows] == ["teacher", "student", "bundle", "other"]
 

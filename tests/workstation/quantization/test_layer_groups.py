@@ -24,15 +24,15 @@ from edgeprune.quantization.layer_groups import (
     HEAD,
     POSITIONS,
     deployed,
+    layer_groups_of,
     scope_of,
-    units_of,
 )
 from edgeprune_device.errors import EdgepruneError
 
 
 def test_units_hold_every_layer_once(family_folder: Path) -> None:
     model = loading.load_model(str(family_folder))
-    layers = [path for unit in units_of(model) for path in unit.layers]
+    layers = [path for unit in layer_groups_of(model) for path in unit.layers]
     assert len(layers) == len(set(layers)) > 0
     missing = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
     missing -= set(layers)
@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_units_stand_in_the_order_of_the_sounds_way_through_the_model(model: Any) -> None:
-    units = units_of(model)
+    units = layer_groups_of(model)
     assert [unit.kind for unit in units] == [
         CONVOLUTION, CONVOLUTION, CONVOLUTION, FRONT_END, POSITIONS,
         *[ATTENTION, FEED_FORWARD] * 2, HEAD,
@@ -62,7 +62,7 @@ def test_units_stand_in_the_order_of_the_sounds_way_through_the_model(model: Any
 def test_every_scope_is_found_in_the_names_of_the_exported_file(model: Any) -> None:
     """Those without one stay in float there: the first convolution, and the positional one."""
     names = [node.name for node in onnx.load_from_string(to_onnx(model, 4000, 18)).graph.node]
-    for unit in units_of(model):
+    for unit in layer_groups_of(model):
         assert bool(unit.scopes) == (unit.name != "convolution 0" and unit.kind != POSITIONS)
         for scope in unit.scopes:
             assert any(f"/{scope}/" in name or f"/{scope}." in name for name in names), scope
@@ -81,7 +81,7 @@ def test_a_lists_number_stands_behind_a_dot_in_a_files_names(path: str, scope: s
 def test_convolutions_alone_are_rounded_as_asked_and_the_rest_by_windows(
     model: Any, activations: str
 ) -> None:
-    heard, units = heard_by(model, 2), units_of(model)
+    heard, units = heard_by(model, 2), layer_groups_of(model)
     convs = [path for unit in units if unit.kind == CONVOLUTION for path in unit.layers]
     rest = [path for unit in units if unit.kind != CONVOLUTION for path in unit.layers]
     with torch.inference_mode():
@@ -107,5 +107,5 @@ def test_a_model_without_a_layer_to_round_is_refused(model: Any) -> None:
     bare.encoder.layers = nn.ModuleList()
     object.__setattr__(bare, "base_model", bare)
     with pytest.raises(EdgepruneError, match="no linear layer or convolution over time") as error:
-        units_of(bare)
+        layer_groups_of(bare)
     assert "weights" in error.value.hint

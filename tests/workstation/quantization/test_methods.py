@@ -25,7 +25,7 @@ from edgeprune.quantization.methods import METHODS, method_of
 from edgeprune.quantization.module_scopes import Scopes, scopes_of
 from edgeprune_calibration.clipping_ranges import METHODS as RANGES
 from edgeprune_device.errors import EdgepruneError
-from edgeprune_device.system.native_output import quiet
+from edgeprune_device.system.native_output import capture_native_output
 
 FAMILIES = ("wav2vec2", "audio-spectrogram-transformer")
 WINDOWS = {"wav2vec2": 4000, "audio-spectrogram-transformer": RATE}
@@ -89,7 +89,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def lite(shaped: Any, window: int) -> bytes:
     litert_torch = pytest.importorskip("litert_torch")
-    with warnings.catch_warnings(), quiet():
+    with warnings.catch_warnings(), capture_native_output():
         warnings.simplefilter("ignore")
         edge = litert_torch.convert(Scorer(shaped).eval(), (torch.randn(1, window) * 0.1,))
         return bytes(edge.model_content())
@@ -101,7 +101,7 @@ def answers(form: str, data: bytes, clips: NDArray[np.float32]) -> NDArray[np.fl
         return np.concatenate([run(clip[None]) for clip in clips])
     from ai_edge_litert.interpreter import Interpreter
 
-    with quiet():
+    with capture_native_output():
         interpreter = Interpreter(model_content=data, num_threads=1)
         interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.export.onnx import INPUT, OUTPUT, onnx_runner
-from edgeprune.quantization.per_token import row_int8
+from edgeprune.quantization.per_token import per_token_int8
 
 ROWS, COLUMNS, OUT = 6, 32, 16
 SCOPE = "encoder/convs"
@@ -75,7 +75,7 @@ def expected(x: NDArray[np.float32], weights: list[NDArray[np.float32]]) -> NDAr
 def test_every_frame_has_a_scale_of_its_own(
     frames: NDArray[np.float32], weights: list[NDArray[np.float32]]
 ) -> None:
-    found = onnx_runner(row_int8(graph(weights), [SCOPE]))(frames)
+    found = onnx_runner(per_token_int8(graph(weights), [SCOPE]))(frames)
     size = np.abs(expected(frames, weights)).max(axis=-1, keepdims=True) + 1e-12
     np.testing.assert_allclose(found / size, expected(frames, weights) / size, atol=0.02)
 
@@ -84,7 +84,7 @@ def test_quiet_frames_are_as_right_as_loud_ones(
     frames: NDArray[np.float32], weights: list[NDArray[np.float32]]
 ) -> None:
     exact = onnx_runner(graph(weights))(frames)[0, :ROWS]
-    found = onnx_runner(row_int8(graph(weights), [SCOPE]))(frames)[0, :ROWS]
+    found = onnx_runner(per_token_int8(graph(weights), [SCOPE]))(frames)[0, :ROWS]
     heard = np.abs(exact).max(axis=1) > 0
     wrong = np.abs(found - exact).max(axis=1)[heard] / np.abs(exact).max(axis=1)[heard]
     assert wrong.max() < 0.03
@@ -92,7 +92,7 @@ def test_quiet_frames_are_as_right_as_loud_ones(
 
 
 def test_rows_that_two_products_read_are_quantized_once(weights: list[NDArray[np.float32]]) -> None:
-    made = onnx.load_from_string(row_int8(graph(weights), [SCOPE])).graph
+    made = onnx.load_from_string(per_token_int8(graph(weights), [SCOPE])).graph
     kinds = [node.op_type for node in made.node]
     assert kinds.count("QuantizeLinear") == 1
     assert kinds.count("MatMulIntegerToFloat") == 2
@@ -103,5 +103,5 @@ def test_rows_that_two_products_read_are_quantized_once(weights: list[NDArray[np
 
 def test_products_outside_the_scopes_stay_as_they_are(weights: list[NDArray[np.float32]]) -> None:
     data = graph(weights)
-    assert row_int8(data, ["decoder"]) == data
-    assert row_int8(data, []) == data
+    assert per_token_int8(data, ["decoder"]) == data
+    assert per_token_int8(data, []) == data

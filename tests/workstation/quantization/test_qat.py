@@ -18,7 +18,7 @@ from edgeprune.core.deployment_settings import Quantize
 from edgeprune.core.settings import Distill
 from edgeprune.data.windows import Windows
 from edgeprune.models import loading
-from edgeprune.quantization.layer_groups import deployed, units_of
+from edgeprune.quantization.layer_groups import deployed, layer_groups_of
 from edgeprune.quantization.qat import BITS as BITS_OF
 from edgeprune.quantization.qat import Rounding, recover, recover_int8
 from edgeprune.training import loop
@@ -62,7 +62,7 @@ def session(folder: Path) -> loop.TrainingSession:
 
 def test_a_model_in_coarse_weights_is_better_after_recovery(master: Any, tmp_path: Path) -> None:
     student, windows = copy.deepcopy(master), answered(master)
-    units = units_of(student)
+    units = layer_groups_of(student)
     here = torch.device("cpu")
     done = recover(
         student, master, windows, Rounding(tuple(units), bits=BITS),
@@ -83,7 +83,7 @@ def test_a_recovery_that_does_not_help_leaves_the_student_as_it_was(
     student, windows = copy.deepcopy(master), answered(master)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     done = recover(
-        student, master, windows, Rounding(tuple(units_of(student))),
+        student, master, windows, Rounding(tuple(layer_groups_of(student))),
         Distill(learning_rate=1.0, epochs=1), CONTEXT, session(tmp_path),
     )  # fmt: skip
     assert done["after"] == done["before"]
@@ -93,7 +93,7 @@ def test_a_recovery_that_does_not_help_leaves_the_student_as_it_was(
 
 def test_recovery_without_an_epoch_is_refused(master: Any, tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="at least one epoch"):
-        recover(master, master, answered(master), Rounding(tuple(units_of(master))),
+        recover(master, master, answered(master), Rounding(tuple(layer_groups_of(master))),
                 Distill(epochs=0), CONTEXT, session(tmp_path))  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from tiny_windows import tone_windows
 from edgeprune.core.console import Silent
 from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
-from edgeprune.quantization.layer_groups import HEAD, units_of
+from edgeprune.quantization.layer_groups import HEAD, layer_groups_of
 from edgeprune.quantization.sensitivity import (
     Sensitivity,
     SensitivityRow,
@@ -59,7 +59,7 @@ def table(*rows: SensitivityRow, loss: float = 0.04) -> Sensitivity:
 
 def test_the_unit_that_int8_destroys_stands_out(model: Any) -> None:
     before = copy.deepcopy(model.state_dict())
-    units = units_of(model)
+    units = layer_groups_of(model)
     found = sensitivity(model, tone_windows(), units, "rows", (20.0, 12.0), Silent())
     worst = max(found.rows, key=lambda row: row.divergence)
     assert worst.kind == HEAD
@@ -89,7 +89,7 @@ def test_a_mixture_keeps_that_unit_in_float_in_the_file(model: Any) -> None:
 def test_every_unit_can_be_kept_in_float(model: Any) -> None:
     data = to_onnx(model, 4000, 18)
     whole = onnx_runner(data)
-    mixed = onnx_runner(to_mixed(data, model, [unit.name for unit in units_of(model)]))
+    mixed = onnx_runner(to_mixed(data, model, [unit.name for unit in layer_groups_of(model)]))
     for sample in tone_windows().samples[:3]:
         np.testing.assert_allclose(mixed(sample[None]), whole(sample[None]), atol=1e-5)
 

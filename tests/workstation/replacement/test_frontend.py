@@ -21,8 +21,8 @@ from edgeprune.models import loading
 from edgeprune.models.families import family_of
 from edgeprune.replacement.frontend import features_of, frontend
 from edgeprune.replacement.frontend_placement import (
+    insert_light_frontend,
     path_of,
-    put_light,
 )
 
 QUICK = FrontEnd(width=8, layers=1, mels=12, stem_channels=2, epochs=2, whole_epochs=1,
@@ -63,7 +63,7 @@ def test_its_features_come_near_the_teachers(inputs: tuple[Path, Path], tmp_path
     facts = run(inputs, tmp_path / "out",
                 replace(QUICK, epochs=15, whole_epochs=0, label_epochs=0, learning_rate=1e-2))  # fmt: skip
     fresh = loading.load_model(str(inputs[0] / "model"))
-    put_light(fresh, wanted, RATE, QUICK)
+    insert_light_frontend(fresh, wanted, RATE, QUICK)
     trained = loading.load_model(str(tmp_path / "out" / "model"))
     assert distance(trained) < distance(fresh.eval())
     assert facts["curve"][-1]["loss"] < 0.7 * facts["curve"][0]["loss"]

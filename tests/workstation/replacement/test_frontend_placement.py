@@ -20,11 +20,11 @@ from edgeprune.models.families import family_of
 from edgeprune.quantization.weight_only import store_int8
 from edgeprune.replacement.frontend import features_of
 from edgeprune.replacement.frontend_placement import (
-    between,
+    check_front_end,
     framing_of,
+    insert_light_frontend,
+    interpolate_frames,
     path_of,
-    put_light,
-    refuse_front_end,
 )
 from edgeprune.replacement.mimic_placement import drop_positions, put_mimic
 from edgeprune_device.errors import EdgepruneError
@@ -44,7 +44,7 @@ def lightened(folder: Path, family: str, settings: FrontEnd) -> tuple[Any, torch
     model = loading.load_model(str(make_model(folder, family, tuple(TONES))))
     usual = features_of(model, path_of(model.config), torch.zeros(1, RATE))
     torch.manual_seed(1)
-    put_light(model, usual, RATE, settings)
+    insert_light_frontend(model, usual, RATE, settings)
     return model.eval(), usual
 
 
@@ -98,8 +98,8 @@ def test_half_the_frames_of_a_kwt_are_every_other_one(tmp_path: Path) -> None:
 
 def test_frames_between_others_are_their_weighted_mean() -> None:
     frames = torch.tensor([0.0, 1.0, 4.0])[None, :, None]
-    assert between(frames, 3, 0.5).flatten().tolist() == [0.0, 0.5, 1.0]
-    assert between(frames, 2, 2.0).flatten().tolist() == [0.0, 4.0]
+    assert interpolate_frames(frames, 3, 0.5).flatten().tolist() == [0.0, 0.5, 1.0]
+    assert interpolate_frames(frames, 2, 2.0).flatten().tolist() == [0.0, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -115,21 +115,21 @@ def test_what_cannot_take_a_kwts_front_end_is_refused(
     with pytest.raises(EdgepruneError, match=why):
         lightened(tmp_path / "m", "kwt", replace(QUICK, **changes))
     with pytest.raises(EdgepruneError, match=why):
-        refuse_front_end(tiny_config("kwt"), replace(QUICK, **changes))
+        check_front_end(tiny_config("kwt"), replace(QUICK, **changes))
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_a_front_end_is_refused_by_the_config_alone(family: str) -> None:
     if family not in HEAR_SAMPLES:
         with pytest.raises(EdgepruneError, match="take spectrograms: there is no waveform encoder"):
-            refuse_front_end(tiny_config(family), QUICK)
+            check_front_end(tiny_config(family), QUICK)
         return
-    refuse_front_end(tiny_config(family), QUICK)
+    check_front_end(tiny_config(family), QUICK)
     if family != "kwt":
         with pytest.raises(
             EdgepruneError, match=r"kernel = 4 is out of range \(allowed: odd numbers\)"
         ):
-            refuse_front_end(tiny_config(family), replace(QUICK, kernel=4))
+            check_front_end(tiny_config(family), replace(QUICK, kernel=4))
 
 
 def test_a_mimic_and_a_light_front_end_go_together(sound: torch.Tensor, tmp_path: Path) -> None:

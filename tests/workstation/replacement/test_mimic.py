@@ -145,4 +145,4 @@ def test_a_regression_keeps_its_last_epoch_and_labels_the_best(
     (tmp_path / "out").mkdir()
     mimic(inputs[0], inputs[0], inputs[1], CONTEXT, out=tmp_path / "out", ui=Silent(),
           settings=replace(QUICK, epochs=3, label_epochs=4))  # fmt: skip
-    assert [(p.epochs, p.patience, p.last) for p in plans] == [(3, 3, True), (4, 4, False)]
+    assert [(p.epochs, p.patience, p.keep_last) for p in plans] == [(3, 3, True), (4, 4, False)]

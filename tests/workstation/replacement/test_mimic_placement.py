@@ -19,7 +19,7 @@ from edgeprune.export.onnx import onnx_runner, to_onnx
 from edgeprune.models import loading
 from edgeprune.models.families import layers_of
 from edgeprune.replacement.mimic_placement import (
-    refuse_mimic,
+    check_mimic,
     rows_of,
     span_of,
 )
@@ -133,22 +133,22 @@ def test_what_cannot_work_is_refused_by_the_config_alone(
     family: str, changes: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(EdgepruneError, match=why):
-        refuse_mimic(tiny_config(family), replace(QUICK, **changes))
-    refuse_mimic(tiny_config("wavlm"), QUICK)
+        check_mimic(tiny_config(family), replace(QUICK, **changes))
+    check_mimic(tiny_config("wavlm"), QUICK)
 
 
 def test_a_weighted_sum_may_stand_in_the_config_where_the_teacher_gets_another_head() -> None:
     config = tiny_config("hubert")
     config.use_weighted_layer_sum = True
-    refuse_mimic(config, QUICK, head="mlp")
+    check_mimic(config, QUICK, head="mlp")
     with pytest.raises(EdgepruneError, match="weighted sum of all hidden states"):
-        refuse_mimic(config, QUICK)
+        check_mimic(config, QUICK)
 
 
 def test_of_a_model_that_an_earlier_step_shortens_only_what_is_sure_is_refused() -> None:
-    refuse_mimic(tiny_config("wavlm"), replace(QUICK, span=(0, 2)), shortened=True)
+    check_mimic(tiny_config("wavlm"), replace(QUICK, span=(0, 2)), shortened=True)
     with pytest.raises(EdgepruneError, match=r"mimic\.span = \[0, 4\] is out of range"):
-        refuse_mimic(tiny_config("wavlm"), replace(QUICK, span=(0, 4)), shortened=True)
+        check_mimic(tiny_config("wavlm"), replace(QUICK, span=(0, 4)), shortened=True)
 
 
 def test_a_width_that_is_no_multiple_of_the_heads_is_refused_when_the_mimic_is_made(

@@ -20,7 +20,13 @@ from edgeprune.data.windows import load_windows
 from edgeprune.models import loading
 from edgeprune.nn import losses
 from edgeprune.replacement.student import build
-from edgeprune.replacement.student_loss import MATCHING, StudentLoss, matched_layers, matching, mix
+from edgeprune.replacement.student_loss import (
+    MATCHING,
+    StudentLoss,
+    matched_layers,
+    matching,
+    mixup,
+)
 
 
 def test_a_student_learns_a_teachers_answers(inputs: tuple[Path, Path]) -> None:
@@ -78,10 +84,10 @@ def test_states_are_matched_from_the_top_or_level_by_level() -> None:
 
 def test_mixed_windows_keep_their_sum_of_weights() -> None:
     samples = torch.eye(8)
-    mixed = mix(samples, 1.0, torch.Generator().manual_seed(0))
+    mixed = mixup(samples, 1.0, torch.Generator().manual_seed(0))
     torch.testing.assert_close(mixed.sum(dim=1), torch.ones(8))
     assert ((mixed > 0) & (mixed < 1)).any()
-    assert torch.equal(mix(samples, 0.0, torch.Generator()), samples)
+    assert torch.equal(mixup(samples, 0.0, torch.Generator()), samples)
 
 
 def lesson_of(inputs: tuple[Path, Path], **changes: Any) -> tuple[StudentLoss, Any, torch.Tensor]:

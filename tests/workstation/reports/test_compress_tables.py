@@ -12,9 +12,9 @@ from edgeprune.reports.compress_tables import (
     QUANTIZED,
     ROWS,
     TITLES,
-    asked_and_reached,
     least_threads,
     make_tables,
+    requested_and_removed,
 )
 
 
@@ -83,7 +83,7 @@ def test_every_step_tells_its_share_of_the_teachers_work() -> None:
 def test_only_what_was_asked_for_a_share_says_what_it_reached(
     step: dict[str, object], text: str
 ) -> None:
-    assert asked_and_reached(step) == text
+    assert requested_and_removed(step) == text
 
 
 def test_layer_subsets_are_listed_in_the_order_they_were_tried_with_their_result() -> None:

@@ -22,13 +22,13 @@ from edgeprune.nn import losses
 from edgeprune.training import distill as module
 from edgeprune.training.distill import (
     Teacher,
+    background_share_of,
     columns_of,
     distill,
     distillation_loss,
-    nothing_share_of,
     same_front_end,
     teacher_targets,
-    with_nothing,
+    with_background,
 )
 from edgeprune.training.step_records import write_step
 from edgeprune.training.teach import freeze
@@ -104,10 +104,10 @@ def test_the_teachers_outputs_are_found_by_label_and_a_blank_is_always_first() -
 def test_data_with_a_label_that_means_nothing_needs_no_other_silence() -> None:
     context = replace(CONTEXT, distill=Distill(nothing_share=0.25), ignore=("noise", "low"))
     windows = tone_windows(1)
-    assert nothing_share_of(windows, context) == 0.0  # "low" means nothing here
-    assert nothing_share_of(windows, replace(context, ignore=("noise",))) == 0.25
+    assert background_share_of(windows, context) == 0.0  # "low" means nothing here
+    assert background_share_of(windows, replace(context, ignore=("noise",))) == 0.25
     for task in ("tags", "ctc"):  # they have no answer to nothing
-        assert nothing_share_of(replace(windows, task=task), replace(context, ignore=())) == 0.0
+        assert background_share_of(replace(windows, task=task), replace(context, ignore=())) == 0.0
 
 
 def test_a_share_of_the_windows_holds_nothing_and_the_first_never_does(
@@ -115,13 +115,13 @@ def test_a_share_of_the_windows_holds_nothing_and_the_first_never_does(
 ) -> None:
     torch.manual_seed(0)
     many = samples.repeat(50, 1)
-    heard, empty = with_nothing(many, 0.4)
+    heard, empty = with_background(many, 0.4)
     assert not empty[0]
     assert 0.3 < float(empty.float().mean()) < 0.5
     assert torch.equal(heard[~empty], many[~empty])
     assert not any(torch.equal(a, b) for a, b in zip(heard[empty], many[empty], strict=True))
-    assert with_nothing(samples, 1.0)[1].tolist() == [False] + [True] * (len(samples) - 1)
-    same, none = with_nothing(many, 0.0)
+    assert with_background(samples, 1.0)[1].tolist() == [False] + [True] * (len(samples) - 1)
+    same, none = with_background(many, 0.0)
     assert same is many
     assert not none.any()
 
@@ -134,10 +134,10 @@ def test_where_nothing_is_no_label_stands_out_of_the_teachers_answer(
     torch.manual_seed(1)
     given = teacher_targets(teacher, samples, columns, CLASSES, 0.5)
     answered = teacher(samples)[0][:, 1:]
-    assert 0 < int((~given.full).sum()) < len(samples)
-    torch.testing.assert_close(given.logits[given.full], answered[given.full])
-    assert not given.logits[~given.full].any()
-    assert torch.equal(given.samples[given.full], samples[given.full])
+    assert 0 < int((~given.is_original).sum()) < len(samples)
+    torch.testing.assert_close(given.logits[given.is_original], answered[given.is_original])
+    assert not given.logits[~given.is_original].any()
+    assert torch.equal(given.samples[given.is_original], samples[given.is_original])
     torch.testing.assert_close(given.states, teacher(samples)[1])  # of the windows as they were
 
 

@@ -117,7 +117,7 @@ def test_a_clip_of_several_windows_is_judged_by_their_mean_score() -> None:
     )
     # Clip 0: sure of the right label in one window, mildly wrong in the other: right on average.
     logits = np.log(np.array([[0.9, 0.05, 0.05], [0.3, 0.4, 0.3], [0.8, 0.1, 0.1]], np.float32))
-    assert TASKS["classes"].values(logits, windows, LABELS).tolist() == [True, False]
+    assert TASKS["classes"].correctness(logits, windows, LABELS).tolist() == [True, False]
 
 
 def test_the_learning_rate_rises_then_falls_to_one_per_cent() -> None:

@@ -20,7 +20,7 @@ from edgeprune.models import loading
 from edgeprune.models.families import layers_of
 from edgeprune.training import loop
 from edgeprune.training.distill import WEIGHT_DECAY, Teacher, distillation_loss
-from edgeprune.training.train_modules import answers_loss, step_plan, train_parts
+from edgeprune.training.train_modules import distillation_loss_of_step, step_plan, train_parts
 
 LABELS = tuple(sorted(TONES))
 CPU = torch.device("cpu")
@@ -66,8 +66,8 @@ def test_a_plan_takes_batches_views_and_sound_from_the_recipe_and_never_stops_ea
     assert (plan.epochs, plan.patience, plan.batch_size, plan.views) == (9, 9, 7, 3)
     assert (plan.learning_rate, plan.weight_decay) == (1e-4, WEIGHT_DECAY)
     assert plan.seed == 7, "a step's second training sees the clips in another order"
-    assert plan.last is True
-    assert step_plan(1, 1.0, context).last is False
+    assert plan.keep_last is True
+    assert step_plan(1, 1.0, context).keep_last is False
     assert plan.augment == context.augment
 
 
@@ -82,7 +82,7 @@ def test_the_loss_is_the_distillations_with_the_recipes_weights(model: Any, back
     expected = distillation_loss(
         task_of("classes"), Teacher(master, CPU), LABELS, context.distill, 2, 0.0
     )
-    found = answers_loss(model.eval(), master, data, context, CPU, epochs=2)
+    found = distillation_loss_of_step(model.eval(), master, data, context, CPU, epochs=2)
     with torch.no_grad():
         for epoch in (1, 2):
             torch.testing.assert_close(

@@ -24,8 +24,8 @@ def test_the_terms_under_a_mask_are_the_trimmed_model_to_the_last_multiplication
 ) -> None:
     model = shaken(family_folder)
     groups, window = groups_of(model, kinds), heard_by(model).shape[1]
-    parameters = cost_model.tabulate(cost_model.parameter_terms(model, groups))
-    macs = cost_model.tabulate(cost_model.mac_terms(model, groups, window))
+    parameters = cost_model.collect_terms(cost_model.parameter_terms(model, groups))
+    macs = cost_model.collect_terms(cost_model.mac_terms(model, groups, window))
     assert float(cost_model.total(parameters, {})) == loading.count_parameters(model)
     assert float(cost_model.total(macs, cost_model.whole(groups))) == pytest.approx(
         count_macs(model, window), abs=0.5
@@ -44,7 +44,7 @@ def test_the_terms_under_a_mask_are_the_trimmed_model_to_the_last_multiplication
 def test_a_cost_falls_with_every_gate_by_its_gradient(family_folder: Path) -> None:
     model = shaken(family_folder)
     groups, window = groups_of(model), heard_by(model).shape[1]
-    terms = cost_model.tabulate(cost_model.mac_terms(model, groups, window))
+    terms = cost_model.collect_terms(cost_model.mac_terms(model, groups, window))
     values = {name: mask.requires_grad_() for name, mask in cost_model.whole(groups).items()}
     cost_model.total(terms, values).backward()  # type: ignore[no-untyped-call]
     one = groups[0]
@@ -62,7 +62,7 @@ def test_a_cost_falls_with_every_gate_by_its_gradient(family_folder: Path) -> No
 def test_units_switched_off_one_by_one_cost_what_their_mask_does(family_folder: Path) -> None:
     model = shaken(family_folder)
     groups, window = groups_of(model), heard_by(model).shape[1]
-    table = cost_model.tabulate(cost_model.mac_terms(model, groups, window))
+    table = cost_model.collect_terms(cost_model.mac_terms(model, groups, window))
     keep = random_keep(model, KINDS, 4)
     ledger = cost_model.CostTable(table)
     for group in groups:

@@ -17,7 +17,7 @@ from edgeprune.width_pruning.gate_training import (
     GATES,
     MULTIPLIERS,
     Gates,
-    gated,
+    attach_gates,
     gated_loss,
     ranks_of,
 )
@@ -29,7 +29,7 @@ from edgeprune.width_pruning.units import Group, groups_of
 def model_and_table(tmp_path: Path) -> tuple[Any, tuple[Group, ...], cost_model.CostTerms]:
     model = shaken(make_model(tmp_path / "m", "hubert", tuple(TONES)))
     groups = groups_of(model, KINDS)
-    return model, groups, cost_model.tabulate(cost_model.mac_terms(model, groups, RATE))
+    return model, groups, cost_model.collect_terms(cost_model.mac_terms(model, groups, RATE))
 
 
 @pytest.mark.parametrize("kind", ["straight-through", "hard-concrete"])
@@ -44,7 +44,7 @@ def test_the_threshold_leaves_what_should_be_left_by_now(
     for done, target in ((0, 1.0), (2, 0.84), (5, 0.6), (9, 0.6)):
         made.done.fill_(done)
         made.draw()
-        left = float(cost_model.total(table, made.left()).detach()) / made.full
+        left = float(cost_model.total(table, made.cost_masks()).detach()) / made.full
         assert target - 1e-4 <= left <= target + 0.1  # units of the hidden size are coarse
         assert (
             all(float(mask.detach().max()) > 0 for mask in made.drawn.values())
@@ -94,7 +94,7 @@ def test_a_threshold_is_placed_once_a_step_and_used_again_in_evaluation(
     def task(given: Any, heard: torch.Tensor, _: torch.Tensor, __: int) -> torch.Tensor:
         return loading.logits_of(given, heard).square().mean()
 
-    with gated(model, groups, made):
+    with attach_gates(model, groups, made):
         loss = gated_loss(task, 0.5, "budget")
         for step in range(1, 4):
             model.train()
@@ -118,7 +118,7 @@ def test_gates_that_are_open_mask_nothing_and_leave_no_trace(
         expected = loading.logits_of(model, samples)
     names = set(model.state_dict())
     made = Gates(groups, "straight-through", 10, table, 0.5, budget=False)
-    with gated(model, groups, made), torch.no_grad():
+    with attach_gates(model, groups, made), torch.no_grad():
         torch.testing.assert_close(loading.logits_of(model, samples), expected)
         assert hasattr(model, GATES)
         assert hasattr(model, MULTIPLIERS)
@@ -147,7 +147,7 @@ def test_gates_learn_which_units_the_task_needs(
 
     ranks = {column.name: torch.rand(column.units, generator=torch.Generator().manual_seed(1))}
     made = Gates((column,), "straight-through", 80, table, share_left, mask_loss == "budget", ranks)
-    with gated(model, (column,), made):
+    with attach_gates(model, (column,), made):
         loss = gated_loss(task, share_left, mask_loss)
         model.train()
         optimizer = torch.optim.Adam([
@@ -168,7 +168,7 @@ def test_units_are_ranked_by_their_worth_for_their_price() -> None:
     evenly = torch.full((3,), 1 / 3).double()
     terms = [cost_model.Term(10.0, "a", (cost_model.Factor("cheap", evenly),)),
              cost_model.Term(90.0, "b", (cost_model.Factor("dear", evenly),))]  # fmt: skip
-    table = cost_model.tabulate(terms)
+    table = cost_model.collect_terms(terms)
     scores = {"cheap": torch.tensor([1.0, 2.0, 3.0]), "dear": torch.tensor([1.5, 2.5, 40.0])}
     ranks = ranks_of(scores, (cheap, dear), table)
     assert ranks["cheap"].tolist() == pytest.approx([0.4, 0.6, 0.8])

@@ -14,7 +14,7 @@ from tiny_models import heard_by
 from edgeprune.models import loading
 from edgeprune.training.step_records import count_macs
 from edgeprune.width_pruning.budget import cost_terms
-from edgeprune.width_pruning.cost_model import CostTable, Factor, Term, tabulate
+from edgeprune.width_pruning.cost_model import CostTable, Factor, Term, collect_terms
 from edgeprune.width_pruning.importance import choose_units, group_norms, unit_importance
 from edgeprune.width_pruning.masking import masks
 from edgeprune.width_pruning.removal import trim_to
@@ -81,7 +81,7 @@ def terms_of(counts: dict[str, int]) -> list[Term]:
 
 
 def left(terms: list[Term], keep: dict[str, list[int]], units: dict[str, int]) -> float:
-    ledger = CostTable(tabulate(terms))
+    ledger = CostTable(collect_terms(terms))
     for name, n in units.items():
         for unit in set(range(n)) - set(keep[name]):
             ledger.switch(name, unit, on=False)

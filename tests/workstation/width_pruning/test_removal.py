@@ -18,7 +18,7 @@ from edgeprune.models import loading
 from edgeprune.width_pruning import removal
 from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.unit_table import KINDS
-from edgeprune.width_pruning.units import Group, Slice, groups_of, ready
+from edgeprune.width_pruning.units import Group, Slice, groups_of, make_trimmable
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -44,7 +44,7 @@ def test_a_model_trimmed_twice_saves_reloads_and_exports(
 @pytest.mark.parametrize("units", [[], [1, 0], [0, 0], [0, 99], [-1, 0]])
 def test_units_that_are_not_there_cannot_be_kept(family_folder: Path, units: list[int]) -> None:
     model = loading.load_model(str(family_folder))
-    ready(model)
+    make_trimmable(model)
     name = groups_of(model)[0].name
     with pytest.raises(EdgepruneError, match="cannot be kept"):
         trim_to(model, {name: units})

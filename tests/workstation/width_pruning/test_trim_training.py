@@ -52,7 +52,7 @@ def ranked(folder: Path, context: TrimContext, work: Path) -> tuple[Any, Any, An
     model = loading.load_model(str(folder))
     groups = groups_of(model, WHAT)
     terms = cost_model.mac_terms(model, groups, 4000)
-    goal = 0.7 * float(cost_model.total(cost_model.tabulate(terms), {}))
+    goal = 0.7 * float(cost_model.total(cost_model.collect_terms(terms), {}))
     curve, scores = rank(model, groups, terms, goal, context, work)
     assert {name: len(all_) for name, all_ in scores.items()} == {
         group.name: group.units for group in groups
@@ -117,10 +117,10 @@ def test_the_loss_against_the_teacher_has_the_recipes_weights(folder: Path) -> N
             logits, wanted, 3.0
         )
         torch.testing.assert_close(
-            context.against(lambda: None)(student, samples, targets, 0), expected
+            context.distillation_loss(lambda: None)(student, samples, targets, 0), expected
         )
         torch.testing.assert_close(
-            context.on_labels(student, samples, targets, 0), losses.label_loss(logits, targets)
+            context.label_loss(student, samples, targets, 0), losses.label_loss(logits, targets)
         )
         with context.matched(student, always=True):
             assert not hasattr(student, MATCH), "states are not compared, so nothing maps them"
@@ -140,9 +140,9 @@ def test_plans_take_their_pace_from_the_recipe(
     ranked(folder, context, tmp_path)
     recover(loading.load_model(str(folder)), context, tmp_path)
     gates, recovery = plans
-    assert (gates.epochs, gates.patience, gates.last, gates.seed) == (4, 4, True, 3)
-    assert gates.rates[GATES] * gates.learning_rate == pytest.approx(0.5)
-    assert (recovery.epochs, recovery.last, recovery.rates) == (7, False, {})
+    assert (gates.epochs, gates.patience, gates.keep_last, gates.seed) == (4, 4, True, 3)
+    assert gates.rate_factors[GATES] * gates.learning_rate == pytest.approx(0.5)
+    assert (recovery.epochs, recovery.keep_last, recovery.rate_factors) == (7, False, {})
     assert {plan.learning_rate for plan in plans} == {1e-3}
     assert {plan.weight_decay for plan in plans} == {WEIGHT_DECAY}
     slow = replace(context, step=replace(context.step, distill=Distill(batch_size=5)))

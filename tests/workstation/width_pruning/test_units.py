@@ -17,7 +17,7 @@ from edgeprune.replacement.mimic_placement import put_mimic
 from edgeprune.width_pruning.masking import masks, masks_of
 from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.unit_table import KINDS
-from edgeprune.width_pruning.units import groups_of, ready, refusals
+from edgeprune.width_pruning.units import groups_of, make_trimmable, refusals
 
 
 def test_every_coordinate_of_a_place_belongs_to_a_unit(family_folder: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_weighted_sum_and_a_recognizer_keep_their_places(tmp_path: Path) -> No
     for head in ("own", "bilstm"):
         model = transformers.HubertForCTC(config).eval()
         model.config.edgeprune_normalize = True
-        ready(model)
+        make_trimmable(model)
         put_head(model, head, 5)
         model.eval()
         assert serialization.parts_of(model) or head == "own"
