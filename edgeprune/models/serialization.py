@@ -29,7 +29,7 @@ PARTS: dict[str, str] = {
     "gated-attention": "edgeprune.models.wavlm_attention:GatedAttention",
     "mlp": "edgeprune.nn.heads:MlpHead",
     "bilstm": "edgeprune.nn.heads:BiLstmHead",
-    "through": "edgeprune.nn.heads:Through",
+    "through": "edgeprune.nn.heads:IdentityProjection",
     "mimic": "edgeprune.nn.mimic:Mimic",
     "light-features": "edgeprune.nn.light_encoders:LightFeatures",
     "narrow-features": "edgeprune.nn.light_encoders:NarrowFeatures",

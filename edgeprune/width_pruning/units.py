@@ -63,7 +63,7 @@ class _Place:
 def make_trimmable(model: Any) -> None:
     """Replace parts that cannot be trimmed by equal ones, in place."""
     if name := READY.get(model.config.model_type):
-        importlib.import_module(name).ready(model)
+        importlib.import_module(name).make_trimmable(model)
 
 
 def groups_of(model: Any, kinds: Sequence[str] = KINDS) -> tuple[Group, ...]:

@@ -122,7 +122,7 @@ def test_what_only_some_recorders_need_is_imported_inside_a_function(name: str) 
 
 def test_every_name_that_is_loaded_by_a_string_is_there() -> None:
     names = [*PARTS.values(), *(work for work, _ in STEPS.values()),
-             *(f"{module}:ready" for module in READY.values())]  # fmt: skip
+             *(f"{module}:make_trimmable" for module in READY.values())]  # fmt: skip
     for name in names:
         module, _, attribute = name.partition(":")
         assert hasattr(importlib.import_module(module), attribute), name

@@ -93,7 +93,7 @@ class Said:
     def __init__(self, answers: list[float | None]) -> None:
         self.answers = iter(answers)
 
-    def highest(self, _first: int, _last: int) -> float | None:
+    def max_probability(self, _first: int, _last: int) -> float | None:
         return next(self.answers)
 
 

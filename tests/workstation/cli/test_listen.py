@@ -67,6 +67,6 @@ def test_a_session_ends_with_what_became_of_its_seconds(
 def test_devices_prints_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replace_work(monkeypatch, "edgeprune_device.audio.devices.list_aside", [])
+    replace_work(monkeypatch, "edgeprune_device.audio.devices.list_devices_in_child", [])
     assert call(monkeypatch, "devices") == 0
     assert capsys.readouterr().out == "No input was found; plug in a microphone.\n"

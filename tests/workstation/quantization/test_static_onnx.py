@@ -70,7 +70,7 @@ def test_a_product_of_a_row_scope_has_a_scale_for_every_frame_and_needs_no_clip_
 def test_where_no_product_is_left_the_file_is_not_opened_for_ranges(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgeprune.quantization.static_onnx.inside_of", None)
+    monkeypatch.setattr("edgeprune.quantization.static_onnx.inner_tensors", None)
     everything = Scopes(float_scopes=("first", "second"))
     data = two_products()
     assert static_onnx(data, everything, sounds()) == data

@@ -79,7 +79,7 @@ def test_windows_that_hold_nothing_teach_silence_and_no_label(
     """All windows but the first hold nothing: the student hears zeros there, by this stand-in."""
     student, teacher, samples = pair
     monkeypatch.setattr(
-        "edgeprune.training.distill.nothing", lambda given, _: torch.zeros_like(given)
+        "edgeprune.training.distill.background_windows", lambda given, _: torch.zeros_like(given)
     )
     settings = Distill(label_share=0.5, hidden_weight=1.0, temperature=1.0)
     loss = masked_distillation_loss(TASKS["classes"], teacher, LABELS, settings, lambda: None, 1.0)
