@@ -77,14 +77,14 @@ def bench(
             f"--fail-over {fail_over:g} is out of range (allowed: 0 or more).",
             "Example: --fail-over 5",
         )
-    extras = BenchOptions(
+    options = BenchOptions(
         wav=wav, paced=paced, sustained_minutes=sustained, note=note, watts=_watts(watts),
         earlier=tuple(path for path in (baseline, against) if path is not None),
         command=shlex.join(["edgeprune", *sys.argv[1:]]),
     )  # fmt: skip
     done = run(
         bundles, out, threads=_counts(threads), seconds=seconds, rounds=rounds, profile=profile,
-        extras=extras, say=Terminal().say,
+        options=options, say=Terminal().say,
     )  # fmt: skip
     print_done(done, terminal_text(done), as_json)
     if fail_over is not None:

@@ -100,7 +100,7 @@ def prune(
         ui.say("  no classes, so no convexity: using the rule backward (last layers removed first)")
     _check_depth(student, layers)
     floor = _teacher_accuracy(teacher) - max_drop
-    judge = TrialContext(
+    trial = TrialContext(
         teacher, student / "model", load_windows(clips), context, settings.recovery_epochs
     )
     fixed = fixed_layers(settings, layers)
@@ -109,15 +109,15 @@ def prune(
         fixed = list(stay)
     bridge = settings.bridge or (rule.measured == "bridged" and fixed is None)
     if bridge or (rule.measured and fixed is None):
-        judge, known = measure_first(judge, known, rule, bridge, fixed is None, out, ui)
+        trial, known = measure_first(trial, known, rule, bridge, fixed is None, out, ui)
     tried: list[dict[str, Any]] = []
-    start = judge.whole
+    start = trial.whole
 
     def holds(keep: Sequence[int]) -> bool:
         nonlocal start
         nested = rule.depth is not None and not bridge and fixed is None
         folder = _folder(out, keep)
-        accuracy = try_subset(judge, start if nested else judge.whole, keep, folder, ui)
+        accuracy = try_subset(trial, start if nested else trial.whole, keep, folder, ui)
         held, first = bool(accuracy >= floor), list(keep) == list(range(len(keep)))
         tried.append({"keep": list(keep), "layers": len(keep), "valid_score": accuracy,
                       "convexity": known.convexity[len(keep)] if first and known.convexity else None,
@@ -136,14 +136,14 @@ def prune(
         keep = search(known.convexity, rule.depth(known), least, holds)
     else:
         keep = bisect(lambda depth: rule.keep(known, depth), least, layers, holds)
-    best = _folder(out, keep) / "model" if len(keep) < layers else judge.whole
+    best = _folder(out, keep) / "model" if len(keep) < layers else trial.whole
     shutil.copytree(best, out / "model", dirs_exist_ok=True)
     for candidate in tried:
         shutil.rmtree(_folder(out, candidate["keep"]))
     before = read_step(student)
     reached = [c["valid_score"] for c in tried if c["keep"] == list(keep)]
     write_step(
-        out, loading.load_model(str(out / "model")), judge.windows.window_samples,
+        out, loading.load_model(str(out / "model")), trial.windows.window_samples,
         step="depth", valid_score=reached[0] if reached else before["valid_score"], curve=[],
         unchanged=len(keep) == layers and before["unchanged"],
         kept=list(keep), of_layers=layers, floor=floor, tried=tried,
@@ -163,7 +163,7 @@ def _check_depth(student: Path, layers: int) -> None:
 
 
 def measure_first(
-    judge: TrialContext,
+    trial: TrialContext,
     known: Evidence,
     rule: SelectionRule,
     bridge: bool,
@@ -172,8 +172,8 @@ def measure_first(
     ui: Ui,
 ) -> tuple[TrialContext, Evidence]:
     """Fit the bridges, and measure the removal order if the rule needs it."""
-    device = distributed.choose_device(judge.context.accelerator)
-    model = loading.load_model(str(judge.whole)).to(device)
+    device = distributed.choose_device(trial.context.accelerator)
+    model = loading.load_model(str(trial.whole)).to(device)
     stack, labels = Stack(model), loading.labels_of(model)
     if bridge and not stack.family.bridges:
         raise EdgepruneError(
@@ -182,20 +182,20 @@ def measure_first(
             "Choose another rule with --pick, or leave out --bridge.",
         )
     if bridge:
-        train_clips = balanced_subset(judge.windows, "train", MEASURED_CLIPS)
-        judge = replace(judge, bridges=fit_bridges(stack, train_clips, device, ui))
+        train_clips = balanced_subset(trial.windows, "train", MEASURED_CLIPS)
+        trial = replace(trial, bridges=fit_bridges(stack, train_clips, device, ui))
     if rule.measured and search:
-        given = judge.bridges if rule.measured == "bridged" else None
+        given = trial.bridges if rule.measured == "bridged" else None
         record = out / "removal.json"
         if not record.exists():
-            clips = balanced_subset(judge.windows, "valid", MEASURED_CLIPS)
+            clips = balanced_subset(trial.windows, "valid", MEASURED_CLIPS)
             bench = Evaluator(stack, clips, labels, device, ui)
             measure = partial(measure_subsets, bench, bridges=given, title="greedy removal")
             always = fixed_layers_of(model.config)
             stay = (0,) if bridge else always  # a bridge needs a layer before it
             write_json(record, greedy_removal(measure, known.layers, stay))
         known = replace(known, removal=read_json(record))
-    return judge, known
+    return trial, known
 
 
 def _teacher_accuracy(teacher: Path) -> float:
@@ -230,7 +230,7 @@ def fixed_layers(settings: Prune, layers: int) -> list[int] | None:
 
 
 def try_subset(
-    judge: TrialContext, start: Path, keep: Sequence[int], folder: Path, ui: Ui
+    trial: TrialContext, start: Path, keep: Sequence[int], folder: Path, ui: Ui
 ) -> float:
     """Remove layers, distill for a few epochs, save the model, and return its validation score.
 
@@ -240,19 +240,19 @@ def try_subset(
     if record.exists():
         accuracy: float = read_json(record)
         return accuracy
-    student, teacher = (loading.load_model(str(f)) for f in (start, judge.teacher / "model"))
+    student, teacher = (loading.load_model(str(f)) for f in (start, trial.teacher / "model"))
     depth = len(layers_of(student))
     keep_layers(student, keep)
-    if judge.bridges is not None:
-        attach(student, used_bridges(judge.bridges, tuple(keep), depth))
-    device = distributed.choose_device(judge.context.accelerator)
-    if judge.epochs:
+    if trial.bridges is not None:
+        attach(student, used_bridges(trial.bridges, tuple(keep), depth))
+    device = distributed.choose_device(trial.context.accelerator)
+    if trial.epochs:
         session = loop.TrainingSession(folder / "work", device, ui, f"recover {len(keep)} layers")
         train_student(
-            student, teacher, judge.windows, replace(judge.context.distill, nothing_share=0.0),
-            (judge.epochs, 0), judge.context, session, RECOVERY_SPEED,
+            student, teacher, trial.windows, replace(trial.context.distill, nothing_share=0.0),
+            (trial.epochs, 0), trial.context, session, RECOVERY_SPEED,
         )  # fmt: skip
-    valid, labels = judge.windows.split("valid"), loading.labels_of(student)
+    valid, labels = trial.windows.split("valid"), loading.labels_of(student)
     accuracy = loop.evaluate(student, valid, labels, device)
     loading.save(student.to("cpu"), folder / "model")
     write_json(record, accuracy)

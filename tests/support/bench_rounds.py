@@ -114,11 +114,13 @@ def measured_without_a_clock(
             sustained=run if "--sustained" in options else None, sustained_at=at,
         )  # fmt: skip
 
-    extras = BenchOptions(paced=True, sustained_minutes=1.0, watts=(2.0, 5.0), note="in a box",
+    options = BenchOptions(paced=True, sustained_minutes=1.0, watts=(2.0, 5.0), note="in a box",
                     command="edgeprune bench", earlier=earlier)  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "run_child", child)
-        return runner.bench(bundles, out, threads=(1,), rounds=3, say=lambda _: None, extras=extras)
+        return runner.bench(
+            bundles, out, threads=(1,), rounds=3, say=lambda _: None, options=options
+        )
 
 
 PHASES = ("python", "import", "verify", "load", "first", "cold_start", "journal", "first_detection",

@@ -50,7 +50,7 @@ def check(
     threads: Sequence[int],
     seconds: float,
     rounds: int,
-    extras: BenchOptions,
+    options: BenchOptions,
 ) -> list[int]:
     """Reject bad input before anything is measured; return the distinct thread counts.
 
@@ -83,14 +83,14 @@ def check(
         raise EdgepruneError(
             f"--rounds {rounds} is out of range (allowed: {FEWEST_ROUNDS} to {MOST_ROUNDS})."
         )
-    minutes = extras.sustained_minutes
+    minutes = options.sustained_minutes
     if not 0 <= minutes <= MOST_MINUTES:
         raise EdgepruneError(
             f"--sustained {minutes:g} is out of range (allowed: 0 to {MOST_MINUTES:g}).",
             "Example: --sustained 10",
         )
-    if extras.watts is not None:
-        idle, busy = extras.watts
+    if options.watts is not None:
+        idle, busy = options.watts
         if not (math.isfinite(busy) and 0 <= idle <= busy and busy > 0):
             raise EdgepruneError(
                 f"--watts {idle:g},{busy:g} is out of range (allowed: 0 <= idle <= busy, busy over 0).",

@@ -83,7 +83,7 @@ def bench(
     names: Sequence[str] | None = None,
     rounds: int = ROUNDS,
     profile: bool = False,
-    extras: BenchOptions | None = None,
+    options: BenchOptions | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure bundles at thread counts, and write bench.json, .csv, .md and .html.
@@ -107,7 +107,7 @@ def bench(
     profile : bool
         Whether to measure also, apart from the latencies, the time of each operator
         (``operators``).
-    extras : BenchOptions, optional
+    options : BenchOptions, optional
         Input audio, paced and sustained parts, and earlier results to compare with.
     say : callable
         Prints one line of progress.
@@ -123,29 +123,29 @@ def bench(
         Bad input (status 2), or a failed child process (status 1).
 
     """
-    extras, out = extras or BenchOptions(), Path(out)
+    options, out = options or BenchOptions(), Path(out)
     named = [bundles] if isinstance(bundles, str | Path) else bundles
     paths_of = [Path(one) for one in named]
-    threads = check(paths_of, out, threads, seconds, rounds, extras)
-    earlier = [read_earlier(path) for path in extras.earlier]
+    threads = check(paths_of, out, threads, seconds, rounds, options)
+    earlier = [read_earlier(path) for path in options.earlier]
     files, paths = _described(paths_of, names)
     machine, before = machine_facts(), machine_state()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(dir=nearest(out), prefix=".edgeprune-bench-") as folder:
-        run = BenchRun(files, paths, threads, seconds, extras, Path(folder), say)
+        run = BenchRun(files, paths, threads, seconds, options, Path(folder), say)
         with Watch() as watch:
             run.rounds(rounds)
             run.sustained()
             environment = watch.summary()
-    machine |= {"note": extras.note or None, "before": before, "after": machine_state()}
+    machine |= {"note": options.note or None, "before": before, "after": machine_state()}
     entries = [run.entry(variant, watch.began) for variant in run.variants]
     if profile:
         for (index, count), entry in zip(run.variants, entries, strict=True):
             entry["operators"] = operators_of(paths[index], files[index], count)
     result: dict[str, Any] = {
         "schema": SCHEMA, "kind": "edgeprune-bench", "run_id": uuid.uuid4().hex, "created": created,
-        "command": extras.command or None, "edgeprune_version": _own_version(), "git": _git(),
-        "machine": machine, "environment": environment, "config": _config(threads, files, extras),
+        "command": options.command or None, "edgeprune_version": _own_version(), "git": _git(),
+        "machine": machine, "environment": environment, "config": _config(threads, files, options),
         "seconds": seconds, "rounds": rounds, "verdict": _verdict(entries, environment),
         "notes": _notes(machine, environment, entries), "variants": entries,
     }  # fmt: skip
@@ -181,20 +181,20 @@ def _notes(
 
 
 def _config(
-    threads: Sequence[int], files: Sequence[dict[str, Any]], extras: BenchOptions
+    threads: Sequence[int], files: Sequence[dict[str, Any]], options: BenchOptions
 ) -> dict[str, Any]:
     formats = sorted({entry["format"] for entry in files})
     return {
         "threads": list(threads),
-        "arrival": ["back-to-back", *(["paced"] if extras.paced else [])],
-        "sustained_minutes": extras.sustained_minutes,
-        "sustained_arrival": "paced" if extras.paced else "back-to-back",
+        "arrival": ["back-to-back", *(["paced"] if options.paced else [])],
+        "sustained_minutes": options.sustained_minutes,
+        "sustained_arrival": "paced" if options.paced else "back-to-back",
         "execution": {name: EXECUTION[name] for name in formats},
         "warm_up": "until the median of three windows is within 5 % of that of the three before, "
                    "at most half of a round's seconds",
         "fewest_windows": FEWEST_WINDOWS, "most_windows": MOST_WINDOWS, "cap_seconds": CAP_SECONDS,
-        "wav": None if extras.wav is None else str(extras.wav),
-        "watts": None if extras.watts is None else list(extras.watts),
+        "wav": None if options.wav is None else str(options.wav),
+        "watts": None if options.watts is None else list(options.watts),
     }  # fmt: skip
 
 
@@ -246,20 +246,20 @@ class BenchRun:
 
     def __init__(
         self, files: list[dict[str, Any]], paths: list[Path], threads: Sequence[int],
-        seconds: float, extras: BenchOptions, folder: Path, say: Callable[[str], None],
+        seconds: float, options: BenchOptions, folder: Path, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._files, self._paths, self._seconds = files, paths, seconds
-        self._extras, self._folder, self._say = extras, folder, say
+        self._options, self._folder, self._say = options, folder, say
         self.variants: list[Variant] = [(i, count) for count in threads for i in range(len(files))]
         self._measured: dict[Variant, list[Round]] = {variant: [] for variant in self.variants}
         self._sustained: dict[Variant, Round] = {}
         self._children = 0
         self._sounds: dict[int, Path] = {}
-        if extras.wav is not None:
+        if options.wav is not None:
             for path in dict.fromkeys(paths):
                 rate = read_bundle(path).sample_rate
                 if rate not in self._sounds:
-                    self._sounds[rate] = prepare(extras.wav, rate, folder)
+                    self._sounds[rate] = prepare(options.wav, rate, folder)
 
     def rounds(self, rounds: int) -> None:
         """Measure every variant once in each round."""
@@ -277,7 +277,7 @@ class BenchRun:
 
     def sustained(self) -> None:
         """Run every variant for minutes, if requested."""
-        minutes = self._extras.sustained_minutes
+        minutes = self._options.sustained_minutes
         for variant in self.variants if minutes else ():
             self._say(f"sustained for {minutes:g} min, {self._shown(variant)}")
             self._sustained[variant] = self._child(
@@ -300,7 +300,7 @@ class BenchRun:
             "phases": phases, "paced": pace,
             "real_time": real_time(phases["inference"], hop, window, pace),
             "memory": memory_of(rounds),
-            "energy": energy_of(self._extras.watts, summed["p50_ms"], hop),
+            "energy": energy_of(self._options.watts, summed["p50_ms"], hop),
             "timeline": timeline_of(rounds, began),
             "sustained": sustained_of(self._sustained.get(variant), began),
         }  # fmt: skip
@@ -311,10 +311,10 @@ class BenchRun:
         self._children += 1
         place = self._folder / str(self._children)
         place.mkdir()
-        options = ["--folder", str(place), *more, *(["--paced"] if self._extras.paced else [])]
-        if self._extras.wav is not None:
+        options = ["--folder", str(place), *more, *(["--paced"] if self._options.paced else [])]
+        if self._options.wav is not None:
             sound = self._sounds[about["sample_rate"]]
-            options += ["--sound", str(sound), "--sound-name", self._extras.wav.name]
+            options += ["--sound", str(sound), "--sound-name", self._options.wav.name]
         return run_child(
             path, about["format"], about["digest"], count, seconds, about["file"], options
         )

@@ -150,32 +150,36 @@ def _session(
             parts.windower.hop_samples / rate, read.window_samples / rate,
             settings.operate.heartbeat_seconds,
         ), source)  # fmt: skip
-        upkeep = None
+        housekeeping = None
         if plan.live:
             retention = ClipRetention(settings.retention, plan.out)
-            upkeep = stack.enter_context(Housekeeping(plan, loop, account, installed, retention))
+            housekeeping = stack.enter_context(
+                Housekeeping(plan, loop, account, installed, retention)
+            )
             stack.callback(watch_for_hang(lambda: loop.progress.busy_since,
                                           settings.operate.hang_seconds))  # fmt: skip
         try:
-            _go(loop, chain([first], source), account, upkeep, stopped, plan.seconds)
+            _go(loop, chain([first], source), account, housekeeping, stopped, plan.seconds)
         except EdgepruneError as error:
             loop.progress.reason = f"error: {error}"
             raise
         finally:
-            if upkeep is not None:
-                upkeep.ending()
-            over = upkeep is None or upkeep.next_bundle is None  # else the next session reads on
+            if housekeeping is not None:
+                housekeeping.ending()
+            over = (
+                housekeeping is None or housekeeping.next_bundle is None
+            )  # else the next session reads on
             if isinstance(source, Microphone) and over:
                 loop.take(source.rest())
             loop.end()
             journal.covered(account.coverage())
-            if upkeep is not None:
-                upkeep.end()
+            if housekeeping is not None:
+                housekeeping.end()
             stats = account.stats(_now()) | {"golden_difference": picked.golden_difference}
             stats |= {"variant": picked.facts} if picked.facts else {}
             parts.screen.end()
             journal.close(stats)
-    return stats, upkeep.next_bundle if upkeep is not None else None
+    return stats, housekeeping.next_bundle if housekeeping is not None else None
 
 
 def _remember(picked: ChosenVariant, plan: SessionPlan) -> None:
@@ -189,20 +193,20 @@ def _remember(picked: ChosenVariant, plan: SessionPlan) -> None:
 
 
 def _go(
-    loop: Loop, items: Iterable[Item], account: SessionStats, upkeep: Housekeeping | None,
+    loop: Loop, items: Iterable[Item], account: SessionStats, housekeeping: Housekeeping | None,
     stopped: threading.Event, seconds: float | None,
 ) -> None:  # fmt: skip
     """Run until the source ends or the session is stopped."""
     for item in items:
         loop.take(item)
         loop.parts.screen.show(account.line)
-        if upkeep is not None:
-            upkeep.tick()
+        if housekeeping is not None:
+            housekeeping.tick()
         if stopped.is_set():
             loop.progress.reason = INTERRUPTED
-            if upkeep is not None:
-                upkeep.next_bundle = None  # no session follows
-        elif upkeep is not None and upkeep.next_bundle is not None:
+            if housekeeping is not None:
+                housekeeping.next_bundle = None  # no session follows
+        elif housekeeping is not None and housekeeping.next_bundle is not None:
             loop.progress.reason = SWAPPED
         elif seconds is not None and loop.position >= seconds * loop.rate:
             loop.progress.reason = OVER

@@ -17,7 +17,7 @@ from edgeprune_device.bundle.reader import read_bundle
 from edgeprune_device.errors import EdgepruneError
 
 GOOD: dict[str, Any] = {
-    "bundles": [Path("b")], "threads": (1,), "seconds": 5.0, "rounds": 5, "extras": BenchOptions(),
+    "bundles": [Path("b")], "threads": (1,), "seconds": 5.0, "rounds": 5, "options": BenchOptions(),
 }  # fmt: skip
 
 
@@ -37,13 +37,13 @@ def test_thread_counts_come_once_each_in_the_order_they_were_given(
      ({"seconds": math.inf}, "--seconds inf is out of range"),
      ({"rounds": 2}, r"--rounds 2 is out of range \(allowed: 3 to 7\)"),
      ({"rounds": 8}, "--rounds 8 is out of range"),
-     ({"extras": BenchOptions(sustained_minutes=-1)}, "--sustained -1 is out of range"),
-     ({"extras": BenchOptions(sustained_minutes=1e6)}, r"--sustained 1e\+06 is out of range"),
-     ({"extras": BenchOptions(sustained_minutes=math.nan)}, "--sustained nan is out of range"),
-     ({"extras": BenchOptions(watts=(5, 3))}, "--watts 5,3 is out of range"),
-     ({"extras": BenchOptions(watts=(0, 0))}, "--watts 0,0 is out of range"),
-     ({"extras": BenchOptions(watts=(1, math.nan))}, "--watts 1,nan is out of range"),
-     ({"extras": BenchOptions(watts=(1, math.inf))}, "--watts 1,inf is out of range")],
+     ({"options": BenchOptions(sustained_minutes=-1)}, "--sustained -1 is out of range"),
+     ({"options": BenchOptions(sustained_minutes=1e6)}, r"--sustained 1e\+06 is out of range"),
+     ({"options": BenchOptions(sustained_minutes=math.nan)}, "--sustained nan is out of range"),
+     ({"options": BenchOptions(watts=(5, 3))}, "--watts 5,3 is out of range"),
+     ({"options": BenchOptions(watts=(0, 0))}, "--watts 0,0 is out of range"),
+     ({"options": BenchOptions(watts=(1, math.nan))}, "--watts 1,nan is out of range"),
+     ({"options": BenchOptions(watts=(1, math.inf))}, "--watts 1,inf is out of range")],
 )  # fmt: skip
 def test_what_is_out_of_range_is_one_sentence(
     change: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -39,7 +39,7 @@ def result(
     bench([tiny_bundle], out / "first", **plain)
     more = BenchOptions(paced=True, sustained_minutes=0.02, watts=(2.0, 4.0), note="in a box",
                   earlier=(out / "first" / "bench.json",))  # fmt: skip
-    return bench([tiny_bundle], out / "second", profile=True, extras=more, **plain)
+    return bench([tiny_bundle], out / "second", profile=True, options=more, **plain)
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:

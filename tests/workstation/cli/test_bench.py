@@ -22,10 +22,10 @@ def test_options_become_what_is_measured(monkeypatch: pytest.MonkeyPatch, work: 
                 "2.5,4", "--sustained", 2, "--paced", "--against", "status.json") == 0  # fmt: skip
     assert work.given == ([Path("a"), Path("b")], Path("out"))
     assert work.named["threads"] == (1, 4)
-    extras = work.named["extras"]
-    assert (extras.watts, extras.sustained_minutes, extras.paced) == ((2.5, 4.0), 2.0, True)
-    assert extras.earlier == (Path("status.json"),)
-    assert extras.command.startswith("edgeprune bench a b")
+    options = work.named["options"]
+    assert (options.watts, options.sustained_minutes, options.paced) == ((2.5, 4.0), 2.0, True)
+    assert options.earlier == (Path("status.json"),)
+    assert options.command.startswith("edgeprune bench a b")
 
 
 def test_a_gate_is_asked_about_the_baseline(monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
