@@ -127,7 +127,7 @@ def test_a_loss_that_no_flag_tells_is_found_by_the_clock(
 ) -> None:
     """One hole of 0.5 s without a flag; what is lost: the hole, counted to 50 ms."""
     monkeypatch.setattr(
-        "edgeprune_device.audio.capture_session.Lag", lambda rate: ClockDrift(rate, 1.0)
+        "edgeprune_device.audio.capture_session.ClockDrift", lambda rate: ClockDrift(rate, 1.0)
     )
     fake_sound(hole=[25, RATE // 2])
     with closing(from_microphone(Audio(channel=1), RATE)) as microphone:

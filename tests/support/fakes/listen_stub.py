@@ -59,6 +59,13 @@ class Clock(datetime):
         return datetime.now(tz) + timedelta(seconds=float(read(CLOCK_SECONDS) or 0))
 
 
+def replace(module: Any, name: str, value: Any) -> None:
+    """Set a name of a module that is there: one that was renamed would be screwed at in vain."""
+    if not hasattr(module, name):
+        raise AttributeError(f"{module.__name__} has no {name}")
+    setattr(module, name, value)
+
+
 def main() -> None:
     real = components._model
 
@@ -71,18 +78,15 @@ def main() -> None:
 
         return run, *rest
 
-    opened: Any = components
-    opened._model = slowed
+    replace(components, "_model", slowed)
     if os.environ.get("SCREW_CLOCK"):
-        module: Any
         for module in (session_stats, clock, listen, housekeeping):
-            module.datetime = Clock
-        housekeeping.STATE_SECONDS = 0.5
+            replace(module, "datetime", Clock)
+        replace(housekeeping, "STATE_SECONDS", 0.5)
     if os.environ.get("SCREW_SCHEDULE"):
-        opened = source
-        opened.Schedule = Schedule
+        replace(source, "ListeningSchedule", Schedule)
     if seconds := read(BLOCK_SECONDS):
-        sources.BLOCK_SECONDS = float(seconds)
+        replace(sources, "BLOCK_SECONDS", float(seconds))
     app.main()
 
 
