@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
@@ -29,7 +30,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of all windows of audio; iterating gives one ``Prediction`` per window."""
+    """Scores of all windows of audio; ``found[0]`` or iterating gives a ``Prediction``."""
 
     labels: tuple[str, ...]
     """Labels in the order of the scores."""
@@ -45,16 +46,21 @@ class Predictions:
         """Return the number of windows."""
         return len(self.scores)
 
+    def __getitem__(self, window: int) -> Prediction:
+        """Return one window's best label; the last window is -1, as in a list."""
+        window = operator.index(window)  # a slice of windows has no one label
+        scores, start = self.scores[window], float(self.start_seconds[window])
+        if self.tokens:
+            reading = decode_greedy(scores, self.labels, self.tokens)
+            label, score = to_text(reading.tokens, self.tokens), reading.score
+        else:
+            best = int(scores.argmax())
+            label, score = self.labels[best], float(scores[best])
+        return Prediction(start, start + self.window_seconds, label, score)
+
     def __iter__(self) -> Iterator[Prediction]:
         """Iterate over the windows in order, each with its best label."""
-        for start, scores in zip(self.start_seconds, self.scores, strict=True):
-            if self.tokens:
-                reading = decode_greedy(scores, self.labels, self.tokens)
-                label, score = to_text(reading.tokens, self.tokens), reading.score
-            else:
-                best = int(scores.argmax())
-                label, score = self.labels[best], float(scores[best])
-            yield Prediction(float(start), float(start) + self.window_seconds, label, score)
+        return (self[window] for window in range(len(self)))
 
     def __str__(self) -> str:
         """Return one line per window: start in seconds, score, label."""

@@ -167,7 +167,7 @@ def read_status(folder: Path) -> dict[str, Any]:
             ) from None  # fmt: skip
         raise EdgepruneError(
             f"There is no {STATUS} in {folder}.",
-            "Name the folder of a recorder's journal: edgeprune status JOURNAL.",
+            "A recorder at a microphone writes it into its journal; of a file, see edgeprune coverage.",
         ) from None
     except (OSError, ValueError) as error:
         raise EdgepruneError(f"{path} cannot be read: {error}.") from None

@@ -29,6 +29,15 @@ def test_iterating_gives_each_window_with_its_best_label() -> None:
     ]  # fmt: skip
 
 
+def test_a_window_is_taken_by_its_number_as_from_a_list() -> None:
+    assert FOUND[1] == FOUND[-1] == Prediction(1.5, 4.5, "<b>wren</b>", 0.9375)
+    assert SPELT[0].label == "aa b"
+    with pytest.raises(IndexError):
+        FOUND[2]
+    with pytest.raises(TypeError):
+        FOUND[:2]  # type: ignore[index]
+
+
 def test_of_a_recognition_model_the_label_is_the_transcript() -> None:
     """Path a a - a | b: repeats are merged, blanks left out; a window of blanks says nothing."""
     assert list(SPELT) == [Prediction(0.0, 1.0, "aa b", 0.5), Prediction(1.0, 2.0, "", 0.0)]
