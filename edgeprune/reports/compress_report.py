@@ -192,6 +192,8 @@ def headline(r: dict[str, Any]) -> str:
         )
     elif before["layers"] != after["layers"]:
         smaller = f"From {before['layers']} layers to {after['layers']}"
+    elif before["parameters"] == after["parameters"]:
+        smaller = f"All {before['layers']} layers kept"
     return (
         f"{smaller}, from {before['bytes'] / 1e6:.1f} MB to "
         f"{after['bytes'] / 1e6:.1f} MB, from {before['p50_ms']:.1f} ms to "

@@ -36,6 +36,8 @@ def test_where_no_layer_went_parameters_are_compared() -> None:
     r = make_report()
     r["summary"]["bundle"]["layers"] = 12
     assert headline(r).startswith("From 94.00 M to 47.50 M parameters, from 378.0 MB to")
+    r["summary"]["bundle"]["parameters"] = r["summary"]["teacher"]["parameters"]
+    assert headline(r).startswith("All 12 layers kept, from 378.0 MB to 95.0 MB, from 40.0 ms")
 
 
 @pytest.mark.parametrize(("column", "said"), [("speaker", "speaker"),
