@@ -76,6 +76,8 @@ def test_the_page_is_whole_in_one_file_and_escapes_what_the_data_says() -> None:
     assert page.count("&lt;b&gt;&amp;") >= 3
     assert not re.search(r"url\(|@import|<script|<link|src=", page)
     assert "Compression steps" in page
+    assert "Candidate files" in page
+    assert "fastest here" in page
 
 
 def test_figures_are_drawn_of_what_there_is() -> None:
