@@ -34,6 +34,4 @@ class EdgepruneError(Exception):
     def __init__(self, message: str, hint: str = "", status: int = BAD_INPUT) -> None:
         super().__init__(message)
         self.hint = hint
-        if hint:
-            self.add_note(f"hint: {hint}")  # Python shows it below a traceback
         self.status = status

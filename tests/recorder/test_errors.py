@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 import pytest
 
 from edgeprune_device.errors import BAD_INPUT, FAILED_CHECK, NOT_INSTALLED, EdgepruneError
@@ -26,9 +24,3 @@ def test_it_is_caught_as_an_error_and_never_ends_the_program_by_itself() -> None
     with pytest.raises(EdgepruneError) as caught:
         raise EdgepruneError("One sentence.", "A hint.") from ValueError("cause")
     assert isinstance(caught.value.__cause__, ValueError)
-
-
-def test_a_traceback_in_python_shows_the_hint_too() -> None:
-    shown = "".join(traceback.format_exception(EdgepruneError("It differs.", "Make it again.")))
-    assert shown.endswith("EdgepruneError: It differs.\nhint: Make it again.\n")
-    assert "hint" not in "".join(traceback.format_exception(EdgepruneError("It differs.")))
