@@ -16,9 +16,8 @@ from edgeprune_device.inference.temperature import SMALLEST_SCORE, apply_tempera
 
 LOWEST = 0.5  # more likely than all other labels together
 LOWEST_TAG = 0.2  # the sigmoid of a rare tag seldom reaches 0.5
-LOWEST_WITHOUT_BACKGROUND = (
-    0.8  # without background in training, a softmax gives unknown sounds up to this
-)
+# Without background in training, a softmax gives unknown sounds up to this.
+LOWEST_WITHOUT_BACKGROUND = 0.8
 HIGHEST = 0.995
 NO_LABEL = -1
 

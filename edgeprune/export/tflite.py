@@ -85,10 +85,8 @@ def convert(module: nn.Module, inputs: dict[str, Tensor]) -> bytes:
     """
     failed: Exception | None = None
     data = b""
-    with (
-        capture_native_output() as said,
-        warnings.catch_warnings(),
-    ):  # warnings of torch, torchao and jax
+    # Warnings of torch, torchao and jax.
+    with capture_native_output() as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         litert_torch = _litert_torch()
         try:

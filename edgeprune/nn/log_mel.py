@@ -177,9 +177,8 @@ def _filled(samples: Tensor, input_size: int, spec: SpectrogramSpec) -> Tensor:
 def _scaled(logs: Tensor, spec: SpectrogramSpec, input_size: int) -> Tensor:
     """AST: missing frames are zeros before normalization (Gong et al. 2021)."""
     if input_size:
-        logs = nn.functional.pad(logs, (0, 0, 0, max(0, input_size - logs.shape[1])))[
-            :, :input_size
-        ]
+        missing = max(0, input_size - logs.shape[1])
+        logs = nn.functional.pad(logs, (0, 0, 0, missing))[:, :input_size]
     return (logs - spec.mean) / (2.0 * spec.std)
 
 

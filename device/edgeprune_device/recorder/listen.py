@@ -166,9 +166,8 @@ def _session(
         finally:
             if housekeeping is not None:
                 housekeeping.ending()
-            over = (
-                housekeeping is None or housekeeping.next_bundle is None
-            )  # else the next session reads on
+            # With a next bundle, the next session reads on.
+            over = housekeeping is None or housekeeping.next_bundle is None
             if isinstance(source, Microphone) and over:
                 loop.take(source.rest())
             loop.end()

@@ -10,17 +10,16 @@ import pytest
 from compress_report_fixture import make_report
 from scores_fixture import make_scores
 
-from edgeprune.core.tables import to_html
+from edgeprune.reports import compress_report
 from edgeprune.reports.compress_report import (
-    TEMPLATE,
     facts_of,
     headline,
     make_figures,
     scores_of,
+    to_html_page,
     to_markdown_page,
 )
 from edgeprune.reports.compress_tables import make_tables
-from edgeprune.reports.html import render
 
 NASTY = '<b>&"x"'
 
@@ -64,14 +63,14 @@ def test_the_markdown_page_has_every_table_that_has_rows() -> None:
     assert "## Layer subsets tried" not in to_markdown_page(r, make_tables(r))
 
 
-def test_the_page_is_whole_in_one_file_and_escapes_what_the_data_says() -> None:
+def test_the_page_is_whole_in_one_file_and_escapes_what_the_data_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     r = make_report() | {"model": NASTY, "headline": NASTY}
     r["data"]["source"] = NASTY
-    page = render(
-        TEMPLATE, r=r, tables={name: to_html(t) for name, t in make_tables(r).items()},
-        figures={"convexity": "", "latency": "<svg></svg>", "learning": ""}, facts=facts_of(r),
-        has_depth=True, recipe=f"seeds = 1 # {NASTY}",
-    )  # fmt: skip
+    drawn = {"convexity": "", "latency": "<svg></svg>", "learning": ""}
+    monkeypatch.setattr(compress_report, "make_figures", lambda _: drawn)
+    page = to_html_page(r, make_tables(r), f"seeds = 1 # {NASTY}")
     assert "<b>" not in page
     assert page.count("&lt;b&gt;&amp;") >= 3
     assert not re.search(r"url\(|@import|<script|<link|src=", page)
