@@ -34,4 +34,6 @@ class EdgepruneError(Exception):
     def __init__(self, message: str, hint: str = "", status: int = BAD_INPUT) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"Hint: {hint}")  # a traceback in Python ends with it
         self.status = status

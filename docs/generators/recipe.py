@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeprune.core import recipe
+from edgeprune.core import recipe, recipe_checks
 from edgeprune.core.settings import Settings
 from generators.fields import Key, keys_of, section, sections_of
 from generators.markdown import choices, line, number, table
@@ -39,22 +39,22 @@ def presets() -> str:
 
 def allowed(name: str, key: Key) -> str:
     """Return which values of a key are allowed; empty where every one of its type is."""
-    if name in recipe.CHOICES:
-        return choices(recipe.CHOICES[name])
-    if name in recipe.EACH_OF:
-        return f"any of {choices(recipe.EACH_OF[name])}"
-    if name in recipe.BETWEEN:
-        low, high = recipe.BETWEEN[name]
+    if name in recipe_checks.CHOICES:
+        return choices(recipe_checks.CHOICES[name])
+    if name in recipe_checks.EACH_OF:
+        return f"any of {choices(recipe_checks.EACH_OF[name])}"
+    if name in recipe_checks.BETWEEN:
+        low, high = recipe_checks.BETWEEN[name]
         return f"{number(low)} to {number(high)}"
-    if name in recipe.ODD:
+    if name in recipe_checks.ODD:
         return "odd, at least 1"
     if key.type == "boolean":
         return choices(("true", "false"))
-    most = "1" if name in recipe.AT_MOST_ONE else ""
-    if name in recipe.POSITIVE:
+    most = "1" if name in recipe_checks.AT_MOST_ONE else ""
+    if name in recipe_checks.POSITIVE:
         return "at least 1"
-    if name in recipe.MORE_THAN_ZERO:
+    if name in recipe_checks.MORE_THAN_ZERO:
         return f"over 0, at most {most}" if most else "over 0"
-    if name in recipe.AT_LEAST_ZERO:
+    if name in recipe_checks.AT_LEAST_ZERO:
         return f"0 to {most}" if most else "at least 0"
     return ""

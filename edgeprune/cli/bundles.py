@@ -35,13 +35,18 @@ def wrap(
     labels: Annotated[Path | None, typer.Option(help=LABELS_HELP)] = None,
     kind: Annotated[str, typer.Option(help=KIND_HELP)] = "",
     rate: Annotated[
-        int, typer.Option(help="Sampling rate of the model in Hz (default: 16000).")
+        int,
+        typer.Option(help="Sample rate of the model in Hz (default: 16000).", show_default=False),
     ] = 0,
     window: Annotated[
-        float, typer.Option(help="Window length in seconds, if the file does not fix it.")
+        float,
+        typer.Option(
+            help="Window length in seconds, if the file does not fix it.", show_default=False
+        ),
     ] = 0.0,
     hop: Annotated[
-        float, typer.Option(help="Seconds between windows (default: half a window).")
+        float,
+        typer.Option(help="Seconds between windows (default: half a window).", show_default=False),
     ] = 0.0,
     activation: Annotated[
         str,

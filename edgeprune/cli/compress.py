@@ -234,8 +234,12 @@ def verify(
     group: Group = "",
     split: Annotated[str, typer.Option(help="Split to use: train, valid, test or all.")] = "test",
     max_drop: Annotated[
-        float, typer.Option(help="Maximum accuracy drop, in percentage points.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="Maximum accuracy drop, in percentage points (default: the recipe's that made "
+            "BUNDLE, else 1)."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for verify.json.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -249,8 +253,8 @@ def verify(
     from edgeprune.deployment.verify import verify as run
 
     done = run(
-        bundle, data, teacher, label=label, group=group, split=split, max_drop=max_drop / 100,
-        out=out, track=Terminal().track,
+        bundle, data, teacher, label=label, group=group, split=split,
+        max_drop=None if max_drop is None else max_drop / 100, out=out, track=Terminal().track,
     )  # fmt: skip
     print_done(done, done["text"], as_json)
     if not done["held"]:
@@ -281,7 +285,10 @@ def _settings(recipe: str, top: dict[str, Any], **tables: dict[str, Any]) -> Any
         typer.echo(f"note: the preset {recipe} is now called {RENAMED[recipe]}.", err=True)
     given = _present(top)
     given |= {name: found for name, values in tables.items() if (found := _present(values))}
-    return build_settings(read_recipe(find_recipe(recipe)) if recipe else {}, given)
+    if not recipe:
+        return build_settings(given)
+    path = find_recipe(recipe)
+    return build_settings(read_recipe(path), given, source=str(path))
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def export(
     wanted = DetectionFilter(tuple(label or ()), moment(since, "--since"), moment(until, "--until"),
                     min_score)  # fmt: skip
     number = run(journal, out, wanted)
-    print_done({"detections": number, "file": str(out)}, f"{number} detections in {out}", as_json)
+    text = f"{number} detection{'s' * (number != 1)} in {out}"
+    print_done({"detections": number, "file": str(out)}, text, as_json)
 
 
 def coverage(journal: Folder, as_json: Json = False) -> None:

@@ -87,7 +87,8 @@ def _summary(stats: dict[str, Any]) -> str:
     parts = [f"{sum(reasons.values()) / rate:.1f} s {kind}"
              for kind, reasons in stats["coverage"].items()]  # fmt: skip
     heard = ", ".join(parts) or "nothing came"
-    return (f"{stats['reason']}: {heard}; {found} detections in {stats['journal']}.\n"
+    detections = f"{found} detection" + "s" * (found != 1)
+    return (f"{stats['reason']}: {heard}; {detections} in {stats['journal']}.\n"
             "edgeprune coverage, export and clips say more.")  # fmt: skip
 
 

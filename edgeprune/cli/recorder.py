@@ -96,7 +96,7 @@ def doctor(
     bundle: Annotated[Path | None, typer.Argument(help="Bundle the recorder will run.")] = None,
     settings: Annotated[Path | None, typer.Option(help="Recorder settings, a TOML file.")] = None,
     journal: Annotated[
-        Path, typer.Option(help="Journal folder, existing or to be created.")
+        Path, typer.Option(help="Journal folder that listen will write to; it need not exist yet.")
     ] = Path("journal"),
     device: Annotated[
         str, typer.Option(help="Input: identity, name or number (default: that of the settings).")

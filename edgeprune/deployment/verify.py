@@ -30,6 +30,8 @@ from edgeprune_device.audio.sound_files import file_digest, seconds_of
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
 
+USUAL_MAX_DROP = 0.01  # of a bundle that no recipe made
+
 
 def verify_bundles(
     bundles: dict[str, Path], clips: Sequence[Clip], track: Track
@@ -65,7 +67,7 @@ def verify_bundles(
 
 def verify(
     bundle: str | Path, data: str | Path, teacher: str | Path | None = None, *, label: str = "",
-    group: str = "", split: str = "test", max_drop: float = 0.01, out: str | Path | None = None,
+    group: str = "", split: str = "test", max_drop: float | None = None, out: str | Path | None = None,
     track: Track = untracked,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a bundle's score on clips through the recorder's runtime, and compare its teacher's.
@@ -82,8 +84,9 @@ def verify(
         Columns of the manifest; empty: those the bundle was made with.
     split : str
         ``train``, ``valid``, ``test`` or ``all``.
-    max_drop : float
-        Largest drop of the score allowed, as a share: 0.01 is one percentage point.
+    max_drop : float, optional
+        Largest drop of the score allowed, as a share: 0.01 is one percentage point. Default: the
+        ``max_drop`` of the bundle's recipe, else 0.01.
     out : str or Path, optional
         Folder for ``verify.json``.
     track : callable
@@ -134,6 +137,8 @@ def verify(
     worst = min(own, key=lambda name: float(own[name]["score"]))
     shown = worst.replace(", ", "'s ")
     lost = baseline - own[worst]["score"]
+    if max_drop is None:
+        max_drop = float(made.get("settings", {}).get("max_drop", USUAL_MAX_DROP))
     held = lost <= max_drop + 1e-9
     versus = "equals" if abs(lost) < 1e-9 else (
         f"is {100 * abs(lost):.2f} percentage points {'below' if lost > 0 else 'above'}"

@@ -210,7 +210,7 @@ def compare(
             f"{when}, {winner} has the highest accuracy averaged over all depths: "
             f"{format_percent(float(means[winner].mean()))} of {len(difference)} test clips, "
             f"{100 * value:.1f} percentage points more than {second} (95 % interval "
-            f"{100 * low:+.1f} to {100 * high:+.1f}, p = {p_value:.2g}). The difference is "
+            f"{100 * low:+z.1f} to {100 * high:+z.1f}, p = {p_value:.2g}). The difference is "
             f"{'' if clear else 'not '}significant."
         ),
     }  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 from edgeprune.core import distributed
 from edgeprune.core.console import Ui, default_ui
 from edgeprune.core.files import read_json
+from edgeprune.core.recipe import settings_of
 from edgeprune.core.settings import STEPS, Settings
 from edgeprune.core.stages import Run
 from edgeprune.deployment.quantize import quantize
@@ -40,7 +41,7 @@ LICENCE = "as the model and the recordings it was made from; see provenance"
 
 
 def compress(
-    model: str | Path, data: str | Path, out: str | Path, settings: Settings | None = None, *,
+    model: str | Path, data: str | Path, out: str | Path, settings: Settings | str | Path | None = None, *,
     ui: Ui | None = None, redo: Sequence[str] = (),
 ) -> CompressResult:  # fmt: skip
     """Compress a model on labelled clips into a bundle for the recorder, and write a report.
@@ -53,8 +54,9 @@ def compress(
         Folder of class folders, or a CSV or TSV manifest with ``path`` and ``label``.
     out : str or Path
         Folder of the run; finished stages in it are reused, an interrupted training resumes.
-    settings : Settings, optional
-        Recipe, see ``load_recipe``; default: all default settings.
+    settings : Settings, str or Path, optional
+        Recipe: of ``load_recipe``, or the name of a preset, or a TOML file; default: all default
+        settings.
     ui : Ui, optional
         Progress display; default: the terminal or the notebook. ``Silent()``: none.
     redo : sequence of str
@@ -78,7 +80,7 @@ def compress(
 
     """
     model, data, out = str(model), Path(data), Path(out)
-    settings, ui = settings or Settings(), ui or default_ui()
+    settings, ui = settings_of(settings), ui or default_ui()
     own = ("states", "score") if "depth" in settings.steps else ()
     known = (STAGES[0], "teach", *own, *step_folders(settings.steps), *SEED_STAGES, *STAGES[1:])
     precision = distributed.set_precision(settings.precision)

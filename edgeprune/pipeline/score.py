@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeprune.core.console import Ui, default_ui
 from edgeprune.core.files import read_json
+from edgeprune.core.recipe import settings_of
 from edgeprune.core.settings import Settings
 from edgeprune.data.windows import read_description
 from edgeprune.depth_pruning.finetune import finetune as tune
@@ -26,7 +27,7 @@ STAGES = ("clips", "states", "score", "measure", "finetune")
 
 
 def score(
-    model: str | Path, data: str | Path, out: str | Path, settings: Settings | None = None, *,
+    model: str | Path, data: str | Path, out: str | Path, settings: Settings | str | Path | None = None, *,
     ui: Ui | None = None, redo: Sequence[str] = (), ablation: bool = True, finetune: bool = False,
 ) -> ScoreResult:  # fmt: skip
     """Measure which layers of a model a task needs, without changing the model; write a report.
@@ -57,7 +58,7 @@ def score(
             "--finetune needs the ablation, which --quick leaves out.", "Use one of them."
         )
     model, data, out = str(model), Path(data), Path(out)
-    settings, ui = settings or Settings(), ui or default_ui()
+    settings, ui = settings_of(settings), ui or default_ui()
     if settings.clips.context == "file" and finetune:
         raise EdgepruneError(
             "--finetune cannot train on segments of files (--frames).",

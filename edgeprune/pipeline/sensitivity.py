@@ -69,9 +69,9 @@ in nats; with it alone in float: the gain of both against all in int8; latency t
 def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
     """Return a row of the table as text."""
     share, less = row["saved_agreement"], row["saved_divergence"]
-    return (row["unit"], f"{100 * row['loss']:.2f}", f"{100 * row['agreement']:.2f}",
-            f"{row['divergence']:.1e}", "" if share is None else f"{100 * share:.2f}",
-            "" if less is None else f"{less:.1e}", f"{row['gain_ms']:.2f}")  # fmt: skip
+    return (row["unit"], f"{100 * row['loss']:z.2f}", f"{100 * row['agreement']:z.2f}",
+            f"{row['divergence']:.1e}", "" if share is None else f"{100 * share:z.2f}",
+            "" if less is None else f"{less:.1e}", f"{row['gain_ms']:z.2f}")  # fmt: skip
 
 
 def as_markdown(done: dict[str, Any]) -> str:

@@ -99,6 +99,7 @@ def gather(
         "edgeprune_version": __version__, "model": model,
         "data": {
             "source": data["source"], "digest": data["digest"], "labels": data["labels"],
+            "bundle_labels": len(read_bundle(bundles["bundle"]).labels),
             "task": data["task"], "interval_over": "groups" if drawn else "clips",
             "label_column": data["label_column"], "group_column": data["group_column"],
             "left_out": data["left_out"], "sample_rate": data["sample_rate"],
@@ -199,8 +200,8 @@ def headline(r: dict[str, Any]) -> str:
         f"{after['bytes'] / 1e6:.1f} MB, from {before['p50_ms']:.1f} ms to "
         f"{after['p50_ms']:.1f} ms per window; test {before['metric']} went from "
         f"{format_percent(before['score'])} to {format_percent(after['score'])} "
-        f"({100 * after['difference']:+.1f} percentage points, 95 % interval "
-        f"{100 * low:+.1f} to {100 * high:+.1f})."
+        f"({100 * after['difference']:+z.1f} percentage points, 95 % interval "
+        f"{100 * low:+z.1f} to {100 * high:+z.1f})."
     )
 
 
@@ -233,9 +234,12 @@ def facts_of(r: dict[str, Any]) -> list[tuple[str, str]]:
     """List data, method and machine."""
     data = r["data"]
     notes = r["bench"].get("notes", [])
+    labels = f"{len(data['labels'])} in column {data['label_column']}"
+    if data["bundle_labels"] != len(data["labels"]):
+        labels += f"; the bundle has {data['bundle_labels']}, all that the model knows"
     return [
         ("model", r["model"]), ("data", data["source"]), ("data digest", data["digest"][:16]),
-        ("labels", f"{len(data['labels'])} in column {data['label_column']}"),
+        ("labels", labels),
         ("clips", ", ".join(f"{data[f'{p}_clips']} {p}" for p in ("train", "valid", "test"))),
         ("split by", data["group_column"] or "clip (no group column)"),
         ("machine", r["machine"]), ("bundle", r["bundle"]),

@@ -38,7 +38,7 @@ def _summary(r: dict[str, Any]) -> Table:
         rows.append((
             title, v["layers"], f"{v['parameters'] / 1e6:.2f} M", f"{v['bytes'] / 1e6:.1f} MB",
             f"{format_percent(v['score'])} [{100 * low:.1f}, {100 * high:.1f}]",
-            "" if name == "teacher" else f"{100 * v['difference']:+.2f}",
+            "" if name == "teacher" else f"{100 * v['difference']:+z.2f}",
             "" if name == "teacher" else format_percent(v["agreement"]),
             f"{v['p50_ms']:.1f} / {v['p90_ms']:.1f} / {v['p99_ms']:.1f}",
             f"{r['summary']['teacher']['p50_ms'] / v['p50_ms']:.2f} x", f"{v['peak_rss_mb']:.0f} MB",
@@ -63,7 +63,7 @@ def _seeds(r: dict[str, Any]) -> Table:
         (f"seed {s['seed']}" + (" (delivered)" if s["seed"] == r["best_seed"] else ""),
          f"{s['steps'][-1]['layers']} of {s['steps'][0]['layers']}",
          *(format_percent(s["verify"][name]["score"]) for name in ROWS),
-         f"{100 * s['verify']['bundle']['difference']:+.2f}",
+         f"{100 * s['verify']['bundle']['difference']:+z.2f}",
          format_percent(s["verify"]["bundle"]["agreement"]), f"{s['export_difference']:.0e}")
         for s in r["seeds"]
     ]  # fmt: skip
@@ -114,7 +114,7 @@ def _files(r: dict[str, Any]) -> Table:
     """Show all candidate files of the delivered seed, and why one was chosen."""
     rows = [
         (f"{v['format']}{QUANTIZED[v['method']]}", f"{v['bytes'] / 1e6:.2f} MB",
-         f"{v['milliseconds']:.2f}", format_percent(v["score"]), f"{100 * -v['loss']:+.2f}",
+         f"{v['milliseconds']:.2f}", format_percent(v["score"]), f"{100 * -v['loss']:+z.2f}",
          format_percent(v["agreement"]), v["why"])
         for v in r["files"]["tried"]
     ]  # fmt: skip

@@ -96,7 +96,7 @@ def _curve(
     if len(runs) > 1:
         panel.fill_between(layers, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
     panel.plot(layers, null.mean(0), color=colour, linewidth=0.8, linestyle="--",
-               label="97.5 % of permuted labels")  # fmt: skip
+               label="chance level")  # fmt: skip
 
 
 def latency_figure(samples_ms: Mapping[str, Sequence[float]]) -> str:
@@ -128,6 +128,7 @@ def learning_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
                        [100 * step["valid_score"] for step in curve],
                        color=colour, label=name)  # fmt: skip
         panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_ylabel("validation score, %")
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
         return to_svg(figure)

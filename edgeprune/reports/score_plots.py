@@ -88,9 +88,7 @@ def _curve(panel: Any, layers: Sequence[Mapping[str, Any]], label: str, colour: 
     null = np.array([100 * layer["null_high"] for layer in layers])
     draw_band(panel, depth, [layer["interval"] for layer in layers], colour)
     panel.plot(depth, value, color=colour, marker="o", markersize=3, label=label)
-    panel.plot(
-        depth, null, color=colour, lw=0.8, ls="--", label=f"97.5 % of permuted labels, {label}"
-    )
+    panel.plot(depth, null, color=colour, lw=0.8, ls="--", label=f"chance level, {label}")
     panel.fill_between(depth, 0, null, color=GREY, alpha=0.15, lw=0)
 
 

@@ -60,6 +60,8 @@ def teach(
     score = loop.evaluate(teacher, valid, labels, device)
     ui.say(f"  teacher: {task.metric} {format_percent(score)} on the validation clips"
            + (" (not fine-tuned: its head knows these labels)" if skipped else ""))  # fmt: skip
+    if unused := sorted(set(labels) - set(windows.labels)):
+        ui.say(f"  warning: {_other_labels(labels, unused)}")
     if score == 0:
         ui.say("  warning: the teacher is never right, so nothing can be distilled from it; use "
                "more clips, more teach.epochs or another teach.learning_rate")  # fmt: skip
@@ -70,6 +72,16 @@ def teach(
     facts = {"skipped": skipped, "valid_score": score, "metric": task.metric, "curve": curve,
              "seed": seed, "labels": list(labels)}  # fmt: skip
     write_json(out / "teach.json", facts)
+
+
+def _other_labels(labels: Sequence[str], unused: Sequence[str]) -> str:
+    """Say that a model keeps labels that no clip has."""
+    shown = ", ".join(unused[:3]) + ", ..." * (len(unused) > 3)
+    return (
+        f"the model knows {len(labels)} labels and keeps all of them, but {len(unused)} are on no "
+        f"clip ({shown}), so nothing measures them; to get only the labels of the clips, set "
+        'teach.when = "always"'
+    )
 
 
 def fine_tune(

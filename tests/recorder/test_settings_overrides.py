@@ -39,7 +39,7 @@ def test_a_value_out_of_range_is_said_by_the_options_own_name(value: float) -> N
 
 def test_an_option_without_a_name_of_its_own_is_called_as_in_the_file() -> None:
     with pytest.raises(
-        EdgepruneError, match=r"^operate\.threads 0 is out of range \(allowed: 1 to 64\)\.$"
+        EdgepruneError, match=r"(?m)^operate\.threads 0 is out of range \(allowed: 1 to 64\)\.$"
     ):
         apply_overrides(Settings(), {"operate": {"threads": 0}}, NAMES)
 

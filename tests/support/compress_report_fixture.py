@@ -19,6 +19,7 @@ def make_report(
         "model": "facebook/wav2vec2-base", "machine": "Board (aarch64, 4 cores)",
         "data": {
             "source": "/data/tones/labels.csv", "digest": "ab" * 32, "labels": list(LABELS),
+            "bundle_labels": len(LABELS),
             "task": task, "interval_over": "clips", "label_column": "label", "group_column": "",
             "left_out": [], "sample_rate": 16000, "window_seconds": 0.3,
             "train_clips": 70, "valid_clips": 15, "test_clips": 23,

@@ -159,6 +159,9 @@ def read_bundle(path: Path, security: Security | None = None) -> Bundle:
         contradicts itself; the model has external data; or a signature is missing or invalid.
 
     """
+    inner = path / "bundle"  # a run has its bundle in a folder of this name
+    if (inner / MANIFEST).is_file() and not (path / MANIFEST).exists():
+        raise EdgepruneError(f"{path} is not a bundle, but contains one.", f"Use {inner}")
     with opened(path) as files:
         return _read(files, path, security or Security())
 

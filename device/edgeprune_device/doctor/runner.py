@@ -20,7 +20,7 @@ from typing import Any
 
 from edgeprune_device.audio.devices import sound_library
 from edgeprune_device.doctor import probe as probe
-from edgeprune_device.doctor.checks import PROBLEM, STATES, CheckRow, MachineFacts, judged
+from edgeprune_device.doctor.checks import PROBLEM, STATES, WARNING, CheckRow, MachineFacts, judged
 from edgeprune_device.doctor.probe import Failure, Opened
 from edgeprune_device.doctor.sound_check import Recording, record
 from edgeprune_device.errors import EdgepruneError
@@ -36,6 +36,7 @@ FILE = "doctor.json"
 RATE = 48_000
 """Sample rate without a bundle, Hz."""
 LONGEST_SECONDS = 600.0
+PLURALS = {WARNING: "warnings", PROBLEM: "problems"}
 
 
 def doctor(
@@ -141,8 +142,11 @@ def table(rows: Sequence[CheckRow]) -> str:
         lines.append(f"{row.state:<8} {row.name:<{wide}}  {row.text}")
         if row.remedy:
             lines.append(f"{'':<8} {'':<{wide}}  -> {row.remedy}")
-    found = counts(rows)
-    return "\n".join([*lines, "", ", ".join(f"{found[state]} {state}" for state in STATES)])
+    parts = [
+        f"{number} {PLURALS.get(state, state) if number != 1 else state}"
+        for state, number in counts(rows).items()
+    ]
+    return "\n".join([*lines, "", ", ".join(parts)])
 
 
 def counts(rows: Sequence[CheckRow]) -> dict[str, int]:

@@ -30,6 +30,7 @@ from edgeprune_device.inference.runtime import Scorer
 from edgeprune_device.inference.temperature import apply_temperature
 
 BLOCK_SECONDS = 0.1
+HIGHEST_PEAK = 2.0  # decoders and resamplers overshoot full scale, but not by 6 dB
 
 
 class LoadedBundle:
@@ -102,8 +103,8 @@ class LoadedBundle:
         Raises
         ------
         EdgepruneError
-            An array without a sample rate, of another shape or type, empty or not finite; a file
-            that cannot be read.
+            An array without a sample rate, of another shape or type, empty, not finite or far
+            outside [-1, 1]; a file that cannot be read.
 
         """
         windower = Windower(self.bundle.window_samples, self.bundle.hop_samples)
@@ -139,6 +140,11 @@ class LoadedBundle:
         if sample_rate is None:
             raise EdgepruneError(
                 "sample_rate is missing: an array does not say at what rate it was recorded.",
+                "Example: model.predict(samples, sample_rate=16000)",
+            )
+        if not isinstance(sample_rate, int | np.integer):
+            raise EdgepruneError(
+                f"sample_rate = {sample_rate!r} is not a whole number of Hz.",
                 "Example: model.predict(samples, sample_rate=16000)",
             )
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
@@ -221,7 +227,7 @@ def to_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
     Raises
     ------
     EdgepruneError
-        Another shape or type, no samples, or a sample that is not finite.
+        Another shape or type, no samples, a sample that is not finite or far outside [-1, 1].
 
     """
     if samples.ndim not in (1, 2) or samples.size == 0:
@@ -244,4 +250,10 @@ def to_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     if not np.isfinite(mono).all():
         raise EdgepruneError("The array has samples that are not finite numbers.")
+    peak = float(np.abs(mono).max())
+    if peak > HIGHEST_PEAK:
+        raise EdgepruneError(
+            f"The array has a sample of {peak:.6g}, but floats must be in [-1, 1].",
+            "Divide 16-bit values by 32768, or pass them as int16; undo any normalization.",
+        )
     return np.ascontiguousarray(mono, dtype=np.float32)

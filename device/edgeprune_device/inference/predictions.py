@@ -63,8 +63,13 @@ class Predictions:
         return (self[window] for window in range(len(self)))
 
     def __str__(self) -> str:
-        """Return one line per window: start in seconds, score, label."""
-        return "\n".join(f"{p.start_seconds:9.2f} s  {p.score:.2f}  {p.label}" for p in self)
+        """Return one line per window, of many the first and last: start in seconds, score, label."""
+        rows = [f"{p.start_seconds:9.2f} s  {p.score:.2f}  {p.label}" for p in self]
+        if len(rows) > SHOWN_ROWS:
+            left_out = len(rows) - SHOWN_ROWS
+            half = SHOWN_ROWS // 2
+            rows = [*rows[:half], f"... {left_out} more windows ...", *rows[-half:]]
+        return "\n".join(rows)
 
     def _repr_html_(self) -> str:
         """Show the first windows as a table in a notebook."""

@@ -57,7 +57,7 @@ class Check:
     after_seconds: float
     calm_seconds: float
     text: str
-    """What the microphone has delivered; end of the alarm's sentence."""
+    """What the input has delivered; end of the alarm's sentence."""
 
 
 CHECKS = {
@@ -105,7 +105,7 @@ class SignalHealth:
             kind: Alarm(
                 AlarmSpec(
                     f"health-{kind}",
-                    f"For {{amount}} s the microphone has delivered {check.text}"
+                    f"For {{amount}} s the input has delivered {check.text}"
                     f"{'' if check.text.endswith('?') else '.'}",
                     f"The signal is normal again ({check.reason} for {{amount}} s).",
                     round(check.after_seconds * rate), round(check.calm_seconds * rate),

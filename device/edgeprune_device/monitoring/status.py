@@ -167,7 +167,8 @@ def read_status(folder: Path) -> dict[str, Any]:
             ) from None  # fmt: skip
         raise EdgepruneError(
             f"There is no {STATUS} in {folder}.",
-            "A recorder at a microphone writes it into its journal; of a file, see edgeprune coverage.",
+            "Only a recorder that listens live writes one. For the journal of a file: edgeprune "
+            f"coverage {folder}",
         ) from None
     except (OSError, ValueError) as error:
         raise EdgepruneError(f"{path} cannot be read: {error}.") from None

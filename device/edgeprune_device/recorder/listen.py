@@ -36,10 +36,12 @@ from edgeprune_device.monitoring.terminal import Say, TerminalOutput
 from edgeprune_device.recorder.components import make_components
 from edgeprune_device.recorder.housekeeping import Housekeeping, check_sinks
 from edgeprune_device.recorder.loop import Loop
+from edgeprune_device.recorder.schedule import ListeningSchedule, local_zone
 from edgeprune_device.recorder.session_plan import SessionPlan, open_bundle
 from edgeprune_device.recorder.session_stats import Identity, SessionStats
 from edgeprune_device.recorder.source import SourceKind, open_source
-from edgeprune_device.settings import Settings
+from edgeprune_device.settings import Schedule, Settings
+from edgeprune_device.settings_reader import read_settings
 from edgeprune_device.stream import Item
 from edgeprune_device.system.clock import WallClock, clock_state
 from edgeprune_device.system.model_watchdog import watch_for_hang
@@ -48,7 +50,7 @@ INTERRUPTED, OVER, SWAPPED = "interrupted", "time is up", "bundle swapped"
 
 
 def listen(
-    bundle: str | Path, out: str | Path = "journal", settings: Settings | None = None, *,
+    bundle: str | Path, out: str | Path = "journal", settings: Settings | str | Path | None = None, *,
     source: SourceKind | None = None, from_wav: str | Path | None = None,
     seconds: float | None = None, wait: bool = False, say: Say = print,
 ) -> dict[str, Any]:  # fmt: skip
@@ -58,8 +60,8 @@ def listen(
     ----------
     bundle, out : str or Path
         Bundle to run (or a store's ``current``), and folder of the journal.
-    settings : Settings or None
-        Settings of the recorder; None: the defaults.
+    settings : Settings, str or Path, optional
+        Settings of the recorder, or their TOML file; default: the defaults.
     source : str, optional
         ``microphone``, ``wav`` or ``stdin`` (raw 16-bit mono at the bundle's rate); by default the
         microphone, or ``wav`` if ``from_wav`` is given.
@@ -90,7 +92,12 @@ def listen(
     bundle, out = Path(bundle), Path(out)
     from_wav = None if from_wav is None else Path(from_wav)
     source = source or ("microphone" if from_wav is None else "wav")
+    if isinstance(settings, str | Path):
+        settings = read_settings(Path(settings))
     plan = SessionPlan(bundle, out, settings or Settings(), source, from_wav, seconds, wait, say)
+    if source != "microphone" and plan.settings.schedule != Schedule():
+        ListeningSchedule(plan.settings.schedule, local_zone())  # a wrong one is an error here, too
+        say("[schedule] has no effect: it is for a microphone only.")
     installed = Installed(bundle)
     if plan.live:
         check_sinks(plan.settings, out)

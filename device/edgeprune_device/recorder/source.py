@@ -52,7 +52,10 @@ def open_source(
         return from_stdin(rate)
     if kind == "wav":
         if from_wav is None or not from_wav.is_file():
-            raise EdgepruneError(f"There is no sound file {from_wav}.")
+            raise EdgepruneError(
+                f"There is no sound file {from_wav}.",
+                f"Relative paths start at {Path.cwd()}.",
+            )
         return from_file(from_wav, rate)
 
     waits = chain([wait], repeat(True))  # after a pause, always wait for it

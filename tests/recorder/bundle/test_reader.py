@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,13 @@ def test_there_is_no_bundle_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(EdgepruneError, match="There is no bundle at"):
         read_bundle(tmp_path / "nothing")
     assert SCHEMA_VERSION == 2
+
+
+def test_the_bundle_in_the_folder_of_a_run_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run" / "bundle")
+    with pytest.raises(EdgepruneError, match="run is not a bundle, but contains one") as error:
+        read_bundle(tmp_path / "run")
+    assert error.value.hint == f"Use {tmp_path / 'run' / 'bundle'}"
 
 
 def test_a_bundle_without_a_temperature_has_the_one_that_changes_nothing(folder: Path) -> None:

@@ -244,7 +244,7 @@ def test_a_missing_runtime_leaves_the_other_and_two_leave_none(
 
 def test_wrong_use_is_said_once(both: Path) -> None:
     with pytest.raises(
-        EdgepruneError, match=r"^threads = 0 is out of range \(allowed: 1 or more\)\.$"
+        EdgepruneError, match=r"(?m)^threads = 0 is out of range \(allowed: 1 or more\)\.$"
     ):
         choose_variant(read_bundle(both), 0)
 

@@ -206,9 +206,11 @@ def reading_bundle(folder: Path, letters: tuple[str, ...]) -> Any:
     return score
 
 
-BAD: list[tuple[Any, int | None, str]] = [
+BAD: list[tuple[Any, Any, str]] = [
     (np.zeros(1600, np.float32), None, r"sample_rate is missing: an array does not say"),
     (np.zeros(1600, np.float32), 16, r"sample_rate = 16 is out of range .*1000 to 768000 Hz"),
+    (np.zeros(1600, np.float32), "16k", r"sample_rate = '16k' is not a whole number of Hz"),
+    (np.full(1600, 32767.0), RATE, r"a sample of 32767, but floats must be in \[-1, 1\]"),
     (np.zeros((2, 1600), np.float32), RATE, "more channels than samples"),
     (np.zeros((1, 2, 3), np.float32), RATE, r"shape \(1, 2, 3\) is not audio"),
     (np.zeros(0, np.float32), RATE, r"shape \(0,\) is not audio"), (1.0, RATE, "is not audio"),
@@ -222,7 +224,7 @@ BAD: list[tuple[Any, int | None, str]] = [
 
 @pytest.mark.parametrize(("sound", "rate", "words"), BAD, ids=[words for *_, words in BAD])
 def test_what_is_not_audio_is_one_sentence(
-    sound: Any, rate: int | None, words: str, model: LoadedBundle
+    sound: Any, rate: Any, words: str, model: LoadedBundle
 ) -> None:
     with pytest.raises(EdgepruneError, match=words) as caught:
         model.predict(sound, rate)

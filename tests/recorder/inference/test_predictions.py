@@ -48,6 +48,18 @@ def test_text_has_a_line_for_each_window() -> None:
     assert str(replace(FOUND, scores=FOUND.scores[:0], start_seconds=FOUND.start_seconds[:0])) == ""
 
 
+def test_text_of_many_windows_has_the_first_and_the_last_and_says_how_many_are_between() -> None:
+    many = replace(
+        FOUND,
+        scores=np.tile(FOUND.scores[:1], (45, 1)),
+        start_seconds=1.5 * np.arange(45, dtype=np.float64),
+    )
+    lines = str(many).splitlines()
+    assert len(lines) == 21
+    assert lines[10] == "... 25 more windows ..."
+    assert (lines[9], lines[11]) == ("    13.50 s  0.75  robin", "    52.50 s  0.75  robin")
+
+
 def test_a_notebook_shows_labels_as_they_are_and_not_as_markup() -> None:
     html = FOUND._repr_html_()
     cells = [unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", html)]

@@ -23,7 +23,7 @@ from edgeprune_device.errors import EdgepruneError
 from edgeprune_device.recorder import components as parts_module
 from edgeprune_device.recorder import listen as module
 from edgeprune_device.recorder.listen import listen
-from edgeprune_device.settings import Decide, Settings
+from edgeprune_device.settings import Decide, Schedule, Settings
 from edgeprune_device.stream import Block
 
 SUNG = {1.0: "low", 3.2: "high", 5.0: "middle"}
@@ -263,3 +263,27 @@ def test_scores_that_are_none_end_with_status_1_unless_a_recorder_has_got_over_t
         listen(tiny_bundle, tmp_path / "j", source=source, from_wav=wav, say=lambda _: None)
     stats = json.loads((tmp_path / "j" / "stats.json").read_text("utf-8"))
     assert stats["bad_scores"] == min(windows, stats["windows"])
+
+
+def test_a_schedule_is_said_to_have_no_effect_on_a_file(
+    tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    settings = Settings(schedule=Schedule(listen=("05:00-09:00",)))
+    listen(tiny_bundle, tmp_path / "j", settings, from_wav=wav, say=said.append)
+    assert said[0] == "[schedule] has no effect: it is for a microphone only."
+
+
+def test_a_wrong_schedule_is_refused_with_a_file_too(
+    tiny_bundle: Path, wav: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EdgepruneError, match="25:00"):
+        listen(tiny_bundle, tmp_path / "j", Settings(schedule=Schedule(listen=("25:00-26:00",))),
+               from_wav=wav)  # fmt: skip
+    assert not (tmp_path / "j").exists()
+
+
+def test_settings_may_be_the_name_of_their_file(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("[decide]\nhop_secs = 1\n", "utf-8")
+    with pytest.raises(EdgepruneError, match=r"r\.toml has an unknown key 'decide\.hop_secs'"):
+        listen(tiny_bundle, tmp_path / "j", tmp_path / "r.toml", from_wav=tmp_path / "s.wav")

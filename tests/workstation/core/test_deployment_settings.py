@@ -6,7 +6,7 @@ from settings_fields import undocumented
 
 from edgeprune.core import deployment_settings as module
 from edgeprune.core.deployment_settings import Export, Quantize
-from edgeprune.core.recipe import CHOICES, EACH_OF
+from edgeprune.core.recipe_checks import CHOICES, EACH_OF
 from edgeprune.deployment.candidates import AUTO, TARGETS
 from edgeprune.quantization.methods import METHODS
 from edgeprune_calibration import clipping_ranges

@@ -76,6 +76,20 @@ def test_without_a_teacher_the_recorded_accuracy_counts_for_the_same_clips_alone
         verify(bundle, other, split="all", track=track)
 
 
+@pytest.mark.parametrize(("recipes", "asked", "held"), [
+    (0.05, None, True), (0.005, None, False), (None, None, False), (0.005, 0.05, True),
+])  # fmt: skip
+def test_the_drop_allowed_is_that_of_the_bundles_recipe_unless_another_is_given(
+    recipes: float | None, asked: float | None, held: bool, recordings: Path, tmp_path: Path
+) -> None:
+    clips = list(read_data(recordings).clips)
+    made = {} if recipes is None else {"settings": {"max_drop": recipes}}
+    bundle = recorded(tmp_path / "b", clips, 1.02, made)  # the bundle itself is right on all clips
+    done = verify(bundle, recordings, split="all", max_drop=asked, track=track)
+    assert done["held"] is held
+    assert done["max_drop"] == (asked or recipes or 0.01)
+
+
 @pytest.mark.parametrize("apart", ["speaker", "take", ""])
 def test_the_split_is_the_one_the_bundle_was_made_with(
     apart: str, recordings: Path, tmp_path: Path

@@ -52,6 +52,13 @@ def test_the_facts_say_what_was_split_by_and_what_the_bench_noted(column: str, s
     assert facts["data digest"] == "abababababababab"
 
 
+def test_the_facts_say_where_the_bundle_has_more_labels_than_the_data() -> None:
+    r = make_report()
+    r["data"]["bundle_labels"] = 40
+    said = dict(facts_of(r))["labels"]
+    assert said == "3 in column label; the bundle has 40, all that the model knows"
+
+
 def test_the_markdown_page_has_every_table_that_has_rows() -> None:
     r = make_report()
     page = to_markdown_page(r, make_tables(r))

@@ -100,7 +100,7 @@ def test_layer_subsets_are_listed_in_the_order_they_were_tried_with_their_result
 def test_candidate_files_say_what_they_lose_and_why_one_was_chosen() -> None:
     shown = make_tables(make_report())["files"]
     assert column(shown, "") == ["onnx, int8", "onnx, float32"]
-    assert column(shown, "change (pp)") == ["-0.40", "-0.00"]
+    assert column(shown, "change (pp)") == ["-0.40", "+0.00"]
     assert column(shown, "reason chosen") == ["fastest here", ""]
     assert shown.title == "Candidate files; target: here"
 

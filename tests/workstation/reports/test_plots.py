@@ -58,7 +58,7 @@ def test_convexity_has_a_panel_for_every_labelling_and_the_kept_depth_on_the_tas
     values = {line.get_label(): np.asarray(line.get_ydata()) for line in word.lines}
     np.testing.assert_allclose(values["teacher"], [20, 60, 90])
     np.testing.assert_allclose(values["before fine-tuning"], [20, 30, 40])
-    np.testing.assert_allclose(values["97.5 % of permuted labels"], [20, 20, 20])
+    np.testing.assert_allclose(values["chance level"], [20, 20, 20])
     assert [text.get_text() for text in word.texts] == ["kept: 2"]
     assert not speaker.texts
 

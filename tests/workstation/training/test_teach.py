@@ -62,6 +62,21 @@ def test_a_teacher_hears_the_clips_window_and_no_silence_behind_it(
     assert loading.labels_of(left) == tuple(sorted(TONES))
 
 
+def test_labels_of_the_model_that_no_clip_has_are_named(few: Path, tmp_path: Path) -> None:
+    source = make_model(tmp_path / "m", "whisper", (*sorted(TONES), "crane", "rail"))
+    heard, made = tmp_path / "clips", tmp_path / "teach"
+    heard.mkdir()
+    made.mkdir()
+    said: list[str] = []
+    ui = Silent()
+    ui.say = said.append  # type: ignore[method-assign, assignment]
+    clips(source, few, "", out=heard, settings=Clips(group="speaker"), ui=Silent())
+    teach(source, heard, 0, "cpu", asdict(Augment()), out=made, settings=Teach(), ui=ui)
+    found = next(line for line in said if "warning: the model knows" in line)
+    assert f"knows {len(TONES) + 2} labels and keeps all of them, but 2 are on no clip" in found
+    assert "(crane, rail)" in found
+
+
 @pytest.mark.slow
 def test_a_whisper_with_an_mlp_head_loses_layers_and_is_deployed(few: Path, tmp_path: Path) -> None:
     recipe: dict[str, Any] = {

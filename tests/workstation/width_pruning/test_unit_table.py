@@ -7,7 +7,8 @@ from dataclasses import asdict
 import pytest
 from tiny_models import FAMILY_NAMES
 
-from edgeprune.core.recipe import CHOICES, EACH_OF, build_settings
+from edgeprune.core.recipe import build_settings
+from edgeprune.core.recipe_checks import CHOICES, EACH_OF
 from edgeprune.core.settings import Trim
 from edgeprune.models.families import FAMILIES
 from edgeprune.width_pruning.unit_table import CHANNELS, HIDDEN, KINDS, ROWS
