@@ -24,7 +24,7 @@ Group = Annotated[
 ]
 Recipe = Annotated[
     str,
-    typer.Option(help="Preset (depth, trim, mimic, light, tiny, paper-...) or a TOML file."),
+    typer.Option(help="Preset (quick, depth, trim, mimic, light, tiny, paper-...) or a TOML file."),
 ]
 Accelerator = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps (default: auto).")]
 Window = Annotated[
@@ -80,7 +80,8 @@ def compress(
     steps: Annotated[
         str,
         typer.Option(
-            help="Compression steps, in order: depth, trim, mimic, frontend, student (default: depth)."
+            help="Compression steps, in order: depth, trim, reconstruct, mimic, frontend, student "
+            "(default: depth)."
         ),
     ] = "",
     ratio: Annotated[
@@ -122,6 +123,10 @@ def compress(
             help="Processor to choose the file for: pi4, pi5, x86 or here (default: here)."
         ),
     ] = "",
+    recover: Annotated[
+        int | None,
+        typer.Option(help="Epochs of distillation after the steps (default: the recipe's)."),
+    ] = None,
     recipe: Recipe = "",
     accelerator: Accelerator = "",
     redo: Annotated[
@@ -132,7 +137,7 @@ def compress(
 ) -> None:
     """Compress MODEL into a bundle for the recorder.
 
-    Fine-tunes the model on the labels if needed, selects the layers the task needs, distills,
+    Fits a head and fine-tunes the model on the labels if needed, selects the layers the task needs, distills,
     quantizes, exports, verifies the file on the test clips, measures its speed, and writes a
     report. After an interruption, run the same command again: it resumes. Ends with status 1 if the
     bundle loses more accuracy than --max-drop allows.
@@ -154,6 +159,7 @@ def compress(
         export={"formats": tuple(x.strip() for x in format.split(",")) if format else None,
                 "together": together or None},
         quantize={"target": target or None},
+        distill={"epochs": recover},
         trim={"ratio": None if ratio is None else ratio / 100, "of": of or None,
               "mask_loss": mask_loss or None},
     )  # fmt: skip

@@ -32,8 +32,8 @@ def load_recipe(recipe: str | Path = "", **changes: Any) -> Settings:
     Parameters
     ----------
     recipe : str or Path
-        Name of a preset (``depth``, ``trim``, ``mimic``, ``light``, ``tiny``, ``paper-...``) or a
-        TOML file; empty: the defaults.
+        Name of a preset (``quick``, ``depth``, ``trim``, ``mimic``, ``light``, ``tiny``,
+        ``paper-...``) or a TOML file; empty: the defaults.
     **changes
         Settings by name; those of a section as a dict.
 

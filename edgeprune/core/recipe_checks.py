@@ -24,6 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trim.gate": ("straight-through", "hard-concrete"),
     "trim.mask_loss": ("budget", "lagrangian", "genova"),
     "trim.encoder": ("trained", "frozen"),
+    "reconstruct.of": ("macs", "parameters"),
     "score.split": ("train", "valid", "test", "all"),
     "frontend.kind": ("log-mel", "mfcc", "narrow"),
     "frontend.loss": ("mse", "l1-cosine"),
@@ -40,7 +41,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 EACH_OF: dict[str, Collection[str]] = {
     "finetune.rules": PICKS, "steps": STEPS, "export.formats": ("onnx", "tflite"),
-    "trim.what": UNITS,
+    "trim.what": UNITS, "reconstruct.what": UNITS[:2],
 }  # fmt: skip
 POSITIVE = (
     "seeds", "teach.batch_size", "score.neighbours", "distill.batch_size", "teach.epochs",
@@ -49,7 +50,7 @@ POSITIVE = (
     "frontend.width", "frontend.mels", "mimic.width", "mimic.heads", "student.width",
     "student.expansion", "student.heads", "student.mels",
     "measure.random_orders", "finetune.epochs", "quantize.smoothing_windows", "bench.threads",
-    "quantize.try_clips", "quantize.calibration_clips",
+    "reconstruct.clips", "quantize.try_clips", "quantize.calibration_clips",
 )  # fmt: skip
 AT_LEAST_ZERO = (
     "max_drop", "quantize.max_loss", "quantize.recover_epochs",
@@ -58,7 +59,7 @@ AT_LEAST_ZERO = (
     "distill.learning_rate", "quantize.hop_seconds", "clips.fractions",
     "clips.split_seed", "prune.layers", "teach.label_smoothing", "teach.weight_decay",
     "distill.hidden_weight", "quantize.refractory_seconds", "measure.euclidean_pairs",
-    "trim.recovery_epochs",
+    "trim.recovery_epochs", "reconstruct.ratio",
     "frontend.layers", "frontend.stem_channels", "frontend.epochs", "frontend.whole_epochs",
     "frontend.label_epochs", "frontend.learning_rate", "mimic.span", "mimic.epochs",
     "mimic.label_epochs", "mimic.learning_rate",
@@ -82,7 +83,7 @@ BETWEEN = {"mimic.layers": (1, 2), "bench.rounds": (3, 7), "export.opset": (17, 
 AT_MOST_ONE = (
     "augment.noise_share", "augment.mask_share", "augment.mask_time", "augment.mask_band",
     "student.mix",
-    "trim.ratio",
+    "trim.ratio", "reconstruct.ratio",
     "distill.label_share",
     "quantize.precision",
     "teach.label_smoothing",

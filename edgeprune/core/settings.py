@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgeprune.core.closed_form_settings import Reconstruct
 from edgeprune.core.deployment_settings import Bench, Export, Quantize
 
 
@@ -182,6 +183,9 @@ class Distill:
     no label of the data is a background label (``quantize.ignore``)."""
 
 
+LATER = "later"
+"""Mark of a field that was added after runs were made, see ``stages``."""
+
 UNITS = ("heads", "feed-forward", "channels", "hidden")
 """Kinds of units: of attention layers, feed-forward layers, convolutions and the states."""
 
@@ -355,6 +359,7 @@ class Settings:
     finetune: Finetune = field(default_factory=Finetune)
     prune: Prune = field(default_factory=Prune)
     trim: Trim = field(default_factory=Trim)
+    reconstruct: Reconstruct = field(default_factory=Reconstruct, metadata={LATER: True})
     distill: Distill = field(default_factory=Distill)
     mimic: Mimic = field(default_factory=Mimic)
     frontend: FrontEnd = field(default_factory=FrontEnd)
@@ -370,6 +375,7 @@ PICKS = ("convexity-peak", "convexity-plateau", "backward", "forward", "block-in
 STEPS = {
     "depth": ("edgeprune.depth_pruning.prune:prune", "prune"),
     "trim": ("edgeprune.width_pruning.trim:trim", "trim"),
+    "reconstruct": ("edgeprune.closed_form.reconstruct:reconstruct", "reconstruct"),
     "mimic": ("edgeprune.replacement.mimic:mimic", "mimic"),
     "frontend": ("edgeprune.replacement.frontend:frontend", "frontend"),
     "student": ("edgeprune.replacement.student:make_student", "student"),

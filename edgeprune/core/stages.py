@@ -27,10 +27,11 @@ from edgeprune import __version__
 from edgeprune.core import distributed
 from edgeprune.core.console import Silent, Ui, duration
 from edgeprune.core.files import write_json
+from edgeprune.core.settings import LATER
 from edgeprune_device.errors import EdgepruneError
 
-TRAINING = ("teach", "prune", "trim", "mimic", "frontend", "make_student", "distill", "finetune",
-            "recover_int8")  # fmt: skip
+TRAINING = ("teach", "prune", "trim", "reconstruct", "mimic", "frontend", "make_student", "distill",
+            "finetune", "recover_int8")  # fmt: skip
 """Stages in which all processes of ``accelerate launch`` take part."""
 RECORD = "stage.json"
 RUN = "run.json"
@@ -197,8 +198,17 @@ def stage_key(work: Callable[..., None], settings: Any, inputs: tuple[Any, ...])
 
 
 def _plain(settings: Any) -> Any:
+    """Return settings as JSON; a field marked ``LATER`` is left out while it has its default.
+
+    So a field that is added does not change the keys of runs made before it.
+    """
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return json.loads(json.dumps(dataclasses.asdict(settings)))
+        plain = json.loads(json.dumps(dataclasses.asdict(settings)))
+        default = json.loads(json.dumps(dataclasses.asdict(type(settings)())))
+        for field in dataclasses.fields(settings):
+            if field.metadata.get(LATER) and plain[field.name] == default[field.name]:
+                del plain[field.name]
+        return plain
     return json.loads(json.dumps(settings))
 
 

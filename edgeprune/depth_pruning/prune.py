@@ -46,6 +46,7 @@ from edgeprune.models import checkpoints, loading
 from edgeprune.models.bridges import attach
 from edgeprune.models.families import fixed_layers_of, keep_layers, layers_of
 from edgeprune.training import loop
+from edgeprune.training.closed_form_head import refit_head
 from edgeprune.training.distill import train_student
 from edgeprune.training.loop import RECOVERY_SPEED
 from edgeprune.training.step_records import StepContext, read_step, write_step
@@ -246,14 +247,15 @@ def try_subset(
     if trial.bridges is not None:
         attach(student, used_bridges(trial.bridges, tuple(keep), depth))
     device = distributed.choose_device(trial.context.accelerator)
+    labels = loading.labels_of(student)
+    refit_head(student, trial.windows, labels, device, ui)
     if trial.epochs:
         session = loop.TrainingSession(folder / "work", device, ui, f"recover {len(keep)} layers")
         train_student(
             student, teacher, trial.windows, replace(trial.context.distill, nothing_share=0.0),
             (trial.epochs, 0), trial.context, session, RECOVERY_SPEED,
         )  # fmt: skip
-    valid, labels = trial.windows.split("valid"), loading.labels_of(student)
-    accuracy = loop.evaluate(student, valid, labels, device)
+    accuracy = loop.evaluate(student, trial.windows.split("valid"), labels, device)
     loading.save(student.to("cpu"), folder / "model")
     write_json(record, accuracy)
     shutil.rmtree(folder / "work", ignore_errors=True)

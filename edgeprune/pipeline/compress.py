@@ -137,6 +137,8 @@ def one_seed(
         inputs: tuple[Any, ...] = (taught, student, clip_folder, context)
         if step == "depth":
             inputs = (*inputs, scores_of(run, source, taught, clip_folder, name, s), s.max_drop)
+        elif step == "reconstruct":
+            inputs = (*inputs, s.max_drop)
         work, settings = step_of(step, s)
         student = run.stage(work, settings, *inputs, name=f"{name}/{folder}")
     student = run.stage(

@@ -25,6 +25,7 @@ from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.models.families import family_of, submodule
 from edgeprune.training import loop, ssf
+from edgeprune.training.closed_form_head import can_fit, fit_head, is_linear
 from edgeprune.training.step_records import write_step
 from edgeprune_device.errors import EdgepruneError
 
@@ -52,7 +53,10 @@ def teach(
     _check_frames(teacher, windows, labels)
     valid = windows.split("valid")
     curve: list[dict[str, float]] = []
-    if not skipped:
+    fitted = not skipped and can_fit(teacher, windows, labels)
+    if fitted:
+        fit_head(teacher, windows, labels, device, ui)
+    if not skipped and not (fitted and settings.tune == "head" and is_linear(teacher)):
         curve = fine_tune(
             teacher, windows, labels, settings, seed,
             loop.TrainingSession(out / "work", device, ui, "teach"), Augment(**sound),

@@ -31,6 +31,7 @@ from edgeprune.data.windows import Windows, load_windows
 from edgeprune.models import loading
 from edgeprune.models.checkpoints import first_line
 from edgeprune.training import loop
+from edgeprune.training.closed_form_head import refit_head
 from edgeprune.training.distill import Teacher
 from edgeprune.training.step_records import StepContext, read_step, write_step
 from edgeprune.width_pruning import cost_model, latency_model
@@ -125,6 +126,7 @@ def one_round(
     keep = read_json(work / "keep.json")
     _trim_exactly(model, groups, keep, trimming.windows)
     trimming.ui.say(f"  round {number} of {s.rounds}: kept {describe_kept(keep, groups)}")
+    refit_head(model, trimming.windows, trimming.labels, trimming.device, trimming.ui)
     if s.recovery_epochs:
         curve += recover(model, trimming, work / "recover")
     return model, curve

@@ -31,7 +31,7 @@ SHORT: dict[str, Any] = {  # one epoch of everything that a preset trains for ma
 
 def test_the_presets_are_those_that_the_help_names() -> None:
     assert PRESETS == ["depth", "light", "mimic", "paper-2408.11858", "paper-2409.16302",
-                       "paper-bird-poster", "paper-genova", "tiny", "trim"]  # fmt: skip
+                       "paper-bird-poster", "paper-genova", "quick", "tiny", "trim"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -21,7 +21,7 @@ PACKAGES = {
 WINGS = {
     "edgeprune": (
         "core", "metrics", "nn", "data", "models", "training", "export", "replacement",
-        "depth_pruning", "width_pruning", "quantization", "deployment", "reports", "pipeline",
+        "depth_pruning", "width_pruning", "closed_form", "quantization", "deployment", "reports", "pipeline",
         "cli",
     ),
     "edgeprune_device": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from edgeprune.core.console import Silent
-from edgeprune.core.stages import Run, open_run
+from edgeprune.core.settings import LATER
+from edgeprune.core.stages import Run, open_run, stage_key
 from edgeprune_device.errors import EdgepruneError
 
 
@@ -201,3 +202,17 @@ def test_a_full_disk_does_not_cost_a_run_its_record(
             open_run(new, {"command": "test"}, Silent())
     for folder in (run.folder, new):
         assert open_run(folder, {"command": "test"}, Silent()).folder == folder
+
+
+@dataclass(frozen=True)
+class Grown(Size):
+    """The same settings, with a field that was added later."""
+
+    more: int = field(default=5, metadata={LATER: True})
+
+
+def test_a_field_added_later_changes_no_key_until_it_is_used(tmp_path: Path) -> None:
+    before = stage_key(first, Size(3), (tmp_path,))
+    assert stage_key(first, Grown(3), (tmp_path,)) == before
+    assert stage_key(first, Grown(3, more=6), (tmp_path,)) != before
+    assert stage_key(first, Grown(4), (tmp_path,)) != before
