@@ -252,6 +252,7 @@ def to_html_page(r: dict[str, Any], tables: dict[str, Table], recipe: str) -> st
     return render(
         TEMPLATE, r=r, tables={name: to_html(t) for name, t in tables.items()},
         figures=make_figures(r), facts=facts_of(r), has_depth=bool(tables["candidates"].rows),
+        has_shares=bool(tables["shares"].rows),
         recipe=recipe,
     )  # fmt: skip
 
@@ -259,7 +260,7 @@ def to_html_page(r: dict[str, Any], tables: dict[str, Table], recipe: str) -> st
 def to_markdown_page(r: dict[str, Any], tables: dict[str, Table]) -> str:
     """Return report.md."""
     titles = {"summary": "Before and after", "metrics": "Metrics", "seeds": "Seeds",
-              "steps": "Compression steps", "candidates": "Layer subsets tried",
+              "steps": "Compression steps", "candidates": "Layer subsets tried", "shares": "Shares removed",
               "files": "Candidate files", "speed": "Latency on this machine",
               "labels": "Labels"}  # fmt: skip
     parts = [f"# {r['name']}", r["headline"]]

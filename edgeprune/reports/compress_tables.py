@@ -25,7 +25,7 @@ def make_tables(r: dict[str, Any]) -> dict[str, Table]:
     """Make the report's tables from its numbers."""
     return {
         "summary": _summary(r), "metrics": _metrics(r), "seeds": _seeds(r), "steps": _steps(r),
-        "candidates": _candidates(r), "files": _files(r), "speed": _speed(r), "labels": _labels(r),
+        "candidates": _candidates(r), "shares": _shares(r), "files": _files(r), "speed": _speed(r), "labels": _labels(r),
     }  # fmt: skip
 
 
@@ -108,6 +108,21 @@ def _candidates(r: dict[str, Any]) -> Table:
 def _convexity(candidate: dict[str, Any]) -> str:
     """Format the convexity at a candidate's depth; empty unless it keeps the first layers."""
     return "" if candidate["convexity"] is None else format_percent(candidate["convexity"])
+
+
+def _shares(r: dict[str, Any]) -> Table:
+    """Show the shares of the cost that a step ``reconstruct`` tried to remove."""
+    found = [(s, step) for s in r["seeds"] for step in s["steps"] if step["step"] == "reconstruct"]
+    rows = [
+        (f"seed {s['seed']}", f"{100 * one['ratio']:.0f} % of {step['of']}",
+         format_percent(one["valid_score"]),
+         f"{100 * one['loss']:+z.2f} ± {100 * one['standard_error']:.2f}",
+         ("accepted, chosen" if one["ratio"] == step["requested"] else "accepted")
+         if one["held"] else "rejected")
+        for s, step in found for one in step["tried"]
+    ]  # fmt: skip
+    return table(("", "removed", "validation score", "loss ± standard error (pp)", "result"), rows,
+                 "Shares tried, in this order")  # fmt: skip
 
 
 def _files(r: dict[str, Any]) -> Table:

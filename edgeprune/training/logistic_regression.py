@@ -16,6 +16,8 @@ from torch import Tensor, nn
 PENALTIES = (1.0, 0.3, 0.1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 """Weights of the squared weights, on standardized features, relative to the mean loss of a clip."""
 STEPS = 200
+PATIENCE = 2
+"""Weaker penalties without a lower validation loss after which the path ends."""
 SMALLEST_SPREAD = 1e-8
 """A feature that varies less is constant; dividing by it would be dividing by rounding errors."""
 
@@ -51,7 +53,8 @@ def fit_linear_head(
     labels : int
         Number of labels.
     penalties : sequence of float
-        Penalties to try, from strong to weak; of equally good ones the stronger is taken.
+        Penalties to try, from strong to weak, until weaker ones are worse; of equally good ones the
+        stronger is taken.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def fit_linear_head(
     scale = torch.where(spread > SMALLEST_SPREAD, 1 / spread.clamp_min(SMALLEST_SPREAD), 0.0)
     x = (x - mean) * scale
     start = torch.zeros(labels, x.shape[1] + 1, dtype=torch.float64)
-    best, best_loss, chosen = start, float("inf"), penalties[0]
+    best, best_loss, chosen, worse = start, float("inf"), penalties[0], 0
     for penalty in penalties if valid is not None else penalties[:1]:
         start = _solve(x, y, start, penalty, loss)
         if valid is None:
@@ -73,7 +76,9 @@ def fit_linear_head(
         judged = (valid[0].double() - mean) * scale
         value = float(loss(judged @ start[:, :-1].T + start[:, -1], valid[1]))
         if value < best_loss:
-            best, best_loss, chosen = start, value, penalty
+            best, best_loss, chosen, worse = start, value, penalty, 0
+        elif (worse := worse + 1) == PATIENCE:
+            break
     weight = best[:, :-1] * scale
     return LinearHead(weight.float(), (best[:, -1] - weight @ mean).float(), chosen)
 

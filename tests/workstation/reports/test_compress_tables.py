@@ -97,6 +97,27 @@ def test_layer_subsets_are_listed_in_the_order_they_were_tried_with_their_result
     assert not make_tables(without)["candidates"].rows
 
 
+def test_shares_of_a_reconstruction_are_listed_with_what_they_lose() -> None:
+    r = make_report()
+    assert not make_tables(r)["shares"].rows
+    tried = [
+        {
+            "ratio": 0.4,
+            "valid_score": 0.95,
+            "loss": -0.0056,
+            "standard_error": 0.0028,
+            "held": True,
+        },
+        {"ratio": 0.6, "valid_score": 0.92, "loss": 0.022, "standard_error": 0.01, "held": False},
+    ]
+    step = {"step": "reconstruct", "of": "macs", "requested": 0.4, "tried": tried}
+    r["seeds"][0]["steps"].append({**r["seeds"][0]["steps"][-1], **step, "reached": {"macs": 0.4}})
+    shown = make_tables(r)["shares"]
+    assert column(shown, "removed") == ["40 % of macs", "60 % of macs"]
+    assert column(shown, "loss ± standard error (pp)") == ["-0.56 ± 0.28", "+2.20 ± 1.00"]
+    assert column(shown, "result") == ["accepted, chosen", "rejected"]
+
+
 def test_candidate_files_say_what_they_lose_and_why_one_was_chosen() -> None:
     shown = make_tables(make_report())["files"]
     assert column(shown, "") == ["onnx, int8", "onnx, float32"]
