@@ -25,7 +25,8 @@ def make_tables(r: dict[str, Any]) -> dict[str, Table]:
     """Make the report's tables from its numbers."""
     return {
         "summary": _summary(r), "metrics": _metrics(r), "seeds": _seeds(r), "steps": _steps(r),
-        "candidates": _candidates(r), "shares": _shares(r), "files": _files(r), "speed": _speed(r), "labels": _labels(r),
+        "candidates": _candidates(r), "shares": _shares(r),
+        "files": _files(r), "speed": _speed(r), "labels": _labels(r),
     }  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from compress_report_fixture import LABELS, make_report
 
@@ -22,9 +24,26 @@ def column(shown: Table, header: str) -> list[str]:
     return [row[shown.headers.index(header)] for row in shown.rows]
 
 
+def with_shares(r: dict[str, Any]) -> dict[str, Any]:
+    """Add a step ``reconstruct`` that tried two shares to the first seed of a report."""
+    tried = [
+        {
+            "ratio": 0.4,
+            "valid_score": 0.95,
+            "loss": -0.0056,
+            "standard_error": 0.0028,
+            "held": True,
+        },
+        {"ratio": 0.6, "valid_score": 0.92, "loss": 0.022, "standard_error": 0.01, "held": False},
+    ]
+    step = {"step": "reconstruct", "of": "macs", "requested": 0.4, "reached": {"macs": 0.4}}
+    r["seeds"][0]["steps"].append({**r["seeds"][0]["steps"][-1], **step, "tried": tried})
+    return r
+
+
 def test_every_table_has_a_cell_for_every_header() -> None:
     for task in ("classes", "tags"):
-        for name, shown in make_tables(make_report(task)).items():
+        for name, shown in make_tables(with_shares(make_report(task))).items():
             assert {len(row) for row in shown.rows} == {len(shown.headers)}, name
 
 
@@ -98,20 +117,8 @@ def test_layer_subsets_are_listed_in_the_order_they_were_tried_with_their_result
 
 
 def test_shares_of_a_reconstruction_are_listed_with_what_they_lose() -> None:
-    r = make_report()
-    assert not make_tables(r)["shares"].rows
-    tried = [
-        {
-            "ratio": 0.4,
-            "valid_score": 0.95,
-            "loss": -0.0056,
-            "standard_error": 0.0028,
-            "held": True,
-        },
-        {"ratio": 0.6, "valid_score": 0.92, "loss": 0.022, "standard_error": 0.01, "held": False},
-    ]
-    step = {"step": "reconstruct", "of": "macs", "requested": 0.4, "tried": tried}
-    r["seeds"][0]["steps"].append({**r["seeds"][0]["steps"][-1], **step, "reached": {"macs": 0.4}})
+    assert not make_tables(make_report())["shares"].rows
+    r = with_shares(make_report())
     shown = make_tables(r)["shares"]
     assert column(shown, "removed") == ["40 % of macs", "60 % of macs"]
     assert column(shown, "loss ± standard error (pp)") == ["-0.56 ± 0.28", "+2.20 ± 1.00"]
