@@ -135,7 +135,7 @@ def reconstruct(
     if ratio:
         holds(ratio)
     else:
-        ratio = largest([STEP * n for n in range(1, int(most / STEP) + 1)], holds)
+        ratio = largest([round(STEP * n, 2) for n in range(1, int(most / STEP) + 1)], holds)
     _write(out, plan, ratio, tried, settings, read_step(student), student)
 
 
