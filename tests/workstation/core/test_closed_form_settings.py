@@ -35,7 +35,7 @@ def test_what_makes_no_sense_is_named(values: dict[str, Any], sentence: str) -> 
 def test_the_recipe_quick_trains_nothing() -> None:
     quick = load_recipe("quick")
     assert quick.steps == ("depth", "reconstruct")
-    assert quick.teach.tune == "head"
+    assert (quick.teach.tune, quick.teach.when) == ("head", "always")
     assert (quick.prune.recovery_epochs, quick.distill.epochs, quick.distill.label_epochs) == (
         0,
         0,
