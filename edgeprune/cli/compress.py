@@ -285,16 +285,13 @@ def demo(
 
 def _settings(recipe: str, top: dict[str, Any], **tables: dict[str, Any]) -> Any:
     """Merge the recipe and the options that were given, for the whole and for each stage."""
-    from edgeprune.core.recipe import RENAMED, build_settings, find_recipe, read_recipe
+    from edgeprune.core.recipe import RENAMED, load_recipe
 
     if recipe in RENAMED and not Path(recipe).exists():
         typer.echo(f"note: the preset {recipe} is now called {RENAMED[recipe]}.", err=True)
     given = _present(top)
     given |= {name: found for name, values in tables.items() if (found := _present(values))}
-    if not recipe:
-        return build_settings(given)
-    path = find_recipe(recipe)
-    return build_settings(read_recipe(path), given, source=str(path))
+    return load_recipe(recipe, **given)
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:

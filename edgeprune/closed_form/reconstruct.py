@@ -18,9 +18,11 @@ import copy
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,18 +38,19 @@ from edgeprune.core.files import read_json, write_json
 from edgeprune.data.clip_subsets import balanced_subset, groups_of_clips
 from edgeprune.data.tasks import task_of
 from edgeprune.data.windows import Windows, load_windows
+from edgeprune.depth_pruning.layer_stack import batches
 from edgeprune.metrics.paired_loss import paired_loss
 from edgeprune.models import loading
 from edgeprune.training import loop
 from edgeprune.training.closed_form_head import refit_head
 from edgeprune.training.step_records import StepContext, count_macs, read_step, write_step
 from edgeprune.width_pruning import cost_model
+from edgeprune.width_pruning.budget import cost_terms
 from edgeprune.width_pruning.importance import choose_units, least_cost
 from edgeprune.width_pruning.removal import trim_to
 from edgeprune.width_pruning.units import make_trimmable
 from edgeprune_device.errors import EdgepruneError
 
-BATCH = 32
 SENSITIVITY_CLIPS = 64
 STREAM_CLIPS = 2
 LEAST_CLIPS = 64
@@ -77,12 +80,14 @@ class Plan:
     device: torch.device
     ui: Ui
 
-    def batches(self, most: int = 0) -> Iterator[Tensor]:
-        """Yield the windows of the calibration clips, or of the first ``most``."""
-        count = min(most or len(self.clips.clip), len(self.clips.clip))
-        for start in range(0, count, BATCH):
-            rows = self.clips.read(slice(start, min(start + BATCH, count)))
-            yield torch.from_numpy(rows).to(self.device)
+    @cached_property
+    def valid(self) -> Windows:
+        """The validation clips, read once."""
+        return self.windows.split("valid")
+
+    def batches(self) -> Iterator[Tensor]:
+        """Yield the windows of the calibration clips."""
+        return batches(self.clips, self.device, self.ui, "calibration clips")
 
 
 def reconstruct(
@@ -108,7 +113,8 @@ def reconstruct(
 
     """
     plan = calibrate(student, clips, context, settings, ui)
-    reference = values_of(loading.load_model(str(teacher / "model")), plan)
+    _, reference = judged(loading.load_model(str(teacher / "model")), plan)
+    groups = groups_of_clips(plan.valid)
     table = cost_model.collect_terms(plan.terms)
     whole = float(cost_model.total(table, {}))
     most = 1 - least_cost(table, plan.scores) / whole
@@ -122,7 +128,7 @@ def reconstruct(
 
     def holds(ratio: float) -> bool:
         score, values = try_ratio(plan, ratio, whole, out / "work", settings)
-        lost = paired_loss(reference, values, groups_of_clips(plan.windows.split("valid")))
+        lost = paired_loss(reference, values, groups)
         held = lost.upper <= max_drop + ROUNDING
         tried.append({"ratio": ratio, "valid_score": score, "loss": lost.loss,
                       "standard_error": lost.error, "held": held})  # fmt: skip
@@ -166,15 +172,16 @@ def calibrate(
             "could be made up for.",
             "Use the step trim.",
         )
-    subset = balanced_subset(windows, "train", settings.clips)
     modules = {name: one.projection(model) for name, one in found.items()}
-    draft = Plan(model, windows, subset, found, {}, {}, {}, (), device, ui)
-    sensitivity = sensitivities(model, modules, draft.batches(SENSITIVITY_CLIPS), context.seed)
+    subset = balanced_subset(windows, "train", settings.clips)
+    first = _first(subset, SENSITIVITY_CLIPS)
+    sensitivity = sensitivities(
+        model, modules, batches(first, device, ui, "sensitivity"), context.seed
+    )
     tokens = max(len(one.tokens) for one in sensitivity.values())
     enough = max(LEAST_CLIPS, ENOUGH_FRAMES // tokens)
-    draft = Plan(model, windows, balanced_subset(windows, "train", min(settings.clips, enough)),
-                 found, sensitivity, {}, {}, (), device, ui)  # fmt: skip
-    moments = own_moments(model, modules, draft.batches(), sensitivity)
+    subset = balanced_subset(windows, "train", min(settings.clips, enough))
+    moments = own_moments(model, modules, batches(subset, device, ui, "moments"), sensitivity)
     for name, known in moments.items():
         if known.frames <= known.inputs:
             raise EdgepruneError(
@@ -188,15 +195,17 @@ def calibrate(
         equations = regression(moments[name], modules[name].weight.detach())
         orders[name] = removal_order(equations, found[name].unit_of, sensitivity[name].outputs)
     groups = [one.group for one in found.values()]
-    terms = (
-        cost_model.parameter_terms(model, groups) if settings.of == "parameters"
-        else cost_model.mac_terms(model, groups, windows.window_samples)
-    )  # fmt: skip
+    terms = cost_terms(model, groups, windows.window_samples, settings.of, prices={})
     ordered = {name: found[name] for name in moments}
-    few = next(draft.batches(STREAM_CLIPS))
+    few = torch.from_numpy(_first(subset, STREAM_CLIPS).read(slice(None))).to(device)
     streams = residual_sources(model, {name: one.path for name, one in found.items()}, few)
-    return Plan(model, windows, draft.clips, ordered, sensitivity, streams,
+    return Plan(model, windows, subset, ordered, sensitivity, streams,
                 scores_of_units(orders, ordered, terms), terms, device, ui)  # fmt: skip
+
+
+def _first(windows: Windows, most: int) -> Windows:
+    """Return the first points of some windows, at most ``most``."""
+    return windows.subset(np.arange(min(most, len(windows.clip))))
 
 
 def try_ratio(
@@ -211,7 +220,7 @@ def try_ratio(
     score : float
         The score on the validation clips.
     values : list of float
-        See ``values_of``.
+        See ``judged``.
 
     """
     folder = folder_of(work, ratio)
@@ -222,20 +231,24 @@ def try_ratio(
         model = refitted(plan, keep)
         labels = loading.labels_of(model)
         refit_head(model, plan.windows, labels, plan.device, plan.ui)
-        score = loop.evaluate(model, plan.windows.split("valid"), labels, plan.device)
-        values = values_of(model, plan)
+        score, values = judged(model, plan)
         loading.save(model.to("cpu"), folder / "model")
         write_json(record, {"score": score, "values": values})
     known = read_json(record)
     return known["score"], known["values"]
 
 
-def values_of(model: Any, plan: Plan) -> list[float]:
-    """Return the value of every validation clip, in order: 1 if it is right, 0 if not."""
-    valid = plan.windows.split("valid")
-    logits = loop.predict(model.to(plan.device), valid, plan.device)
-    correct = task_of(valid.task).correctness(logits, valid, loading.labels_of(model))
-    return [float(value) for value in correct]
+def judged(model: Any, plan: Plan) -> tuple[float, list[float]]:
+    """Return a model's score on the validation clips, and the value of each clip, in order.
+
+    A clip's value is 1 if it is right, 0 if not; with tags it is the precision of their ranking.
+    """
+    task, labels = task_of(plan.valid.task), loading.labels_of(model)
+    logits = loop.predict(model.to(plan.device), plan.valid, plan.device)
+    score = task.score(logits, plan.valid, labels)
+    values = [float(value) for value in task.correctness(logits, plan.valid, labels)]
+    known: tuple[float, list[float]] = distributed.broadcast_from_main((score, values))
+    return known
 
 
 def folder_of(work: Path, ratio: float) -> Path:

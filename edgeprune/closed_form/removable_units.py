@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.models.heads import ROOTS
-from edgeprune.width_pruning.cost_model import CostTable, collect_terms
+from edgeprune.width_pruning.cost_model import CostTable, Term, collect_terms
 from edgeprune.width_pruning.units import Group, groups_of
 
 
@@ -28,11 +28,6 @@ class Removable:
     """Path of the projection in the model."""
     unit_of: Tensor
     """(inputs,): unit of each of its inputs."""
-
-    @property
-    def name(self) -> str:
-        """Name of the group."""
-        return self.group.name
 
     def projection(self, model: Any) -> nn.Linear:
         """Return the projection of a model."""
@@ -68,7 +63,7 @@ def removable_units(model: Any, kinds: Sequence[str]) -> dict[str, Removable]:
 
 def scores_of_units(
     orders: Mapping[str, tuple[Sequence[int], Sequence[float]]], found: Mapping[str, Removable],
-    terms: Sequence[Any],
+    terms: Sequence[Term],
 ) -> dict[str, Tensor]:  # fmt: skip
     """Return each unit's score: the error its removal adds, per unit of cost that it saves.
 

@@ -204,10 +204,11 @@ def _plain(settings: Any) -> Any:
     """
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         plain = json.loads(json.dumps(dataclasses.asdict(settings)))
-        default = json.loads(json.dumps(dataclasses.asdict(type(settings)())))
-        for field in dataclasses.fields(settings):
-            if field.metadata.get(LATER) and plain[field.name] == default[field.name]:
-                del plain[field.name]
+        later = [f.name for f in dataclasses.fields(settings) if f.metadata.get(LATER)]
+        default = type(settings)() if later else None
+        for name in later:
+            if getattr(settings, name) == getattr(default, name):
+                del plain[name]
         return plain
     return json.loads(json.dumps(settings))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeprune.core.console import format_percentage_points
 from edgeprune.core.files import write_json
+from edgeprune.core.settings import Settings
 from edgeprune.core.tables import table, to_text
 from edgeprune.deployment.evaluate import TASK_OF, BundleScores, compare, measure, score_clips
 from edgeprune_calibration.dataset import (
@@ -29,8 +30,6 @@ from edgeprune_calibration.splits import split_clips
 from edgeprune_device.audio.sound_files import file_digest, seconds_of
 from edgeprune_device.bundle.reader import Bundle, read_bundle
 from edgeprune_device.errors import EdgepruneError
-
-USUAL_MAX_DROP = 0.01  # of a bundle that no recipe made
 
 
 def verify_bundles(
@@ -138,7 +137,7 @@ def verify(
     shown = worst.replace(", ", "'s ")
     lost = baseline - own[worst]["score"]
     if max_drop is None:
-        max_drop = float(made.get("settings", {}).get("max_drop", USUAL_MAX_DROP))
+        max_drop = float(made.get("settings", {}).get("max_drop", Settings.max_drop))
     held = lost <= max_drop + 1e-9
     versus = "equals" if abs(lost) < 1e-9 else (
         f"is {100 * abs(lost):.2f} percentage points {'below' if lost > 0 else 'above'}"

@@ -32,7 +32,7 @@ def quick(model: Path, data: Path, out: Path, **changes: Any) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "fit", untrained)
         done = compress(model, data, out, load_recipe("quick", **CHEAP, **changes), ui=Silent())
-    return done.report
+    return dict(done.report)
 
 
 @pytest.fixture(scope="module")
